@@ -1,0 +1,43 @@
+/* file.h - reading files, mapped or not, and the one atomic writer.
+ *
+ * All file input and output of libcore goes through here, so that tests can make the n-th call
+ * fail (file_fail_after).
+ */
+#ifndef RILL_BASE_FILE_H
+#define RILL_BASE_FILE_H
+
+#include "err.h"
+#include "slice.h"
+
+/* A whole file in memory: mapped privately and read-only where possible, else read. */
+struct file_view {
+    const uint8_t *p;
+    size_t n;
+    bool mapped;
+};
+
+/* path may be "-" (standard input, read to its end). */
+int file_map(struct file_view *out, const char *path, struct err *e);
+/* Reads without mapping; at most limit bytes (0: no limit), more is E_RANGE. */
+int file_read(struct file_view *out, const char *path, uint64_t limit, struct err *e);
+void file_unmap(struct file_view *v);
+
+/* Says that a range of a mapping is wanted soon, or not any more. */
+void file_willneed(const struct file_view *v, size_t at, size_t n);
+void file_dontneed(const struct file_view *v, size_t at, size_t n);
+
+/* A file that appears under its name only when complete: written to "NAME.tmp-PID" beside it, then
+ * flushed to the disk and renamed. "-" writes to standard output directly. */
+struct file_out;
+int file_create(struct file_out **out, const char *path, struct err *e);
+int file_write(struct file_out *f, const void *p, size_t n, struct err *e);
+int file_pad(struct file_out *f, size_t align, struct err *e); // zeros up to a multiple of align
+uint64_t file_at(const struct file_out *f);
+int file_commit(struct file_out *f, struct err *e); // f is gone afterwards, also on failure
+void file_abort(struct file_out *f);                // removes the temporary; accepts NULL
+
+/* Test hook as mem_fail_after: the n-th open, read, map, write, sync or rename fails with EIO. */
+void file_fail_after(long n);
+bool file_fail_hit(void);
+
+#endif
