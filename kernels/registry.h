@@ -1,0 +1,11 @@
+/* registry.h - the backends this library was built with. */
+#ifndef RILL_KERNELS_REGISTRY_H
+#define RILL_KERNELS_REGISTRY_H
+
+#include "plan/backend.h"
+
+/* "cpu", "cpu:4", "cuda:0", "auto" (NULL is auto): the backend, and in *spec what follows the
+ * colon. NULL and *e filled (E_DEVICE or E_UNSUPPORTED) when there is none. */
+const struct backend *backend_find(const char *device, const char **spec, struct err *e);
+
+#endif

@@ -1,0 +1,64 @@
+/* backend.h - what a device must be able to do. Declared here, by the room that calls it.
+ *
+ * Records are data in the plan, so a new kind never widens this. Order of use: open; mem, load;
+ * prepare; then run and wait per step; unmem; close. All device memory is taken before the first
+ * run. One thread at a time.
+ */
+#ifndef RILL_PLAN_BACKEND_H
+#define RILL_PLAN_BACKEND_H
+
+#include "plan/batch.h"
+#include "plan/plan.h"
+
+struct dev; // a backend's own
+
+struct dev_info {
+    char name[64];          // "cpu: avx512, 2 threads"
+    uint64_t bytes_total;
+    uint64_t bytes_free;
+    int32_t units;          // threads, multiprocessors
+    bool samples;           // can run a sampling plan
+    bool host;              // its memory is host memory
+};
+
+/* Where key/value pages and recurrent state live. */
+struct kv_bind {
+    struct mem pool;        // pages of all groups
+    struct mem table;       // int32 [n_group][max_seq][max_page]: a page's place in KiB, 0: scratch
+    int32_t max_seq;
+    int32_t max_page;
+    struct mem state;       // [slots][plan.state_bytes]
+};
+
+/* A run of a plan's records on one device, with the memory they use. */
+struct segment {
+    const struct plan *plan;
+    int32_t from, to;       // records [from, to)
+    int32_t max_t, max_s;   // the largest batch
+    struct mem arena;
+    const uint64_t *at;     // [n_value] byte offset of each value in the arena
+    struct kv_bind kv;
+    const char **kernel;    // [to - from] set by prepare, for people: the kernel of each record
+    void *impl;             // made by prepare; prepare with to == from frees it and kernel
+};
+
+struct backend {
+    const char *name;
+    /* spec: what follows the colon in "cpu:4", "cuda:0"; may be empty. */
+    int (*open)(struct dev **out, const char *spec, struct err *e);
+    void (*close)(struct dev *d); // accepts NULL
+    void (*info)(const struct dev *d, struct dev_info *out);
+    /* n bytes of zeroed memory; host given: adopts that mapping instead (if the device can). */
+    int (*mem)(struct dev *d, uint64_t n, enum mem_kind k, void *host, struct mem *out,
+               struct err *e);
+    void (*unmem)(struct dev *d, struct mem *m);
+    int (*copy)(struct dev *d, struct mem to, uint64_t at, struct mem from, uint64_t from_at,
+                uint64_t n);
+    int (*load)(struct dev *d, struct weight *w, struct err *e); // once per weight; may repack
+    bool (*can)(const struct dev *d, const struct plan *p, const struct op *op);
+    int (*prepare)(struct dev *d, struct segment *s, struct err *e);
+    int (*run)(struct dev *d, struct segment *s, const struct batch *b); // returns a ticket >= 0
+    int (*wait)(struct dev *d, int ticket);
+};
+
+#endif
