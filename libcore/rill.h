@@ -1,0 +1,229 @@
+/* rill.h - the public contract of librill.a: run language models from C.
+ *
+ * Parts: errors; model; vocabulary; engine. Chat templates, constraints and row outputs join as
+ * further parts of this file. All text is bytes; token ids are int32_t, from 0. Functions that the
+ * world can fail return 0 (or a count) or a negative code and fill a struct err, which names the
+ * file and the thing. The library never prints and never exits. Objects are not locked: one thread
+ * at a time per engine; a model and its vocabulary may be read by any number of threads.
+ *
+ *     struct rill_model *m;
+ *     struct rill_engine *g;
+ *     struct rill_event ev[16];
+ *
+ *     rill_model_open(&m, "model.gguf", NULL, &e);
+ *     rill_engine_open(&g, m, NULL, &e);
+ *     rill_engine_submit(g, &(struct rill_request){.ids = ids, .n_ids = n}, &number, &e);
+ *     while ((k = rill_engine_step(g, ev, 16, &e)) > 0)
+ *         for (int i = 0; i < k; i++)
+ *             fwrite(ev[i].text, 1, ev[i].n_text, stdout);
+ */
+#ifndef RILL_H
+#define RILL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+const char *rill_version(void);
+
+/* -- model: a file opened on a device -- */
+
+struct rill_model;
+
+struct rill_model_opts {
+    const char *device;  // "cpu", "cpu:4" (threads), "cuda:0", NULL or "auto"
+    int threads;         // of the CPU; 0: as many as there are processors
+    int n_ctx;           // positions of the longest sequence; 0: the model's own length
+    const char *kv_type; // "f16", "f32"; NULL: f32 when the matrices are f32, else f16
+    bool vocab_only;     // no weights: only the vocabulary and the metadata
+    bool no_mmap;        // read the file instead of mapping it
+};
+
+/* path: a GGUF file (of a split one, any part). opts NULL: all defaults. */
+int rill_model_open(struct rill_model **out, const char *path, const struct rill_model_opts *opts,
+                    struct err *e);
+void rill_model_close(struct rill_model *m); // accepts NULL; engines on it must be closed
+
+struct rill_model_info {
+    const char *path;
+    const char *name;          // general.name, or ""
+    const char *arch;          // "llama"
+    const char *device;        // "cpu: avx512, 2 threads"
+    const char *chat_template; // Jinja source, or NULL
+    int n_layer;
+    int n_embd;
+    int n_vocab;
+    int n_ctx_train;
+    int n_ctx;                 // what the model was opened for
+    uint64_t n_param;
+    uint64_t weight_bytes;
+    uint64_t kv_bytes_per_pos; // key/value bytes of one position in all layers
+    uint64_t state_bytes;      // recurrent state of one sequence
+    bool has_temperature;      // the file's own sampling settings, where it has any
+    bool has_top_p;
+    bool has_top_k;
+    bool has_min_p;
+    float temperature;
+    float top_p;
+    float min_p;
+    int top_k;
+};
+/* Strings live as long as the model. */
+void rill_model_info(const struct rill_model *m, struct rill_model_info *out);
+
+struct rill_memory {
+    uint64_t weights; // on the device, file mappings included
+    uint64_t kv;      // pages for n_seq sequences of n_ctx positions
+    uint64_t state;   // recurrent state
+    uint64_t work;    // values of a step
+};
+int rill_model_memory(const struct rill_model *m, int n_ctx, int n_seq, struct rill_memory *out,
+                      struct err *e);
+
+/* The plan as text, one record a line, with the kernel chosen for each. *out is the caller's, to
+ * be released with rill_free. */
+int rill_model_plan(const struct rill_model *m, char **out, size_t *n, struct err *e);
+
+void rill_free(void *p);
+
+/* -- vocabulary -- */
+
+enum rill_token_flags {
+    RILL_ADD_SPECIAL = 1,   // BOS, EOS, CLS, SEP as the model's own settings say
+    RILL_PARSE_SPECIAL = 2, // control tokens written out in the text become those tokens
+};
+
+/* *ids is the caller's (rill_free). */
+int rill_tokenize(const struct rill_model *m, const char *text, size_t n, unsigned flags,
+                  int32_t **ids, size_t *n_ids, struct err *e);
+/* The bytes of one token. control: also those of control tokens (else they are empty). Borrowed. */
+const char *rill_piece(const struct rill_model *m, int32_t id, bool control, size_t *n);
+int32_t rill_bos(const struct rill_model *m); // -1: none
+bool rill_is_end(const struct rill_model *m, int32_t id); // ends a generation
+
+/* -- engine: requests through one model, batched -- */
+
+struct rill_engine;
+
+struct rill_engine_opts {
+    int max_seq;      // sequences at once; 0: 8
+    int max_batch;    // rows of a step; 0: 512
+    uint64_t kv_bytes; // key/value memory; 0: for max_seq sequences of n_ctx, at most half of what
+                       // is free
+    uint64_t seed;    // of requests without one
+};
+int rill_engine_open(struct rill_engine **out, struct rill_model *m,
+                     const struct rill_engine_opts *opts, struct err *e);
+void rill_engine_close(struct rill_engine *g); // accepts NULL; drops what runs
+
+struct rill_bias {
+    int32_t id;
+    float add; // to the logit; -INFINITY: never
+};
+
+/* How tokens are chosen. Zeroed is not neutral: take rill_sampling_defaults(). */
+struct rill_sampling {
+    float temperature;        // 0: greedy
+    int top_k;                // 0: all
+    float top_p;              // 1: all
+    float min_p;              // 0: all
+    float repetition_penalty; // 1: none; logits of seen tokens are divided (> 0) or multiplied
+    float presence_penalty;   // subtracted once from every token seen
+    float frequency_penalty;  // subtracted for each time a token was seen
+    int penalty_last;         // tokens looked back at; 0: none, -1: all
+    bool has_seed;
+    uint64_t seed;
+    const struct rill_bias *bias; // [n_bias], copied by submit
+    int n_bias;
+};
+struct rill_sampling rill_sampling_defaults(void); // 0.8, top_p 0.95, min_p 0.05, penalties off
+/* The same with the model's own settings where its file has some. */
+struct rill_sampling rill_sampling_of(const struct rill_model *m);
+
+struct rill_stop {
+    const char *p;
+    size_t n;
+};
+
+struct rill_request {
+    const int32_t *ids; // copied
+    size_t n_ids;       // at least 1, with room left in the context
+    int max_tokens;     // 0: until the model ends or the context is full
+    bool ignore_eos;    // go on after an end token
+    bool show_control;  // control tokens appear in the text
+    bool logits;        // events carry the row the token was drawn from
+    bool prompt_logits; // an RILL_LOGITS event for each prompt row
+    struct rill_sampling sampling;
+    const struct rill_stop *stop; // [n_stop] strings that end the text; copied
+    int n_stop;
+    int priority;       // higher first
+    void *user;         // returned with every event
+};
+
+enum rill_event_kind {
+    RILL_TOKEN,  // a token was drawn; text holds what can be shown now (maybe nothing)
+    RILL_DONE,   // the request has ended: why; text holds what was held back
+    RILL_LOGITS, // a prompt row's logits
+};
+
+enum rill_finish {
+    RILL_RUNNING,
+    RILL_STOP,      // an end token or a stop string
+    RILL_LENGTH,    // max_tokens
+    RILL_CONTEXT,   // the context is full
+    RILL_CANCELLED,
+    RILL_FAILED,    // code and message say why
+};
+
+struct rill_event {
+    int request;        // number given by submit
+    int kind;           // enum rill_event_kind
+    int finish;         // enum rill_finish, RILL_DONE only
+    int code;           // error code of RILL_FAILED
+    int32_t id;         // RILL_TOKEN
+    int32_t pos;        // place of the token in its sequence
+    const char *text;   // whole UTF-8 characters; valid until the next call on the engine
+    size_t n_text;
+    const float *logits; // [n_vocab], if asked for; valid until the next call
+    const char *message;
+    void *user;
+};
+
+/* Copies what it needs and returns at once; *number names the request. A prompt that does not fit
+ * the context is E_CONTEXT, one that can never fit the memory E_RANGE, an id outside the vocabulary
+ * E_RANGE. */
+int rill_engine_submit(struct rill_engine *g, const struct rill_request *r, int *number,
+                       struct err *e);
+
+/* One step for all requests that can go on. Fills at most max events (max >= 1; what does not fit
+ * comes first next time) and returns how many; 0: nothing is left to do. Negative: the device
+ * failed and the engine can only be closed. A step may return 0 events only when idle. */
+int rill_engine_step(struct rill_engine *g, struct rill_event *ev, int max, struct err *e);
+
+/* Takes effect before the next step; the request still ends with one RILL_DONE. Unknown or ended
+ * numbers do nothing. */
+void rill_engine_cancel(struct rill_engine *g, int number);
+
+struct rill_stats {
+    uint64_t steps;
+    uint64_t prompt_rows;  // rows computed in the prompt phase
+    uint64_t drawn;        // tokens drawn
+    uint64_t bytes;        // weights and key/value memory read, by the plan's formulas
+    double prompt_seconds; // wall time of steps that had prompt rows
+    double decode_seconds; // of the others
+    uint64_t decode_bytes; // bytes of those
+    int pages_used, pages;
+};
+void rill_engine_stats(const struct rill_engine *g, struct rill_stats *out);
+
+/* Any value of the plan, for finding the first record that leaves a reference: fn is called after
+ * each step with each chosen record's first output. records: NULL for all, else the first record
+ * and the last, "3-7". While set, values share no memory. Must come before the first submit. */
+typedef void rill_dump_fn(void *ctx, int record, const char *name, int rows, int cols,
+                          const float *data);
+int rill_engine_dump(struct rill_engine *g, const char *records, rill_dump_fn *fn, void *ctx,
+                     struct err *e);
+
+#endif
