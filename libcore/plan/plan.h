@@ -68,6 +68,7 @@ struct rope_args {
     int32_t n_ctx_orig;        // YaRN: the context the model was trained with
     float base, freq_scale;    // theta_i = pos * freq_scale * base^(-2i/n_rot) / factor_i
     float ext_factor, attn_factor, beta_fast, beta_slow; // YaRN (arXiv 2309.00071); ext 0: none
+    bool ramp_exact; // YaRN's first and last blended pair are not rounded outwards (gpt-oss)
 };
 
 struct attn_args {
