@@ -104,3 +104,12 @@ size_t utf8_whole(const char *p, size_t n)
     }
     return n;
 }
+
+bool utf8_shown(uint32_t cp)
+{
+    if (cp < 0x20 || (cp >= 0x7f && cp < 0xa0))
+        return false;
+    if (cp == 0x061c || cp == 0x200e || cp == 0x200f || cp == 0xfeff)
+        return false;
+    return !(cp >= 0x2028 && cp <= 0x202e) && !(cp >= 0x2066 && cp <= 0x2069);
+}

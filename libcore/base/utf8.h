@@ -19,4 +19,8 @@ bool utf8_valid(const char *p, size_t n);
  * far valid and lacks only further bytes (at most 3). Bytes that can never become valid count. */
 size_t utf8_whole(const char *p, size_t n);
 
+/* False for what must not reach a terminal as it is: control characters, line and paragraph
+ * separators, and the marks that turn the direction of text around them. */
+bool utf8_shown(uint32_t cp);
+
 #endif
