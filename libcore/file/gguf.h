@@ -20,27 +20,27 @@
 #include "base/map.h"
 #include "base/slice.h"
 
-/* X(name, id in the file, bytes of a value; 0: varies, what a sentence calls it) */
+/* X(name, what tools print, id in the file, bytes of a value; 0: varies, what sentences say) */
 #define GGUF_TYPES(X)                                                                              \
-    X(U8, 0, 1, "an 8-bit integer")                                                                \
-    X(I8, 1, 1, "an 8-bit integer")                                                                \
-    X(U16, 2, 2, "a 16-bit integer")                                                               \
-    X(I16, 3, 2, "a 16-bit integer")                                                               \
-    X(U32, 4, 4, "a 32-bit integer")                                                               \
-    X(I32, 5, 4, "a 32-bit integer")                                                               \
-    X(F32, 6, 4, "a float")                                                                        \
-    X(BOOL, 7, 1, "a truth value")                                                                 \
-    X(STR, 8, 0, "a string")                                                                       \
-    X(ARR, 9, 0, "an array")                                                                       \
-    X(U64, 10, 8, "a 64-bit integer")                                                              \
-    X(I64, 11, 8, "a 64-bit integer")                                                              \
-    X(F64, 12, 8, "a double")
+    X(U8, "u8", 0, 1, "an 8-bit integer")                                                          \
+    X(I8, "i8", 1, 1, "an 8-bit integer")                                                          \
+    X(U16, "u16", 2, 2, "a 16-bit integer")                                                        \
+    X(I16, "i16", 3, 2, "a 16-bit integer")                                                        \
+    X(U32, "u32", 4, 4, "a 32-bit integer")                                                        \
+    X(I32, "i32", 5, 4, "a 32-bit integer")                                                        \
+    X(F32, "f32", 6, 4, "a float")                                                                 \
+    X(BOOL, "bool", 7, 1, "a truth value")                                                         \
+    X(STR, "str", 8, 0, "a string")                                                                \
+    X(ARR, "arr", 9, 0, "an array")                                                                \
+    X(U64, "u64", 10, 8, "a 64-bit integer")                                                       \
+    X(I64, "i64", 11, 8, "a 64-bit integer")                                                       \
+    X(F64, "f64", 12, 8, "a double")
 
 enum gguf_type {
-#define X(name, id, bytes, text) GGUF_##name = id,
+#define X(name, print, id, bytes, text) GGUF_##name = id,
     GGUF_TYPES(X)
 #undef X
-    GGUF_N_TYPES
+        GGUF_N_TYPES
 };
 
 enum {
@@ -89,18 +89,18 @@ struct gguf_part {
 };
 
 struct gguf {
-    char *path;                  // as given to gguf_open
-    uint32_t version;            // 2 or 3
-    uint32_t alignment;          // of tensor data, 8 to 2^24
+    char *path;         // as given to gguf_open
+    uint32_t version;   // 2 or 3
+    uint32_t alignment; // of tensor data, 8 to 2^24
     uint32_t n_key;
     uint32_t n_tensor;
-    uint32_t n_part;             // 1 unless the file is split
-    struct gguf_key *key;        // [n_key] in the file's order; of a split file those of part 1
-    struct gguf_tensor *tensor;  // [n_tensor] in the file's order, part by part
-    struct gguf_part *part;      // [n_part]
-    uint64_t file_bytes;         // of all parts
+    uint32_t n_part;            // 1 unless the file is split
+    struct gguf_key *key;       // [n_key] in the file's order; of a split file those of part 1
+    struct gguf_tensor *tensor; // [n_tensor] in the file's order, part by part
+    struct gguf_part *part;     // [n_part]
+    uint64_t file_bytes;        // of all parts
     struct map key_map, tensor_map;
-    bool borrowed;               // opened from memory
+    bool borrowed; // opened from memory
 };
 
 /* Opens path ("-": standard input). Of a split model any part may be named: all are opened and

@@ -364,8 +364,7 @@ struct slice gguf_str_at(const struct gguf_array *a, uint64_t i)
     if (a->type != GGUF_STR)
         return (struct slice){"", 0};
     /* the length between two beginnings, not the one in the file: that may have changed since */
-    return (struct slice){(const char *)a->p + a->at[i] + 8,
-                          (size_t)(a->at[i + 1] - a->at[i] - 8)};
+    return (struct slice){(const char *)a->p + a->at[i] + 8, (size_t)(a->at[i + 1] - a->at[i] - 8)};
 }
 
 int64_t gguf_int_at(const struct gguf_array *a, uint64_t i)

@@ -12,12 +12,11 @@
 #include "file/gguf_inner.h"
 
 enum {
-    MIN_KEY_BYTES = 8 + 1 + 4 + 1,         // length, name, type, value
-    MIN_TENSOR_BYTES = 8 + 1 + 4 + 4 + 8,  // length, name, dimensions, type, offset
+    MIN_KEY_BYTES = 8 + 1 + 4 + 1,        // length, name, type, value
+    MIN_TENSOR_BYTES = 8 + 1 + 4 + 4 + 8, // length, name, dimensions, type, offset
 };
 
 #define SPLIT_TAIL "-00001-of-00002.gguf" // the shape of a part's name
-
 
 /* -- sentences -- */
 
@@ -332,8 +331,7 @@ static int parse_file(struct gguf *g, struct err *e)
     n_tensor = cur_u64(&c);
     n_key = cur_u64(&c);
     if (c.bad)
-        return err_set(e, E_FORMAT, "%s: the file ends inside its header",
-                       gguf_path_tail(g->path));
+        return err_set(e, E_FORMAT, "%s: the file ends inside its header", gguf_path_tail(g->path));
 
     if ((rc = check_count(g, &c, "key", n_key, MIN_KEY_BYTES, e)) < 0 ||
         (rc = check_count(g, &c, "tensor", n_tensor, MIN_TENSOR_BYTES, e)) < 0)
@@ -455,8 +453,7 @@ static int join(struct gguf *g, struct gguf *from, struct err *e)
     void *p;
 
     if (n > GGUF_MAX_ITEMS)
-        return err_set(e, E_FORMAT, "%s: more tensors than any model has",
-                       gguf_path_tail(g->path));
+        return err_set(e, E_FORMAT, "%s: more tensors than any model has", gguf_path_tail(g->path));
     p = mem_resize(g->tensor, g->n_tensor, n, sizeof *g->tensor, e);
     if (!p)
         return E_NOMEM;
