@@ -13,8 +13,7 @@
  *         {0}
  *     };
  *
- * Every table also has -h --help, -V --version, -q --quiet and -v --verbose (see tool.h); a row of
- * its own with one of those letters or names takes its place.
+ * tool_begin() (tool.h) adds -h --help, -V --version, -q --quiet and -v --verbose to every table.
  */
 #ifndef RILL_TOOLS_OPT_H
 #define RILL_TOOLS_OPT_H
@@ -49,7 +48,7 @@ struct tool_option {
     void *out;
     const char *arg;            // what the value is called; FILE, DIR and MODEL complete as paths
     const char *help;           // lower case, no full stop
-    double min, max;            // INT, U64, FLOAT, INTS: inclusive; both 0: any
+    double min, max;            // INT, U64, FLOAT, INTS: inclusive; both 0: any; max < min: no top
     const char *def;            // set before the command line is read, and shown
     const char *const *choices; // CHOICE: names, NULL-ended
     bool *given;                // set when the option is used; may be NULL
@@ -87,7 +86,8 @@ const struct tool_option *opt_find(const struct tool_option *opts, const char *n
 const char *opt_nearest(const struct tool_option *opts, const char *name);
 
 /* Which of n names is nearest to a wrong one (an index), or -1 when none is near: for types, fields
- * and file kinds too. Distance: optimal string alignment, at most a third of the name's length. */
+ * and file kinds too. Near: at most a third of the letters are wrong (one missing, added, changed,
+ * or two exchanged), or one of the two is a part of the other. */
 int opt_nearest_of(const char *const *names, int n, const char *wrong);
 
 /* The rows as --help shows them, 80 columns wide. */
