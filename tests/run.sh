@@ -4,7 +4,7 @@
 #
 # A test program is anything whose last matching line is "name: N passed, N failed[, N skipped]" and
 # whose exit status is 0 when none failed. One that crashes, hangs or says nothing is one failure.
-# Here: the libcheck programs, checkkern, tests/cli/*.sh and the checks of the source tree itself.
+# Here: the libcheck programs, checkkern, tests/cli/*.gold and *.sh, and checks of the tree itself.
 set -u
 : "${SRCDIR:?}" "${LONG:=}"
 export SRCDIR LONG
@@ -18,7 +18,8 @@ if [ "${1-}" = --one ]; then
     prog=$2
     log=obj/check/$(printf %s "${prog#"$SRCDIR"/}" | tr '/ ' '__').log
     start=$(date +%s)
-    timeout "$([ -n "$LONG" ] && echo 3000 || echo 300)" "$prog" >"$log" 2>&1 </dev/null
+    case $prog in *.gold) gold=$SRCDIR/tests/cli/run.sh ;; *) gold= ;; esac
+    timeout "$([ -n "$LONG" ] && echo 3000 || echo 300)" $gold "$prog" >"$log" 2>&1 </dev/null
     rc=$?
     last=$(grep -aE '^[^:]+: [0-9]+ passed, [0-9]+ failed' "$log" | tail -n 1)
     name=${last%%:*}
@@ -46,9 +47,10 @@ list() {
     find obj/tests -type f -name 'test_*' -perm -u+x ! -name '*.o' ! -name '*.d' | sort |
         while read -r t; do [ ! -f "$SRCDIR/${t#obj/}.c" ] || echo "$t"; done
     [ ! -x obj/tests/checkkern ] || echo obj/tests/checkkern
-    for t in "$SRCDIR"/tests/cli/*.sh "$SRCDIR"/tests/tree/*.sh; do
+    for t in "$SRCDIR"/tests/cli/*.gold "$SRCDIR"/tests/cli/*.sh; do
         case $t in */run.sh | */lib.sh | */\**) ;; *) echo "$t" ;; esac
     done
+    for t in layers banned symbols options; do echo "$SRCDIR/scripts/$t.sh"; done
 }
 list | while read -r t; do
     [ $# -gt 0 ] || echo "$t"

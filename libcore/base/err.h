@@ -41,7 +41,7 @@ struct err {
 #define ERR_PRINTF(fmt, args)
 #endif
 
-/* Fills *e (may be NULL) and returns code. The first error stays: a filled *e is not overwritten. */
+/* Fills *e (may be NULL) and returns code. The first error stays: a filled *e is left alone. */
 int err_set(struct err *e, int code, const char *fmt, ...) ERR_PRINTF(3, 4);
 
 /* Puts "prefix: " in front of a filled error's sentence and returns its code. */

@@ -51,8 +51,9 @@ static inline bool pad_ok(uint64_t n, uint64_t align, uint64_t *out)
 }
 
 /* Test hooks. mem_fail_after(n): the n-th allocation from now (0: the next) fails, once; n < 0
- * turns that off. mem_fail_hit(): whether it has failed. mem_guard(true) on a thread: any allocation
- * by this thread aborts the process until mem_guard(false) (a step of the engine must not allocate). */
+ * turns that off. mem_fail_hit(): whether it has failed. mem_guard(true) on a thread: any
+ * allocation by this thread aborts the process until mem_guard(false) (a step of the engine must
+ * not allocate). */
 void mem_fail_after(long n);
 bool mem_fail_hit(void);
 bool mem_guard(bool on); // returns the earlier setting

@@ -72,6 +72,8 @@ static int apart(const char *known, const char *wrong)
     if (d * 3 <= len + 1)
         return d * 2;
     /* a part of a name says more than its distance: --tokens for --max-tokens */
+    if (len >= 2 && strncmp(a, b, (size_t)len) == 0)
+        return len;
     if (len >= 4 && strlen(a) >= 4 && (strstr(a, b) || strstr(b, a)))
         return len + 1;
     return INT_MAX;

@@ -1,12 +1,12 @@
 /* opt.h - the option table: one row per option gives parsing, ranges, defaults, --help and the
  * completion of three shells.
  *
- *     static int max_tokens;
+ *     static int n;
  *     static struct opt_list pieces;
  *     static const struct tool_option opts[] = {
  *         {'p', "prompt", OPT_LIST, &pieces, "TEXT", "a piece of the prompt"},
  *         {'f', "file", OPT_LIST, &pieces, "FILE", "a file as a piece of the prompt"},
- *         {'n', "max-tokens", OPT_INT, &max_tokens, "N", "stop after N tokens", .min = 1, .max = 1e6},
+ *         {'n', "max-tokens", OPT_INT, &n, "N", "stop after N tokens", .min = 1, .max = 1e6},
  *         {0, "temperature", OPT_FLOAT, &temp, "X", "randomness", .max = 2, .def = "0.8"},
  *         {0, "temp", OPT_ALIAS, 0, "temperature"},
  *         {'j', "json", OPT_FLAG, &json, 0, "one JSON object per line"},

@@ -1,5 +1,5 @@
-/* tool.h - what all tools do alike: begin and end, messages, exit status, signals, standard input in
- * records, progress, and the model when none is named.
+/* tool.h - what all tools do alike: begin and end, messages, exit status, signals, standard input
+ * in records, progress, and the model when none is named.
  *
  *     static struct tool tool = {"rill-run", "[-m MODEL] [-p TEXT]...", "runs a model", opts};
  *
@@ -34,7 +34,7 @@ struct tool {
     int verbose;          // number of -v; -1 with -q
 };
 
-/* Reads the command line into the table's variables, sets up SIGINT, SIGTERM and stdout. Returns the
+/* Reads the command line into the table's variables and catches SIGINT and SIGTERM. Returns the
  * index of the first operand in argv (reordered). Exits by itself for --help, --version and
  * --completion (0) and for wrong usage (2). */
 int tool_begin(struct tool *t, int argc, char **argv);
@@ -56,7 +56,7 @@ void tool_detail(int level, const char *fmt, ...) ERR_PRINTF(2, 3);
  * reads and writes return early (EINTR) when it comes. */
 bool tool_interrupted(void);
 
-/* stderr is a terminal, NO_COLOR is unset and TERM is not dumb: colour and progress may be shown. */
+/* stderr is a terminal, NO_COLOR unset and TERM not dumb: colour and progress may be shown. */
 bool tool_colour(void);
 /* E_USAGE when fd is a terminal: what ("a model") is not for the eye. */
 int tool_not_to_terminal(int fd, const char *what, struct err *e);
