@@ -1,0 +1,64 @@
+/* q2_k.h - 256 weights of 2 bits in sixteen parts: w = d * scale * q - dmin * min. 2.625 bits per
+ * weight.
+ *
+ * scales[p] holds part p's scale in its low and its min in its high four bits. Weight i of a half
+ * (128 weights) is in byte i % 32 of that half's 32, at bit 2 * (i / 32).
+ */
+#ifndef RILL_QUANT_Q2_K_H
+#define RILL_QUANT_Q2_K_H
+
+#include "quant/half.h"
+
+struct q2_k {
+    uint8_t scales[16];
+    uint8_t qs[64];
+    uint16_t d;    // binary16
+    uint16_t dmin; // binary16
+};
+FMT_SIZE(struct q2_k, 84);
+
+FMT_FN float q2_k_get(const struct q2_k *b, int i)
+{
+    int q = b->qs[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3;
+    float s = f16_to_f32(b->d) * (float)(b->scales[i / 16] & 15);
+    float m = f16_to_f32(b->dmin) * (float)(b->scales[i / 16] >> 4);
+
+    return s * (float)q - m;
+}
+
+FMT_FN void q2_k_codes(const struct q2_k *b, int8_t *q)
+{
+    for (int h = 0; h < 2; h++)
+        for (int k = 0; k < 4; k++)
+            for (int l = 0; l < 32; l++)
+                q[128 * h + 32 * k + l] = (int8_t)(b->qs[32 * h + l] >> 2 * k & 3);
+}
+
+FMT_FN void q2_k_scales(const struct q2_k *b, float *s, float *m)
+{
+    float d = f16_to_f32(b->d);
+    float dmin = f16_to_f32(b->dmin);
+
+    for (int p = 0; p < 16; p++) {
+        s[p] = d * (float)(b->scales[p] & 15);
+        m[p] = -(dmin * (float)(b->scales[p] >> 4));
+    }
+}
+
+FMT_DECODE_MIN(q2_k, 256, 16)
+
+#endif
+
+#ifdef FMT_HOOK
+#define FMT        q2_k
+#define FMT_ID     FMT_Q2_K
+#define FMT_NAME   "Q2_K"
+#define FMT_BLOCK  256
+#define FMT_BYTES  84
+#define FMT_SUB    16
+#define FMT_MIN    1
+#define FMT_ACT    ACT_Q8
+#define FMT_TOL    5e-3f
+#include FMT_HOOK
+#include "quant/fmt_end.h"
+#endif
