@@ -18,17 +18,17 @@ HEAD = """/* grids.c - the codebooks of the IQ formats.
 #include "quant/grids.h"
 
 /* The digits' meaning: -1 0 1; 8 25 43; 4 12 20 28 36 44 52 62; 1 3 5 .. 15. */
-#define W1(d) ((d)-1)
-#define W2(d) (8 + 17 * (d) + (d) / 2)
+#define W1(d)  ((d)-1)
+#define W2(d)  (8 + 17 * (d) + (d) / 2)
 #define W3X(d) (4 + 8 * (d) + (d) / 7 * 2)
 #define W3S(d) (1 + 2 * (d))
 
-#define B8(w, c, j) ((uint64_t)(uint8_t)w((c) >> 2 * (j) & 3) << 8 * (j))
+#define B8(w, c, j) ((uint64_t)(uint8_t)w(((c) >> 2 * (j)) & 3) << 8 * (j))
 #define P8(w, c)                                                                                   \\
     (B8(w, c, 0) | B8(w, c, 1) | B8(w, c, 2) | B8(w, c, 3) | B8(w, c, 4) | B8(w, c, 5) |           \\
      B8(w, c, 6) | B8(w, c, 7))
-#define B4(w, c, j) ((uint32_t)(uint8_t)w((c) >> 3 * (j) & 7) << 8 * (j))
-#define P4(w, c) (B4(w, c, 0) | B4(w, c, 1) | B4(w, c, 2) | B4(w, c, 3))
+#define B4(w, c, j) ((uint32_t)(uint8_t)w(((c) >> 3 * (j)) & 7) << 8 * (j))
+#define P4(w, c)    (B4(w, c, 0) | B4(w, c, 1) | B4(w, c, 2) | B4(w, c, 3))
 
 #define A(c) P8(W1, c)
 #define B(c) P8(W2, c)

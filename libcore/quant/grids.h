@@ -1,7 +1,7 @@
 /* grids.h - the codebooks of the IQ formats, and how a group of weights is read out of one.
  *
- * A point of eight weights is a uint64_t, of four a uint32_t; byte j, lowest first, is weight j as a
- * signed number. The lists live once, in grids.c; a device compiler says with FMT_GRID where its
+ * A point of eight weights is a uint64_t, of four a uint32_t; byte j, lowest first, is weight j as
+ * a signed number. The lists live once, in grids.c; a device compiler says with FMT_GRID where its
  * copy is.
  */
 #ifndef RILL_QUANT_GRIDS_H
@@ -38,7 +38,7 @@ FMT_FN int grid4(const uint32_t *list, unsigned point, int j)
     return (int8_t)(list[point] >> 8 * j & 0xffu);
 }
 
-/* Eight sign bits (1: negative) from a sign number of 7 bits: the eighth makes their number even. */
+/* Eight sign bits (1: negative) from a sign number of 7 bits: the eighth makes their sum even. */
 FMT_FN unsigned iq_signs(unsigned n)
 {
     unsigned odd = n ^ n >> 4;

@@ -24,15 +24,15 @@ FMT_FN void i32_decode(const struct i32 *b, float *out)
 #endif
 
 #ifdef FMT_HOOK
-#define FMT        i32
-#define FMT_ID     FMT_I32
-#define FMT_NAME   "I32"
-#define FMT_BLOCK  1
-#define FMT_BYTES  4
-#define FMT_SUB    0
-#define FMT_MIN    0
-#define FMT_ACT    ACT_F32
-#define FMT_TOL    1e-5f
+#define FMT       i32
+#define FMT_ID    FMT_I32
+#define FMT_NAME  "I32"
+#define FMT_BLOCK 1
+#define FMT_BYTES 4
+#define FMT_SUB   0
+#define FMT_MIN   0
+#define FMT_ACT   ACT_F32
+#define FMT_TOL   1e-5f
 #include FMT_HOOK
 #include "quant/fmt_end.h"
 #endif

@@ -24,15 +24,15 @@ FMT_FN void i64_decode(const struct i64 *b, float *out)
 #endif
 
 #ifdef FMT_HOOK
-#define FMT        i64
-#define FMT_ID     FMT_I64
-#define FMT_NAME   "I64"
-#define FMT_BLOCK  1
-#define FMT_BYTES  8
-#define FMT_SUB    0
-#define FMT_MIN    0
-#define FMT_ACT    ACT_F32
-#define FMT_TOL    1e-5f
+#define FMT       i64
+#define FMT_ID    FMT_I64
+#define FMT_NAME  "I64"
+#define FMT_BLOCK 1
+#define FMT_BYTES 8
+#define FMT_SUB   0
+#define FMT_MIN   0
+#define FMT_ACT   ACT_F32
+#define FMT_TOL   1e-5f
 #include FMT_HOOK
 #include "quant/fmt_end.h"
 #endif

@@ -70,15 +70,15 @@ FMT_DECODE(iq1_m, 256, 16)
 #endif
 
 #ifdef FMT_HOOK
-#define FMT        iq1_m
-#define FMT_ID     FMT_IQ1_M
-#define FMT_NAME   "IQ1_M"
-#define FMT_BLOCK  256
-#define FMT_BYTES  56
-#define FMT_SUB    16
-#define FMT_MIN    0
-#define FMT_ACT    ACT_Q8
-#define FMT_TOL    5e-3f
+#define FMT       iq1_m
+#define FMT_ID    FMT_IQ1_M
+#define FMT_NAME  "IQ1_M"
+#define FMT_BLOCK 256
+#define FMT_BYTES 56
+#define FMT_SUB   16
+#define FMT_MIN   0
+#define FMT_ACT   ACT_Q8
+#define FMT_TOL   5e-3f
 #include FMT_HOOK
 #include "quant/fmt_end.h"
 #endif

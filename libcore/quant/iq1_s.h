@@ -55,15 +55,15 @@ FMT_DECODE(iq1_s, 256, 32)
 #endif
 
 #ifdef FMT_HOOK
-#define FMT        iq1_s
-#define FMT_ID     FMT_IQ1_S
-#define FMT_NAME   "IQ1_S"
-#define FMT_BLOCK  256
-#define FMT_BYTES  50
-#define FMT_SUB    32
-#define FMT_MIN    0
-#define FMT_ACT    ACT_Q8
-#define FMT_TOL    5e-3f
+#define FMT       iq1_s
+#define FMT_ID    FMT_IQ1_S
+#define FMT_NAME  "IQ1_S"
+#define FMT_BLOCK 256
+#define FMT_BYTES 50
+#define FMT_SUB   32
+#define FMT_MIN   0
+#define FMT_ACT   ACT_Q8
+#define FMT_TOL   5e-3f
 #include FMT_HOOK
 #include "quant/fmt_end.h"
 #endif

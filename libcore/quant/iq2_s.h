@@ -54,15 +54,15 @@ FMT_DECODE(iq2_s, 256, 16)
 #endif
 
 #ifdef FMT_HOOK
-#define FMT        iq2_s
-#define FMT_ID     FMT_IQ2_S
-#define FMT_NAME   "IQ2_S"
-#define FMT_BLOCK  256
-#define FMT_BYTES  82
-#define FMT_SUB    16
-#define FMT_MIN    0
-#define FMT_ACT    ACT_Q8
-#define FMT_TOL    5e-3f
+#define FMT       iq2_s
+#define FMT_ID    FMT_IQ2_S
+#define FMT_NAME  "IQ2_S"
+#define FMT_BLOCK 256
+#define FMT_BYTES 82
+#define FMT_SUB   16
+#define FMT_MIN   0
+#define FMT_ACT   ACT_Q8
+#define FMT_TOL   5e-3f
 #include FMT_HOOK
 #include "quant/fmt_end.h"
 #endif

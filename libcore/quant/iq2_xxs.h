@@ -54,15 +54,15 @@ FMT_DECODE(iq2_xxs, 256, 32)
 #endif
 
 #ifdef FMT_HOOK
-#define FMT        iq2_xxs
-#define FMT_ID     FMT_IQ2_XXS
-#define FMT_NAME   "IQ2_XXS"
-#define FMT_BLOCK  256
-#define FMT_BYTES  66
-#define FMT_SUB    32
-#define FMT_MIN    0
-#define FMT_ACT    ACT_Q8
-#define FMT_TOL    5e-3f
+#define FMT       iq2_xxs
+#define FMT_ID    FMT_IQ2_XXS
+#define FMT_NAME  "IQ2_XXS"
+#define FMT_BLOCK 256
+#define FMT_BYTES 66
+#define FMT_SUB   32
+#define FMT_MIN   0
+#define FMT_ACT   ACT_Q8
+#define FMT_TOL   5e-3f
 #include FMT_HOOK
 #include "quant/fmt_end.h"
 #endif

@@ -59,15 +59,15 @@ FMT_DECODE(iq4_xs, 256, 32)
 #endif
 
 #ifdef FMT_HOOK
-#define FMT        iq4_xs
-#define FMT_ID     FMT_IQ4_XS
-#define FMT_NAME   "IQ4_XS"
-#define FMT_BLOCK  256
-#define FMT_BYTES  136
-#define FMT_SUB    32
-#define FMT_MIN    0
-#define FMT_ACT    ACT_Q8
-#define FMT_TOL    5e-3f
+#define FMT       iq4_xs
+#define FMT_ID    FMT_IQ4_XS
+#define FMT_NAME  "IQ4_XS"
+#define FMT_BLOCK 256
+#define FMT_BYTES 136
+#define FMT_SUB   32
+#define FMT_MIN   0
+#define FMT_ACT   ACT_Q8
+#define FMT_TOL   5e-3f
 #include FMT_HOOK
 #include "quant/fmt_end.h"
 #endif

@@ -50,15 +50,15 @@ FMT_DECODE_MIN(q2_k, 256, 16)
 #endif
 
 #ifdef FMT_HOOK
-#define FMT        q2_k
-#define FMT_ID     FMT_Q2_K
-#define FMT_NAME   "Q2_K"
-#define FMT_BLOCK  256
-#define FMT_BYTES  84
-#define FMT_SUB    16
-#define FMT_MIN    1
-#define FMT_ACT    ACT_Q8
-#define FMT_TOL    5e-3f
+#define FMT       q2_k
+#define FMT_ID    FMT_Q2_K
+#define FMT_NAME  "Q2_K"
+#define FMT_BLOCK 256
+#define FMT_BYTES 84
+#define FMT_SUB   16
+#define FMT_MIN   1
+#define FMT_ACT   ACT_Q8
+#define FMT_TOL   5e-3f
 #include FMT_HOOK
 #include "quant/fmt_end.h"
 #endif

@@ -61,15 +61,15 @@ FMT_DECODE(q3_k, 256, 16)
 #endif
 
 #ifdef FMT_HOOK
-#define FMT        q3_k
-#define FMT_ID     FMT_Q3_K
-#define FMT_NAME   "Q3_K"
-#define FMT_BLOCK  256
-#define FMT_BYTES  110
-#define FMT_SUB    16
-#define FMT_MIN    0
-#define FMT_ACT    ACT_Q8
-#define FMT_TOL    5e-3f
+#define FMT       q3_k
+#define FMT_ID    FMT_Q3_K
+#define FMT_NAME  "Q3_K"
+#define FMT_BLOCK 256
+#define FMT_BYTES 110
+#define FMT_SUB   16
+#define FMT_MIN   0
+#define FMT_ACT   ACT_Q8
+#define FMT_TOL   5e-3f
 #include FMT_HOOK
 #include "quant/fmt_end.h"
 #endif

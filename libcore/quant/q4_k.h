@@ -52,15 +52,15 @@ FMT_DECODE_MIN(q4_k, 256, 32)
 #endif
 
 #ifdef FMT_HOOK
-#define FMT        q4_k
-#define FMT_ID     FMT_Q4_K
-#define FMT_NAME   "Q4_K"
-#define FMT_BLOCK  256
-#define FMT_BYTES  144
-#define FMT_SUB    32
-#define FMT_MIN    1
-#define FMT_ACT    ACT_Q8
-#define FMT_TOL    5e-3f
+#define FMT       q4_k
+#define FMT_ID    FMT_Q4_K
+#define FMT_NAME  "Q4_K"
+#define FMT_BLOCK 256
+#define FMT_BYTES 144
+#define FMT_SUB   32
+#define FMT_MIN   1
+#define FMT_ACT   ACT_Q8
+#define FMT_TOL   5e-3f
 #include FMT_HOOK
 #include "quant/fmt_end.h"
 #endif

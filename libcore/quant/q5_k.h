@@ -56,15 +56,15 @@ FMT_DECODE_MIN(q5_k, 256, 32)
 #endif
 
 #ifdef FMT_HOOK
-#define FMT        q5_k
-#define FMT_ID     FMT_Q5_K
-#define FMT_NAME   "Q5_K"
-#define FMT_BLOCK  256
-#define FMT_BYTES  176
-#define FMT_SUB    32
-#define FMT_MIN    1
-#define FMT_ACT    ACT_Q8
-#define FMT_TOL    5e-3f
+#define FMT       q5_k
+#define FMT_ID    FMT_Q5_K
+#define FMT_NAME  "Q5_K"
+#define FMT_BLOCK 256
+#define FMT_BYTES 176
+#define FMT_SUB   32
+#define FMT_MIN   1
+#define FMT_ACT   ACT_Q8
+#define FMT_TOL   5e-3f
 #include FMT_HOOK
 #include "quant/fmt_end.h"
 #endif

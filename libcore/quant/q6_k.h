@@ -54,15 +54,15 @@ FMT_DECODE(q6_k, 256, 16)
 #endif
 
 #ifdef FMT_HOOK
-#define FMT        q6_k
-#define FMT_ID     FMT_Q6_K
-#define FMT_NAME   "Q6_K"
-#define FMT_BLOCK  256
-#define FMT_BYTES  210
-#define FMT_SUB    16
-#define FMT_MIN    0
-#define FMT_ACT    ACT_Q8
-#define FMT_TOL    5e-3f
+#define FMT       q6_k
+#define FMT_ID    FMT_Q6_K
+#define FMT_NAME  "Q6_K"
+#define FMT_BLOCK 256
+#define FMT_BYTES 210
+#define FMT_SUB   16
+#define FMT_MIN   0
+#define FMT_ACT   ACT_Q8
+#define FMT_TOL   5e-3f
 #include FMT_HOOK
 #include "quant/fmt_end.h"
 #endif

@@ -18,14 +18,14 @@
 
 /* Pointers to blocks are aligned to 2 bytes; for I32 F32 to 4, for I64 F64 to 8. */
 struct fmt_info {
-    const char *name;  // "Q4_K"
-    enum fmt_id id;    // type number in a GGUF file
-    int block;         // weights in a block
-    int bytes;         // bytes of one
-    int sub;           // weights sharing a scale: 16 or 32; 0: plain numbers
-    bool has_min;      // weight = scale * code + min, not scale * code
-    enum fmt_act act;  // the form of activations its dot product wants
-    float tol;         // a dot product is within tol * |w| * |x| of the one in f64 (Euclidean norms)
+    const char *name; // "Q4_K"
+    enum fmt_id id;   // type number in a GGUF file
+    int block;        // weights in a block
+    int bytes;        // bytes of one
+    int sub;          // weights sharing a scale: 16 or 32; 0: plain numbers
+    bool has_min;     // weight = scale * code + min, not scale * code
+    enum fmt_act act; // the form of activations its dot product wants
+    float tol;        // a dot product is within tol * |w| * |x| of the one in f64 (Euclidean norms)
     void (*decode)(const void *blocks, float *out, size_t n_blocks);
     void (*encode)(const float *in, void *blocks, size_t n_blocks); // NULL: not written yet
     float (*get)(const void *block, int i);                         // weight i; the definition

@@ -9,4 +9,5 @@
 #if FMT_SUB
     .codes = FMT_F(codes_1), .scales = FMT_F(scales_1),
 #endif
-},
+}
+,
