@@ -4,8 +4,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -48,32 +50,70 @@ static int fail_io(struct err *e, const char *path, const char *what)
     return err_set(e, code, "%s: %s: %s", path, what, strerror(errno));
 }
 
-static int read_all(int fd, struct file_view *out, const char *path, uint64_t limit, struct err *e)
-{
-    struct buf b = {0};
-    ssize_t got = 1;
+enum { READ_ALIGN = 64 }; // of what is read instead of mapped: a cache line, a vector
 
-    while (got > 0) {
-        if (!buf_reserve(&b, 1 << 16)) {
-            buf_fini(&b);
-            return err_nomem(e, b.n);
+/* Bytes being read. p lies in base's allocation, behind up to READ_ALIGN - 1 unused bytes. */
+struct held {
+    char *base;
+    char *p;
+    uint64_t n, cap;
+};
+
+static bool held_grow(struct held *h, uint64_t cap)
+{
+    size_t skip = h->base ? (size_t)(h->p - h->base) : 0;
+    uint64_t bytes;
+    char *base;
+    char *p;
+
+    if (!add_ok(cap, READ_ALIGN, &bytes))
+        return false;
+    base = mem_resize(h->base, bytes, bytes, 1, NULL); /* no clearing: read() fills it */
+    if (!base)
+        return false;
+    p = base + (READ_ALIGN - (uintptr_t)base % READ_ALIGN) % READ_ALIGN;
+    if (p != base + skip)
+        memmove(p, base + skip, (size_t)h->n);
+    *h = (struct held){base, p, h->n, cap};
+    return true;
+}
+
+/* expect: how many bytes there probably are. One more is asked for, to see the end. */
+static int read_all(int fd, struct file_view *out, const char *path, uint64_t expect,
+                    uint64_t limit, struct err *e)
+{
+    struct held h = {0};
+    ssize_t got = 1;
+    int rc = 0;
+
+    while (got > 0 && rc == 0) {
+        if (h.n == h.cap && !held_grow(&h, h.cap ? h.cap + h.cap / 2 : expect + 1)) {
+            rc = err_nomem(e, h.cap ? h.cap + h.cap / 2 : expect + 1);
+            break;
         }
         do
-            got = refused() ? -1 : read(fd, b.p + b.n, b.cap - b.n - 1);
+            got = refused() ? -1 : read(fd, h.p + h.n, (size_t)(h.cap - h.n));
         while (got < 0 && errno == EINTR);
-        if (got > 0)
-            b.n += (size_t)got;
-        if (limit && b.n > limit) {
-            buf_fini(&b);
-            return err_set(e, E_RANGE, "%s: more than %llu bytes", path, (unsigned long long)limit);
-        }
+        if (got < 0)
+            rc = fail_io(e, path, "cannot read");
+        else
+            h.n += (uint64_t)got;
+        if (limit && h.n > limit)
+            rc = err_set(e, E_RANGE, "%s: more than %llu bytes", path, (unsigned long long)limit);
     }
-    if (got < 0) {
-        buf_fini(&b);
-        return fail_io(e, path, "cannot read");
-    }
-    *out = (struct file_view){(const uint8_t *)b.p, b.n, false};
-    return 0;
+    if (rc < 0)
+        mem_free(h.base);
+    else
+        *out = (struct file_view){(const uint8_t *)h.p, (size_t)h.n, false, h.base};
+    return rc;
+}
+
+/* How many bytes a file has from where it is read on; a guess for what has no size. */
+static uint64_t bytes_ahead(int fd, const struct stat *st)
+{
+    off_t at = S_ISREG(st->st_mode) ? lseek(fd, 0, SEEK_CUR) : -1;
+
+    return at >= 0 && st->st_size > at ? (uint64_t)(st->st_size - at) : 1 << 16;
 }
 
 static int open_read(const char *path, struct stat *st, struct err *e)
@@ -106,12 +146,13 @@ int file_map(struct file_view *out, const char *path, struct err *e)
     *out = (struct file_view){0};
     if (fd < 0)
         return fd;
-    if (S_ISREG(st.st_mode) && st.st_size > 0 && !refused())
+    /* standard input may have been read from already: then a mapping would begin too early */
+    if (S_ISREG(st.st_mode) && st.st_size > 0 && lseek(fd, 0, SEEK_CUR) == 0 && !refused())
         p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (p != MAP_FAILED)
-        *out = (struct file_view){p, (size_t)st.st_size, true};
+        *out = (struct file_view){p, (size_t)st.st_size, true, NULL};
     else
-        rc = read_all(fd, out, path, 0, e);
+        rc = read_all(fd, out, path, bytes_ahead(fd, &st), 0, e);
     close(fd);
     return rc;
 }
@@ -120,12 +161,16 @@ int file_read(struct file_view *out, const char *path, uint64_t limit, struct er
 {
     struct stat st = {0};
     int fd = open_read(path, &st, e);
+    uint64_t expect;
     int rc;
 
     *out = (struct file_view){0};
     if (fd < 0)
         return fd;
-    rc = read_all(fd, out, path, limit, e);
+    expect = bytes_ahead(fd, &st);
+    if (limit && expect > limit)
+        expect = limit;
+    rc = read_all(fd, out, path, expect, limit, e);
     close(fd);
     return rc;
 }
@@ -135,7 +180,7 @@ void file_unmap(struct file_view *v)
     if (v->mapped)
         munmap((void *)(uintptr_t)v->p, v->n);
     else
-        mem_free((void *)(uintptr_t)v->p);
+        mem_free(v->base);
     *v = (struct file_view){0};
 }
 
@@ -162,23 +207,47 @@ void file_dontneed(const struct file_view *v, size_t at, size_t n)
 
 struct file_out {
     int fd;
-    bool direct;    // standard output: nothing to rename
-    uint64_t at;    // bytes accepted
-    char *path;
+    bool direct; // written in place: nothing to rename
+    uint64_t at; // bytes accepted
+    char *path;  // where it will be; symbolic links followed
     char *tmp;
-    size_t n_held;  // bytes in held
+    size_t n_held; // bytes in held
     char held[1 << 16];
 };
+
+/* Devices, pipes and what else is no regular file cannot be replaced, and must not be: renaming
+ * over /dev/null would remove it. They are written in place. */
+static bool writes_direct(const char *path)
+{
+    struct stat st;
+
+    return strcmp(path, "-") == 0 || (stat(path, &st) == 0 && !S_ISREG(st.st_mode));
+}
+
+static int open_out(const struct file_out *f)
+{
+    if (strcmp(f->path, "-") == 0)
+        return dup(STDOUT_FILENO);
+    if (refused())
+        return -1;
+    if (f->direct)
+        return open(f->path, O_WRONLY | O_CLOEXEC);
+    unlink(f->tmp); /* of an earlier process with our number; never follow a link put there */
+    return open(f->tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+}
 
 int file_create(struct file_out **out, const char *path, struct err *e)
 {
     struct file_out *f = mem_new(sizeof *f, e);
+    char real[PATH_MAX];
     struct buf tmp = {0};
 
     if (!f)
         return E_NOMEM;
     f->fd = -1;
-    f->direct = strcmp(path, "-") == 0;
+    f->direct = writes_direct(path);
+    if (!f->direct && realpath(path, real))
+        path = real; /* a link to a file stays a link */
     f->path = mem_dup(path, strlen(path), e);
     buf_printf(&tmp, "%s.tmp-%ld", path, (long)getpid());
     f->tmp = tmp.p;
@@ -186,10 +255,7 @@ int file_create(struct file_out **out, const char *path, struct err *e)
         file_abort(f);
         return err_nomem(e, strlen(path));
     }
-    if (f->direct)
-        f->fd = dup(STDOUT_FILENO);
-    else if (!refused())
-        f->fd = open(f->tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    f->fd = open_out(f);
     if (f->fd < 0) {
         int rc = err_set(e, E_IO, "%s: cannot create: %s", path, strerror(errno));
 
@@ -263,39 +329,49 @@ uint64_t file_at(const struct file_out *f)
     return f->at;
 }
 
-/* The rename is on the disk only once the directory is. */
-static void sync_dir(const char *path)
+/* The rename is on the disk only once the directory is. Cuts f->tmp, which has served. Not every
+ * file system can flush a directory, so a failure here says nothing about the file. */
+static void sync_dir(struct file_out *f)
 {
-    const char *slash = strrchr(path, '/');
-    char *dir = mem_dup(path, slash ? (size_t)(slash - path) + 1 : 0, NULL);
-    int fd = dir ? open(*dir ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    char *slash = strrchr(f->tmp, '/');
+    int fd;
 
+    if (slash)
+        slash[1] = 0;
+    fd = open(slash ? f->tmp : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd >= 0) {
         fsync(fd);
         close(fd);
     }
-    mem_free(dir);
+}
+
+/* Closing is where some network file systems say that they could not keep the bytes. */
+static int close_out(struct file_out *f)
+{
+    int fd = f->fd;
+
+    f->fd = -1;
+    return close(fd);
 }
 
 int file_commit(struct file_out *f, struct err *e)
 {
     int rc = flush_held(f, e);
 
+    if (rc == 0 && !f->direct && (refused() || fsync(f->fd) < 0))
+        rc = err_set(e, E_IO, "%s: cannot finish: %s", f->path, strerror(errno));
+    if (rc == 0 && close_out(f) < 0)
+        rc = err_set(e, E_IO, "%s: cannot finish: %s", f->path, strerror(errno));
     if (rc == 0 && !f->direct) {
-        if (refused() || fsync(f->fd) < 0 || refused() || rename(f->tmp, f->path) < 0)
+        if (refused() || rename(f->tmp, f->path) < 0)
             rc = err_set(e, E_IO, "%s: cannot finish: %s", f->path, strerror(errno));
         else
-            sync_dir(f->path);
+            sync_dir(f);
     }
-    if (rc < 0) {
-        file_abort(f);
-        return rc;
-    }
-    close(f->fd);
-    mem_free(f->path);
-    mem_free(f->tmp);
-    mem_free(f);
-    return 0;
+    if (rc < 0 && !f->direct)
+        unlink(f->tmp);
+    file_abort(f);
+    return rc;
 }
 
 void file_abort(struct file_out *f)

@@ -14,9 +14,11 @@ struct file_view {
     const uint8_t *p;
     size_t n;
     bool mapped;
+    void *base; // read, not mapped: what p, aligned to 64 bytes, lies in
 };
 
-/* path may be "-" (standard input, read to its end). */
+/* path may be "-" (standard input, from where it stands to its end). A mapped file that becomes
+ * shorter raises SIGBUS where it is read behind its new end. */
 int file_map(struct file_view *out, const char *path, struct err *e);
 /* Reads without mapping; at most limit bytes (0: no limit), more is E_RANGE. */
 int file_read(struct file_view *out, const char *path, uint64_t limit, struct err *e);
@@ -27,7 +29,8 @@ void file_willneed(const struct file_view *v, size_t at, size_t n);
 void file_dontneed(const struct file_view *v, size_t at, size_t n);
 
 /* A file that appears under its name only when complete: written to "NAME.tmp-PID" beside it, then
- * flushed to the disk and renamed. "-" writes to standard output directly. */
+ * flushed to the disk and renamed. Of a symbolic link to a file the file is replaced. "-" (standard
+ * output), devices and pipes are written in place. */
 struct file_out;
 int file_create(struct file_out **out, const char *path, struct err *e);
 int file_write(struct file_out *f, const void *p, size_t n, struct err *e);
