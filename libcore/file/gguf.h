@@ -108,7 +108,8 @@ struct gguf {
  * sentence names the file and the key or tensor. */
 int gguf_open(struct gguf **out, const char *path, unsigned flags, struct err *e);
 
-/* The same for bytes in memory, which must outlive it; name is what sentences call them. */
+/* The same for bytes in memory, which must outlive it and should be aligned
+ * to 8 (tensors are as aligned as they are); name is what sentences call them. */
 int gguf_open_mem(struct gguf **out, const char *name, const void *p, size_t n, struct err *e);
 
 void gguf_close(struct gguf *g); // accepts NULL and half-made objects

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "file/gguf_inner.h"
+#include "quant/quant.h"
 
 static const struct {
     const char *name; // as tools print it
@@ -31,24 +32,14 @@ const char *gguf_path_tail(const char *path)
     return n > 240 ? path + n - 240 : path;
 }
 
-/* {elements, bytes} of a block by ggml's number; the numbers left out were never released or are
- * withdrawn layouts. */
-static const uint16_t blocks[][2] = {
-    [0] = {1, 4},      [1] = {1, 2},      [2] = {32, 18},    [3] = {32, 20},    [6] = {32, 22},
-    [7] = {32, 24},    [8] = {32, 34},    [9] = {32, 40},    [10] = {256, 84},  [11] = {256, 110},
-    [12] = {256, 144}, [13] = {256, 176}, [14] = {256, 210}, [15] = {256, 292}, [16] = {256, 66},
-    [17] = {256, 74},  [18] = {256, 98},  [19] = {256, 50},  [20] = {32, 18},   [21] = {256, 110},
-    [22] = {256, 82},  [23] = {256, 136}, [24] = {1, 1},     [25] = {1, 2},     [26] = {1, 4},
-    [27] = {1, 8},     [28] = {1, 8},     [29] = {256, 56},  [30] = {1, 2},     [34] = {256, 54},
-    [35] = {256, 66},  [39] = {32, 17},   [40] = {64, 36},
-};
-
 bool gguf_type_shape(uint32_t type, uint32_t *block, uint32_t *bytes)
 {
-    if (type >= sizeof blocks / sizeof *blocks || !blocks[type][0])
+    const struct fmt_info *f = type <= INT32_MAX ? fmt_find((int)type) : NULL;
+
+    if (!f)
         return false;
-    *block = blocks[type][0];
-    *bytes = blocks[type][1];
+    *block = (uint32_t)f->block;
+    *bytes = (uint32_t)f->bytes;
     return true;
 }
 

@@ -581,7 +581,7 @@ int gguf_open_mem(struct gguf **out, const char *name, const void *p, size_t n, 
     if (!g)
         return E_NOMEM;
     g->borrowed = true;
-    g->part->view = (struct file_view){p, n, false};
+    g->part->view = (struct file_view){.p = p, .n = n};
     g->file_bytes = n;
     if ((rc = parse_file(g, e)) < 0 || (rc = map_tensors(g, e)) < 0) {
         gguf_close(g);
