@@ -2,7 +2,8 @@
  *
  * A program ends with TEST_MAIN("room/file", test_a, test_b). Its last line of output is
  * "room/file: N passed, N failed, N skipped"; arguments choose tests by name. Each test runs in a
- * process of its own (CK_FORK=no: all in one, for a debugger).
+ * process of its own (CK_FORK=no: all in one, for a debugger). In a loop of thousands, compare with
+ * if and call ck_abort_msg: every ck_assert writes to a pipe.
  */
 #ifndef RILL_TESTS_SUITE_H
 #define RILL_TESTS_SUITE_H
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -93,6 +95,24 @@ static inline const char *tmpfile_path(const char *name)
 
     snprintf(p, sizeof path[0], "%s/obj/tests/tmp-%ld-%s", RILL_BUILDDIR, (long)getpid(), name);
     return p;
+}
+
+/* What wait() says of a child process that runs fn, silently, and then exits with 0. */
+static inline int child_status(void (*fn)(void))
+{
+    int status = 0;
+    pid_t child;
+
+    fflush(NULL);
+    child = fork();
+    if (child == 0) {
+        if (!freopen("/dev/null", "w", stderr))
+            _exit(127);
+        fn();
+        _exit(0);
+    }
+    waitpid(child, &status, 0);
+    return status;
 }
 
 static inline void suite_test_begin(void)

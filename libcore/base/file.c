@@ -208,6 +208,7 @@ void file_dontneed(const struct file_view *v, size_t at, size_t n)
 struct file_out {
     int fd;
     bool direct; // written in place: nothing to rename
+    int failed;  // code of the first write that failed; later ones and the commit fail too
     uint64_t at; // bytes accepted
     char *path;  // where it will be; symbolic links followed
     char *tmp;
@@ -268,14 +269,18 @@ int file_create(struct file_out **out, const char *path, struct err *e)
 
 static int write_all(struct file_out *f, const char *p, size_t n, struct err *e)
 {
+    if (f->failed)
+        return err_set(e, f->failed, "%s: an earlier write has failed", f->path);
     while (n > 0) {
         ssize_t put = refused() ? -1 : write(f->fd, p, n);
 
         if (put < 0 && errno == EINTR)
             continue;
-        if (put < 0)
+        if (put < 0) {
+            f->failed = E_IO;
             return err_set(e, E_IO, "%s: cannot write at byte %llu: %s", f->path,
                            (unsigned long long)f->at, strerror(errno));
+        }
         p += put;
         n -= (size_t)put;
     }

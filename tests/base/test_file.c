@@ -170,6 +170,29 @@ START_TEST(written_whole_or_not)
 }
 END_TEST
 
+/* A tool that overlooks one failed write must not get a file with a hole in it. */
+START_TEST(a_failed_write_cannot_be_committed)
+{
+    static const char big[1 << 17];
+    const char *path = tmpfile_path("hole");
+    struct file_out *f;
+    struct err e = {0};
+
+    write_file(path, "old", 3);
+    ck_ok(file_create(&f, path, &e), &e);
+    ck_ok(file_write(f, "a", 1, &e), &e);
+    file_fail_after(0);
+    ck_fails(file_write(f, big, sizeof big, &e), &e, E_IO, "cannot write at byte 1");
+    file_fail_after(-1);
+    e = (struct err){0};
+    ck_fails(file_write(f, big, sizeof big, &e), &e, E_IO, "an earlier write has failed");
+    e = (struct err){0};
+    ck_fails(file_commit(f, &e), &e, E_IO, "an earlier write has failed");
+    holds(path, "old");
+    unlink(path);
+}
+END_TEST
+
 START_TEST(devices_and_links_stay)
 {
     const char *path = tmpfile_path("target");
@@ -204,4 +227,5 @@ START_TEST(devices_and_links_stay)
 END_TEST
 
 TEST_MAIN("base/file", mapped_and_read_are_equal, standard_input_from_where_it_stands,
-          a_long_stream, written_whole_or_not, devices_and_links_stay)
+          a_long_stream, written_whole_or_not,
+          a_failed_write_cannot_be_committed, devices_and_links_stay)
