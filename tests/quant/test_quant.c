@@ -339,6 +339,24 @@ START_TEST(row_bytes)
 }
 END_TEST
 
+/* The table of rill-formats(5) is this table. */
+START_TEST(man_page)
+{
+    static char page[65536];
+    size_t n = slurp(srcfile("man/rill-formats.5"), page, sizeof page);
+
+    ck_assert_uint_gt(n, 0);
+    for (size_t r = 0; fmt_at(r); r++) {
+        const struct fmt_info *f = fmt_at(r);
+        char row[64];
+
+        snprintf(row, sizeof row, "\n.It %s%s Ta %d Ta %d Ta %d Ta %g Ta ", f->name,
+                 f->encode ? " *" : "", f->id, f->block, f->bytes, fmt_bpw(f->id));
+        CHECK(strstr(page, row), "rill-formats(5) lacks '%s'", row + 1);
+    }
+}
+END_TEST
+
 TEST_MAIN("quant/quant", decodes_as_the_reference, encodes_as_the_reference,
           agrees_with_foreign_blocks, any_bytes_decode, any_values_encode, zero_blocks_stay_zero,
-          table_is_in_order, names, row_bytes)
+          table_is_in_order, names, row_bytes, man_page)
