@@ -1,5 +1,6 @@
 #!/bin/sh
-# options.sh - the option table of each tool, its man page and its completions say the same.
+# options.sh - the option table of each tool, its man page and its completions say the same, and
+# what the man pages show as examples works.
 # mandoc and the three shells check what they can where they are installed. Run in the build
 # directory; ends like a test program (tests/run.sh).
 : "${SRCDIR:?}"
@@ -8,7 +9,7 @@ check() { # check WHAT STATUS
     if [ "$2" -eq 0 ]; then passed=$((passed + 1)); else echo "$1"; failed=$((failed + 1)); fi
 }
 tmp=obj/check/options.$$
-trap 'rm -f $tmp.*' EXIT
+trap 'rm -rf $tmp.*' EXIT
 
 # Flags of every ".It Fl a , Fl -long Ar X" line, one a line with its dash.
 man_options() {
@@ -57,6 +58,30 @@ for tool in rill-*; do
         check "$tool: bash completes --hel to --help" $?
     fi
 done
+# Every ".Dl $ command" of a page must succeed. They run in a folder where model.gguf is
+# the embedded model and story.txt some text; they may use no other file.
+examples() {
+    sed -n 's/^\.Dl \$ //p' "$1" |
+        sed -e 's/\\e/\\/g' -e "s/\\\\(aq/'/g" -e 's/\\(dq/"/g' -e 's/\\&//g' -e 's/\\-/-/g'
+}
+run_examples() {
+    dir=$(pwd)/$tmp.d
+    mkdir -p "$dir"
+    ln -sf "$SRCDIR/share/rill-tales.gguf" "$dir/model.gguf"
+    printf 'Once upon a time there was a fox.\nThe fox had a red ball.\n' >"$dir/story.txt"
+    examples "$1" >$tmp.lines
+    while IFS= read -r line; do
+        if [ -f "$SRCDIR/share/rill-tales.gguf" ]; then
+            (cd "$dir" && PATH=${dir%/obj/check/*}:$PATH timeout 60 sh -c "$line") \
+                </dev/null >$tmp.out 2>&1
+            check "$1: example fails: $line: $(tail -n 3 $tmp.out)" $?
+        else
+            skipped=$((skipped + 1))
+        fi
+    done <$tmp.lines
+    rm -rf "$dir"
+}
+
 for page in "$SRCDIR"/man/*.[157]; do
     [ -f "$page" ] || continue
     if command -v mandoc >/dev/null 2>&1; then
@@ -67,6 +92,7 @@ for page in "$SRCDIR"/man/*.[157]; do
     else
         skipped=$((skipped + 1))
     fi
+    run_examples "$page"
 done
 echo "tree/options: $passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]

@@ -38,7 +38,7 @@ enum opt_type {
     OPT_INTS,   // struct opt_ints *: "1,8,64-512:64" (from-to:step, from-to*factor)
     OPT_LIST,   // struct opt_list *: every use is kept; rows that share one keep their common order
     OPT_CALL,   // call(out, value): what fits no other type; value is NULL when arg is
-    OPT_ALIAS   // another name for the row named by arg; not shown
+    OPT_ALIAS   // another name for the row named by arg; shown there
 };
 
 struct tool_option {

@@ -20,9 +20,12 @@ static bool has_value(const struct tool_option *o)
 
 /* -- help -- */
 
-static void describe(struct buf *b, const struct tool_option *o)
+static void describe(struct buf *b, const struct tool_option *o, const struct tool_option *opts)
 {
     buf_str(b, o->help ? o->help : "");
+    for (const struct tool_option *a = opts; o->name && a->type != OPT_END; a++)
+        if (a->type == OPT_ALIAS && strcmp(a->arg, o->name) == 0)
+            buf_printf(b, "; also --%s", a->name);
     if (o->type == OPT_CHOICE) {
         buf_str(b, ":");
         for (int i = 0; o->choices[i]; i++)
@@ -79,7 +82,7 @@ void opt_help(const struct tool_option *opts, FILE *to)
             buf_printf(&left, "--%s", o->name);
         if (has_value(o))
             buf_printf(&left, " %s", o->arg);
-        describe(&text, o);
+        describe(&text, o, opts);
         if (left.n + 2 > COLUMN)
             fprintf(to, "%s\n%*s", buf_view(&left).p, COLUMN, "");
         else
@@ -250,7 +253,7 @@ static void fish(const struct tool_option *opts, const char *tool, const char *a
 static void list(const struct tool_option *opts, FILE *to)
 {
     for (const struct tool_option *o = opts; o->type != OPT_END; o++) {
-        if (!visible(o))
+        if (o->hidden)
             continue;
         if (o->letter)
             fprintf(to, "-%c%s", o->letter, o->name ? " " : "");
