@@ -10,6 +10,7 @@ struct op_info {
     const char *text;
 };
 const struct op_info *op_info(int kind);
+const char *op_name(int kind); // "?": none
 const char *act_name(int act);
 
 struct op_cost {

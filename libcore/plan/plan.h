@@ -199,10 +199,11 @@ struct plan {
 
 void plan_free(struct plan *p); // accepts NULL; the weights stay
 
-/* Lays the key/value layers into pages for these types: sets kv[].at and group[].bytes. */
-void plan_kv_layout(struct plan *p, int type_k, int type_v);
+/* Lays the key/value layers into pages for these types: sets kv[].at and group[].bytes. Fails for a
+ * type that cannot hold such rows. */
+int plan_kv_layout(struct plan *p, int type_k, int type_v, struct err *e);
 
-/* Bytes of one position's row in K and V of a type. */
+/* Bytes of n columns of one position in K or V; 0: this type cannot hold them. */
 uint32_t plan_kv_row(int type, int32_t n);
 
 /* -- arena.c: one block of memory for all values -- */
@@ -212,14 +213,18 @@ uint32_t plan_kv_row(int type, int32_t n);
 uint64_t plan_arena(const struct plan *p, int64_t n_t, int64_t n_s, uint64_t *at);
 int64_t plan_rows(const struct plan *p, int rows, int64_t n_t, int64_t n_s);
 
+/* Sets value.born and .dies from the records: b_take and plan_fuse do so. A value no record writes
+ * has -1 and takes no memory; logits and hidden live until the next run. */
+void plan_lifetimes(struct plan *p);
+
 /* -- fuse.c: pairs of records that one record can do -- */
 
 struct fuse_ask {
     bool (*can)(const void *ctx, const struct op *op);
     const void *ctx;
 };
-/* Rewrites p by the table; only where can() agrees. Returns how many records went. */
-int plan_fuse(struct plan *p, const struct fuse_ask *ask);
+/* Rewrites p by the table; only where can() agrees. Returns how many records went, or negative. */
+int plan_fuse(struct plan *p, const struct fuse_ask *ask, struct err *e);
 
 /* -- print.c -- */
 
