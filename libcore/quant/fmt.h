@@ -52,10 +52,13 @@ enum fmt_id {
 /* The form of activations a format's dot product wants. */
 enum fmt_act { ACT_F32, ACT_Q8 };
 
+/* How the functions of formats are declared; a device compiler may have said otherwise. */
+#ifndef FMT_FN
 #ifdef __CUDACC__
 #define FMT_FN static inline __host__ __device__
 #else
 #define FMT_FN static inline
+#endif
 #endif
 
 #ifdef __cplusplus

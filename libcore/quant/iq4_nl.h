@@ -7,8 +7,7 @@
 #ifndef RILL_QUANT_IQ4_NL_H
 #define RILL_QUANT_IQ4_NL_H
 
-#include "quant/half.h"
-#include "quant/grids.h"
+#include "quant/iq4_fit.h"
 
 struct iq4_nl {
     uint16_t d; // binary16
@@ -37,64 +36,14 @@ FMT_FN void iq4_nl_scales(const struct iq4_nl *b, float *s, float *m)
 
 FMT_DECODE(iq4_nl, 32, 32)
 
-/* Number of the value nearest to x; halfway it is the upper one. */
-FMT_FN unsigned iq4_nl_nearest(float x)
-{
-    unsigned c = 0;
-
-    while (c < 15 && x + x >= (float)(FMT_GRID(iq4_values)[c] + FMT_GRID(iq4_values)[c + 1]))
-        c++;
-    return c;
-}
-
-/* The scale that fits best, each weight counted by its square, for codes taken with the factor
- * inv; *gain is how much of the squared error it takes away. */
-FMT_FN float iq4_nl_fit(const float *in, float inv, float *sum_qx, float *sum_q2)
-{
-    *sum_qx = *sum_q2 = 0.0f;
-    for (int j = 0; j < 32; j++) {
-        float q = (float)FMT_GRID(iq4_values)[iq4_nl_nearest(inv * in[j])];
-        float w = in[j] * in[j];
-
-        *sum_qx += w * q * in[j];
-        *sum_q2 += w * q * q;
-    }
-    return *sum_q2 > 0.0f ? *sum_qx / *sum_q2 : 0.0f;
-}
-
-/* Fifteen trial scales around the one that maps the largest magnitude to the end of the list. */
 FMT_FN void iq4_nl_encode(const float *in, struct iq4_nl *b)
 {
-    float top = 0.0f, high = 0.0f, sum_qx, sum_q2, d = 0.0f;
-
-    for (int j = 0; j < 32; j++) {
-        float a = in[j] < 0.0f ? -in[j] : in[j];
-
-        if (a > high) {
-            high = a;
-            top = in[j];
-        }
-    }
-    if (high >= 1e-15f) {
-        float first = (float)FMT_GRID(iq4_values)[0];
-
-        d = iq4_nl_fit(in, 1.0f / (-top / first), &sum_qx, &sum_q2);
-        float best = d * sum_qx;
-
-        for (int t = -7; t <= 7; t++) {
-            float fit = iq4_nl_fit(in, ((float)t + first) / top, &sum_qx, &sum_q2);
-
-            if (sum_q2 > 0.0f && sum_qx * sum_qx > best * sum_q2) {
-                d = fit;
-                best = d * sum_qx;
-            }
-        }
-    }
+    float d = iq4_scale(in);
     float inv = d != 0.0f ? 1.0f / d : 0.0f;
 
     b->d = f32_to_f16(d);
     for (int j = 0; j < 16; j++)
-        b->qs[j] = (uint8_t)(iq4_nl_nearest(inv * in[j]) | iq4_nl_nearest(inv * in[j + 16]) << 4);
+        b->qs[j] = (uint8_t)(iq4_nearest(inv * in[j]) | iq4_nearest(inv * in[j + 16]) << 4);
 }
 
 #endif

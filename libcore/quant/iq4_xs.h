@@ -7,8 +7,7 @@
 #ifndef RILL_QUANT_IQ4_XS_H
 #define RILL_QUANT_IQ4_XS_H
 
-#include "quant/half.h"
-#include "quant/grids.h"
+#include "quant/iq4_fit.h"
 
 struct iq4_xs {
     uint16_t d; // binary16
@@ -56,18 +55,44 @@ FMT_FN void iq4_xs_scales(const struct iq4_xs *b, float *s, float *m)
 
 FMT_DECODE(iq4_xs, 256, 32)
 
+FMT_FN void iq4_xs_encode(const float *in, struct iq4_xs *b)
+{
+    float scale[8];
+
+    for (int p = 0; p < 8; p++)
+        scale[p] = iq4_scale(in + 32 * p);
+    float d = -k_top(8, scale) / 32.0f;
+    float inv = d != 0.0f ? 1.0f / d : 0.0f;
+
+    memset(b, 0, sizeof *b);
+    b->d = f32_to_f16(d);
+    for (int p = 0; p < 8; p++) {
+        const float *x = in + 32 * p;
+        int l = k_round(inv * scale[p], -32, 31);
+        float step = d * (float)l;
+        float to = step != 0.0f ? 1.0f / step : 0.0f;
+
+        b->scales_l[p / 2] |= (uint8_t)(((l + 32) & 15) << (p % 2 * 4));
+        b->scales_h |= (uint16_t)((l + 32) >> 4 << 2 * p);
+        for (int j = 0; j < 16; j++)
+            b->qs[16 * p + j] =
+                (uint8_t)(iq4_nearest(to * x[j]) | iq4_nearest(to * x[j + 16]) << 4);
+    }
+}
+
 #endif
 
 #ifdef FMT_HOOK
-#define FMT       iq4_xs
-#define FMT_ID    FMT_IQ4_XS
-#define FMT_NAME  "IQ4_XS"
-#define FMT_BLOCK 256
-#define FMT_BYTES 136
-#define FMT_SUB   32
-#define FMT_MIN   0
-#define FMT_ACT   ACT_Q8
-#define FMT_TOL   5e-3f
+#define FMT        iq4_xs
+#define FMT_ID     FMT_IQ4_XS
+#define FMT_NAME   "IQ4_XS"
+#define FMT_BLOCK  256
+#define FMT_BYTES  136
+#define FMT_SUB    32
+#define FMT_MIN    0
+#define FMT_ACT    ACT_Q8
+#define FMT_TOL    5e-3f
+#define FMT_ENCODE 1
 #include FMT_HOOK
 #include "quant/fmt_end.h"
 #endif

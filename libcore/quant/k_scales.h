@@ -7,7 +7,9 @@
 #ifndef RILL_QUANT_K_SCALES_H
 #define RILL_QUANT_K_SCALES_H
 
-#include "quant/fmt.h"
+#include <math.h>
+
+#include "quant/k_fit.h"
 
 /* Scale of part p, 0..63. */
 FMT_FN int k_scale(const uint8_t *scales, int p)
@@ -23,6 +25,47 @@ FMT_FN int k_min(const uint8_t *scales, int p)
     if (p < 4)
         return scales[p + 4] & 63;
     return scales[p + 4] >> 4 | scales[p] >> 6 << 4;
+}
+
+/* Sets scale and min of part p; the bytes were 0 before. */
+FMT_FN void k_put(uint8_t *scales, int p, int scale, int min)
+{
+    if (p < 4) {
+        scales[p] |= (uint8_t)scale;
+        scales[p + 4] |= (uint8_t)min;
+        return;
+    }
+    scales[p + 4] = (uint8_t)((scale & 15) | (min & 15) << 4);
+    scales[p - 4] |= (uint8_t)(scale >> 4 << 6);
+    scales[p] |= (uint8_t)(min >> 4 << 6);
+}
+
+/* Rounds eight scales and mins to 6 bits each, and their common factors d and dmin. */
+FMT_FN void k_scales_put(uint8_t *scales, uint16_t *d, uint16_t *dmin, const float *scale,
+                         const float *min)
+{
+    float high = k_max(8, scale), high_min = k_max(8, min);
+    float inv = high > 0.0f ? 63.0f / high : 0.0f;
+    float inv_min = high_min > 0.0f ? 63.0f / high_min : 0.0f;
+
+    *d = f32_to_f16(high / 63.0f);
+    *dmin = f32_to_f16(high_min / 63.0f);
+    for (int p = 0; p < 8; p++)
+        k_put(scales, p, k_round(inv * scale[p], 0, 63), k_round(inv_min * min[p], 0, 63));
+}
+
+/* Scale and min of 32 weights, each counted by its magnitude plus the root mean square of all. */
+FMT_FN float k_fit_part(const float *x, int top, float first, int steps, uint8_t *code, float *min)
+{
+    float sum = 0.0f, weight[32];
+
+    for (int i = 0; i < 32; i++)
+        sum += x[i] * x[i];
+    float rms = sqrtf(sum / 32.0f);
+
+    for (int i = 0; i < 32; i++)
+        weight[i] = rms + k_abs(x[i]);
+    return k_fit_min(32, top, x, weight, first, steps, true, code, min);
 }
 
 #endif

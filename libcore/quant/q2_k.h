@@ -7,7 +7,7 @@
 #ifndef RILL_QUANT_Q2_K_H
 #define RILL_QUANT_Q2_K_H
 
-#include "quant/half.h"
+#include "quant/k_fit.h"
 
 struct q2_k {
     uint8_t scales[16];
@@ -47,18 +47,48 @@ FMT_FN void q2_k_scales(const struct q2_k *b, float *s, float *m)
 
 FMT_DECODE_MIN(q2_k, 256, 16)
 
+FMT_FN void q2_k_encode(const float *in, struct q2_k *b)
+{
+    float scale[16], min[16], weight[16], s[16], m[16];
+    uint8_t code[256];
+
+    for (int p = 0; p < 16; p++) {
+        for (int i = 0; i < 16; i++)
+            weight[i] = k_abs(in[16 * p + i]);
+        scale[p] = k_fit_min(16, 3, in + 16 * p, weight, -0.5f, 15, false, code + 16 * p, &min[p]);
+    }
+    float high = k_max(16, scale), high_min = k_max(16, min);
+    float inv = high > 0.0f ? 15.0f / high : 0.0f;
+    float inv_min = high_min > 0.0f ? 15.0f / high_min : 0.0f;
+
+    b->d = f32_to_f16(high / 15.0f);
+    b->dmin = f32_to_f16(high_min / 15.0f);
+    for (int p = 0; p < 16; p++)
+        b->scales[p] =
+            (uint8_t)(k_round(inv * scale[p], 0, 15) | k_round(inv_min * min[p], 0, 15) << 4);
+    memset(b->qs, 0, sizeof b->qs);
+    q2_k_scales(b, s, m);
+    for (int i = 0; i < 256; i++) {
+        float d = s[i / 16];
+        int q = d != 0.0f ? k_round((in[i] - m[i / 16]) / d, 0, 3) : code[i];
+
+        b->qs[i / 128 * 32 + i % 32] |= (uint8_t)(q << (i % 128 / 32 * 2));
+    }
+}
+
 #endif
 
 #ifdef FMT_HOOK
-#define FMT       q2_k
-#define FMT_ID    FMT_Q2_K
-#define FMT_NAME  "Q2_K"
-#define FMT_BLOCK 256
-#define FMT_BYTES 84
-#define FMT_SUB   16
-#define FMT_MIN   1
-#define FMT_ACT   ACT_Q8
-#define FMT_TOL   5e-3f
+#define FMT        q2_k
+#define FMT_ID     FMT_Q2_K
+#define FMT_NAME   "Q2_K"
+#define FMT_BLOCK  256
+#define FMT_BYTES  84
+#define FMT_SUB    16
+#define FMT_MIN    1
+#define FMT_ACT    ACT_Q8
+#define FMT_TOL    5e-3f
+#define FMT_ENCODE 1
 #include FMT_HOOK
 #include "quant/fmt_end.h"
 #endif

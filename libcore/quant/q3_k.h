@@ -7,7 +7,7 @@
 #ifndef RILL_QUANT_Q3_K_H
 #define RILL_QUANT_Q3_K_H
 
-#include "quant/half.h"
+#include "quant/k_fit.h"
 
 struct q3_k {
     uint8_t hmask[32];
@@ -58,18 +58,47 @@ FMT_FN void q3_k_scales(const struct q3_k *b, float *s, float *m)
 
 FMT_DECODE(q3_k, 256, 16)
 
+FMT_FN void q3_k_encode(const float *in, struct q3_k *b)
+{
+    float scale[16], s[16], m[16];
+    uint8_t code[256];
+
+    for (int p = 0; p < 16; p++)
+        scale[p] = k_fit_moves(16, 4, in + 16 * p, code + 16 * p);
+    float top = k_top(16, scale);
+    float inv = top != 0.0f ? -32.0f / top : 0.0f;
+
+    memset(b, 0, sizeof *b);
+    b->d = f32_to_f16(top != 0.0f ? 1.0f / inv : 0.0f);
+    for (int p = 0; top != 0.0f && p < 16; p++) {
+        int l = k_round(inv * scale[p], -32, 31) + 32;
+
+        b->scales[p % 8] |= (uint8_t)((l & 15) << (p / 8 * 4));
+        b->scales[8 + p % 4] |= (uint8_t)(l >> 4 << (p / 4 * 2));
+    }
+    q3_k_scales(b, s, m);
+    for (int i = 0; i < 256; i++) {
+        float d = s[i / 16];
+        int q = d != 0.0f ? k_round(in[i] / d, -4, 3) + 4 : code[i];
+
+        b->hmask[i % 32] |= (uint8_t)(q >> 2 << (i / 32));
+        b->qs[i / 128 * 32 + i % 32] |= (uint8_t)((q & 3) << (i % 128 / 32 * 2));
+    }
+}
+
 #endif
 
 #ifdef FMT_HOOK
-#define FMT       q3_k
-#define FMT_ID    FMT_Q3_K
-#define FMT_NAME  "Q3_K"
-#define FMT_BLOCK 256
-#define FMT_BYTES 110
-#define FMT_SUB   16
-#define FMT_MIN   0
-#define FMT_ACT   ACT_Q8
-#define FMT_TOL   5e-3f
+#define FMT        q3_k
+#define FMT_ID     FMT_Q3_K
+#define FMT_NAME   "Q3_K"
+#define FMT_BLOCK  256
+#define FMT_BYTES  110
+#define FMT_SUB    16
+#define FMT_MIN    0
+#define FMT_ACT    ACT_Q8
+#define FMT_TOL    5e-3f
+#define FMT_ENCODE 1
 #include FMT_HOOK
 #include "quant/fmt_end.h"
 #endif

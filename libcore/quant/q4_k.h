@@ -49,18 +49,37 @@ FMT_FN void q4_k_scales(const struct q4_k *b, float *s, float *m)
 
 FMT_DECODE_MIN(q4_k, 256, 32)
 
+FMT_FN void q4_k_encode(const float *in, struct q4_k *b)
+{
+    float scale[8], min[8], s[8], m[8];
+    uint8_t code[256];
+
+    for (int p = 0; p < 8; p++)
+        scale[p] = k_fit_part(in + 32 * p, 15, -1.0f, 20, code + 32 * p, &min[p]);
+    memset(b, 0, sizeof *b);
+    k_scales_put(b->scales, &b->d, &b->dmin, scale, min);
+    q4_k_scales(b, s, m);
+    for (int i = 0; i < 256; i++) {
+        float d = s[i / 32];
+        int q = d != 0.0f ? k_round((in[i] - m[i / 32]) / d, 0, 15) : code[i];
+
+        b->qs[i / 64 * 32 + i % 32] |= (uint8_t)(q << (i / 32 % 2 * 4));
+    }
+}
+
 #endif
 
 #ifdef FMT_HOOK
-#define FMT       q4_k
-#define FMT_ID    FMT_Q4_K
-#define FMT_NAME  "Q4_K"
-#define FMT_BLOCK 256
-#define FMT_BYTES 144
-#define FMT_SUB   32
-#define FMT_MIN   1
-#define FMT_ACT   ACT_Q8
-#define FMT_TOL   5e-3f
+#define FMT        q4_k
+#define FMT_ID     FMT_Q4_K
+#define FMT_NAME   "Q4_K"
+#define FMT_BLOCK  256
+#define FMT_BYTES  144
+#define FMT_SUB    32
+#define FMT_MIN    1
+#define FMT_ACT    ACT_Q8
+#define FMT_TOL    5e-3f
+#define FMT_ENCODE 1
 #include FMT_HOOK
 #include "quant/fmt_end.h"
 #endif

@@ -53,18 +53,38 @@ FMT_FN void q5_k_scales(const struct q5_k *b, float *s, float *m)
 
 FMT_DECODE_MIN(q5_k, 256, 32)
 
+FMT_FN void q5_k_encode(const float *in, struct q5_k *b)
+{
+    float scale[8], min[8], s[8], m[8];
+    uint8_t code[256];
+
+    for (int p = 0; p < 8; p++)
+        scale[p] = k_fit_part(in + 32 * p, 31, -0.5f, 15, code + 32 * p, &min[p]);
+    memset(b, 0, sizeof *b);
+    k_scales_put(b->scales, &b->d, &b->dmin, scale, min);
+    q5_k_scales(b, s, m);
+    for (int i = 0; i < 256; i++) {
+        float d = s[i / 32];
+        int q = d != 0.0f ? k_round((in[i] - m[i / 32]) / d, 0, 31) : code[i];
+
+        b->qs[i / 64 * 32 + i % 32] |= (uint8_t)((q & 15) << (i / 32 % 2 * 4));
+        b->qh[i % 32] |= (uint8_t)(q >> 4 << (i / 32));
+    }
+}
+
 #endif
 
 #ifdef FMT_HOOK
-#define FMT       q5_k
-#define FMT_ID    FMT_Q5_K
-#define FMT_NAME  "Q5_K"
-#define FMT_BLOCK 256
-#define FMT_BYTES 176
-#define FMT_SUB   32
-#define FMT_MIN   1
-#define FMT_ACT   ACT_Q8
-#define FMT_TOL   5e-3f
+#define FMT        q5_k
+#define FMT_ID     FMT_Q5_K
+#define FMT_NAME   "Q5_K"
+#define FMT_BLOCK  256
+#define FMT_BYTES  176
+#define FMT_SUB    32
+#define FMT_MIN    1
+#define FMT_ACT    ACT_Q8
+#define FMT_TOL    5e-3f
+#define FMT_ENCODE 1
 #include FMT_HOOK
 #include "quant/fmt_end.h"
 #endif

@@ -8,7 +8,7 @@
 #ifndef RILL_QUANT_Q6_K_H
 #define RILL_QUANT_Q6_K_H
 
-#include "quant/half.h"
+#include "quant/k_fit.h"
 
 struct q6_k {
     uint8_t ql[128];
@@ -51,18 +51,47 @@ FMT_FN void q6_k_scales(const struct q6_k *b, float *s, float *m)
 
 FMT_DECODE(q6_k, 256, 16)
 
+FMT_FN void q6_k_encode(const float *in, struct q6_k *b)
+{
+    float scale[16], s[16], m[16];
+    uint8_t code[256];
+
+    for (int p = 0; p < 16; p++)
+        scale[p] = k_fit_signed(16, 32, in + 16 * p, code + 16 * p);
+    float top = k_top(16, scale);
+
+    memset(b, 0, sizeof *b);
+    if (!(k_abs(top) >= K_FIT_NONE))
+        return;
+    float inv = -128.0f / top;
+
+    b->d = f32_to_f16(1.0f / inv);
+    for (int p = 0; p < 16; p++)
+        b->scales[p] = (int8_t)k_round(inv * scale[p], -128, 127);
+    q6_k_scales(b, s, m);
+    for (int i = 0; i < 256; i++) {
+        int h = i / 128, k = i % 128 / 32, l = i % 32;
+        float d = s[i / 16];
+        int q = d != 0.0f ? k_round(in[i] / d, -32, 31) + 32 : code[i];
+
+        b->ql[64 * h + 32 * (k % 2) + l] |= (uint8_t)((q & 15) << (k / 2 * 4));
+        b->qh[32 * h + l] |= (uint8_t)(q >> 4 << 2 * k);
+    }
+}
+
 #endif
 
 #ifdef FMT_HOOK
-#define FMT       q6_k
-#define FMT_ID    FMT_Q6_K
-#define FMT_NAME  "Q6_K"
-#define FMT_BLOCK 256
-#define FMT_BYTES 210
-#define FMT_SUB   16
-#define FMT_MIN   0
-#define FMT_ACT   ACT_Q8
-#define FMT_TOL   5e-3f
+#define FMT        q6_k
+#define FMT_ID     FMT_Q6_K
+#define FMT_NAME   "Q6_K"
+#define FMT_BLOCK  256
+#define FMT_BYTES  210
+#define FMT_SUB    16
+#define FMT_MIN    0
+#define FMT_ACT    ACT_Q8
+#define FMT_TOL    5e-3f
+#define FMT_ENCODE 1
 #include FMT_HOOK
 #include "quant/fmt_end.h"
 #endif
