@@ -126,6 +126,7 @@ START_TEST(random_damage)
 {
     struct make m = {0};
     uint32_t x = 12345;
+    volatile uint8_t last_byte = 0;
 
     mk_sample(&m);
     for (int round = 0; round < 20000; round++) {
@@ -143,7 +144,9 @@ START_TEST(random_damage)
         }
         if (mk_open(&g, m.b.p, m.b.n, &copy, &e) == 0) {
             for (uint32_t i = 0; i < g->n_tensor; i++)
-                ck_assert(!g->tensor[i].bytes || g->tensor[i].p[g->tensor[i].bytes - 1] < 256);
+                if (g->tensor[i].bytes) /* outside the file the sanitizer would say so */
+                    last_byte = g->tensor[i].p[g->tensor[i].bytes - 1];
+            (void)last_byte;
             gguf_close(g);
         } else {
             ck_assert_int_eq(err_exit_status(e.code), 3);
