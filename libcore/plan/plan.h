@@ -56,7 +56,7 @@ enum act_kind {
 };
 
 enum rope_mode { ROPE_NORM, ROPE_NEOX }; // pairs (2i, 2i+1), or (i, i + n_rot/2)
-enum gate_kind { GATE_SOFTMAX, GATE_SIGMOID, GATE_SOFTMAX_TOPK }; // the last: softmax over the chosen
+enum gate_kind { GATE_SOFTMAX, GATE_SIGMOID, GATE_SOFTMAX_TOPK }; // last: softmax of the chosen
 
 struct rope_args {
     int32_t n_head;
@@ -170,7 +170,7 @@ struct kv_layer {
     uint32_t at;          // byte offset in the page; K first, V behind
 };
 
-/* Layers with equal window and equal bytes per position; a sequence has one page table per group. */
+/* Layers with equal window and equal bytes per position; a sequence has a page table per group. */
 struct kv_group {
     int32_t window; // 0: all positions are kept
     int32_t n_layer;

@@ -72,7 +72,7 @@ enum {
     TOK_RSTRIP = 2
 };
 
-/* A description. Everything in it is borrowed and copied by tok_new: it may go afterwards. Zeroed it
+/* A description. All in it is borrowed and copied by tok_new: it may go afterwards. Zeroed it
  * is a neutral one, except that role[] must be -1 where there is none (tok_spec_init). */
 struct tok_spec {
     enum tok_model model;
@@ -88,7 +88,7 @@ struct tok_spec {
     const struct slice (*merge)[2];
     const char *pre;           // name of the pre-tokenizer, as in GGUF; NULL or "": "default"
     const char *const *split;  // own list of regular expressions instead, NULL-ended
-    bool whole_first;          // a piece that is a token is not merged (Hugging Face: ignore_merges)
+    bool whole_first;          // a piece that is a token is not merged (HF: ignore_merges)
     bool raw_bpe;              // pieces are text with U+2581 for spaces and <0x00> bytes, not the
                                // byte alphabet (gemma4)
     bool raw_bytes;            // pieces are bytes as they are, not the byte alphabet (tiktoken)
@@ -134,7 +134,7 @@ bool tok_is_end(const struct tok *t, int32_t id);
 bool tok_adds_bos(const struct tok *t); // with TOK_ADD
 bool tok_adds_eos(const struct tok *t);
 
-/* The bytes a token stands for; of a control token the text it is written as. Empty out of range. */
+/* The bytes a token stands for; of a control token the text it is written as. Empty: no token. */
 struct slice tok_piece(const struct tok *t, int32_t id);
 /* The token whose piece is these bytes, or -1. Of several, normal ones go first, then low ids. */
 int32_t tok_find(const struct tok *t, struct slice piece);
