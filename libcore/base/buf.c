@@ -121,8 +121,10 @@ void buf_json(struct buf *b, struct slice s)
             continue;
         }
         n = utf8_decode(s.p + i, s.n - i, &cp);
-        if (n > 0)
+        if (n > 0 && utf8_shown(cp))
             buf_add(b, s.p + i, (size_t)n);
+        else if (n > 0)
+            buf_printf(b, "\\u%04x", (unsigned)cp); /* all of these are below U+10000 */
         else
             buf_str(b, "\xef\xbf\xbd");
         i += n > 0 ? (size_t)n : 1;

@@ -21,7 +21,8 @@ void buf_byte(struct buf *b, char c);
 void buf_str(struct buf *b, const char *s);
 void buf_slice(struct buf *b, struct slice s);
 void buf_printf(struct buf *b, const char *fmt, ...) ERR_PRINTF(2, 3);
-/* s as a JSON string with its quotes; invalid UTF-8 becomes U+FFFD. */
+/* s as a JSON string with its quotes; invalid UTF-8 becomes U+FFFD, and what must not reach a
+ * terminal (utf8_shown) is written \uNNNN. */
 void buf_json(struct buf *b, struct slice s);
 
 static inline struct slice buf_view(const struct buf *b)

@@ -64,6 +64,7 @@ START_TEST(json_strings)
         {{"\0\x1f\x7f", 3}, "\"\\u0000\\u001f\\u007f\""},
         {{"\xc3\xa9\xf0\x9f\x99\x82", 6}, "\"\xc3\xa9\xf0\x9f\x99\x82\""},
         {{"a\xffz", 3}, "\"a\xef\xbf\xbdz\""},
+        {{"\xc2\x9b\xe2\x80\xae", 5}, "\"\\u009b\\u202e\""},
         {{"\xc3", 1}, "\"\xef\xbf\xbd\""},
         {{"\xed\xa0\x80", 3}, "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""},
     };
