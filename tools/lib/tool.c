@@ -89,6 +89,17 @@ static void on_signal(int sig)
     signal_seen = sig;
 }
 
+/* Model files are mapped: one that becomes shorter meanwhile raises SIGBUS at the next access. */
+static void on_bus(int sig)
+{
+    static const char text[] = ": a file in use became shorter or cannot be read any more\n";
+
+    (void)sig;
+    (void)!write(STDERR_FILENO, self->name, strlen(self->name)); /* nobody to tell if it fails */
+    (void)!write(STDERR_FILENO, text, sizeof text - 1);
+    _exit(4);
+}
+
 /* SA_RESETHAND: the second signal kills. No SA_RESTART: a blocked read returns. A signal ignored by
  * the parent (nohup) stays ignored. */
 static void catch_signal(int sig)
@@ -180,6 +191,7 @@ int tool_begin(struct tool *t, int argc, char **argv)
     answer_common();
     catch_signal(SIGINT);
     catch_signal(SIGTERM);
+    signal(SIGBUS, on_bus);
     return first;
 }
 
