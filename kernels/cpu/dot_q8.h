@@ -1,0 +1,92 @@
+/* dot_q8.h - the form of inputs that quantized weights are multiplied with: int8 and scales.
+ *
+ * A row of inputs is cut into groups of 256; of every 32 the largest magnitude becomes 127. Exact
+ * integer sums of the codes come along: they apply a weight's min, and take back the offset of
+ * weights that a kernel keeps as unsigned numbers. Plain loops, every operation exact or rounded
+ * once: all levels make the same bits.
+ */
+#ifndef RILL_KERNELS_CPU_DOT_Q8_H
+#define RILL_KERNELS_CPU_DOT_Q8_H
+
+#include <stdint.h>
+#include <string.h>
+
+#include "quant/half.h"
+
+/* 256 inputs: x[i] ~= d[i / 32] * q[i]. What lies behind the row's end is zero. */
+struct x256 {
+    int8_t q[256];       // -127..127
+    float d[8];
+    float sum_32[8];     // d times the sum of 32 codes, of 16
+    float sum_16[16];
+    int32_t back_32[8];  // -128 times the sum of 32 codes, of 16
+    int32_t back_16[16];
+    float spare[8];      // whole cache lines
+};
+_Static_assert(sizeof(struct x256) == 512, "layout of struct x256");
+
+static size_t q8_packed(int64_t n)
+{
+    return (size_t)((n + 255) / 256) * sizeof(struct x256);
+}
+
+/* One group of 32. Inputs below 2^-100 count as zero: their reciprocal would overflow. Infinity
+ * and not a number make the group not a number, as they would any sum they are in. */
+static inline float q8_group(const float *restrict x, int8_t *restrict q)
+{
+    uint32_t top = 0;
+
+    for (int i = 0; i < 32; i++) {
+        uint32_t mag = f32_bits(x[i]) & 0x7fffffffu;
+        top = mag > top ? mag : top;
+    }
+    if (top >= 0x7f800000u) {
+        memset(q, 0, 32);
+        return f32_of_bits(0x7fc00000u);
+    }
+    float high = f32_of_bits(top);
+    if (high < 0x1p-100f) {
+        memset(q, 0, 32);
+        return 0.0f;
+    }
+    float inv = 127.0f / high;
+    for (int i = 0; i < 32; i++) /* adding 1.5 * 2^23 rounds to nearest, ties to even */
+        q[i] = (int8_t)(int32_t)(x[i] * inv + 12582912.0f - 12582912.0f);
+    return high / 127.0f;
+}
+
+static inline void q8_block(const float *restrict x, struct x256 *restrict out)
+{
+    for (int g = 0; g < 8; g++) {
+        float d = q8_group(x + 32 * g, out->q + 32 * g);
+        int sum[2] = {0, 0};
+
+        for (int h = 0; h < 2; h++)
+            for (int i = 0; i < 16; i++)
+                sum[h] += out->q[32 * g + 16 * h + i];
+        out->d[g] = d;
+        out->sum_16[2 * g] = d * (float)sum[0];
+        out->sum_16[2 * g + 1] = d * (float)sum[1];
+        out->sum_32[g] = d * (float)(sum[0] + sum[1]);
+        out->back_16[2 * g] = -128 * sum[0];
+        out->back_16[2 * g + 1] = -128 * sum[1];
+        out->back_32[g] = -128 * (sum[0] + sum[1]);
+        out->spare[g] = 0.0f;
+    }
+}
+
+static void q8_pack(const float *restrict x, int64_t n, void *restrict out)
+{
+    struct x256 *b = (struct x256 *)out;
+
+    for (; n >= 256; n -= 256, x += 256)
+        q8_block(x, b++);
+    if (n > 0) {
+        float rest[256] = {0};
+
+        memcpy(rest, x, (size_t)n * sizeof *x);
+        q8_block(rest, b);
+    }
+}
+
+#endif
