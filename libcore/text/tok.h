@@ -101,7 +101,6 @@ struct tok_spec {
     bool add_sep;
     bool add_space_prefix;     // SPM, Unigram: " x" for "x" at the start and behind special tokens
     bool remove_extra_spaces;  // runs of spaces are one, none at either end
-    bool space_suffix;         // the added space goes behind (treat_whitespace_as_suffix)
     bool lowercase;            // WordPiece: to lower case,
     bool strip_accents;        //   without accents,
     bool plain_pieces;         //   and pieces spelt "##ing" and "the" instead of "ing" and "▁the"

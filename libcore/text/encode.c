@@ -1,0 +1,295 @@
+/* encode.c - from text to ids: special tokens are cut out first, each segment between them is
+ * normalized and goes to the vocabulary's model. */
+#include "tok_in.h"
+
+#include <utf8proc.h>
+
+#include "text/uclass.h"
+
+#define MARK "\xe2\x96\x81"
+
+void tok_ids_fini(struct tok_ids *l)
+{
+    mem_free(l->id);
+    l->id = NULL;
+    l->n = l->cap = 0;
+}
+
+/* Room for one more. Capacity never passes max, so that the check is in the slow path only. */
+int tok_ids_grow(struct tok_ids *l, struct err *e)
+{
+    size_t cap = l->cap ? l->cap * 2 : 64;
+    int32_t *p;
+
+    if (l->max && l->n >= l->max)
+        return err_set(e, E_CONTEXT, "the text has more than %zu tokens", l->max);
+    if (l->max && cap > l->max)
+        cap = l->max;
+    p = mem_resize(l->id, l->cap, cap, sizeof *p, e);
+    if (!p)
+        return E_NOMEM;
+    l->id = p;
+    l->cap = cap;
+    return 0;
+}
+
+int tok_ids_add(struct tok_ids *l, int32_t id, struct err *e)
+{
+    int rc = l->n == l->cap ? tok_ids_grow(l, e) : 0;
+
+    if (rc == 0)
+        l->id[l->n++] = id;
+    return rc;
+}
+
+void enc_fini(struct enc *x)
+{
+    pre_work_free(x->pre);
+    mem_free(x->sym);
+    mem_free(x->heap);
+    mem_free(x->best);
+    buf_fini(&x->text);
+}
+
+/* -- normalizing ----------------------------------------------------------------------------- */
+
+/* What the front of text becomes; returns the bytes it takes. */
+static size_t normalize_char(const struct tok *t, struct slice text, struct slice *to)
+{
+    size_t n = t->n_charsmap ? charsmap_find(t->charsmap, t->n_charsmap, text, to) : 0;
+    uint32_t cp;
+
+    if (n)
+        return n;
+    n = (size_t)utf8_decode(text.p, text.n, &cp);
+    *to = n ? (struct slice){text.p, n} : SLICE("\xef\xbf\xbd");
+    return n ? n : 1;
+}
+
+/* SentencePiece's normalizer: its table, then spaces at the ends and runs of them go where the
+ * description says so, then one is put in front. */
+static void normalize_spaces(struct enc *x, struct slice text)
+{
+    const struct tok *t = x->t;
+    bool after_space = t->remove_extra_spaces, any = false;
+
+    while (text.n) {
+        struct slice to;
+        size_t n = normalize_char(t, text, &to);
+
+        text = (struct slice){text.p + n, text.n - n};
+        while (after_space && to.n && to.p[0] == ' ')
+            to = (struct slice){to.p + 1, to.n - 1};
+        if (to.n == 0)
+            continue;
+        if (!any && t->add_space_prefix)
+            buf_byte(&x->text, ' ');
+        any = true;
+        if (slice_is(to, MARK))
+            buf_byte(&x->text, ' ');
+        else
+            buf_slice(&x->text, to);
+        after_space = t->remove_extra_spaces && to.p[to.n - 1] == ' ';
+    }
+    while (t->remove_extra_spaces && x->text.n && x->text.p[x->text.n - 1] == ' ')
+        x->text.n--;
+}
+
+static size_t find_mark(struct slice s)
+{
+    size_t at = 0;
+
+    while (at + 2 < s.n) {
+        const char *p = memchr(s.p + at, '\xe2', s.n - 2 - at);
+
+        if (!p)
+            break;
+        at = (size_t)(p - s.p);
+        if (memcmp(p, MARK, 3) == 0)
+            return at;
+        at++;
+    }
+    return s.n;
+}
+
+/* Spaces for marks, one in front, and nothing else. */
+static void copy_marks(struct enc *x, struct slice text, bool prefix)
+{
+    if (prefix)
+        buf_byte(&x->text, ' ');
+    while (text.n && !(x->flags & TOK_EXACT)) {
+        size_t n = find_mark(text);
+
+        buf_add(&x->text, text.p, n);
+        if (n < text.n) {
+            buf_byte(&x->text, ' ');
+            n += 3;
+        }
+        text = (struct slice){text.p + n, text.n - n};
+    }
+    buf_slice(&x->text, text);
+}
+
+/* NFC of text, into x->text. Left as it is where it is no valid UTF-8. */
+static int compose(struct enc *x, struct slice *text)
+{
+    utf8proc_int32_t *cps;
+    utf8proc_ssize_t n;
+    size_t i = 0;
+
+    while (i < text->n && (uint8_t)text->p[i] < 0x80)
+        i++;
+    if (i == text->n || !utf8_valid(text->p, text->n) || text->n > INT32_MAX / 4)
+        return 0;
+    n = utf8proc_decompose((const utf8proc_uint8_t *)text->p, (utf8proc_ssize_t)text->n, NULL, 0,
+                           UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    if (n < 0)
+        return 0;
+    cps = mem_array((uint64_t)n + 1, sizeof *cps, x->e);
+    if (!cps)
+        return E_NOMEM;
+    utf8proc_decompose((const utf8proc_uint8_t *)text->p, (utf8proc_ssize_t)text->n, cps, n,
+                       UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    n = utf8proc_normalize_utf32(cps, n, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    buf_clear(&x->text);
+    for (utf8proc_ssize_t k = 0; k < n; k++) {
+        char s[4];
+
+        buf_add(&x->text, s, (size_t)utf8_encode((uint32_t)cps[k], s));
+    }
+    mem_free(cps);
+    *text = buf_view(&x->text);
+    return x->text.bad ? err_nomem(x->e, text->n) : 0;
+}
+
+/* -- segments -------------------------------------------------------------------------------- */
+
+/* A segment for the models that see spaces as part of tokens. */
+static int encode_spaced(struct enc *x, struct slice text)
+{
+    const struct tok *t = x->t;
+
+    buf_clear(&x->text);
+    if (t->model == TOK_UNIGRAM || t->n_charsmap || t->remove_extra_spaces)
+        normalize_spaces(x, text);
+    else
+        copy_marks(x, text, t->add_space_prefix && t->model == TOK_SPM);
+    if (x->text.bad)
+        return err_nomem(x->e, text.n);
+    text = buf_view(&x->text);
+    switch (t->model) {
+    case TOK_SPM:
+        return encode_spm(x, text);
+    case TOK_UNIGRAM:
+        return encode_unigram(x, text);
+    default:
+        return encode_bpe(x, text);
+    }
+}
+
+static int encode_segment(struct enc *x, struct slice text)
+{
+    const struct tok *t = x->t;
+    int rc;
+
+    if (text.n == 0)
+        return 0;
+    x->unknown_end = SIZE_MAX;
+    if (t->nfc && (rc = compose(x, &text)) < 0)
+        return rc;
+    switch (t->model) {
+    case TOK_BPE:
+        return t->by_char ? encode_spaced(x, text) : encode_bpe(x, text);
+    case TOK_WPM:
+        return encode_wpm(x, text);
+    case TOK_RWKV:
+        return encode_rwkv(x, text);
+    default:
+        return encode_spaced(x, text);
+    }
+}
+
+/* How many bytes of white space text begins, or ends, with. */
+static size_t blank_front(struct slice s)
+{
+    size_t n = 0;
+    uint32_t cp;
+    int len;
+
+    while ((len = utf8_decode(s.p + n, s.n - n, &cp)) > 0 && uclass_of(cp) & UC_S)
+        n += (size_t)len;
+    return n;
+}
+
+static size_t blank_back(struct slice s)
+{
+    size_t n = s.n;
+    uint32_t cp;
+
+    while (n > 0) {
+        size_t at = n - 1;
+
+        while (at > 0 && n - at < 4 && ((uint8_t)s.p[at] & 0xc0) == 0x80)
+            at--;
+        if (utf8_decode(s.p + at, n - at, &cp) != (int)(n - at) || !(uclass_of(cp) & UC_S))
+            break;
+        n = at;
+    }
+    return s.n - n;
+}
+
+/* Cuts special tokens out: the leftmost, of those the longest. */
+static int encode_text(struct enc *x, struct slice text)
+{
+    const struct tok *t = x->t;
+    int set = x->flags & TOK_PARSE ? 1 : 0, rc;
+    const struct trie *special = t->has_special[set] ? &t->special[set] : NULL;
+    size_t from = 0;
+
+    for (size_t at = 0; special && at < text.n;) {
+        struct slice left = {text.p + from, at - from};
+        uint32_t id;
+        size_t n;
+
+        if (!special->first[(uint8_t)text.p[at]] ||
+            (n = trie_longest(special, (struct slice){text.p + at, text.n - at}, &id)) == 0) {
+            at++;
+            continue;
+        }
+        if (t->flag[id] & FLAG_LSTRIP)
+            left.n -= blank_back(left);
+        if ((rc = encode_segment(x, left)) < 0 || (rc = put(x, id)) < 0)
+            return rc;
+        at += n;
+        if (t->flag[id] & FLAG_RSTRIP)
+            at += blank_front((struct slice){text.p + at, text.n - at});
+        from = at;
+    }
+    return encode_segment(x, (struct slice){text.p + from, text.n - from});
+}
+
+int tok_encode(const struct tok *t, struct slice text, unsigned flags, struct tok_ids *out,
+               struct err *e)
+{
+    struct enc x = {.t = t, .out = out, .e = e, .flags = flags};
+    bool add = flags & TOK_ADD;
+    size_t before = out->n;
+    int rc = 0;
+
+    if (t->model == TOK_NONE && text.n)
+        return err_set(e, E_UNSUPPORTED, "the model has no vocabulary");
+    if (text.n > UINT32_MAX - 16)
+        return err_set(e, E_RANGE, "a text of %zu bytes", text.n);
+    if (add && t->add_bos)
+        rc = put(&x, (uint32_t)t->role[t->model == TOK_WPM ? TOK_CLS : TOK_BOS]);
+    if (rc == 0)
+        rc = encode_text(&x, text);
+    if (rc == 0 && add && t->add_sep)
+        rc = put(&x, (uint32_t)t->role[TOK_SEP]);
+    if (rc == 0 && add && t->add_eos && !(t->add_sep && t->role[TOK_SEP] == t->role[TOK_EOS]))
+        rc = put(&x, (uint32_t)t->role[TOK_EOS]);
+    if (rc < 0)
+        out->n = before;
+    enc_fini(&x);
+    return rc;
+}

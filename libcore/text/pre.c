@@ -1,0 +1,528 @@
+/* pre.c - see pre.h.
+ *
+ * The expressions are those of the tokenizer files the models were published with. Three things
+ * differ in form, none in meaning: \s is spelt out (PCRE2 counts U+180E as a space, the engines these
+ * were written for do not), sets too large to read are written in hexadecimal, and what would take
+ * quadratic time or deep recursion in a backtracking matcher is possessive, looks behind, or is one
+ * of the steps written in C (their names begin with '@').
+ */
+#include "pre.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "text/uclass.h"
+
+/* -- the table ------------------------------------------------------------------------------- */
+
+#define SUFFIX "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+#define BLANKS "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define GPT2   "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+#define LETTERS "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+"
+#define OTHERS " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*"
+#define WORDS(digits) SUFFIX "|" LETTERS "|" digits "|" OTHERS "|" BLANKS
+#define UPPER  "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define LOWER  "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define CASED(end)                                                                                 \
+    "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+" end "|[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER     \
+    "*" end
+#define OTHERS_SLASH " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*"
+#define ASCII_PUNCT  "[!-/:-@\\[-`{-~]"
+#define MARKED                                                                                     \
+    ASCII_PUNCT "[A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+"
+#define CJK_KANA "[\\x{4e00}-\\x{9fa5}\\x{3040}-\\x{309f}\\x{30a0}-\\x{30ff}]+"
+#define CJK_WIDE "[\\x{4e00}-\\x{9fa5}\\x{800}-\\x{4e00}\\x{ac00}-\\x{d7ff}]+"
+#define NOT_HAN  "(?!\\p{Han})"
+
+#define STEPS(...) (const char *const[]){__VA_ARGS__, NULL}
+
+static const char latin_to_adlam[] =
+    "\\s?[A-Za-z\\x{b5}\\x{c0}-\\x{d6}\\x{d8}-\\x{f6}\\x{f8}-\\x{1ba}\\x{1bc}-\\x{1bf}\\x{1c4}-\\x{293}"
+    "\\x{295}-\\x{2af}\\x{370}-\\x{373}\\x{376}\\x{377}\\x{37b}-\\x{37d}\\x{37f}\\x{386}"
+    "\\x{388}-\\x{38a}\\x{38c}\\x{38e}-\\x{3a1}\\x{3a3}-\\x{3f5}\\x{3f7}-\\x{481}\\x{48a}-\\x{52f}"
+    "\\x{531}-\\x{556}\\x{10a0}-\\x{10c5}\\x{13a0}-\\x{13f5}\\x{13f8}-\\x{13fd}\\x{1c90}-\\x{1cba}"
+    "\\x{1cbd}-\\x{1cbf}\\x{1d00}-\\x{1d2b}\\x{1d6b}-\\x{1d77}\\x{1d79}-\\x{1d9a}\\x{1e00}-\\x{1f15}"
+    "\\x{1f18}-\\x{1f1d}\\x{1f20}-\\x{1f45}\\x{1f48}-\\x{1f4d}\\x{1f50}-\\x{1f57}\\x{1f59}\\x{1f5b}"
+    "\\x{1f5d}\\x{1f5f}-\\x{1f7d}\\x{1f80}-\\x{1fb4}\\x{1fb6}-\\x{1fbc}\\x{1fbe}\\x{1fc2}-\\x{1fc4}"
+    "\\x{1fc6}-\\x{1fcc}\\x{1fd0}-\\x{1fd3}\\x{1fd6}-\\x{1fdb}\\x{1fe0}-\\x{1fec}\\x{1ff2}-\\x{1ff4}"
+    "\\x{1ff6}-\\x{1ffc}\\x{2102}\\x{2107}\\x{210a}-\\x{2113}\\x{2115}\\x{2119}-\\x{211d}\\x{2124}"
+    "\\x{2126}\\x{2128}\\x{212a}-\\x{212d}\\x{212f}-\\x{2134}\\x{2139}\\x{213c}-\\x{213f}"
+    "\\x{2145}-\\x{2149}\\x{214e}\\x{2183}\\x{2184}\\x{2c00}-\\x{2c7b}\\x{2c7e}-\\x{2ce4}"
+    "\\x{2ceb}-\\x{2cee}\\x{2cf2}\\x{2cf3}\\x{a640}-\\x{a66d}\\x{a680}-\\x{a69b}\\x{a722}-\\x{a76f}"
+    "\\x{a771}-\\x{a787}\\x{a78b}-\\x{a78e}\\x{ab70}-\\x{abbf}\\x{fb00}-\\x{fb06}\\x{fb13}-\\x{fb17}"
+    "\\x{ff21}-\\x{ff3a}\\x{ff41}-\\x{ff5a}\\x{10400}-\\x{1044f}\\x{104b0}-\\x{104d3}"
+    "\\x{104d8}-\\x{104fb}\\x{10c80}-\\x{10cb2}\\x{10cc0}-\\x{10cf2}\\x{118a0}-\\x{118df}"
+    "\\x{1e900}-\\x{1e943}]+";
+
+static const char bloom[] =
+    " ?[^(\\s|.,!?\\x{2026}\\x{3002}\\x{ff0c}\\x{3001}\\x{964}\\x{6d4}\\x{60c})]+";
+
+static const struct pre_row rows[] = {
+    {"default", STEPS("[\\p{P}\\$\\+<=>\\^~\\|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]"), 0, {0}},
+    {"gpt-2 phi-2 jina-es jina-de jina-v2-es jina-v2-de gigachat a.x-4.0 mellum modern-bert mpt olmo "
+     "jais trillion granite-docling exaone4",
+     STEPS(GPT2), 0, {SCAN_GPT2, 0, 0}},
+    {"roberta-bpe jina-v1-en jina-v2-code", STEPS(GPT2), PRE_ADD_BOTH, {SCAN_GPT2, 0, 0}},
+    {"starcoder refact command-r smollm codeshell exaone minerva-7b mellum2",
+     STEPS("\\p{N}", GPT2), 0, {SCAN_GPT2, 0, 0}},
+    {"falcon", STEPS("[\\p{P}\\$\\+<=>\\^~\\|`]+", GPT2, "[0-9][0-9][0-9]"), 0, {0}},
+    {"llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano",
+     STEPS(WORDS("\\p{N}{1,3}")), PRE_WHOLE_FIRST | PRE_ADD_BOS, {SCAN_WORDS, SCAN_SUFFIX, 3}},
+    {"dbrx smaug-bpe", STEPS(WORDS("\\p{N}{1,3}")), 0, {SCAN_WORDS, SCAN_SUFFIX, 3}},
+    {"chatglm-bpe glm4", STEPS(WORDS("\\p{N}{1,3}")), 0, {SCAN_WORDS, SCAN_SUFFIX, 3}},
+    {"qwen2 deepseek-r1-qwen kormo f2llmv2 megrez stablelm2 hunyuan solar-open grok-2",
+     STEPS(WORDS("\\p{N}")), 0, {SCAN_WORDS, SCAN_SUFFIX, 1}},
+    {"ufakzeka", STEPS(LETTERS "|\\p{N}|" OTHERS "|" BLANKS), 0, {SCAN_WORDS, 0, 1}},
+    {"qwen35",
+     STEPS(SUFFIX "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|"
+                  BLANKS),
+     0, {SCAN_WORDS, SCAN_SUFFIX | SCAN_MARKS, 1}},
+    {"minicpm5", STEPS("\\p{N}{1,3}", WORDS("\\p{N}+")), PRE_WHOLE_FIRST,
+     {SCAN_WORDS, SCAN_SUFFIX, 0}},
+    {"laguna", STEPS("[^\\n]+|[\\n]+", WORDS("\\p{N}")), 0, {SCAN_WORDS, SCAN_SUFFIX, 1}},
+    {"gpt-4o llama4 kanana2 talkie minimax-m2",
+     STEPS(CASED(SUFFIX "?") "|\\p{N}{1,3}|" OTHERS_SLASH "|" BLANKS), 0,
+     {SCAN_CASED, SCAN_SUFFIX | SCAN_SLASH, 3}},
+    {"granite-embed-multi-97m", STEPS(CASED(SUFFIX "?") "|\\p{N}{1,3}|" OTHERS_SLASH "|" BLANKS),
+     PRE_WHOLE_FIRST, {SCAN_CASED, SCAN_SUFFIX | SCAN_SLASH, 3}},
+    {"tiny_aya cohere2moe",
+     STEPS("@thousands", CASED(SUFFIX "?") "|\\p{N}{1,3}|" OTHERS_SLASH "|" BLANKS), 0,
+     {SCAN_CASED, SCAN_SUFFIX | SCAN_SLASH, 3}},
+    {"tekken", STEPS(CASED("") "|\\p{N}|" OTHERS_SLASH "|" BLANKS), PRE_WHOLE_FIRST | PRE_ADD_BOS,
+     {SCAN_CASED, SCAN_SLASH, 1}},
+    {"kimi-k2",
+     STEPS("\\p{Han}+|[^\\r\\n\\p{L}\\p{N}]?(?:" NOT_HAN UPPER ")*(?:" NOT_HAN LOWER ")+" SUFFIX
+           "?|[^\\r\\n\\p{L}\\p{N}]?(?:" NOT_HAN UPPER ")+(?:" NOT_HAN LOWER ")*" SUFFIX
+           "?|\\p{N}{1,3}|" OTHERS "|" BLANKS),
+     0, {SCAN_CASED, SCAN_SUFFIX | SCAN_HAN, 3}},
+    {"youtu",
+     STEPS("[\\x{ac00}-\\x{d7a3}\\x{3131}-\\x{318e}]+|[\\x{ff01}\\x{2026}\\x{201c}\\x{201d}\\x{2018}"
+           "\\x{2019}\\x{2014}\\x{ff1a}\\x{ff1b}\\x{ff0c}\\x{3001}-\\x{303f}\\x{fe30}-\\x{fe4f}]+|"
+           "[\\x{3105}-\\x{312f}]+|" CJK_KANA,
+           CASED(SUFFIX "?") "|\\p{N}|" OTHERS_SLASH "|" BLANKS),
+     PRE_WHOLE_FIRST, {SCAN_CASED, SCAN_SUFFIX | SCAN_SLASH, 1}},
+    {"jais-2",
+     STEPS(SUFFIX "|" LETTERS "|\\p{N}{1,3}|" OTHERS "|\\s*[\\r\\n]+|\\s{512}(?!\\S)|\\s{256}(?!\\S)|"
+                  "\\s{128}(?!\\S)|\\s{64}(?!\\S)|\\s{32}(?!\\S)|\\s{16}(?!\\S)|\\s{8}(?!\\S)|"
+                  "\\s{4}(?!\\S)|\\s{1,2}(?!\\S)|\\s"),
+     0, {0}},
+    {"deepseek-llm",
+     STEPS("[\\r\\n]", latin_to_adlam,
+           "\\s?[!-/:-~\\x{ff01}-\\x{ff0f}\\x{ff1a}-\\x{ff5e}\\x{2018}-\\x{201f}\\x{3000}-\\x{3002}]+",
+           "(?<!\\s)\\s++$", CJK_WIDE, "\\p{N}+"),
+     0, {0}},
+    {"deepseek-coder", STEPS("[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", CJK_WIDE, "\\p{N}"), 0, {0}},
+    {"deepseek-v3 hunyuan-dense joyai-llm hy_v4",
+     STEPS("\\p{N}{1,3}", CJK_KANA, MARKED "[\\r\\n]*|" BLANKS), 0, {0}},
+    {"spark2_5",
+     STEPS("\\p{N}{1,3}", CJK_KANA, MARKED "|[\\r\\n]|\\s+(?!\\S)|\\s+", "\\p{N}"), 0, {0}},
+    {"afmoe",
+     STEPS("@groups",
+           "[\\x{4e00}-\\x{9fff}\\x{3400}-\\x{4dbf}\\x{f900}-\\x{faff}\\x{3040}-\\x{309f}"
+           "\\x{30a0}-\\x{30ff}\\x{ff65}-\\x{ff9f}\\x{2f00}-\\x{2fdf}\\x{e40}-\\x{e7f}"
+           "\\x{e80}-\\x{eff}\\x{1780}-\\x{17ff}\\x{1000}-\\x{109f}\\x{aa60}-\\x{aa7f}"
+           "\\x{a9e0}-\\x{a9ff}\\x{ac00}-\\x{d7af}\\x{1100}-\\x{11ff}]+",
+           MARKED "[\\r\\n]*|" BLANKS),
+     0, {0}},
+    {"poro-chat bloom gpt3-finnish", STEPS(bloom), 0, {0}},
+    {"viking", STEPS(bloom, "\\p{N}"), 0, {0}},
+    {"chameleon",
+     STEPS("<sentinel:[0-9]+>", "(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z", "([\\t\\n]|    |  )",
+           "\\p{N}", "[\\p{P}!-/:-@\\[-`{-~]", GPT2),
+     PRE_ADD_BOS, {SCAN_GPT2, 0, 0}},
+    {"superbpe", STEPS("\\p{N}+", "@cuts"), 0, {0}},
+    {"bailingmoe bailingmoe2 llada-moe",
+     STEPS("'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|"
+           "\\s*[\\r\\n]|\\s+(?!\\S)|\\s+"),
+     0, {0}},
+    {"seed-coder",
+     STEPS(SUFFIX "|" LETTERS "|\\p{N}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|" BLANKS), 0, {0}},
+    {"exaone-moe",
+     STEPS(SUFFIX "|[^\\r\\n\\p{L}\\p{N}]?(?:\\p{L}\\p{M}*+(?: \\p{L}\\p{M}*+)*+)++|\\p{N}|"
+                  " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]?|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+"),
+     0, {0}},
+    {"gemma4 granite-embed-multi-311m", STEPS("[^\\n]+|[\\n]+"), PRE_RAW | PRE_WHOLE_NL, {0}},
+    {"sarvam-moe", STEPS("[^\\n]+|[\\n]+"), PRE_RAW, {0}},
+};
+
+/* Whether name is one of the words of names. */
+static bool names_have(const char *names, const char *name)
+{
+    size_t n = strlen(name);
+
+    for (const char *p = names; n && (p = strstr(p, name)); p += n)
+        if ((p == names || p[-1] == ' ') && (p[n] == ' ' || p[n] == '\0') && !strchr(name, ' '))
+            return true;
+    return false;
+}
+
+const struct pre_row *pre_find(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (names_have(rows[i].names, name))
+            return &rows[i];
+    return NULL;
+}
+
+const struct pre_row *pre_row_at(size_t i)
+{
+    return i < ARRAY_LEN(rows) ? &rows[i] : NULL;
+}
+
+/* -- compiling ------------------------------------------------------------------------------- */
+
+enum { MAX_STEPS = 16, MAX_PATTERN = 1 << 16 };
+
+struct step {
+    enum { STEP_REGEX, STEP_SCAN, STEP_GROUPS, STEP_THOUSANDS, STEP_CUTS } kind;
+    pcre2_code *code;
+};
+
+struct pre {
+    struct step step[MAX_STEPS];
+    int n;
+    struct scan_rule rule;
+    scan_fn *scan;
+    pcre2_general_context *memory;
+};
+
+struct pre_work {
+    pcre2_match_data *match[MAX_STEPS];
+    pcre2_match_context *limits;
+};
+
+static void *give(size_t n, void *data)
+{
+    (void)data;
+    return mem_new(n, NULL);
+}
+
+static void take(void *p, void *data)
+{
+    (void)data;
+    mem_free(p);
+}
+
+/* Spells \s and \S out as White_Space. */
+static void spell_out(const char *s, struct buf *out)
+{
+    static const char space[] = "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}"
+                                "\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}";
+    bool inside = false;
+
+    for (; *s; s++) {
+        if (*s == '\\' && s[1] == 's') {
+            buf_printf(out, inside ? "%s" : "[%s]", space);
+            s++;
+        } else if (*s == '\\' && s[1] == 'S' && !inside) {
+            buf_printf(out, "[^%s]", space);
+            s++;
+        } else if (*s == '\\' && s[1]) {
+            buf_add(out, s, 2);
+            s++;
+        } else {
+            if (*s == '[')
+                inside = true;
+            if (*s == ']')
+                inside = false;
+            buf_byte(out, *s);
+        }
+    }
+}
+
+static int compile(struct pre *p, const char *pattern, pcre2_code **out, struct err *e)
+{
+    pcre2_compile_context *ctx = pcre2_compile_context_create(p->memory);
+    struct buf b = {0};
+    PCRE2_UCHAR text[120];
+    PCRE2_SIZE at;
+    int code, rc = 0;
+
+    spell_out(pattern, &b);
+    if (!ctx || b.bad) {
+        rc = err_nomem(e, b.n);
+        goto done;
+    }
+    if (b.n > MAX_PATTERN) {
+        rc = err_set(e, E_RANGE, "pre-tokenizer: expression of %zu bytes", b.n);
+        goto done;
+    }
+    *out = pcre2_compile((PCRE2_SPTR)b.p, b.n,
+                         PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C | PCRE2_DOLLAR_ENDONLY,
+                         &code, &at, ctx);
+    if (*out) {
+        pcre2_jit_compile(*out, PCRE2_JIT_COMPLETE); /* without it matching is slower, no more */
+    } else if (code == PCRE2_ERROR_HEAP_FAILED) {
+        rc = err_nomem(e, b.n);
+    } else {
+        pcre2_get_error_message(code, text, sizeof text);
+        rc = err_set(e, E_UNSUPPORTED, "pre-tokenizer: %s at byte %zu of '%.100s'", (char *)text,
+                     (size_t)at, b.p);
+    }
+done:
+    if (ctx)
+        pcre2_compile_context_free(ctx);
+    buf_fini(&b);
+    return rc;
+}
+
+static int add_step(struct pre *p, const char *s, struct err *e)
+{
+    struct step *t = &p->step[p->n];
+
+    if (p->n == MAX_STEPS)
+        return err_set(e, E_RANGE, "pre-tokenizer: more than %d expressions", MAX_STEPS);
+    p->n++;
+    if (strcmp(s, "@groups") == 0)
+        t->kind = STEP_GROUPS;
+    else if (strcmp(s, "@thousands") == 0)
+        t->kind = STEP_THOUSANDS;
+    else if (strcmp(s, "@cuts") == 0)
+        t->kind = STEP_CUTS;
+    else
+        return compile(p, s, &t->code, e);
+    return 0;
+}
+
+int pre_new(struct pre **out, const struct pre_row *row, bool scan, struct err *e)
+{
+    struct pre *p = mem_new(sizeof *p, e);
+    int rc = E_NOMEM;
+
+    if (!p)
+        return rc;
+    p->memory = pcre2_general_context_create(give, take, NULL);
+    if (!p->memory) {
+        err_nomem(e, sizeof *p);
+        goto fail;
+    }
+    for (int i = 0; row->steps[i]; i++) {
+        if (scan && row->scan.kind && !row->steps[i + 1]) {
+            p->rule = row->scan;
+            p->scan = scan_of(row->scan.kind);
+            p->step[p->n++].kind = STEP_SCAN;
+        } else if ((rc = add_step(p, row->steps[i], e)) < 0) {
+            goto fail;
+        }
+    }
+    *out = p;
+    return 0;
+fail:
+    pre_free(p);
+    return rc;
+}
+
+void pre_free(struct pre *p)
+{
+    if (!p)
+        return;
+    for (int i = 0; i < p->n; i++)
+        if (p->step[i].code)
+            pcre2_code_free(p->step[i].code);
+    if (p->memory)
+        pcre2_general_context_free(p->memory);
+    mem_free(p);
+}
+
+int pre_work_new(struct pre_work **out, const struct pre *p, struct err *e)
+{
+    struct pre_work *w = mem_new(sizeof *w, e);
+
+    *out = w;
+    if (!w)
+        return E_NOMEM;
+    w->limits = pcre2_match_context_create(p->memory);
+    if (!w->limits)
+        return err_nomem(e, sizeof *w);
+    /* ten units a byte of a megabyte: no expression here needs more than two */
+    pcre2_set_match_limit(w->limits, 10000000);
+    pcre2_set_heap_limit(w->limits, 64 * 1024);
+    for (int i = 0; i < p->n; i++) {
+        if (!p->step[i].code)
+            continue;
+        w->match[i] = pcre2_match_data_create(1, p->memory);
+        if (!w->match[i])
+            return err_nomem(e, sizeof *w);
+    }
+    return 0;
+}
+
+void pre_work_free(struct pre_work *w)
+{
+    if (!w)
+        return;
+    for (int i = 0; i < MAX_STEPS; i++)
+        if (w->match[i])
+            pcre2_match_data_free(w->match[i]);
+    if (w->limits)
+        pcre2_match_context_free(w->limits);
+    mem_free(w);
+}
+
+scan_fn *pre_scan(const struct pre *p, const struct scan_rule **rule)
+{
+    *rule = &p->rule;
+    return p->n == 1 && p->step[0].kind == STEP_SCAN ? p->scan : NULL;
+}
+
+/* -- splitting ------------------------------------------------------------------------------- */
+
+struct split {
+    const struct pre *p;
+    struct pre_work *w;
+    int (*piece)(void *arg, struct slice s);
+    void *arg;
+    struct err *e;
+};
+
+static int split_by(struct split *s, int k, struct slice text);
+
+/* Hands text[from, to) to the step after k. */
+static int pass(struct split *s, int k, struct slice text, size_t from, size_t to)
+{
+    return from < to ? split_by(s, k + 1, (struct slice){text.p + from, to - from}) : 0;
+}
+
+static int split_regex(struct split *s, int k, struct slice text)
+{
+    pcre2_match_data *m = s->w->match[k];
+    size_t at = 0, done = 0;
+    int rc;
+
+    while (at < text.n) {
+        const PCRE2_SIZE *span = pcre2_get_ovector_pointer(m);
+        int got = pcre2_match(s->p->step[k].code, (PCRE2_SPTR)text.p, text.n, at,
+                              PCRE2_NO_UTF_CHECK, m, s->w->limits);
+
+        if (got == PCRE2_ERROR_JIT_STACKLIMIT)
+            got = pcre2_match(s->p->step[k].code, (PCRE2_SPTR)text.p, text.n, at,
+                              PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, m, s->w->limits);
+        if (got == PCRE2_ERROR_NOMATCH)
+            break;
+        if (got == PCRE2_ERROR_NOMEMORY)
+            return err_nomem(s->e, text.n);
+        if (got < 0)
+            return err_set(s->e, E_RANGE, "pre-tokenizer gave up on a piece of %zu bytes (%d)",
+                           text.n, got);
+        if ((rc = pass(s, k, text, done, span[0])) < 0 ||
+            (rc = pass(s, k, text, span[0], span[1])) < 0)
+            return rc;
+        at = done = span[1];
+        if (span[1] == span[0]) {
+            uint32_t cp;
+
+            at += at < text.n ? (size_t)utf8_next((const uint8_t *)text.p + at, &cp) : 1;
+        }
+    }
+    return pass(s, k, text, done, text.n);
+}
+
+static int split_scan(struct split *s, int k, struct slice text)
+{
+    int rc;
+
+    for (size_t at = 0, end; at < text.n; at = end) {
+        end = s->p->scan(&s->p->rule, (const uint8_t *)text.p, at, text.n);
+        if ((rc = pass(s, k, text, at, end)) < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static uint32_t class_here(struct slice text, size_t at, int *len)
+{
+    uint32_t cp;
+
+    *len = 0;
+    if (at >= text.n)
+        return 0;
+    *len = utf8_next((const uint8_t *)text.p + at, &cp);
+    return uclass_of(cp);
+}
+
+/* Passes the digits of text[from, to), count of them, in threes counted from the right. whole: what
+ * is too short for three is a piece too, else it stays with what lies before it. Returns where the
+ * part that was passed ends. */
+static int pass_threes(struct split *s, int k, struct slice text, size_t *done, size_t from,
+                       size_t to, size_t count, bool whole)
+{
+    size_t group = count % 3 ? count % 3 : 3;
+    int rc;
+
+    if (whole && (rc = pass(s, k, text, *done, from)) < 0)
+        return rc;
+    if (whole)
+        *done = from;
+    if (!whole && count % 3 == 0 && (rc = pass(s, k, text, *done, from)) < 0)
+        return rc;
+    if (!whole && count % 3 == 0)
+        *done = from;
+    while (from < to) {
+        int len;
+
+        for (size_t i = 0; i < group; i++, from += (size_t)len)
+            class_here(text, from, &len);
+        if (!whole && from >= to)
+            break; /* no cut behind the last digit */
+        if ((rc = pass(s, k, text, *done, from)) < 0)
+            return rc;
+        *done = from;
+        group = 3;
+    }
+    return 0;
+}
+
+/* Numbers in groups of three counted from the right:
+ *   @groups     \p{N}+ is isolated and cut so
+ *   @thousands  \d{1,3}(?=(?:\d{3})*\b)
+ *   @cuts       cuts where (?=(\d{3})+(?!\d)) matches, and nowhere else
+ * As expressions they look ahead to the end of the number from each of its digits. */
+static int split_numbers(struct split *s, int k, struct slice text)
+{
+    int kind = s->p->step[k].kind;
+    uint32_t digit = kind == STEP_GROUPS ? UC_N : UC_ND;
+    size_t at = 0, done = 0;
+    int len, rc;
+
+    while (at < text.n) {
+        size_t from = at, count = 0;
+        uint32_t c;
+
+        for (; (c = class_here(text, at, &len)) & digit; at += (size_t)len)
+            count++;
+        if (count == 0) {
+            at += (size_t)len;
+            continue;
+        }
+        /* no \b between a digit and a letter */
+        if (kind == STEP_THOUSANDS && c & (UC_L | UC_M | UC_PC))
+            continue;
+        if ((rc = pass_threes(s, k, text, &done, from, at, count, kind != STEP_CUTS)) < 0)
+            return rc;
+    }
+    return pass(s, k, text, done, text.n);
+}
+
+static int split_by(struct split *s, int k, struct slice text)
+{
+    if (k == s->p->n)
+        return s->piece(s->arg, text);
+    switch (s->p->step[k].kind) {
+    case STEP_REGEX:
+        return split_regex(s, k, text);
+    case STEP_SCAN:
+        return split_scan(s, k, text);
+    default:
+        return split_numbers(s, k, text);
+    }
+}
+
+int pre_split(const struct pre *p, struct pre_work *w, struct slice text,
+              int (*piece)(void *arg, struct slice s), void *arg, struct err *e)
+{
+    struct split s = {p, w, piece, arg, e};
+
+    return text.n ? split_by(&s, 0, text) : 0;
+}

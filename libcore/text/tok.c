@@ -1,0 +1,809 @@
+/* tok.c - builds a tokenizer from its description, and answers questions about it. */
+#include "tok_in.h"
+
+#include <stdio.h>
+
+/* -- names ----------------------------------------------------------------------------------- */
+
+static const char *const model_names[TOK_N_MODEL] = {"none",      "spm",     "bpe",
+                                                     "wordpiece", "unigram", "rwkv"};
+
+static const char *const role_names[TOK_N_ROLE] = {
+#define X(name, text) text,
+    TOK_ROLES(X)
+#undef X
+};
+
+/* Tokens known by their text: what they do where the file does not say it. */
+static const struct known {
+    const char *text;
+    int role; // -1: none
+    bool end; // ends a generation
+} known[] = {
+    {"<|eot_id|>", TOK_EOT, true},
+    {"<|im_end|>", TOK_EOT, true},
+    {"<|end|>", TOK_EOT, true},
+    {"<end_of_turn>", TOK_EOT, true},
+    {"<|endoftext|>", TOK_EOT, true},
+    {"<|end_of_text|>", TOK_EOT, true},
+    {"<EOT>", TOK_EOT, true},
+    {"_<EOT>", TOK_EOT, true},
+    {"[EOT]", TOK_EOT, true},
+    {"<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>", TOK_EOT, true},
+    {"<end_of_utterance>", TOK_EOT, true},
+    {"<turn|>", TOK_EOT, true},
+    {"<|eom_id|>", TOK_EOM, true},
+    {"<|return|>", -1, true},
+    {"<|call|>", -1, true},
+    {"<|calls|>", -1, true},
+    {"<|flush|>", -1, true},
+    {"</s>", -1, true},
+    {"[EOS]", -1, true},
+    {"<eos>", -1, true},
+    {"<|tool_response>", -1, true},
+    {"[e~[", -1, true},
+    {"<|fim_prefix|>", TOK_FIM_PRE, false},
+    {"<fim-prefix>", TOK_FIM_PRE, false},
+    {"<fim_prefix>", TOK_FIM_PRE, false},
+    {"<\xef\xbd\x9c" "fim\xe2\x96\x81" "begin\xef\xbd\x9c>", TOK_FIM_PRE, false},
+    {"<PRE>", TOK_FIM_PRE, false},
+    {"\xe2\x96\x81<PRE>", TOK_FIM_PRE, false},
+    {"<|code_prefix|>", TOK_FIM_PRE, false},
+    {"<|prefix|>", TOK_FIM_PRE, false},
+    {"<|fim_suffix|>", TOK_FIM_SUF, false},
+    {"<fim-suffix>", TOK_FIM_SUF, false},
+    {"<fim_suffix>", TOK_FIM_SUF, false},
+    {"<\xef\xbd\x9c" "fim\xe2\x96\x81hole\xef\xbd\x9c>", TOK_FIM_SUF, false},
+    {"<SUF>", TOK_FIM_SUF, false},
+    {"\xe2\x96\x81<SUF>", TOK_FIM_SUF, false},
+    {"<|code_suffix|>", TOK_FIM_SUF, false},
+    {"<|suffix|>", TOK_FIM_SUF, false},
+    {"<|fim_middle|>", TOK_FIM_MID, false},
+    {"<fim-middle>", TOK_FIM_MID, false},
+    {"<fim_middle>", TOK_FIM_MID, false},
+    {"<\xef\xbd\x9c" "fim\xe2\x96\x81" "end\xef\xbd\x9c>", TOK_FIM_MID, false},
+    {"<MID>", TOK_FIM_MID, false},
+    {"\xe2\x96\x81<MID>", TOK_FIM_MID, false},
+    {"<|code_middle|>", TOK_FIM_MID, false},
+    {"<|middle|>", TOK_FIM_MID, false},
+    {"<|fim_pad|>", TOK_FIM_PAD, true},
+    {"<fim-pad>", TOK_FIM_PAD, true},
+    {"<fim_pad>", TOK_FIM_PAD, true},
+    {"<|fim_repo|>", TOK_FIM_REP, true},
+    {"<|repo_name|>", TOK_FIM_REP, true},
+    {"<fim-repo>", TOK_FIM_REP, true},
+    {"<REPO>", TOK_FIM_REP, true},
+    {"<reponame>", TOK_FIM_REP, true},
+    {"<|file_sep|>", TOK_FIM_SEP, true},
+};
+
+/* What only `with` (each of them present) makes an ordinary token again. */
+static const struct {
+    const char *text, *with[3];
+} not_end[] = {
+    {"<|end|>", {"<|return|>", "<|call|>", NULL}},   // gpt-oss: ends a message, not the answer
+    {"<|end|>", {"<|flush|>", "<|calls|>", NULL}},   // solar
+    {"</s>", {"<|tool_response>", "<turn|>", NULL}}, // gemma 4: text
+};
+
+/* -- spelling -------------------------------------------------------------------------------- */
+
+#define MARK "\xe2\x96\x81" // U+2581 stands for a space
+
+/* The alphabet of byte-level vocabularies: printable Latin-1 stands for itself, the other 68 bytes
+ * are U+0100 and on. The byte of a character, or -1. */
+static int alphabet_byte(uint32_t cp)
+{
+    if ((cp >= 0x21 && cp <= 0x7e) || (cp >= 0xa1 && cp <= 0xff && cp != 0xad))
+        return (int)cp;
+    if (cp >= 0x100 && cp <= 0x120)
+        return (int)(cp - 0x100);
+    if (cp >= 0x121 && cp <= 0x142)
+        return (int)(cp - 0x121) + 0x7f;
+    return cp == 0x143 ? 0xad : -1;
+}
+
+/* Adds the bytes s is spelt for. A character outside the alphabet: the text stands for itself. */
+static void spell_alphabet(struct slice s, struct buf *out)
+{
+    size_t n = out->n;
+
+    for (size_t i = 0; i < s.n;) {
+        uint32_t cp = 0;
+        int len = utf8_decode(s.p + i, s.n - i, &cp), b = len ? alphabet_byte(cp) : -1;
+
+        if (b < 0) {
+            out->n = n;
+            buf_slice(out, s);
+            return;
+        }
+        buf_byte(out, (char)b);
+        i += (size_t)len;
+    }
+}
+
+static void spell_marks(struct slice s, struct buf *out)
+{
+    while (s.n) {
+        bool mark = slice_starts(s, SLICE(MARK));
+        size_t n = mark ? 3 : 1;
+
+        buf_byte(out, mark ? ' ' : s.p[0]);
+        s = (struct slice){s.p + n, s.n - n};
+    }
+}
+
+static int hex(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                        : c >= 'A' && c <= 'F'   ? c - 'A' + 10
+                                                                 : -1;
+}
+
+/* RWKV vocabularies: \t \n \r \xNN, and any other character behind a backslash for itself. */
+static void spell_escapes(struct slice s, struct buf *out)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        char c = s.p[i];
+
+        if (c == '\\' && i + 1 < s.n) {
+            c = s.p[++i];
+            if (c == 'x' && i + 2 < s.n && hex(s.p[i + 1]) >= 0 && hex(s.p[i + 2]) >= 0) {
+                c = (char)(hex(s.p[i + 1]) * 16 + hex(s.p[i + 2]));
+                i += 2;
+            } else {
+                c = c == 't' ? '\t' : c == 'n' ? '\n' : c == 'r' ? '\r' : c;
+            }
+        }
+        buf_byte(out, c);
+    }
+}
+
+/* The byte of "<0x0A>", or -1. */
+static int byte_of(struct slice s)
+{
+    if (s.n != 6 || memcmp(s.p, "<0x", 3) != 0 || s.p[5] != '>' || hex(s.p[3]) < 0 ||
+        hex(s.p[4]) < 0)
+        return -1;
+    return hex(s.p[3]) * 16 + hex(s.p[4]);
+}
+
+/* Adds the bytes a piece of this kind stands for. */
+static void spell(const struct tok_spec *s, enum tok_kind kind, struct slice piece, struct buf *out)
+{
+    bool plain = kind != TOK_CONTROL && kind != TOK_USER && kind != TOK_UNKNOWN;
+    int b = kind == TOK_BYTE ? byte_of(piece) : -1;
+
+    if (b >= 0)
+        buf_byte(out, (char)b);
+    else if (s->model == TOK_RWKV && !s->raw_bytes)
+        spell_escapes(piece, out);
+    else if (!plain || s->raw_bytes)
+        buf_slice(out, piece);
+    else if (s->model == TOK_BPE && !s->raw_bpe)
+        spell_alphabet(piece, out);
+    else if (s->model == TOK_WPM && s->plain_pieces && slice_starts(piece, SLICE("##")))
+        buf_add(out, piece.p + 2, piece.n - 2);
+    else if (s->model == TOK_WPM && s->plain_pieces)
+        buf_byte(out, ' '), buf_slice(out, piece);
+    else
+        spell_marks(piece, out);
+}
+
+/* -- building -------------------------------------------------------------------------------- */
+
+struct build {
+    struct tok *t;
+    const struct tok_spec *s;
+    const char *name;
+    struct buf arena;
+    uint32_t *at;
+    uint64_t cap_at;
+    struct err *e;
+};
+
+/* The bytes in the arena behind the last symbol become a symbol. */
+static int end_symbol(struct build *b)
+{
+    struct tok *t = b->t;
+
+    if (b->arena.bad)
+        return err_nomem(b->e, b->arena.n);
+    if (b->arena.n > UINT32_MAX)
+        return err_set(b->e, E_RANGE, "%s: more than 4 GiB of tokens", b->name);
+    if (t->n_sym + 2 > b->cap_at) {
+        uint64_t cap = b->cap_at + b->cap_at / 2 + 512;
+        uint32_t *at = mem_resize(b->at, b->cap_at, cap, sizeof *at, b->e);
+
+        if (!at)
+            return E_NOMEM;
+        b->at = at;
+        b->cap_at = cap;
+        t->at = at;
+    }
+    t->arena = b->arena.p;
+    b->at[++t->n_sym] = (uint32_t)b->arena.n;
+    return 0;
+}
+
+static bool is_mergeable(const struct tok *t, uint32_t id)
+{
+    enum tok_kind k = t->kind[id];
+
+    return t->at[id + 1] > t->at[id] &&
+           (k == TOK_NORMAL || (k == TOK_UNUSED && t->model != TOK_UNIGRAM));
+}
+
+static int read_pieces(struct build *b)
+{
+    struct tok *t = b->t;
+    const struct tok_spec *s = b->s;
+    uint64_t bytes = 0;
+    int rc;
+
+    for (uint32_t i = 0; i < s->n && s->piece; i++) {
+        if (s->piece[i].n > MAX_PIECE)
+            return err_set(b->e, E_FORMAT, "%s: token %u has %zu bytes", b->name, (unsigned)i,
+                           s->piece[i].n);
+        bytes += s->piece[i].n + 1;
+    }
+    b->cap_at = (uint64_t)s->n + 512;
+    b->at = mem_array(b->cap_at, sizeof *b->at, b->e);
+    t->at = b->at;
+    if (!b->at || !buf_reserve(&b->arena, bytes + 1024))
+        return err_nomem(b->e, bytes);
+    t->arena = b->arena.p;
+    for (uint32_t i = 0; i < s->n; i++) {
+        enum tok_kind kind = s->kind ? s->kind[i] : TOK_NORMAL;
+
+        if (kind > TOK_BYTE)
+            return err_set(b->e, E_FORMAT, "%s: token %u is of kind %d", b->name, (unsigned)i,
+                           (int)kind);
+        t->kind[i] = kind ? kind : TOK_NORMAL;
+        t->score[i] = s->score ? s->score[i] : 0;
+        t->flag[i] = s->strip ? s->strip[i] & (TOK_LSTRIP | TOK_RSTRIP) : 0;
+        if (s->piece)
+            spell(s, t->kind[i], s->piece[i], &b->arena);
+        if ((rc = end_symbol(b)) < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int fill_tables(struct build *b)
+{
+    struct tok *t = b->t;
+    uint64_t others = 0;
+    int rc;
+
+    t->merged.arena = t->named.arena = &t->arena;
+    t->merged.at = t->named.at = &t->at;
+    for (uint32_t i = 0; i < t->n; i++)
+        others += !is_mergeable(t, i);
+    /* merges may name things that are no tokens: at most three each, counted in read_merges */
+    if ((rc = piece_table_new(&t->merged, (uint64_t)t->n - others + 256, b->e)) < 0 ||
+        (rc = piece_table_new(&t->named, others, b->e)) < 0)
+        return rc;
+    for (uint32_t i = 0; i < t->n; i++) {
+        if (t->at[i + 1] == t->at[i])
+            continue;
+        piece_table_put(is_mergeable(t, i) ? &t->merged : &t->named, i);
+        if (t->kind[i] == TOK_BYTE && t->at[i + 1] - t->at[i] == 1 &&
+            t->byte_id[(uint8_t)t->arena[t->at[i]]] < 0)
+            t->byte_id[(uint8_t)t->arena[t->at[i]]] = (int32_t)i;
+    }
+    return 0;
+}
+
+/* The symbol with these bytes; a new one, no token, where there is none. */
+static int intern(struct build *b, const char *p, size_t n, uint32_t *id)
+{
+    struct tok *t = b->t;
+    int rc;
+
+    *id = piece_get(&t->merged, p, n);
+    if (*id != NO_ID)
+        return 0;
+    if ((uint64_t)t->merged.n * 2 > t->merged.mask) { /* full: a table twice the size */
+        struct piece_table old = t->merged;
+
+        if ((rc = piece_table_new(&t->merged, (uint64_t)old.n * 2, b->e)) < 0) {
+            t->merged = old;
+            return rc;
+        }
+        for (uint64_t i = 0; i <= old.mask; i++)
+            if (old.slot[i].id != NO_ID)
+                piece_table_put(&t->merged, old.slot[i].id);
+        piece_table_fini(&old);
+    }
+    *id = t->n_sym;
+    buf_add(&b->arena, p, n);
+    if ((rc = end_symbol(b)) < 0)
+        return rc;
+    piece_table_put(&t->merged, *id);
+    return 0;
+}
+
+static int read_merges(struct build *b)
+{
+    struct tok *t = b->t;
+    const struct tok_spec *s = b->s;
+    struct buf text = {0};
+    int rc = pair_table_new(&t->pair, s->n_merge, b->e);
+
+    for (uint32_t i = 0; i < s->n_merge && rc == 0; i++) {
+        uint32_t left, right, into;
+        size_t n;
+
+        if (s->merge[i][0].n > MAX_PIECE || s->merge[i][1].n > MAX_PIECE) {
+            rc = err_set(b->e, E_FORMAT, "%s: merge %u is too long", b->name, (unsigned)i);
+            break;
+        }
+        buf_clear(&text);
+        spell(s, TOK_NORMAL, s->merge[i][0], &text);
+        n = text.n;
+        spell(s, TOK_NORMAL, s->merge[i][1], &text);
+        if (text.bad)
+            rc = err_nomem(b->e, text.n);
+        else if (n == 0 || text.n == n)
+            rc = err_set(b->e, E_FORMAT, "%s: merge %u is no pair", b->name, (unsigned)i);
+        else if ((rc = intern(b, text.p, n, &left)) == 0 &&
+                 (rc = intern(b, text.p + n, text.n - n, &right)) == 0 &&
+                 (rc = intern(b, text.p, text.n, &into)) == 0)
+            pair_table_put(&t->pair, left, right, i, into);
+    }
+    buf_fini(&text);
+    return rc;
+}
+
+/* Better scores first; equal ones are equal. */
+static uint32_t prio_of_score(float score)
+{
+    uint32_t u;
+
+    if (score != score)
+        return UINT32_MAX - 1;
+    score += 0.0f; /* -0 is 0 */
+    memcpy(&u, &score, sizeof u);
+    u = u >> 31 ? ~u : u | 1u << 31; /* in the order of the numbers */
+    u = ~u;
+    return u < UINT32_MAX ? u : u - 1;
+}
+
+static void note_inside(struct tok *t, uint32_t id)
+{
+    for (uint32_t i = t->at[id]; i + 1 < t->at[id + 1]; i++) {
+        uint8_t a = (uint8_t)t->arena[i], b = (uint8_t)t->arena[i + 1];
+
+        t->inside[a * 4 + b / 64] |= (uint64_t)1 << b % 64;
+    }
+}
+
+/* What merging needs beside the tables. */
+static int prepare_merging(struct build *b)
+{
+    struct tok *t = b->t;
+    int rc;
+
+    t->by_char = t->model == TOK_SPM || b->s->raw_bpe;
+    t->by_text = t->model == TOK_SPM || b->s->n_merge == 0;
+    t->fuse_unknown = t->by_char;
+    if (!t->by_text && (rc = read_merges(b)) < 0)
+        return rc;
+    for (int i = 0; i < 256 && t->model == TOK_BPE; i++) {
+        char c = (char)i;
+
+        if ((rc = intern(b, &c, 1, &t->byte_sym[i])) < 0)
+            return rc;
+        if (!b->s->raw_bpe && t->byte_sym[i] < t->n)
+            t->byte_id[i] = (int32_t)t->byte_sym[i];
+    }
+    if (t->by_text) {
+        t->prio = mem_array(t->n, sizeof *t->prio, b->e);
+        if (!t->prio)
+            return E_NOMEM;
+        for (uint32_t i = 0; i < t->n; i++)
+            t->prio[i] = t->model == TOK_SPM ? prio_of_score(t->score[i]) : i;
+    }
+    return 0;
+}
+
+/* Marks the tokens that merging their own text gives back: they need no merging when they come up
+ * as a piece. */
+static int find_self(struct build *b)
+{
+    struct tok *t = b->t;
+    struct tok_ids ids = {0};
+    struct enc x = {.t = t, .out = &ids, .e = b->e, .unknown_end = SIZE_MAX};
+    int rc = 0;
+
+    for (uint32_t id = 0; id < t->n && rc == 0; id++) {
+        uint32_t n;
+        const char *p = sym_text(t, id, &n);
+
+        if (!is_mergeable(t, id) || piece_get(&t->merged, p, n) != id)
+            continue;
+        ids.n = 0;
+        rc = merge_chunk(&x, p, n);
+        if (ids.n == 1 && ids.id[0] == (int32_t)id)
+            t->flag[id] |= FLAG_SELF;
+    }
+    tok_ids_fini(&ids);
+    enc_fini(&x);
+    return rc;
+}
+
+static int build_pre(struct build *b)
+{
+    struct tok *t = b->t;
+    const char *name = b->s->pre && *b->s->pre ? b->s->pre : "default";
+    const struct pre_row *row = pre_find(name);
+    struct pre_row own = {.names = "", .steps = b->s->split};
+    int rc;
+
+    if (b->s->split)
+        row = &own;
+    if (!row)
+        return err_set(b->e, E_UNSUPPORTED, "%s: pre-tokenizer '%.60s' is not known", b->name,
+                       name);
+    t->whole_first = b->s->whole_first || row->flags & PRE_WHOLE_FIRST;
+    t->pre_name = b->s->split ? "" : mem_dup(name, strlen(name), b->e);
+    if (!t->pre_name)
+        return E_NOMEM;
+    if ((rc = pre_new(&t->pre, row, true, b->e)) < 0)
+        return rc;
+    for (uint32_t id = 0; id < t->n && row->flags & PRE_WHOLE_NL; id++) {
+        uint32_t n, i = 0;
+        const char *p = sym_text(t, id, &n);
+
+        while (i < n && p[i] == '\n')
+            i++;
+        if (i == n && is_mergeable(t, id))
+            t->flag[id] |= FLAG_SELF;
+    }
+    return 0;
+}
+
+/* A trie of the tokens whose kind is in the set of bits. */
+static int build_trie(struct build *b, struct trie *out, unsigned kinds, bool special)
+{
+    struct tok *t = b->t;
+    struct slice *key = mem_array(t->n, sizeof *key, b->e);
+    uint32_t *value = mem_array(t->n, sizeof *value, b->e), n = 0;
+    int rc = key && value ? 0 : E_NOMEM;
+
+    for (uint32_t id = 0; id < t->n && rc == 0; id++) {
+        uint32_t len;
+        const char *p = sym_text(t, id, &len);
+
+        if (!(kinds >> t->kind[id] & 1) || len == 0)
+            continue;
+        if (special && len > MAX_SPECIAL)
+            rc = err_set(b->e, E_FORMAT, "%s: special token %u has %u bytes", b->name, (unsigned)id,
+                         (unsigned)len);
+        key[n] = (struct slice){p, len};
+        value[n++] = id;
+    }
+    if (rc == 0 && n)
+        rc = trie_new(out, key, value, n, b->e);
+    mem_free(key);
+    mem_free(value);
+    return rc;
+}
+
+static int build_specials(struct build *b)
+{
+    struct tok *t = b->t;
+    unsigned always = 1u << TOK_USER, asked = always | 1u << TOK_CONTROL | 1u << TOK_UNKNOWN;
+    int rc;
+
+    if ((rc = build_trie(b, &t->special[0], always, true)) < 0 ||
+        (rc = build_trie(b, &t->special[1], asked, true)) < 0)
+        return rc;
+    for (int i = 0; i < 2; i++)
+        t->has_special[i] = t->special[i].node != NULL;
+    return 0;
+}
+
+/* -- roles ----------------------------------------------------------------------------------- */
+
+static int32_t find_text(const struct tok *t, const char *text)
+{
+    return tok_find(t, slice_of(text));
+}
+
+static int read_roles(struct build *b)
+{
+    struct tok *t = b->t;
+    const struct tok_spec *s = b->s;
+
+    for (int r = 0; r < TOK_N_ROLE; r++) {
+        if (s->role[r] < -1 || s->role[r] >= (int64_t)t->n)
+            return err_set(b->e, E_RANGE, "%s: the %s token is %d of %u", b->name, role_names[r],
+                           (int)s->role[r], (unsigned)t->n);
+        t->role[r] = s->role[r];
+    }
+    for (uint32_t i = 0; i < s->n_end; i++) {
+        if (s->end[i] < 0 || s->end[i] >= (int64_t)t->n)
+            return err_set(b->e, E_RANGE, "%s: an end token is %d of %u", b->name, (int)s->end[i],
+                           (unsigned)t->n);
+        t->flag[s->end[i]] |= FLAG_END;
+    }
+    return 0;
+}
+
+/* Gives tokens known by their text their role, and makes them control tokens: files exist where
+ * such a token is an ordinary one by mistake, and a user could then write it. True: kinds changed. */
+static bool find_known(struct tok *t)
+{
+    bool changed = false;
+
+    for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+        int32_t id = find_text(t, known[i].text);
+
+        if (id < 0)
+            continue;
+        if (known[i].role >= 0 && t->role[known[i].role] < 0)
+            t->role[known[i].role] = id;
+        if (known[i].end)
+            t->flag[id] |= FLAG_END;
+        if (t->kind[id] == TOK_NORMAL || t->kind[id] == TOK_USER) {
+            t->kind[id] = TOK_CONTROL;
+            changed = true;
+        }
+    }
+    for (size_t i = 0; i < ARRAY_LEN(not_end); i++) {
+        int32_t id = find_text(t, not_end[i].text);
+        bool all = id >= 0;
+
+        for (int k = 0; not_end[i].with[k]; k++)
+            all = all && find_text(t, not_end[i].with[k]) >= 0;
+        if (all && id != t->role[TOK_EOS]) {
+            t->flag[id] &= (uint8_t)~FLAG_END;
+            if (t->role[TOK_EOT] == id)
+                t->role[TOK_EOT] = -1;
+        }
+    }
+    for (enum tok_role r = TOK_EOS; r <= TOK_EOM; r++)
+        if (t->role[r] >= 0)
+            t->flag[t->role[r]] |= FLAG_END;
+    return changed;
+}
+
+static int check_added(const struct build *b)
+{
+    const struct tok *t = b->t;
+    bool wpm = t->model == TOK_WPM;
+
+    if (t->add_bos && t->role[wpm ? TOK_CLS : TOK_BOS] < 0)
+        return err_set(b->e, E_FORMAT, "%s: a %s token is to be added and there is none", b->name,
+                       wpm ? "CLS" : "BOS");
+    if (t->add_eos && t->role[TOK_EOS] < 0)
+        return err_set(b->e, E_FORMAT, "%s: an EOS token is to be added and there is none", b->name);
+    if (t->add_sep && t->role[TOK_SEP] < 0)
+        return err_set(b->e, E_FORMAT, "%s: a SEP token is to be added and there is none", b->name);
+    return 0;
+}
+
+/* Known tokens first: they change kinds, which the tables below depend on. */
+static int build_names(struct build *b)
+{
+    struct tok *t = b->t;
+    bool changed;
+    int rc;
+
+    if ((rc = read_roles(b)) < 0 || (rc = fill_tables(b)) < 0)
+        return rc;
+    changed = find_known(t);
+    if (t->role[TOK_CLS] < 0)
+        t->role[TOK_CLS] = t->role[TOK_BOS];
+    if (t->role[TOK_SEP] < 0)
+        t->role[TOK_SEP] = t->role[TOK_EOS];
+    if (changed) {
+        piece_table_fini(&t->merged);
+        piece_table_fini(&t->named);
+        if ((rc = fill_tables(b)) < 0)
+            return rc;
+    }
+    if ((rc = check_added(b)) < 0)
+        return rc;
+    if (t->role[TOK_NL] < 0)
+        t->role[TOK_NL] = find_text(t, "\n");
+    return build_specials(b);
+}
+
+static int build_model(struct build *b)
+{
+    struct tok *t = b->t;
+    const struct tok_spec *s = b->s;
+    int rc = 0;
+
+    if (t->model == TOK_NONE)
+        return 0;
+    if ((t->model == TOK_SPM || t->model == TOK_BPE) && (rc = prepare_merging(b)) < 0)
+        return rc;
+    if (t->model == TOK_BPE && (rc = build_pre(b)) < 0)
+        return rc;
+    if (t->model == TOK_UNIGRAM || t->model == TOK_RWKV)
+        rc = build_trie(b, &t->words, t->model == TOK_RWKV ? ~(1u << TOK_CONTROL | 1u << TOK_UNKNOWN)
+                                                           : 1u << TOK_NORMAL, false);
+    if (rc == 0 && (t->model == TOK_UNIGRAM || t->model == TOK_RWKV) && !t->words.node)
+        rc = err_set(b->e, E_FORMAT, "%s: no token stands for text", b->name);
+    if (rc == 0 && s->charsmap.n && (rc = charsmap_check((const uint8_t *)s->charsmap.p,
+                                                         s->charsmap.n, b->e)) == 0) {
+        t->charsmap = mem_dup(s->charsmap.p, s->charsmap.n, b->e);
+        t->n_charsmap = s->charsmap.n;
+        rc = t->charsmap ? 0 : E_NOMEM;
+    }
+    if (rc < 0)
+        return rc;
+    if (t->model == TOK_UNIGRAM) {
+        t->fuse_unknown = true;
+        unigram_unknown_score(t);
+    }
+    for (uint32_t id = 0; id < t->n_sym; id++)
+        if (id >= t->n || is_mergeable(t, id)) {
+            uint32_t n = t->at[id + 1] - t->at[id];
+
+            note_inside(t, id);
+            t->max_piece = n > t->max_piece ? n : t->max_piece;
+        }
+    if (t->model == TOK_SPM || (t->model == TOK_BPE && !t->whole_first))
+        rc = find_self(b);
+    return rc;
+}
+
+static void copy_flags(struct tok *t, const struct tok_spec *s)
+{
+    t->model = s->model;
+    t->n = s->n;
+    t->add_bos = s->add_bos;
+    t->add_eos = s->add_eos;
+    t->add_sep = s->add_sep;
+    t->add_space_prefix = s->add_space_prefix;
+    t->remove_extra_spaces = s->remove_extra_spaces;
+    t->lowercase = s->lowercase;
+    t->strip_accents = s->strip_accents;
+    t->nfc = s->nfc;
+    for (int i = 0; i < 256; i++)
+        t->byte_id[i] = -1;
+}
+
+void tok_spec_init(struct tok_spec *s)
+{
+    *s = (struct tok_spec){0};
+    for (int i = 0; i < TOK_N_ROLE; i++)
+        s->role[i] = -1;
+}
+
+int tok_new(struct tok **out, const struct tok_spec *s, struct err *e)
+{
+    struct tok *t = mem_new(sizeof *t, e);
+    struct build b = {.t = t, .s = s, .name = s->name ? s->name : "vocabulary", .e = e};
+    int rc = E_NOMEM;
+
+    *out = NULL;
+    if (!t)
+        return rc;
+    copy_flags(t, s);
+    if (s->model >= TOK_N_MODEL || s->n >= INT32_MAX / 2 ||
+        (s->n == 0 && s->model != TOK_NONE)) {
+        rc = err_set(e, E_FORMAT, "%s: %u tokens of model %d", b.name, (unsigned)s->n,
+                     (int)s->model);
+        goto fail;
+    }
+    t->kind = mem_array(t->n, sizeof *t->kind, e);
+    t->flag = mem_array(t->n, sizeof *t->flag, e);
+    t->score = mem_array(t->n, sizeof *t->score, e);
+    if (!t->kind || !t->flag || !t->score || (rc = read_pieces(&b)) < 0 ||
+        (rc = build_names(&b)) < 0 || (rc = build_model(&b)) < 0)
+        goto fail;
+    *out = t;
+    return 0;
+fail:
+    if (t->arena != b.arena.p)
+        buf_fini(&b.arena);
+    tok_free(t);
+    return rc;
+}
+
+void tok_free(struct tok *t)
+{
+    if (!t)
+        return;
+    piece_table_fini(&t->merged);
+    piece_table_fini(&t->named);
+    pair_table_fini(&t->pair);
+    trie_fini(&t->special[0]);
+    trie_fini(&t->special[1]);
+    trie_fini(&t->words);
+    pre_free(t->pre);
+    if (t->pre_name && *t->pre_name)
+        mem_free((char *)t->pre_name);
+    mem_free((char *)t->arena);
+    mem_free((uint32_t *)t->at);
+    mem_free(t->kind);
+    mem_free(t->flag);
+    mem_free(t->score);
+    mem_free(t->prio);
+    mem_free(t->charsmap);
+    mem_free(t);
+}
+
+/* -- questions ------------------------------------------------------------------------------- */
+
+static bool in_range(const struct tok *t, int32_t id)
+{
+    return id >= 0 && (uint32_t)id < t->n;
+}
+
+enum tok_model tok_model_of(const struct tok *t)
+{
+    return t->model;
+}
+
+const char *tok_model_name(enum tok_model m)
+{
+    return m < TOK_N_MODEL ? model_names[m] : "?";
+}
+
+const char *tok_role_name(enum tok_role r)
+{
+    return r < TOK_N_ROLE ? role_names[r] : "?";
+}
+
+const char *tok_pre_name(const struct tok *t)
+{
+    return t->pre_name ? t->pre_name : "";
+}
+
+uint32_t tok_count(const struct tok *t)
+{
+    return t->n;
+}
+
+enum tok_kind tok_kind_of(const struct tok *t, int32_t id)
+{
+    return in_range(t, id) ? t->kind[id] : TOK_UNDEFINED;
+}
+
+float tok_score_of(const struct tok *t, int32_t id)
+{
+    return in_range(t, id) ? t->score[id] : 0;
+}
+
+int32_t tok_role_id(const struct tok *t, enum tok_role r)
+{
+    return r < TOK_N_ROLE ? t->role[r] : -1;
+}
+
+bool tok_is_end(const struct tok *t, int32_t id)
+{
+    return in_range(t, id) && t->flag[id] & FLAG_END;
+}
+
+bool tok_adds_bos(const struct tok *t)
+{
+    return t->add_bos;
+}
+
+bool tok_adds_eos(const struct tok *t)
+{
+    return t->add_eos;
+}
+
+struct slice tok_piece(const struct tok *t, int32_t id)
+{
+    if (!in_range(t, id))
+        return (struct slice){"", 0};
+    return (struct slice){t->arena + t->at[id], t->at[id + 1] - t->at[id]};
+}
+
+int32_t tok_find(const struct tok *t, struct slice piece)
+{
+    uint32_t id = t->merged.slot ? piece_get(&t->merged, piece.p, piece.n) : NO_ID;
+
+    if (id >= t->n)
+        id = t->named.slot ? piece_get(&t->named, piece.p, piece.n) : NO_ID;
+    return id < t->n ? (int32_t)id : -1;
+}

@@ -1,0 +1,140 @@
+/* tok_in.h - what the files behind tok.h share. Not for other rooms. */
+#ifndef RILL_TEXT_TOK_IN_H
+#define RILL_TEXT_TOK_IN_H
+
+#include "base/mem.h"
+#include "base/utf8.h"
+#include "text/pre.h"
+#include "text/table.h"
+#include "text/tok.h"
+#include "text/trie.h"
+
+enum {
+    FLAG_LSTRIP = TOK_LSTRIP,
+    FLAG_RSTRIP = TOK_RSTRIP,
+    FLAG_END = 4,  // ends a generation
+    FLAG_SELF = 8  // merging the token's own text gives the token
+};
+
+#define NO_SYMBOL UINT32_MAX
+
+enum { MAX_PIECE = 1 << 16, MAX_SPECIAL = 1024 }; // bytes of a piece; of a special token's text
+
+/* A symbol is a token or, from n on, something merges pass through that is none. */
+struct tok {
+    enum tok_model model;
+    uint32_t n;            // tokens
+    uint32_t n_sym;        // symbols
+    const char *arena;     // the bytes of all symbols
+    const uint32_t *at;    // [n_sym + 1] where each begins
+    uint8_t *kind;         // [n] enum tok_kind
+    uint8_t *flag;         // [n]
+    float *score;          // [n]
+    uint32_t *prio;        // [n] merging by text: lower goes first
+    uint32_t max_piece;    // bytes of the longest mergeable symbol
+    struct piece_table merged; // what text can become without being asked for
+    struct piece_table named;  // the others: control, user-defined, byte, unknown
+    struct pair_table pair;    // merges, unless by_text
+    bool by_text;          // two symbols merge when their text is a token
+    bool by_char;          // the first symbols are characters, not bytes
+    bool whole_first;
+    bool fuse_unknown;     // adjacent unknown characters are one unknown token
+    uint32_t byte_sym[256];
+    int32_t byte_id[256];  // the token that spells a byte, or -1
+    uint64_t inside[1024]; // bit (a << 8 | b): b follows a inside some symbol
+    struct trie special[2]; // texts to find first: [0] always, [1] with TOK_PARSE
+    bool has_special[2];
+    struct trie words;     // Unigram, RWKV: the tokens
+    struct pre *pre;
+    const char *pre_name;
+    float unknown_score;   // Unigram
+    uint8_t *charsmap;     // [n_charsmap]
+    size_t n_charsmap;
+    int32_t role[TOK_N_ROLE];
+    bool add_bos, add_eos, add_sep, add_space_prefix, remove_extra_spaces;
+    bool lowercase, strip_accents, nfc;
+};
+
+/* One call of tok_encode: where ids go, and memory that grows with the text. */
+struct symbol {
+    uint32_t start, prev, next;
+    uint32_t id;
+    uint32_t rank, into; // of the merge with the next one
+};
+
+struct enc {
+    const struct tok *t;
+    struct tok_ids *out;
+    struct err *e;
+    unsigned flags;
+    size_t unknown_end; // out->n behind the last unknown token
+    struct pre_work *pre;
+    struct symbol *sym; // [cap_sym]
+    uint64_t *heap;     // [2 * cap_sym]
+    uint64_t cap_sym;
+    struct buf text;    // the normalized segment
+    struct best {
+        double score;
+        uint32_t start, id, next;
+    } *best;            // [cap_best] Unigram
+    uint64_t cap_best;
+};
+
+int tok_ids_grow(struct tok_ids *l, struct err *e);
+
+static inline int put(struct enc *x, uint32_t id)
+{
+    struct tok_ids *l = x->out;
+
+    if (unlikely(l->n == l->cap)) {
+        int rc = tok_ids_grow(l, x->e);
+
+        if (rc < 0)
+            return rc;
+    }
+    l->id[l->n++] = (int32_t)id;
+    return 0;
+}
+
+static inline const char *sym_text(const struct tok *t, uint32_t id, uint32_t *n)
+{
+    *n = t->at[id + 1] - t->at[id];
+    return t->arena + t->at[id];
+}
+
+static inline bool is_inside(const struct tok *t, uint8_t a, uint8_t b)
+{
+    return t->inside[a * 4 + b / 64] >> b % 64 & 1;
+}
+
+/* Length of the character at p[0, n): 1 for a byte that is in no valid one. */
+static inline size_t char_len(const char *p, size_t n)
+{
+    uint32_t cp;
+    int len = (uint8_t)p[0] < 0x80 ? 1 : utf8_decode(p, n, &cp);
+
+    return len ? (size_t)len : 1;
+}
+
+/* Puts the bytes of text that is no token: byte tokens, else the unknown token. */
+int put_bytes(struct enc *x, const char *p, size_t n);
+
+/* Segments of text between special tokens, per model. */
+int encode_spm(struct enc *x, struct slice text);
+int encode_bpe(struct enc *x, struct slice text);
+int encode_wpm(struct enc *x, struct slice text);
+int encode_unigram(struct enc *x, struct slice text);
+int encode_rwkv(struct enc *x, struct slice text);
+
+/* Merges one piece by itself (building finds out with it which tokens merge to themselves). */
+int merge_chunk(struct enc *x, const char *p, size_t n);
+void enc_fini(struct enc *x); // its memory, not the ids
+
+void unigram_unknown_score(struct tok *t);
+
+/* charsmap.c: n bytes of a SentencePiece precompiled_charsmap. */
+int charsmap_check(const uint8_t *p, size_t n, struct err *e);
+/* The replacement of what begins at text; returns the bytes it stands for (0: nothing is mapped). */
+size_t charsmap_find(const uint8_t *map, size_t n, struct slice text, struct slice *with);
+
+#endif
