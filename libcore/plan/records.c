@@ -243,7 +243,8 @@ val b_linear_heads(struct builder *b, val to, val x, wref w, int n_head, int hea
 
     if (!p || n_head > MAX_HEADS || head_in > MAX_HEADS || head_out > MAX_HEADS ||
         !b_need_value(b, x, n_head * head_in, p->name) ||
-        !b_need_value(b, to, n_head * head_out, p->name) || !b_need_matrix(b, w, n_head, 0, p->cols))
+        !b_need_value(b, to, n_head * head_out, p->name) ||
+        !b_need_matrix(b, w, n_head, 0, p->cols))
         return B_NONE;
     if (at_in < 0 || at_out < 0 || at_in + p->cols > head_in || at_out + p->rows > head_out) {
         b_fail(b, E_FORMAT, "tensor '%s': %lld x %lld does not fit heads of %d and %d columns",
@@ -345,7 +346,8 @@ val b_attn(struct builder *b, val q, const struct attn_args *a, wref sinks)
     }
     l = &b->plan->kv[a->kv];
     if (l->n_kv != a->n_kv || l->dk != a->dk || a->v_in_k != (l->dv == 0) || a->n_head <= 0 ||
-        a->n_head > MAX_HEADS || (a->v_in_k ? a->dv > a->dk : a->dv != l->dv) || a->n_head % a->n_kv || a->dv <= 0 ||
+        a->n_head > MAX_HEADS || a->n_head % a->n_kv || a->dv <= 0 ||
+        (a->v_in_k ? a->dv > a->dk : a->dv != l->dv) ||
         a->window != b->plan->group[l->group].window) {
         b_fail(b, E_FORMAT, "attention of %d heads over %d key/value heads of %d and %d columns",
                a->n_head, l->n_kv, l->dk, l->dv);

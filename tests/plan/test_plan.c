@@ -325,7 +325,7 @@ START_TEST(names_the_missing_tensor)
     struct table t;
 
     small_weights(&t);
-    strcpy(t.w[5].name, "other");
+    snprintf(t.w[5].name, sizeof t.w[5].name, "other");
     refuses(&t, E_FORMAT, "tensor 'blk.0.attn_v.weight' is missing");
 }
 END_TEST
