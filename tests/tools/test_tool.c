@@ -193,6 +193,19 @@ static void interrupted_twice(void)
     _exit(9);
 }
 
+/* A model file that becomes shorter while it is mapped. */
+static void shortened(void)
+{
+    char a[] = "-q";
+    int fd = fd_with("mapped", 6);
+    const volatile char *p = mmap(NULL, 6, PROT_READ, MAP_PRIVATE, fd, 0);
+
+    begin(a, NULL);
+    if (p == MAP_FAILED || ftruncate(fd, 0) < 0)
+        _exit(9);
+    _exit(p[0] == 'm' ? 8 : 7);
+}
+
 START_TEST(exit_statuses)
 {
     int status = child_status(interrupted);
@@ -203,6 +216,8 @@ START_TEST(exit_statuses)
     status = child_status(wrong_usage);
     ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 2);
     status = child_status(full_disk);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 4);
+    status = child_status(shortened);
     ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 4);
     status = child_status(ask_version);
     ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
