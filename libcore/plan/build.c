@@ -176,6 +176,11 @@ const struct weight *b_weight(const struct builder *b, wref w)
     return b->code < 0 || w < 0 || w >= b->plan->n_w ? NULL : &b->plan->w[w];
 }
 
+int b_context(const struct builder *b)
+{
+    return b->plan ? b->plan->n_ctx : 0;
+}
+
 bool b_need_vector(struct builder *b, wref w, int64_t n)
 {
     const struct weight *p;

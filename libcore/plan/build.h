@@ -28,7 +28,8 @@ wref Wopt(struct builder *b, const char *name, int layer);
 wref Wb(struct builder *b, const char *name, int layer);   // ".bias", required
 wref Bopt(struct builder *b, const char *name, int layer); // ".bias", optional
 wref Wraw(struct builder *b, const char *name, int layer); // no suffix added, optional ("ssm_a")
-const struct weight *b_weight(const struct builder *b, wref w);
+const struct weight *b_weight(const struct builder *b, wref w); // NULL: none
+int b_context(const struct builder *b); // positions the plan is for
 
 /* Sets the layer that following records belong to (-1: none). */
 void b_layer(struct builder *b, int layer);

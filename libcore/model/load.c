@@ -1,0 +1,200 @@
+/* load.c - opens a model: file, numbers, weights, plan, device. */
+#include "model/model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "kernels/registry.h"
+#include "model/mla.h"
+#include "model/vocab.h"
+#include "quant/quant.h"
+
+static const struct model_opts defaults = MODEL_OPTS;
+
+void model_close(struct model *m)
+{
+    if (!m)
+        return;
+    plan_free(m->plan);
+    for (int i = 0; m->be && m->dev && i < m->n_w; i++)
+        for (size_t k = 0; k < ARRAY_LEN(m->w[i].part); k++)
+            if (m->w[i].part[k].bytes)
+                m->be->unmem(m->dev, &m->w[i].part[k]);
+    if (m->be && m->dev)
+        m->be->close(m->dev);
+    tok_free(m->tok);
+    mem_free(m->w);
+    weight_copies_free(m->copies);
+    gguf_close(m->gguf);
+    mem_free(m);
+}
+
+static int find_arch(struct model *m, struct err *e)
+{
+    struct slice name;
+    int rc = gguf_get_str(m->gguf, "general.architecture", &name, e);
+
+    if (rc < 0)
+        return rc;
+    if (rc == 0)
+        return gguf_missing(m->gguf, "general.architecture", e);
+    if (!(m->arch = arch_find(name, e)))
+        return err_prefix(e, m->gguf->path);
+    return 0;
+}
+
+/* Tensors the table does not name. A draft head's layers are known, and left out on purpose. */
+static int count_unknown(struct model *m, struct err *e)
+{
+    struct map known = {0};
+    uint32_t at;
+    int rc = map_init(&known, (uint64_t)m->n_w, e);
+
+    for (int i = 0; rc == 0 && i < m->n_w; i++)
+        rc = map_put(&known, slice_of(m->w[i].name), 0, e);
+    for (uint32_t i = 0; rc == 0 && i < m->gguf->n_tensor; i++) {
+        const struct gguf_tensor *t = &m->gguf->tensor[i];
+        uint64_t n = t->ne[0] * t->ne[1] * t->ne[2] * t->ne[3];
+        m->n_param += n;
+        if (map_get(&known, t->name, &at))
+            continue;
+        if (slice_starts(t->name, SLICE("blk.")) &&
+            strtol(t->name.p + 4, NULL, 10) >= m->h.n_layer && m->h.n_nextn > 0)
+            continue;
+        if (m->n_unknown++ == 0)
+            m->unknown = t;
+    }
+    for (int i = 0; i < m->n_w; i++)
+        m->weight_bytes += m->w[i].part[0].bytes;
+    map_fini(&known);
+    return rc;
+}
+
+static bool all_f32(const struct model *m)
+{
+    for (int i = 0; i < m->n_w; i++)
+        if (m->w[i].fmt != FMT_F32)
+            return false;
+    return true;
+}
+
+static bool device_can(const void *ctx, const struct op *op)
+{
+    const struct model *m = ctx;
+
+    return m->be->can(m->dev, m->plan, op);
+}
+
+static int make_plan(struct model *m, const struct model_opts *o, struct err *e)
+{
+    const char *env = getenv("RILL_NOFUSE");
+    struct builder *b = NULL;
+    int type = o->kv_type >= 0 ? o->kv_type : all_f32(m) ? FMT_F32 : FMT_F16;
+    int rc = b_new(&b, m->w, m->n_w, m->n_ctx, e);
+
+    if (rc < 0)
+        return rc;
+    rc = m->arch->build(b, &m->h);
+    m->plan = rc < 0 ? NULL : b_take(b);
+    b_free(b);
+    if (!m->plan)
+        return rc < 0 ? rc : E_FORMAT;
+    if ((rc = plan_kv_layout(m->plan, type, type, e)) < 0)
+        return rc;
+    if (o->nofuse || (env && *env && strcmp(env, "0") != 0))
+        return 0;
+    rc = plan_fuse(m->plan, &(struct fuse_ask){device_can, m}, e);
+    return rc < 0 ? rc : 0;
+}
+
+/* Every record must run before a byte of weights is moved. */
+static int check_plan(const struct model *m, struct err *e)
+{
+    for (int32_t i = 0; i < m->plan->n_op; i++)
+        if (!m->be->can(m->dev, m->plan, &m->plan->op[i]))
+            return err_set(e, E_UNSUPPORTED, "record %d of the plan cannot run on %s", i,
+                           m->be->name);
+    return 0;
+}
+
+static int load_weights(struct model *m, struct err *e)
+{
+    struct dev_info info;
+    int rc;
+
+    m->be->info(m->dev, &info);
+    for (int i = 0; i < m->n_w; i++) {
+        struct weight *w = &m->w[i];
+        struct mem from = w->part[0];
+        if (info.host && (rc = m->be->mem(m->dev, from.bytes, MEM_HOST, from.p, &w->part[0], e)) < 0)
+            return rc;
+        if ((rc = m->be->load(m->dev, w, e)) < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int open_weights(struct model *m, const struct model_opts *o, struct err *e)
+{
+    const char *spec;
+    int rc;
+
+    if ((rc = hparams_read(&m->h, m->gguf, m->arch, e)) < 0 ||
+        (rc = weights_find(&m->w, &m->n_w, &m->copies, m->gguf, m->arch, &m->h, e)) < 0 ||
+        (rc = count_unknown(m, e)) < 0)
+        return rc;
+    if (m->h.kv_lora && (rc = mla_split(&m->w, &m->n_w, &m->copies, &m->h, e)) < 0)
+        return err_prefix(e, m->gguf->path);
+    m->n_ctx = o->n_ctx > 0 ? o->n_ctx : m->h.n_ctx_train;
+    if (!(m->be = backend_find(o->device, &spec, e)))
+        return e ? e->code : E_DEVICE;
+    if ((rc = m->be->open(&m->dev, spec, e)) < 0)
+        return rc;
+    if ((rc = make_plan(m, o, e)) < 0 || (rc = check_plan(m, e)) < 0)
+        return err_prefix(e, m->gguf->path);
+    return load_weights(m, e);
+}
+
+/* Takes g, also on failure. */
+static int open_gguf(struct model **out, struct gguf *g, const struct model_opts *o, struct err *e)
+{
+    struct err own = {0};
+    struct model *m;
+    int rc = E_NOMEM;
+
+    *out = NULL;
+    e = e ? e : &own;
+    if (!(m = mem_new(sizeof *m, e))) {
+        gguf_close(g);
+        return rc;
+    }
+    m->gguf = g;
+    if ((rc = vocab_from_gguf(&m->tok, g, e)) < 0)
+        goto fail;
+    if (!o->vocab_only && ((rc = find_arch(m, e)) < 0 || (rc = open_weights(m, o, e)) < 0))
+        goto fail;
+    *out = m;
+    return 0;
+fail:
+    model_close(m);
+    return rc;
+}
+
+int model_open(struct model **out, const char *path, const struct model_opts *opts, struct err *e)
+{
+    const struct model_opts *o = opts ? opts : &defaults;
+    struct gguf *g;
+    int rc = gguf_open(&g, path, o->no_mmap ? GGUF_READ : 0, e);
+
+    return rc < 0 ? rc : open_gguf(out, g, o, e);
+}
+
+int model_open_mem(struct model **out, const char *name, const void *p, size_t n,
+                   const struct model_opts *opts, struct err *e)
+{
+    struct gguf *g;
+    int rc = gguf_open_mem(&g, name, p, n, e);
+
+    return rc < 0 ? rc : open_gguf(out, g, opts ? opts : &defaults, e);
+}
