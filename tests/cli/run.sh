@@ -23,8 +23,9 @@ mkdir -p "$T"
 DATA=$RILL_TESTDATA
 stories=$DATA/models/stories260K/stories260K.gguf
 tales=$SRCDIR/share/rill-tales.gguf
+: "${CC:=cc}"
 RILL_MODEL=$tales
-export T DATA stories tales RILL_MODEL
+export T DATA stories tales RILL_MODEL CC
 passed=0 failed=0 skipped=0
 
 reset() {
