@@ -227,5 +227,5 @@ START_TEST(devices_and_links_stay)
 END_TEST
 
 TEST_MAIN("base/file", mapped_and_read_are_equal, standard_input_from_where_it_stands,
-          a_long_stream, written_whole_or_not,
-          a_failed_write_cannot_be_committed, devices_and_links_stay)
+          a_long_stream, written_whole_or_not, a_failed_write_cannot_be_committed,
+          devices_and_links_stay)

@@ -45,26 +45,26 @@ END_TEST
 START_TEST(invalid_classes)
 {
     static const struct slice bad[] = {
-        SLICE("\x80"),             /* a continuation byte alone */
+        SLICE("\x80"), /* a continuation byte alone */
         SLICE("\xbf"),
-        SLICE("\xc0\x80"),         /* overlong, 2 bytes */
+        SLICE("\xc0\x80"), /* overlong, 2 bytes */
         SLICE("\xc1\xbf"),
-        SLICE("\xe0\x80\x80"),     /* overlong, 3 bytes */
+        SLICE("\xe0\x80\x80"), /* overlong, 3 bytes */
         SLICE("\xe0\x9f\xbf"),
         SLICE("\xf0\x80\x80\x80"), /* overlong, 4 bytes */
         SLICE("\xf0\x8f\xbf\xbf"),
-        SLICE("\xed\xa0\x80"),     /* surrogates */
+        SLICE("\xed\xa0\x80"), /* surrogates */
         SLICE("\xed\xbf\xbf"),
         SLICE("\xf4\x90\x80\x80"), /* above U+10FFFF */
         SLICE("\xf5\x80\x80\x80"),
         SLICE("\xf8\x88\x80\x80\x80"), /* five and six bytes */
         SLICE("\xfc\x84\x80\x80\x80\x80"),
-        SLICE("\xfe"),             /* never a byte of UTF-8 */
+        SLICE("\xfe"), /* never a byte of UTF-8 */
         SLICE("\xff"),
-        SLICE("\xc3"),             /* cut off */
+        SLICE("\xc3"), /* cut off */
         SLICE("\xe2\x82"),
         SLICE("\xf0\x9f\x99"),
-        SLICE("\xc3\x28"),         /* a wrong second, third, fourth byte */
+        SLICE("\xc3\x28"), /* a wrong second, third, fourth byte */
         SLICE("\xe2\x28\xac"),
         SLICE("\xe2\x82\x28"),
         SLICE("\xf0\x9f\x28\x82"),
@@ -119,7 +119,7 @@ END_TEST
 
 START_TEST(shown_characters)
 {
-    static const uint32_t hidden[] = {0,      0x0a,   0x1b,   0x7f,   0x80,   0x9b,  0x9f,
+    static const uint32_t hidden[] = {0,      0x0a,   0x1b,   0x7f,   0x80,   0x9b,   0x9f,
                                       0x061c, 0x200e, 0x200f, 0x2028, 0x202e, 0x2066, 0xfeff};
     static const uint32_t shown[] = {0x20, 0x7e, 0xa0, 0xe9, 0x200d, 0x2027, 0x202f, 0x1f642};
 

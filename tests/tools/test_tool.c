@@ -113,9 +113,14 @@ START_TEST(amounts)
     static const struct {
         uint64_t n;
         const char *out;
-    } t[] = {{0, "0 B"},           {999, "999 B"},         {1000, "0.98 KiB"},
-             {1536, "1.50 KiB"},   {10 << 20, "10.0 MiB"}, {1023 << 20, "1.00 GiB"},
-             {3ull << 40, "3.00 TiB"}, {UINT64_MAX, "16.0 EiB"}};
+    } t[] = {{0, "0 B"},
+             {999, "999 B"},
+             {1000, "0.98 KiB"},
+             {1536, "1.50 KiB"},
+             {10 << 20, "10.0 MiB"},
+             {1023 << 20, "1.00 GiB"},
+             {3ull << 40, "3.00 TiB"},
+             {UINT64_MAX, "16.0 EiB"}};
 
     for (size_t i = 0; i < ARRAY_LEN(t); i++) {
         char out[16];

@@ -42,8 +42,8 @@ enum opt_type {
 };
 
 struct tool_option {
-    char letter;                // 0: none
-    const char *name;           // without the dashes; NULL: a letter alone
+    char letter;      // 0: none
+    const char *name; // without the dashes; NULL: a letter alone
     enum opt_type type;
     void *out;
     const char *arg;            // what the value is called; FILE, DIR and MODEL complete as paths
@@ -53,8 +53,8 @@ struct tool_option {
     const char *const *choices; // CHOICE: names, NULL-ended
     bool *given;                // set when the option is used; may be NULL
     int (*call)(void *out, const char *value, struct err *e);
-    const char *group;          // a heading above this row in --help
-    bool hidden;                // in neither --help nor completion
+    const char *group; // a heading above this row in --help
+    bool hidden;       // in neither --help nor completion
 };
 
 struct opt_piece {

@@ -356,8 +356,9 @@ const char *tool_model(const char *option, struct err *e)
     if (own)
         tool_note("no -m and no RILL_MODEL: using the embedded model %s", own);
     else
-        err_set(e, E_NOTFOUND, "no model: give one with -m or RILL_MODEL (the embedded one, %s, "
-                               "is neither beside this program nor in " RILL_DATADIR ")",
+        err_set(e, E_NOTFOUND,
+                "no model: give one with -m or RILL_MODEL (the embedded one, %s, "
+                "is neither beside this program nor in " RILL_DATADIR ")",
                 model_name);
     return own;
 }

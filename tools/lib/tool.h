@@ -31,7 +31,7 @@ struct tool {
     const char *synopsis; // behind the name in the usage line
     const char *about;    // one line: what it does
     const struct tool_option *opts;
-    int verbose;          // number of -v; -1 with -q
+    int verbose; // number of -v; -1 with -q
 };
 
 /* Reads the command line into the table's variables and catches SIGINT and SIGTERM. Returns the
