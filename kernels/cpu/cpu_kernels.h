@@ -2,15 +2,23 @@
  *
  * Each isa_<level>.c compiles the .inc files once with its own flags and exports one table. All
  * functions are pure: no allocation, no errors, no state. Rows are contiguous unless a stride is
- * given; sizes are in elements, strides of packed data in bytes.
+ * given; sizes are in elements, strides of packed data in bytes. A row's result depends in no bit
+ * on how many rows, columns or positions a call was given beside it. out may be the input itself
+ * where the names are y and x, and must not overlap it otherwise.
  */
 #ifndef RILL_KERNELS_CPU_KERNELS_H
 #define RILL_KERNELS_CPU_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define CPU_FMT_MAX 48 // ids of quant/quant.h are below this
+#include "plan/plan.h"
+
+#define CPU_FMT_MAX 48   // ids of quant/quant.h are below this
+#define CPU_CHUNK   512  // positions of an attention partial, counted from position 0
+#define RWKV_MAX       256 // columns of a head in rwkv
+#define MOE_GROUPS_MAX 64  // groups of experts
 
 /* Matrix times vectors for one weight format (linear.inc). */
 struct cpu_dot {
@@ -25,5 +33,92 @@ struct cpu_dot {
                  int64_t n_x);
     const char *name; // "q4_0: avx512vnni"
 };
+
+/* One head of a sequence's rows in ssm_scan; x, dt and y point at the head's first column. */
+struct cpu_scan {
+    const float *x, *b, *c, *dt; // [n_t] rows
+    int64_t ldx, ldb, lddt;      // b and c share ldb
+    float *y;
+    int64_t ldy;
+    float a, d, dt_bias;
+    int32_t head_dim, d_state;
+    int64_t n_t;
+};
+
+/* One head of a sequence's rows in rwkv; all point at the head's first column. */
+struct cpu_rwkv {
+    const float *r, *w, *k, *v, *a; // [n_t] rows
+    int64_t ldx;
+    float *y;
+    int64_t ldy;
+    const float *k_k, *k_a, *r_k, *ln_w, *ln_b; // [head_dim]
+    float eps;
+    int32_t head_dim;
+    int64_t n_t;
+};
+
+struct cpu_kernels {
+    const char *name;
+    struct cpu_dot dot[CPU_FMT_MAX]; // rows NULL: no such format
+
+    /* norm.inc: one row of n, in groups; weights (NULL: none) repeat after n_w columns. */
+    void (*rmsnorm)(float *y, const float *x, const float *w, const float *add, int n, int group,
+                    int n_w, float eps);
+    void (*layernorm)(float *y, const float *x, const float *w, const float *bias,
+                      const float *add, int n, int group, int n_w, float eps);
+
+    /* rope.inc: table of one position: [n_rot] cosines, then [n_rot] sines as the rotation uses
+     * them; then one row of heads by it. freq: [n_rot/2] radians per position. */
+    void (*rope_table)(float *tab, const float *freq, int pos, const struct rope_args *a);
+    void (*rope)(float *y, const float *x, const float *tab, const struct rope_args *a);
+
+    /* act.inc: element by element */
+    void (*act)(float *y, const float *x, int64_t n, int act);
+    void (*mul_act)(float *y, const float *x, const float *b, int64_t n, int act); // x * act(b)
+    void (*glu)(float *out, const float *g, const float *u, int64_t n, int act, float limit);
+    void (*add)(float *y, const float *x, const float *b, int64_t n);
+    void (*scale)(float *y, const float *x, int64_t n, float s);
+    void (*softcap)(float *y, const float *x, int64_t n, float c);
+    void (*lerp)(float *y, const float *x, const float *b, const float *w, int64_t n);
+    /* act(x + bias) * s + add; bias and add may be NULL; x is used up */
+    void (*finish)(float *y, float *x, const float *bias, const float *add, int64_t n,
+                   int act, float s);
+    void (*mul_add)(float *y, const float *x, int64_t n, float s, bool first); // y = (first ? 0 : y) + s x
+
+    /* attn.inc: K of a page is [n_kv][dk][KV_PAGE], V is [n_kv][KV_PAGE][dv]; type F32 or F16. */
+    void (*put_k)(void *page, int type, const float *x, int n_kv, int dk, int at);
+    void (*put_v)(void *page, int type, const float *x, int n_kv, int dv, int at);
+    /* s[i][0..KV_PAGE) = q[i] . k for m queries */
+    void (*qk)(float *s, int64_t lds, const float *q, int64_t ldq, const void *k, int type, int dk,
+               int m);
+    /* s[a..b) becomes e^(score - *max); slope > 0: score + slope * (position - row), row being
+     * the index in s of the row's own position. Returns the sum. */
+    float (*soft)(float *s, int a, int b, float cap, float slope, int row, float *max);
+    /* acc[i] += sum of p[i][j] * v_j for j in [a, b) of a chunk; v[j / KV_PAGE] are its pages */
+    void (*pv)(float *acc, int64_t lda, const float *p, int64_t ldp, const void *const *v, int type,
+               int dv, int a, int b, int m);
+    void (*unfold)(float *v, const void *k, int type, int dv); // [dv][KV_PAGE] to [KV_PAGE][dv]
+    /* A partial is max, sum, then acc[dv]; the second is merged into the first. */
+    void (*merge)(float *to, const float *part, int dv);
+    void (*settle)(float *out, const float *part, int dv, const float *sink);
+
+    /* moe.inc: tmp has 2 * n_expert places. */
+    void (*route)(int32_t *id, float *w, const float *logits, const float *bias, float *tmp,
+                  const struct moe_args *a);
+
+    /* ssm.inc, rwkv.inc: state is updated in place. conv: columns [c0, c1) of a sequence's rows;
+     * w: [width][ld], state [width - 1][ld] oldest first. */
+    void (*conv)(float *out, int64_t ldo, const float *x, int64_t ldx, float *state, const float *w,
+                 const float *bias, int64_t ld, int c0, int c1, int width, int64_t n_t, int act);
+    void (*scan)(float *state, const struct cpu_scan *a); // [d_state][head_dim]
+    void (*rwkv)(float *state, const struct cpu_rwkv *a); // [key][value]
+};
+
+/* The level named by RILL_CPU, or the best one this machine can run. NULL and *e when a forced
+ * level is unknown, was not built or cannot run here. */
+const struct cpu_kernels *cpu_detect(struct err *e);
+
+/* Level i of all that were built and can run here, the plainest first; NULL past the end. */
+const struct cpu_kernels *cpu_level(int i);
 
 #endif

@@ -239,7 +239,24 @@ static inline void v_store_h(uint16_t *p, vf a) { *p = f32_to_f16(a); }
 
 #endif
 
-/* for (V_EACH(i, n)): i goes over [0, n) in steps of the width; v_at and v_put see the rest only. */
+/* Neighbours change places: 1 0 3 2 ... (two lanes at least). */
+#if V_N == 16
+static inline vf v_swap(vf a) { return _mm512_permute_ps(a, 0xb1); }
+#elif V_N == 8
+static inline vf v_swap(vf a) { return _mm256_permute_ps(a, 0xb1); }
+#elif V_N == 4
+static inline vf v_swap(vf a) { return vrev64q_f32(a); }
+#endif
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+static inline float f_sqrt(float x) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x))); }
+#else
+static inline float f_sqrt(float x) { return __builtin_sqrtf(x); }
+#endif
+
+/* for (V_EACH(i, n)): i goes over [0, n) in steps of the width. v_at and v_put touch what is left of
+ * n at i, if that is less; lanes beyond are 0. */
 #define V_EACH(i, n) int i = 0; i < (n); i += V_N
 
 static inline vf v_at(const float *p, int i, int n)

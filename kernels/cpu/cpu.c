@@ -1,0 +1,200 @@
+/* cpu.c - the CPU backend: opens a team of threads, checks a batch, runs a segment's steps. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/registry.h"
+
+static void cpu_close(struct dev *d)
+{
+    if (!d)
+        return;
+    team_free(d->team);
+    mem_free(d);
+}
+
+static int cpu_open(struct dev **out, const char *spec, struct err *e)
+{
+    struct dev *d;
+    char *end = NULL;
+    long n = thread_cpus();
+    int rc = E_DEVICE;
+
+    if (spec && *spec) {
+        n = strtol(spec, &end, 10);
+        if (*end || n < 1 || n > 1024)
+            return err_set(e, E_USAGE, "cpu:%s: expected a number of threads, 1 to 1024", spec);
+    }
+    d = mem_new(sizeof *d, e);
+    if (!d)
+        return E_NOMEM;
+    d->k = cpu_detect(e);
+    if (!d->k)
+        goto fail;
+    rc = team_new(&d->team, (int)n, e);
+    if (rc < 0)
+        goto fail;
+    *out = d;
+    return 0;
+fail:
+    cpu_close(d);
+    return rc;
+}
+
+static void cpu_info(const struct dev *d, struct dev_info *out)
+{
+    const long page = sysconf(_SC_PAGESIZE), total = sysconf(_SC_PHYS_PAGES);
+    const long free_now = sysconf(_SC_AVPHYS_PAGES);
+    const int n = team_size(d->team);
+
+    *out = (struct dev_info){
+        .bytes_total = (uint64_t)total * (uint64_t)page,
+        .bytes_free = (uint64_t)free_now * (uint64_t)page,
+        .units = n,
+        .host = true,
+    };
+    snprintf(out->name, sizeof out->name, "cpu: %s, %d thread%s", d->k->name, n, n == 1 ? "" : "s");
+}
+
+static int cpu_mem(struct dev *d, uint64_t n, enum mem_kind k, void *host, struct mem *out,
+                   struct err *e)
+{
+    void *p = host ? host : mem_aligned(n ? n : 1, 4096, e);
+
+    (void)d;
+    if (!p)
+        return E_NOMEM;
+    *out = (struct mem){.p = p, .bytes = n, .kind = (uint8_t)k, .host = true, .adopted = host};
+    return 0;
+}
+
+static void cpu_unmem(struct dev *d, struct mem *m)
+{
+    (void)d;
+    if (!m->adopted)
+        mem_free(m->p);
+    *m = (struct mem){0};
+}
+
+static int cpu_copy(struct dev *d, struct mem to, uint64_t at, struct mem from, uint64_t from_at,
+                    uint64_t n)
+{
+    (void)d;
+    if (at > to.bytes || n > to.bytes - at || from_at > from.bytes || n > from.bytes - from_at)
+        return E_RANGE;
+    memmove((uint8_t *)to.p + at, (const uint8_t *)from.p + from_at, n);
+    return 0;
+}
+
+/* Weights are used where the model file has them. */
+static int cpu_load(struct dev *d, struct weight *w, struct err *e)
+{
+    if (w->fmt < 0 || w->fmt >= CPU_FMT_MAX || !d->k->dot[w->fmt].rows)
+        return err_set(e, E_UNSUPPORTED, "%s: no kernel for its format", w->name);
+    return 0;
+}
+
+/* -- running -- */
+
+/* Everything in a batch that is used as an index. */
+static bool batch_good(const struct segment *s, const struct batch *b)
+{
+    const struct plan *p = s->plan;
+    const int64_t n = (int64_t)b->n_p + b->n_g;
+    const int64_t n_pos = p->n_kv > 0 ? (int64_t)s->kv.max_page * KV_PAGE : INT32_MAX;
+    const int64_t n_slot = p->state_bytes ? (int64_t)(s->kv.state.bytes / p->state_bytes) : 0;
+
+    if (b->n_p < 0 || b->n_g < 0 || n > s->max_t || b->n_out < 0 || b->n_out > s->max_s)
+        return false;
+    for (int64_t t = 0; t < n; t++)
+        if (b->seq[t] < 0 || b->seq[t] >= b->n_seq || b->pos[t] < 0 || b->pos[t] >= n_pos ||
+            (b->see && (b->see[t] < b->pos[t] || b->see[t] >= n_pos)))
+            return false;
+    for (int32_t i = 0; i < b->n_out; i++)
+        if (b->out[i] < 0 || b->out[i] >= n)
+            return false;
+    for (int32_t i = 0; i < b->n_seq; i++) {
+        const struct seq_in *q = &b->seqs[i];
+        if ((p->n_kv > 0 && (q->slot < 0 || q->slot >= s->kv.max_seq)) ||
+            (p->state_bytes && (q->state_read >= n_slot || q->state_write >= n_slot)))
+            return false;
+    }
+    return true;
+}
+
+/* Token ids, and positions where there is a table of them. */
+static bool ids_good(const struct segment *s, const struct batch *b)
+{
+    for (int32_t i = s->from; i < s->to; i++) {
+        const struct op *op = &s->plan->op[i];
+
+        if (op->kind != OP_embed)
+            continue;
+        for (int32_t t = 0; t < b->n_p + b->n_g; t++) {
+            if (b->id[t] == ID_EMBD ? !b->embd : b->id[t] < 0 || b->id[t] >= s->plan->w[op->w[0]].rows)
+                return false;
+            if (op->w[1] >= 0 && b->pos[t] >= s->plan->w[op->w[1]].rows)
+                return false;
+        }
+    }
+    return true;
+}
+
+static void member_run(void *arg, int member, int n)
+{
+    struct cpu_ctx c = *(const struct cpu_ctx *)arg;
+    const struct cpu_seg *g = c.g;
+
+    c.member = member;
+    c.n = n;
+    c.own = g->scratch + g->own_at + (uint64_t)member * g->own_bytes;
+    for (int i = 0; i < g->n_step; i++) {
+        if (g->step[i].barrier)
+            team_barrier(c.team);
+        g->step[i].fn(&c, &g->step[i]);
+    }
+}
+
+static int cpu_run(struct dev *d, struct segment *s, const struct batch *b)
+{
+    struct cpu_ctx c = {
+        .k = d->k,
+        .g = s->impl,
+        .seg = s,
+        .b = b,
+        .team = d->team,
+        .arena = s->arena.p,
+        .n_t = (int64_t)b->n_p + b->n_g,
+        .n_s = b->n_out,
+    };
+
+    if (!batch_good(s, b) || !ids_good(s, b))
+        return E_RANGE;
+    thread_ftz();
+    team_run(d->team, member_run, &c);
+    return 0;
+}
+
+static int cpu_wait(struct dev *d, int ticket)
+{
+    (void)d;
+    return ticket < 0 ? ticket : 0; // run() returns when all is done
+}
+
+const struct backend cpu_backend = {
+    .name = "cpu",
+    .open = cpu_open,
+    .close = cpu_close,
+    .info = cpu_info,
+    .mem = cpu_mem,
+    .unmem = cpu_unmem,
+    .copy = cpu_copy,
+    .load = cpu_load,
+    .can = cpu_can,
+    .prepare = cpu_prepare,
+    .run = cpu_run,
+    .wait = cpu_wait,
+};

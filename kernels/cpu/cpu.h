@@ -1,0 +1,153 @@
+/* cpu.h - inside the CPU backend: a plan's records as steps of a thread team.
+ *
+ * prepare.c turns each record into one to four steps and finds out before which of them the team
+ * must meet. A step is a function that every member calls; it does the member's share. The run_*.c
+ * files hold those functions, the table of cpu_kernels.h the arithmetic.
+ */
+#ifndef RILL_KERNELS_CPU_CPU_H
+#define RILL_KERNELS_CPU_CPU_H
+
+#include "base/thread.h"
+#include "kernels/cpu/cpu_kernels.h"
+#include "plan/backend.h"
+#include "quant/quant.h"
+
+#define CPU_TILE     16384 // floats of one tile of results (64 KB: half of a small L2 with both)
+#define CPU_QUERIES  64    // rows times heads that read a page together
+#define CPU_HEADS    16    // heads of one group that do
+#define CPU_COLS     64    // columns of a state that one member works on at a time
+
+struct dev {
+    const struct cpu_kernels *k;
+    struct team *team;
+};
+
+/* Columns of a value: row r is at arena + at + r * ld floats. */
+struct cpu_val {
+    uint64_t at;
+    int64_t ld;
+    int32_t cols;
+    uint8_t rows; // enum row_kind
+    bool used;
+};
+
+/* A matrix, or a stack of n, with the functions for its format. */
+struct cpu_mat {
+    const struct cpu_dot *dot; // NULL: none
+    const uint8_t *w;
+    size_t row_bytes;
+    uint64_t each; // bytes of one matrix
+    int64_t n, rows, cols;
+    const float *bias; // [n x bias_each] or NULL
+    int64_t bias_each;
+};
+
+/* A linear's input: values as they are (slot < 0), or packed rows in a scratch slot. */
+struct cpu_input {
+    int slot;
+    size_t stride;
+};
+
+struct cpu_ctx;
+struct cpu_step;
+typedef void cpu_fn(const struct cpu_ctx *c, const struct cpu_step *s);
+
+struct cpu_step {
+    cpu_fn *fn;
+    const struct op *op;
+    bool barrier; // before it
+    int n_m;
+    struct cpu_val in[4], out[2];
+    struct cpu_mat m[4];
+    struct cpu_input x;
+    int slot[2];          // other scratch: routing order, tables, partials
+    uint64_t slot_bytes;  // of slot[0], where a step must know
+    const float *vec[6];
+    int32_t n_vec; // columns of vec[0]
+};
+
+struct cpu_seg {
+    struct cpu_step *step;
+    int n_step;
+    uint8_t *scratch;
+    uint64_t *slot_at; // [n_slot] offsets in scratch
+    int n_slot;
+    uint64_t own_at, own_bytes; // each member's private part
+    float **vec;                // vectors that had to be converted
+    int n_vec;
+};
+
+/* One run as one member sees it. */
+struct cpu_ctx {
+    const struct cpu_kernels *k;
+    const struct cpu_seg *g;
+    const struct segment *seg;
+    const struct batch *b;
+    struct team *team;
+    uint8_t *arena;
+    uint8_t *own;
+    int64_t n_t, n_s;
+    int member, n;
+};
+
+int cpu_prepare(struct dev *d, struct segment *s, struct err *e); // prepare.c
+void cpu_unprepare(struct segment *s);
+bool cpu_can(const struct dev *d, const struct plan *p, const struct op *op);
+
+static inline float *val_row(const struct cpu_ctx *c, const struct cpu_val *v, int64_t row)
+{
+    return (float *)(c->arena + v->at) + row * v->ld;
+}
+
+static inline uint8_t *slot_ptr(const struct cpu_ctx *c, int slot)
+{
+    return c->g->scratch + c->g->slot_at[slot];
+}
+
+/* Member's share [*a, *b) of n things dealt out in units. */
+static inline void share(const struct cpu_ctx *c, int64_t n, int64_t unit, int64_t *a, int64_t *b)
+{
+    int64_t units = (n + unit - 1) / unit;
+
+    *a = units * c->member / c->n * unit;
+    *b = units * (c->member + 1) / c->n * unit;
+    *a = *a < n ? *a : n;
+    *b = *b < n ? *b : n;
+}
+
+static inline int64_t rows_of(const struct cpu_ctx *c, int rows)
+{
+    switch (rows) {
+    case ROWS_T: return c->n_t;
+    case ROWS_S: return c->n_s;
+    case ROWS_E: return c->n_t * c->seg->plan->n_used;
+    default: return 1;
+    }
+}
+
+/* Member's rows of a value; pairs go with their token. */
+static inline void share_rows(const struct cpu_ctx *c, int rows, int64_t *a, int64_t *b)
+{
+    int64_t unit = rows == ROWS_E ? c->seg->plan->n_used : 1;
+
+    share(c, rows_of(c, rows), unit, a, b);
+}
+
+/* The steps. run_rows.c: each member works on its own rows. */
+cpu_fn run_embed, run_take_rows, run_copy, run_rmsnorm, run_layernorm, run_rope_table, run_rope,
+    run_add, run_mul, run_scale, run_act, run_softcap, run_lerp, run_pack, run_pack_heads;
+/* run_linear.c: each member works on its own columns of the result. */
+cpu_fn run_linear, run_linear_heads, run_glu;
+/* run_moe.c */
+cpu_fn run_route, run_sort, run_gather, run_pack_sorted, run_moe_glu, run_moe_down;
+/* run_attn.c */
+cpu_fn run_kv_store, run_attn, run_attn_merge;
+/* run_state.c: each member works on its own heads or columns. */
+cpu_fn run_conv1d, run_shift, run_ssm_scan, run_rwkv;
+
+/* Bytes a member needs of its own, and of shared scratch, for a record. */
+uint64_t attn_own(const struct attn_args *a);
+uint64_t moe_down_own(const struct segment *s, const struct op *op);
+uint64_t sort_bytes(const struct segment *s, int32_t n_expert);
+
+#endif

@@ -1,0 +1,151 @@
+/* detect.c - which instruction-set levels this machine can run.
+ *
+ * Asks the processor (CPUID) and what the system saves (XGETBV), not a file: emulators show less
+ * there than the machine has. For tiles the kernel's permission is asked as well.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "kernels/cpu/cpu_kernels.h"
+
+extern const struct cpu_kernels cpu_kernels_scalar, cpu_kernels_avx2, cpu_kernels_avx512,
+    cpu_kernels_amx, cpu_kernels_neon;
+
+struct level {
+    const char *name;
+    const struct cpu_kernels *k; // NULL: not in this build
+    bool (*here)(void);
+};
+
+static bool always(void)
+{
+    return true;
+}
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+struct cpu_id {
+    unsigned a, b, c, d;
+};
+
+static struct cpu_id ask(unsigned leaf, unsigned sub)
+{
+    struct cpu_id r = {0};
+
+    __get_cpuid_count(leaf, sub, &r.a, &r.b, &r.c, &r.d);
+    return r;
+}
+
+/* State components the system saves when it changes threads (XCR0). */
+static bool saves(unsigned mask)
+{
+    unsigned low, high;
+
+    if (!(ask(1, 0).c & 1u << 27)) // OSXSAVE
+        return false;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (low & mask) == mask;
+}
+
+static bool has(unsigned word, const int *bits, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (!(word & 1u << bits[i]))
+            return false;
+    return true;
+}
+
+static bool has_avx2(void)
+{
+    static const int one_c[] = {12, 28, 29}; // FMA, AVX, F16C
+    static const int seven_b[] = {5, 8};     // AVX2, BMI2
+
+    return saves(0x6) && has(ask(1, 0).c, one_c, 3) && has(ask(7, 0).b, seven_b, 2);
+}
+
+static bool has_avx512(void)
+{
+    static const int seven_b[] = {16, 17, 30, 31}; // F, DQ, BW, VL
+    static const int seven_c[] = {11};             // VNNI
+
+    return has_avx2() && saves(0xe6) && has(ask(7, 0).b, seven_b, 4) && has(ask(7, 0).c, seven_c, 1);
+}
+
+static bool has_amx(void)
+{
+    static const int seven_d[] = {22, 24, 25}; // BF16, TILE, INT8
+    static const int one_a[] = {5};            // AVX512_BF16
+    const long ask_permission = 0x1023, tile_data = 18; // ARCH_REQ_XCOMP_PERM
+
+    return has_avx512() && saves(0x600e6) && has(ask(7, 0).d, seven_d, 3) &&
+           has(ask(7, 1).a, one_a, 1) && syscall(SYS_arch_prctl, ask_permission, tile_data) == 0;
+}
+#else
+static bool has_avx2(void)
+{
+    return false;
+}
+#define has_avx512 has_avx2
+#define has_amx    has_avx2
+#endif
+
+static const struct level levels[] = {
+    {"scalar", &cpu_kernels_scalar, always},
+#ifdef RILL_ISA_NEON
+    {"neon", &cpu_kernels_neon, always},
+#else
+    {"neon", NULL, always},
+#endif
+#ifdef RILL_ISA_AVX2
+    {"avx2", &cpu_kernels_avx2, has_avx2},
+#else
+    {"avx2", NULL, has_avx2},
+#endif
+#ifdef RILL_ISA_AVX512
+    {"avx512", &cpu_kernels_avx512, has_avx512},
+#else
+    {"avx512", NULL, has_avx512},
+#endif
+#ifdef RILL_ISA_AMX
+    {"amx", &cpu_kernels_amx, has_amx},
+#else
+    {"amx", NULL, has_amx},
+#endif
+};
+
+const struct cpu_kernels *cpu_level(int i)
+{
+    for (size_t l = 0; l < ARRAY_LEN(levels); l++)
+        if (levels[l].k && levels[l].here() && i-- == 0)
+            return levels[l].k;
+    return NULL;
+}
+
+const struct cpu_kernels *cpu_detect(struct err *e)
+{
+    const char *name = getenv("RILL_CPU");
+    const struct cpu_kernels *best = NULL;
+
+    for (int i = 0; !(name && *name) && cpu_level(i); i++)
+        best = cpu_level(i);
+    if (best)
+        return best;
+    for (size_t l = 0; l < ARRAY_LEN(levels); l++) {
+        if (strcmp(levels[l].name, name) != 0)
+            continue;
+        if (!levels[l].k)
+            err_set(e, E_DEVICE, "RILL_CPU=%s: not in this build", name);
+        else if (!levels[l].here())
+            err_set(e, E_DEVICE, "RILL_CPU=%s: this machine cannot run it", name);
+        else
+            return levels[l].k;
+        return NULL;
+    }
+    err_set(e, E_USAGE, "RILL_CPU=%s: expected scalar, avx2, avx512, amx or neon", name);
+    return NULL;
+}

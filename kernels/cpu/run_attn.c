@@ -1,0 +1,451 @@
+/* run_attn.c - key/value memory and attention over it.
+ *
+ * A query's positions are cut in chunks of CPU_CHUNK, counted from position 0. Each chunk gives a
+ * partial (max, sum, weighted sum of V), and partials are merged in order. Prompts are dealt out by
+ * blocks of rows, which merge as they go; a few rows with long histories by chunks, which are merged
+ * in a step of their own. Both do the same arithmetic in the same order.
+ */
+#include <string.h>
+
+#include "kernels/cpu/cpu.h"
+#include "quant/half.h"
+
+static inline int32_t least(int64_t a, int64_t b)
+{
+    return (int32_t)(a < b ? a : b);
+}
+
+static inline int32_t most(int64_t a, int64_t b)
+{
+    return (int32_t)(a > b ? a : b);
+}
+
+/* The layer's part of the page that holds a position of a sequence. */
+static uint8_t *page_at(const struct cpu_ctx *c, int kv, const struct seq_in *q, int32_t page)
+{
+    const struct kv_layer *l = &c->seg->plan->kv[kv];
+    const struct kv_bind *k = &c->seg->kv;
+    const int32_t *table = k->table.p;
+    int64_t i = ((int64_t)l->group * k->max_seq + q->slot) * k->max_page + page;
+
+    return (uint8_t *)k->pool.p + (uint64_t)(uint32_t)table[i] * 1024 + l->at;
+}
+
+static size_t type_bytes(int type)
+{
+    return type == FMT_F32 ? 4 : 2;
+}
+
+/* Where V begins in a layer's part of a page. */
+static size_t v_offset(const struct plan *p, int kv)
+{
+    const struct kv_layer *l = &p->kv[kv];
+
+    return (size_t)l->n_kv * KV_PAGE * (size_t)l->dk * type_bytes(p->kv_type_k);
+}
+
+void run_kv_store(const struct cpu_ctx *c, const struct cpu_step *s)
+{
+    const struct plan *p = c->seg->plan;
+    const struct attn_args *m = &s->op->a.attn;
+    const size_t v_at = v_offset(p, m->kv);
+    int64_t a, b;
+
+    share_rows(c, ROWS_T, &a, &b);
+    for (int64_t t = a; t < b; t++) {
+        const int32_t pos = c->b->pos[t];
+        uint8_t *page = page_at(c, m->kv, &c->b->seqs[c->b->seq[t]], pos / KV_PAGE);
+
+        c->k->put_k(page, p->kv_type_k, val_row(c, &s->in[0], t), m->n_kv, m->dk, pos % KV_PAGE);
+        if (s->in[1].used)
+            c->k->put_v(page + v_at, p->kv_type_v, val_row(c, &s->in[1], t), m->n_kv, m->dv,
+                        pos % KV_PAGE);
+    }
+}
+
+/* -- one piece of work: some rows of a sequence, some heads that share a key/value head -- */
+
+struct piece {
+    const struct attn_args *m;
+    const struct cpu_step *s;
+    const struct seq_in *seq;
+    int64_t t0;     // first row
+    int n_row;
+    int kv_head;
+    int head, n_head; // query heads [head, head + n_head)
+    int32_t from[CPU_QUERIES], to[CPU_QUERIES]; // positions each row sees
+    float *q, *score, *part, *run, *v;          // private memory
+    size_t v_at;
+};
+
+static inline int64_t part_floats(const struct attn_args *m)
+{
+    return (m->dv + 2 + 15) / 16 * 16;
+}
+
+static int heads_at_once(const struct attn_args *m)
+{
+    return least(m->n_head / m->n_kv, CPU_HEADS);
+}
+
+static int rows_at_once(const struct attn_args *m)
+{
+    return CPU_QUERIES / heads_at_once(m);
+}
+
+uint64_t attn_own(const struct attn_args *m)
+{
+    return sizeof(float) * ((uint64_t)CPU_QUERIES * (uint64_t)(m->dk + CPU_CHUNK) +
+                            2 * CPU_QUERIES * (uint64_t)part_floats(m) +
+                            (m->v_in_k ? (uint64_t)KV_PAGE * (uint64_t)m->dv : 0));
+}
+
+/* Positions that a row sees: [*from, *to). */
+static void sees(const struct cpu_ctx *c, const struct attn_args *m, int64_t t, int32_t *from,
+                 int32_t *to)
+{
+    const int32_t pos = c->b->pos[t];
+
+    *to = (c->b->see ? c->b->see[t] : pos) + 1;
+    *from = m->window > 0 ? most(0, pos - m->window + 1) : 0;
+}
+
+static void piece_begin(const struct cpu_ctx *c, struct piece *p)
+{
+    const int dk = p->m->dk;
+
+    for (int i = 0; i < p->n_row; i++) {
+        const float *row = val_row(c, &p->s->in[0], p->t0 + i) + (int64_t)p->head * dk;
+
+        sees(c, p->m, p->t0 + i, &p->from[i], &p->to[i]);
+        c->k->scale(p->q + (int64_t)i * p->n_head * dk, row, (int64_t)p->n_head * dk, p->m->scale);
+    }
+}
+
+/* Row i's places in the chunk that begins at position base: [*a, *b). */
+static inline void places(const struct piece *p, int i, int32_t base, int *a, int *b)
+{
+    *a = least(most(p->from[i] - base, 0), CPU_CHUNK);
+    *b = least(most(p->to[i] - base, *a), CPU_CHUNK);
+}
+
+/* Rows [*i0, *i1) that see anything of places [a, b) of a chunk. */
+static void rows_seeing(const struct piece *p, int32_t base, int a, int b, int *i0, int *i1)
+{
+    *i0 = p->n_row;
+    *i1 = 0;
+    for (int i = 0; i < p->n_row; i++) {
+        int x, y;
+        places(p, i, base, &x, &y);
+        if (x < b && y > a) {
+            *i0 = least(*i0, i);
+            *i1 = i + 1;
+        }
+    }
+}
+
+static void scores(const struct cpu_ctx *c, const struct piece *p, int32_t base,
+                   const uint8_t *const *page)
+{
+    const int type = c->seg->plan->kv_type_k, dk = p->m->dk, h = p->n_head;
+    const size_t k_at = (size_t)p->kv_head * KV_PAGE * (size_t)dk * type_bytes(type);
+
+    for (int j = 0; j < CPU_CHUNK / KV_PAGE; j++) {
+        int i0, i1;
+
+        rows_seeing(p, base, j * KV_PAGE, (j + 1) * KV_PAGE, &i0, &i1);
+        if (i0 < i1)
+            c->k->qk(p->score + (int64_t)i0 * h * CPU_CHUNK + j * KV_PAGE, CPU_CHUNK,
+                     p->q + (int64_t)i0 * h * dk, dk, page[j] + k_at, type, dk, (i1 - i0) * h);
+    }
+}
+
+static void weights(const struct cpu_ctx *c, const struct piece *p, int32_t base)
+{
+    const int64_t each = part_floats(p->m);
+
+    for (int i = 0; i < p->n_row; i++) {
+        int a, b;
+
+        places(p, i, base, &a, &b);
+        for (int h = 0; h < p->n_head && a < b; h++) {
+            const int64_t m = (int64_t)i * p->n_head + h;
+            float *part = p->part + m * each;
+
+            part[1] = c->k->soft(p->score + m * CPU_CHUNK, a, b, p->m->softcap,
+                                 p->s->vec[1] ? p->s->vec[1][p->head + h] : 0.0f,
+                                 c->b->pos[p->t0 + i] - base, part);
+            memset(part + 2, 0, (size_t)p->m->dv * sizeof *part);
+        }
+    }
+}
+
+/* Adds V of places [a, b) to all rows' sums. Heads of one row see the same places and go together;
+ * with few heads four rows do, over the places they all see. */
+static void values_in(const struct cpu_ctx *c, const struct piece *p, int32_t base, int a, int b,
+                      const void *const *v, int type)
+{
+    const int dv = p->m->dv, h = p->n_head, step = h >= 4 ? 1 : 4 / h;
+    const int64_t each = part_floats(p->m);
+
+    for (int i = 0; i < p->n_row; i += step) {
+        const int k = least(step, p->n_row - i);
+        int lo[4], hi[4], all_lo = a, all_hi = b;
+
+        for (int r = 0; r < k; r++) {
+            places(p, i + r, base, &lo[r], &hi[r]);
+            lo[r] = most(lo[r], a);
+            hi[r] = least(hi[r], b);
+            all_lo = most(all_lo, lo[r]);
+            all_hi = least(all_hi, hi[r]);
+        }
+        for (int turn = 0; turn < 3; turn++) { // what comes before, in, and behind the common part
+            for (int r = 0; r < k; r++) {
+                const int64_t m = (int64_t)(i + r) * h;
+                const bool split = all_lo < all_hi;
+                int x = turn == 0 ? lo[r] : all_hi, y = turn == 0 ? all_lo : hi[r], n = h;
+
+                if (!split) { // nothing in common: all at once, in the first turn
+                    x = lo[r];
+                    y = turn == 0 ? hi[r] : x;
+                } else if (turn == 1) {
+                    x = all_lo;
+                    y = r == 0 ? all_hi : x;
+                    n = h * k;
+                }
+                if (x < y)
+                    c->k->pv(p->part + m * each + 2, each, p->score + m * CPU_CHUNK, CPU_CHUNK, v,
+                             type, dv, x, y, n);
+            }
+        }
+    }
+}
+
+static void values(const struct cpu_ctx *c, const struct piece *p, int32_t base,
+                   const uint8_t *const *page, int a, int b)
+{
+    const struct plan *pl = c->seg->plan;
+    const size_t k_at = (size_t)p->kv_head * KV_PAGE * (size_t)p->m->dk * type_bytes(pl->kv_type_k);
+    const size_t v_at = p->v_at +
+                        (size_t)p->kv_head * KV_PAGE * (size_t)p->m->dv * type_bytes(pl->kv_type_v);
+    const void *v[CPU_CHUNK / KV_PAGE] = {0};
+
+    if (!p->m->v_in_k) {
+        for (int j = a / KV_PAGE; j * KV_PAGE < b; j++)
+            v[j] = page[j] + v_at;
+        values_in(c, p, base, a, b, v, pl->kv_type_v);
+        return;
+    }
+    for (int j = a / KV_PAGE; j * KV_PAGE < b; j++) {
+        c->k->unfold(p->v, page[j] + k_at, pl->kv_type_k, p->m->dv);
+        v[j] = p->v;
+        values_in(c, p, base, most(a, j * KV_PAGE), least(b, (j + 1) * KV_PAGE), v, FMT_F32);
+    }
+}
+
+/* The partials of one chunk for all queries of the piece, in p->part. */
+static void chunk(const struct cpu_ctx *c, const struct piece *p, int32_t number)
+{
+    const int32_t base = number * CPU_CHUNK;
+    const uint8_t *page[CPU_CHUNK / KV_PAGE] = {0};
+    int a = CPU_CHUNK, b = 0;
+
+    for (int i = 0; i < p->n_row; i++) {
+        int x, y;
+        places(p, i, base, &x, &y);
+        if (x < y) {
+            a = least(a, x);
+            b = most(b, y);
+        }
+    }
+    for (int j = a / KV_PAGE; j * KV_PAGE < b; j++)
+        page[j] = page_at(c, p->m->kv, p->seq, base / KV_PAGE + j);
+    if (a >= b)
+        return;
+    scores(c, p, base, page);
+    weights(c, p, base);
+    values(c, p, base, page, a, b);
+}
+
+static bool row_in_chunk(const struct piece *p, int i, int32_t number)
+{
+    int a, b;
+
+    places(p, i, number * CPU_CHUNK, &a, &b);
+    return a < b;
+}
+
+static void empty(float *part, int dv)
+{
+    memset(part, 0, ((size_t)dv + 2) * sizeof *part);
+    part[0] = -f32_of_bits(0x7f800000u);
+}
+
+/* All chunks of a piece, merged and written out. */
+static void piece_whole(const struct cpu_ctx *c, const struct piece *p, int32_t first, int32_t last)
+{
+    const int64_t each = part_floats(p->m);
+    const int dv = p->m->dv, n = p->n_row * p->n_head;
+
+    for (int m = 0; m < n; m++)
+        empty(p->run + m * each, dv);
+    for (int32_t k = first; k <= last; k++) {
+        chunk(c, p, k);
+        for (int m = 0; m < n; m++)
+            if (row_in_chunk(p, m / p->n_head, k))
+                c->k->merge(p->run + m * each, p->part + m * each, dv);
+    }
+    for (int m = 0; m < n; m++) {
+        const int h = p->head + m % p->n_head;
+        c->k->settle(val_row(c, &p->s->out[0], p->t0 + m / p->n_head) + (int64_t)h * dv,
+                     p->run + m * each, dv, p->s->vec[0] ? p->s->vec[0] + h : NULL);
+    }
+}
+
+/* -- dealing out -- */
+
+/* The rows from t on that go together: of one sequence, at most as many as fit. */
+static int block_rows(const struct cpu_ctx *c, const struct attn_args *m, int64_t t)
+{
+    const int max = rows_at_once(m);
+    int n = 1;
+
+    while (n < max && t + n < c->n_t && c->b->seq[t + n] == c->b->seq[t])
+        n++;
+    return n;
+}
+
+/* First and last chunk that the rows of a block see. */
+static void block_chunks(const struct cpu_ctx *c, const struct attn_args *m, int64_t t, int n,
+                         int32_t *first, int32_t *last)
+{
+    *first = INT32_MAX;
+    *last = 0;
+    for (int i = 0; i < n; i++) {
+        int32_t from, to;
+        sees(c, m, t + i, &from, &to);
+        *first = least(*first, from / CPU_CHUNK);
+        *last = most(*last, (to - 1) / CPU_CHUNK);
+    }
+}
+
+/* Whether chunks are dealt out, and merged later: where blocks are too few for the team and there is
+ * room for every chunk's partial. *n_chunk is the room each head of each row gets. */
+static bool by_chunks(const struct cpu_ctx *c, const struct cpu_step *s, int32_t *n_chunk)
+{
+    const struct attn_args *m = &s->op->a.attn;
+    const int group = m->n_head / m->n_kv;
+    const int64_t work = (int64_t)m->n_kv * ((group + CPU_HEADS - 1) / CPU_HEADS);
+    int64_t pieces = 0;
+
+    *n_chunk = 0;
+    for (int64_t t = 0; t < c->n_t; pieces += work) {
+        const int n = block_rows(c, m, t);
+        int32_t first, last;
+
+        block_chunks(c, m, t, n, &first, &last);
+        *n_chunk = most(*n_chunk, last + 1);
+        t += n;
+    }
+    return c->n > 1 && pieces < 4 * c->n && *n_chunk > 1 &&
+           (uint64_t)c->n_t * (uint64_t)m->n_head * (uint64_t)*n_chunk *
+                   (uint64_t)part_floats(m) * sizeof(float) <=
+               s->slot_bytes;
+}
+
+static float *stored_part(const struct cpu_ctx *c, const struct cpu_step *s, int64_t t, int head,
+                          int32_t k, int32_t n_chunk)
+{
+    const struct attn_args *m = &s->op->a.attn;
+
+    return (float *)slot_ptr(c, s->slot[0]) +
+           ((t * m->n_head + head) * n_chunk + k) * part_floats(m);
+}
+
+static void piece_chunk(const struct cpu_ctx *c, const struct piece *p, int32_t k, int32_t n_chunk)
+{
+    const int64_t each = part_floats(p->m);
+
+    chunk(c, p, k);
+    for (int m = 0; m < p->n_row * p->n_head; m++)
+        if (row_in_chunk(p, m / p->n_head, k))
+            memcpy(stored_part(c, p->s, p->t0 + m / p->n_head, p->head + m % p->n_head, k, n_chunk),
+                   p->part + m * each, ((size_t)p->m->dv + 2) * sizeof(float));
+}
+
+static void piece_memory(const struct cpu_ctx *c, struct piece *p)
+{
+    const int64_t each = part_floats(p->m);
+
+    p->q = (float *)c->own;
+    p->score = p->q + (int64_t)CPU_QUERIES * p->m->dk;
+    p->part = p->score + (int64_t)CPU_QUERIES * CPU_CHUNK;
+    p->run = p->part + CPU_QUERIES * each;
+    p->v = p->run + CPU_QUERIES * each;
+}
+
+/* All pieces of one block of rows; *turn counts work over the whole step, and every n-th is ours. */
+static void block(const struct cpu_ctx *c, struct piece *p, int32_t n_chunk, int64_t *turn)
+{
+    const int group = p->m->n_head / p->m->n_kv;
+    int32_t first, last;
+
+    block_chunks(c, p->m, p->t0, p->n_row, &first, &last);
+    for (p->kv_head = 0; p->kv_head < p->m->n_kv; p->kv_head++)
+        for (int g = 0; g < group; g += CPU_HEADS) {
+            bool begun = false;
+
+            p->head = p->kv_head * group + g;
+            p->n_head = least(CPU_HEADS, group - g);
+            for (int32_t k = first; k <= (n_chunk ? last : first); k++) {
+                if ((*turn)++ % c->n != c->member)
+                    continue;
+                if (!begun)
+                    piece_begin(c, p);
+                begun = true;
+                if (n_chunk)
+                    piece_chunk(c, p, k, n_chunk);
+                else
+                    piece_whole(c, p, first, last);
+            }
+        }
+}
+
+void run_attn(const struct cpu_ctx *c, const struct cpu_step *s)
+{
+    struct piece p = {.m = &s->op->a.attn, .s = s, .v_at = v_offset(c->seg->plan, s->op->a.attn.kv)};
+    int32_t n_chunk;
+    int64_t turn = 0;
+
+    if (!by_chunks(c, s, &n_chunk))
+        n_chunk = 0;
+    piece_memory(c, &p);
+    for (p.t0 = 0; p.t0 < c->n_t; p.t0 += p.n_row) {
+        p.n_row = block_rows(c, p.m, p.t0);
+        p.seq = &c->b->seqs[c->b->seq[p.t0]];
+        block(c, &p, n_chunk, &turn);
+    }
+}
+
+/* Merges what run_attn stored, if it dealt out chunks. */
+void run_attn_merge(const struct cpu_ctx *c, const struct cpu_step *s)
+{
+    const struct attn_args *m = &s->op->a.attn;
+    float *run = (float *)c->own;
+    int32_t n_chunk, from, to;
+    int64_t a, b;
+
+    if (!by_chunks(c, s, &n_chunk))
+        return;
+    share_rows(c, ROWS_T, &a, &b);
+    for (int64_t t = a; t < b; t++) {
+        sees(c, m, t, &from, &to);
+        for (int h = 0; h < m->n_head; h++) {
+            empty(run, m->dv);
+            for (int32_t k = from / CPU_CHUNK; k <= (to - 1) / CPU_CHUNK; k++)
+                c->k->merge(run, stored_part(c, s, t, h, k, n_chunk), m->dv);
+            c->k->settle(val_row(c, &s->out[0], t) + (int64_t)h * m->dv, run, m->dv,
+                         s->vec[0] ? s->vec[0] + h : NULL);
+        }
+    }
+}

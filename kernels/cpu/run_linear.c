@@ -1,0 +1,156 @@
+/* run_linear.c - matrices times rows: every member makes columns of the result for all rows.
+ *
+ * Results go through a small tile, where bias, activation, scale and residual are applied while
+ * they are hot. Which member makes a column, and with how many others, changes no bit of it.
+ */
+#include <string.h>
+
+#include "kernels/cpu/cpu.h"
+
+#define UNIT 16 // columns of a result are dealt out in cache lines
+
+struct span {
+    int64_t r0, r1; // columns of the result
+    int64_t i0, i1; // rows
+};
+
+/* Member's part of n_out columns of n_x rows. A few columns of many rows (a router) are shared out by
+ * rows. */
+static struct span deal(const struct cpu_ctx *c, int64_t n_out, int64_t n_x)
+{
+    struct span s = {0, n_out, 0, n_x};
+
+    if (n_out < 2 * UNIT * c->n && n_x >= c->n)
+        share(c, n_x, 1, &s.i0, &s.i1);
+    else
+        share(c, n_out, UNIT, &s.r0, &s.r1);
+    return s;
+}
+
+/* Rows of x and of the matrix that a tile takes at once. */
+static int64_t tile_x(int64_t n_x)
+{
+    return n_x < 256 ? n_x : 256;
+}
+
+static int64_t tile_r(int64_t n_x)
+{
+    int64_t r = CPU_TILE / tile_x(n_x) / UNIT * UNIT;
+
+    return r < 1024 ? r : 1024;
+}
+
+static const uint8_t *input(const struct cpu_ctx *c, const struct cpu_step *s, int64_t i)
+{
+    if (s->x.slot < 0)
+        return (const uint8_t *)val_row(c, &s->in[0], i);
+    return slot_ptr(c, s->x.slot) + (size_t)i * s->x.stride;
+}
+
+static inline int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Columns [p.r0, p.r1) of m, which are columns at + those of the result. */
+static void linear_part(const struct cpu_ctx *c, const struct cpu_step *s, const struct cpu_mat *m,
+                        struct span p, int64_t at)
+{
+    const bool plain = s->op->kind == OP_linear; // else a.lin is not ours, and nothing follows
+    const float scale = plain && s->op->a.lin.scale != 0.0f ? s->op->a.lin.scale : 1.0f;
+    const int64_t nx = tile_x(p.i1 - p.i0), nr = p.i1 > p.i0 ? tile_r(p.i1 - p.i0) : 0;
+    float *tile = (float *)c->own;
+
+    if (p.i1 <= p.i0)
+        return;
+    for (int64_t r = p.r0; r < p.r1; r += nr)
+        for (int64_t i = p.i0; i < p.i1; i += nx) {
+            const int64_t n = least(nr, p.r1 - r), k = least(nx, p.i1 - i);
+
+            m->dot->rows(tile, n, m->w + (size_t)r * m->row_bytes, m->row_bytes, input(c, s, i),
+                         s->x.stride, m->cols, 0, n, k);
+            for (int64_t j = 0; j < k; j++)
+                c->k->finish(val_row(c, &s->out[0], i + j) + at + r, tile + j * n,
+                             m->bias ? m->bias + r : NULL,
+                             s->in[1].used ? val_row(c, &s->in[1], i + j) + at + r : NULL, n,
+                             plain ? s->op->act : ACT_NONE, scale);
+        }
+}
+
+/* linear, and linear_multi: its matrices' columns are dealt out as one row of columns. */
+void run_linear(const struct cpu_ctx *c, const struct cpu_step *s)
+{
+    int64_t total = 0, at = 0;
+    struct span p;
+
+    for (int k = 0; k < s->n_m; k++)
+        total += s->m[k].rows;
+    p = deal(c, total, rows_of(c, s->in[0].rows));
+    for (int k = 0; k < s->n_m; k++) {
+        const int64_t rows = s->m[k].rows;
+        struct span q = {p.r0 > at ? p.r0 - at : 0, least(p.r1 - at, rows), p.i0, p.i1};
+
+        if (q.r0 < q.r1)
+            linear_part(c, s, &s->m[k], q, at);
+        at += rows;
+    }
+}
+
+void run_linear_heads(const struct cpu_ctx *c, const struct cpu_step *s)
+{
+    const struct cpu_mat *m = &s->m[0];
+    const int64_t n_x = rows_of(c, s->in[0].rows), nr = n_x ? tile_r(n_x) : 0, nx = tile_x(n_x);
+    const int64_t head_in = s->op->a.heads.head_in, head_out = s->op->a.heads.head_out;
+    float *tile = (float *)c->own;
+    int64_t a, b;
+
+    share(c, n_x ? s->op->a.heads.n_head * m->rows : 0, UNIT, &a, &b);
+    while (a < b) {
+        const int64_t h = a / m->rows, r = a % m->rows;
+        const int64_t n = least(least(nr, m->rows - r), b - a);
+
+        for (int64_t i = 0; i < n_x; i += nx) {
+            const int64_t k = least(nx, n_x - i);
+            const uint8_t *x = s->x.slot < 0
+                                   ? (const uint8_t *)(val_row(c, &s->in[0], i) + h * head_in +
+                                                       s->op->a.heads.at_in)
+                                   : input(c, s, h * n_x + i);
+
+            m->dot->rows(tile, n, m->w + (uint64_t)h * m->each + (size_t)r * m->row_bytes,
+                         m->row_bytes, x, s->x.stride, m->cols, 0, n, k);
+            for (int64_t j = 0; j < k; j++)
+                memcpy(val_row(c, &s->out[0], i + j) + h * head_out + s->op->a.heads.at_out + r,
+                       tile + j * n, (size_t)n * sizeof *tile);
+        }
+        a += n;
+    }
+}
+
+/* m[0] is gate, m[1] up; a fused matrix was split in two when the step was made. */
+void run_glu(const struct cpu_ctx *c, const struct cpu_step *s)
+{
+    const struct cpu_mat *g = &s->m[0], *u = &s->m[1];
+    const struct span p = deal(c, g->rows, rows_of(c, s->in[0].rows));
+    const int64_t nx = tile_x(p.i1 - p.i0), nr = p.i1 > p.i0 ? tile_r(p.i1 - p.i0) : 0;
+    float *tile = (float *)c->own, *tile_u = tile + CPU_TILE;
+
+    for (int64_t r = p.r0; r < p.r1 && nr; r += nr)
+        for (int64_t i = p.i0; i < p.i1; i += nx) {
+            const int64_t n = least(nr, p.r1 - r), k = least(nx, p.i1 - i);
+
+            g->dot->rows(tile, n, g->w + (size_t)r * g->row_bytes, g->row_bytes, input(c, s, i),
+                         s->x.stride, g->cols, 0, n, k);
+            u->dot->rows(tile_u, n, u->w + (size_t)r * u->row_bytes, u->row_bytes, input(c, s, i),
+                         s->x.stride, u->cols, 0, n, k);
+            for (int64_t j = 0; j < k; j++) {
+                float *tg = tile + j * n, *tu = tile_u + j * n;
+
+                if (g->bias)
+                    c->k->add(tg, tg, g->bias + r, n);
+                if (u->bias)
+                    c->k->add(tu, tu, u->bias + r, n);
+                c->k->glu(val_row(c, &s->out[0], i + j) + r, tg, tu, n, s->op->act,
+                          s->op->a.lin.limit);
+            }
+        }
+}
