@@ -17,6 +17,7 @@
     X(VOCAB, h->n_vocab)                                                                           \
     X(CTX, h->n_ctx_train)                                                                         \
     X(HEADS, h->n_head[l])                                                                         \
+    X(HEADS_KV, h->n_head_kv[l])                                                                   \
     X(DK, h->dk)                                                                                   \
     X(Q, h->n_head[l] * h->dk)                                                                     \
     X(K, h->n_head_kv[l] * h->dk)                                                                  \
@@ -42,7 +43,9 @@
     X(SSM_TAPS, h->ssm_conv)                                                                       \
     X(SSM_HEADS, h->ssm_heads)                                                                     \
     X(SSM_INNER, h->ssm_inner)                                                                     \
-    X(EMBD6, 6 * h->n_embd)                                                                        \
+    X(SSM_GROUPS, h->ssm_group)                                                                    \
+    X(SSM_GROUP, h->ssm_inner / (h->ssm_group > 0 ? h->ssm_group : 1))                             \
+    X(SIX, 6)                                                                                      \
     X(LORA_W, h->lora_w)                                                                           \
     X(LORA_A, h->lora_a)                                                                           \
     X(LORA_V, h->lora_v)                                                                           \
@@ -52,7 +55,7 @@ enum dim {
 #define X(name, size) D_##name,
     DIM_LIST(X)
 #undef X
-    D_KINDS
+        D_KINDS
 };
 
 /* Where a weight exists; l is the layer. */
@@ -72,7 +75,7 @@ enum when {
 #define X(name, condition) WHEN_##name,
     WHEN_LIST(X)
 #undef X
-    WHEN_KINDS
+        WHEN_KINDS
 };
 
 enum {
@@ -84,7 +87,7 @@ enum {
 /* What a converter does to the Hugging Face tensor. */
 enum transform {
     TR_NONE,
-    TR_ROPE_Q,     // rows of each head from halves to pairs
+    TR_ROPE_Q, // rows of each head from halves to pairs
     TR_ROPE_K,
     TR_ADD_ONE,    // Gemma's norms are stored around zero
     TR_TRANSPOSE,  // GPT-2's Conv1D
@@ -94,13 +97,13 @@ enum transform {
     TR_SPLIT_V,    // and its value half
     TR_FIRST_HALF, // of a fused gate and up
     TR_SECOND_HALF,
-    TR_EVEN_ROWS,  // of interleaved gate and up (gpt-oss)
+    TR_EVEN_ROWS, // of interleaved gate and up (gpt-oss)
     TR_ODD_ROWS,
 };
 
 struct weight_row {
-    const char *name;  // GGUF name, behind "blk.<l>." unless WR_MODEL
-    const char *hf;    // %d: layer, %e: expert; NULL: made by other means
+    const char *name; // GGUF name, behind "blk.<l>." unless WR_MODEL
+    const char *hf;   // %d: layer, %e: expert; NULL: made by other means
     uint8_t flags;
     uint8_t when;      // enum when
     uint8_t transform; // enum transform
@@ -109,17 +112,17 @@ struct weight_row {
 };
 
 struct arch {
-    const char *name;             // general.architecture
-    const char *const *hf;        // "architectures" of config.json, NULL-ended
-    const struct key_row *keys;   // ended by key NULL
-    const struct weight_row *weights; // ended by name NULL
+    const char *name;                                // general.architecture
+    const char *const *hf;                           // "architectures" of config.json, NULL-ended
+    const struct key_row *keys;                      // ended by key NULL
+    const struct weight_row *weights;                // ended by name NULL
     int (*derive)(struct hparams *h, struct err *e); // after the keys are read; may be NULL
     int (*build)(struct builder *b, const struct hparams *h);
 };
 
 /* NULL and *e filled (E_UNSUPPORTED: names it, the nearest one and all there are). */
 const struct arch *arch_find(struct slice name, struct err *e);
-const struct arch *arch_at(int i); // in the order of arch.def; NULL behind the last
+const struct arch *arch_at(int i);                // in the order of arch.def; NULL behind the last
 const struct arch *arch_by_hf(struct slice name); // NULL: none
 
 int64_t dim_size(const struct hparams *h, int dim, int l);
@@ -144,12 +147,10 @@ bool when_holds(const struct hparams *h, int when, int l);
         KEY(INTS, "attention.head_count_kv", "num_key_value_heads", n_head_kv, false, 1, 4096, 0), \
         KEY(INT, "attention.key_length", "head_dim", dk, false, 1, 8192, 0),                       \
         KEY(INT, "attention.value_length", "head_dim", dv, false, 1, 8192, 0)
-#define KEYS_FF                                                                                    \
-    KEY(INTS, "feed_forward_length", "intermediate_size", n_ff, true, 0, 1048576, 0)
+#define KEYS_FF KEY(INTS, "feed_forward_length", "intermediate_size", n_ff, true, 0, 1048576, 0)
 #define KEY_RMS_EPS                                                                                \
     KEY(REAL, "attention.layer_norm_rms_epsilon", "rms_norm_eps", eps, true, 0, 1, 0)
-#define KEY_LN_EPS                                                                                 \
-    KEY(REAL, "attention.layer_norm_epsilon", "layer_norm_eps", eps, true, 0, 1, 0)
+#define KEY_LN_EPS KEY(REAL, "attention.layer_norm_epsilon", "layer_norm_eps", eps, true, 0, 1, 0)
 #define KEYS_ROPE                                                                                  \
     KEY(INT, "rope.dimension_count", NULL, n_rot, false, 2, 8192, 0),                              \
         KEY(REAL, "rope.freq_base", "rope_theta", rope_base, false, 1e-3, 1e12, 10000),            \
@@ -169,24 +170,39 @@ bool when_holds(const struct hparams *h, int when, int l);
         KEY(INT, "expert_used_count", "num_experts_per_tok", n_used, false, 0, 256, 0),            \
         KEY(INT, "expert_feed_forward_length", "moe_intermediate_size", n_ff_exp, false, 0,        \
             1048576, 0)
+#define KEYS_SCALES                                                                                \
+    KEY(REAL, "embedding_scale", "embedding_multiplier", embd_scale, false, -1e6, 1e6, 1),         \
+        KEY(REAL, "residual_scale", "residual_multiplier", residual_scale, false, -1e6, 1e6, 1),   \
+        KEY(REAL, "logit_scale", "logits_scaling", logit_scale, false, -1e6, 1e6, 1)
+#define KEY_ATTN_SCALE(hf) KEY(REAL, "attention.scale", hf, attn_scale, false, 0, 1e6, 0)
 #define KEY_WINDOW                                                                                 \
     KEY(INT, "attention.sliding_window", "sliding_window", window, false, 0, MAX_CTX, 0)
-#define KEYS_END {.key = NULL}
+#define KEYS_END                                                                                   \
+    {                                                                                              \
+        .key = NULL                                                                                \
+    }
 
 #define WROW(name_, hf_, flags_, when_, tr_, split_, n_, r_, c_)                                   \
     {                                                                                              \
         .name = name_, .hf = hf_, .flags = flags_, .when = WHEN_##when_, .transform = TR_##tr_,    \
-        .split = SPLIT_##split_, .dim = {D_##n_, D_##r_, D_##c_}                                   \
+        .split = SPLIT_##split_, .dim = {                                                          \
+            D_##n_,                                                                                \
+            D_##r_,                                                                                \
+            D_##c_                                                                                 \
+        }                                                                                          \
     }
 /* A matrix, and a vector, of every layer. */
 #define WMAT(name, hf, split, r, c) WROW(name, hf, 0, ALWAYS, NONE, split, ONE, r, c)
 #define WVEC(name, hf, c)           WROW(name, hf, WR_F32, ALWAYS, NONE, NONE, ONE, ONE, c)
 #define WVEC_OPT(name, hf, c)       WROW(name, hf, WR_F32 | WR_OPT, ALWAYS, NONE, NONE, ONE, ONE, c)
+#define WNORM(name, hf)             WVEC(name, hf, EMBD)
+#define WGEMMA(name, hf)            WROW(name, hf, WR_F32, ALWAYS, ADD_ONE, NONE, ONE, ONE, EMBD)
 
-#define W_EMBD(hf)                                                                                 \
-    WROW("token_embd.weight", hf, WR_MODEL, ALWAYS, NONE, ROWS, ONE, VOCAB, EMBD)
+#define W_EMBD(hf) WROW("token_embd.weight", hf, WR_MODEL, ALWAYS, NONE, ROWS, ONE, VOCAB, EMBD)
 #define W_OUT_NORM(hf)                                                                             \
     WROW("output_norm.weight", hf, WR_MODEL | WR_F32, ALWAYS, NONE, NONE, ONE, ONE, EMBD)
+#define W_OUT_NORM_BIAS(hf)                                                                        \
+    WROW("output_norm.bias", hf, WR_MODEL | WR_F32, ALWAYS, NONE, NONE, ONE, ONE, EMBD)
 #define W_OUT(hf) /* absent: the token table */                                                    \
     WROW("output.weight", hf, WR_MODEL | WR_OPT, ALWAYS, NONE, ROWS, ONE, VOCAB, EMBD)
 #define W_QKV(p, tr_q, tr_k)                                                                       \
@@ -216,6 +232,19 @@ bool when_holds(const struct hparams *h, int when, int l);
              EMBD),                                                                                \
         WROW("ffn_down_shexp.weight", p "down_proj.weight", 0, SHARED, NONE, COLS, ONE, EMBD,      \
              FF_SHEXP)
+/* The same where the original has gate and up in one tensor. */
+#define W_EXPERTS_FUSED(router, gate_up, down)                                                     \
+    WROW("ffn_gate_inp.weight", router, 0, MOE, NONE, NONE, ONE, EXPERT, EMBD),                    \
+        WROW("ffn_gate_exps.weight", gate_up, 0, MOE, FIRST_HALF, ROWS, EXPERT, FF_EXP, EMBD),     \
+        WROW("ffn_up_exps.weight", gate_up, 0, MOE, SECOND_HALF, ROWS, EXPERT, FF_EXP, EMBD),      \
+        WROW("ffn_down_exps.weight", down, 0, MOE, NONE, COLS, EXPERT, EMBD, FF_EXP)
+#define W_SHARED_FUSED(p)                                                                          \
+    WROW("ffn_gate_shexp.weight", p "input_linear.weight", 0, SHARED, FIRST_HALF, ROWS, ONE,       \
+         FF_SHEXP, EMBD),                                                                          \
+        WROW("ffn_up_shexp.weight", p "input_linear.weight", 0, SHARED, SECOND_HALF, ROWS, ONE,    \
+             FF_SHEXP, EMBD),                                                                      \
+        WROW("ffn_down_shexp.weight", p "output_linear.weight", 0, SHARED, NONE, COLS, ONE, EMBD,  \
+             FF_SHEXP)
 #define W_ROPE_FREQS                                                                               \
     WROW("rope_freqs.weight", NULL, WR_MODEL | WR_OPT | WR_F32, ALWAYS, NONE, NONE, ONE, ONE, ROT2)
 #define W_ROPE_FACTORS                                                                             \
@@ -223,6 +252,9 @@ bool when_holds(const struct hparams *h, int when, int l);
          ONE, ROT2),                                                                               \
         WROW("rope_factors_short.weight", NULL, WR_MODEL | WR_OPT | WR_F32, ALWAYS, NONE, NONE,    \
              ONE, ONE, ROT2)
-#define W_END {.name = NULL}
+#define W_END                                                                                      \
+    {                                                                                              \
+        .name = NULL                                                                               \
+    }
 
 #endif

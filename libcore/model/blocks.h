@@ -6,17 +6,20 @@
 
 /* blocks_attn.c */
 
-enum qk_norm { QK_NONE, QK_HEAD, QK_ROW, QK_HEAD_LN }; // rmsnorm per head or row; layernorm per head
+enum qk_norm {
+    QK_NONE,
+    QK_HEAD,    // rmsnorm of each head
+    QK_ROW,     // rmsnorm of all heads together
+    QK_HEAD_LN, // layernorm of each head, where the file has its weights
+};
 
 struct self_attn {
     enum rope_mode mode;
     bool no_rope;
-    enum qk_norm norm;   // attn_q_norm, attn_k_norm, before rotation
-    bool sinks;          // attn_sinks
-    bool ramp_exact;     // see struct rope_args
-    float scale;         // 0: h->attn_scale, else 1/sqrt(dk)
-    float q_scale;       // of the queries, before everything; 0: 1
-    float v_norm_eps;
+    enum qk_norm norm; // attn_q_norm, attn_k_norm, before rotation
+    bool sinks;        // attn_sinks
+    bool ramp_exact;   // see struct rope_args
+    float scale;       // 0: h->attn_scale, else 1/sqrt(dk)
 };
 
 /* Rotation of a model's heads; local: as layers with a window do it. */
@@ -43,9 +46,9 @@ val blk_ffn_named(struct builder *b, int l, val x, const char *const name[3], en
 struct experts {
     enum gate_kind gate;
     enum act_kind act;
-    bool norm;    // divide the weights by their sum
-    float scale;  // of the weights; 0: 1
-    float limit;  // of ACT_SWIGLU_OAI
+    bool norm;       // divide the weights by their sum
+    float scale;     // of the weights; 0: 1
+    float limit;     // of ACT_SWIGLU_OAI
     float out_scale; // of the sum; 0: 1
 };
 /* Router, chosen experts, plus add. */

@@ -26,10 +26,10 @@ struct rope_args blk_rope(const struct hparams *h, int n_head, bool local)
         a.freq_scale = 1.0f / factor;
     if (h->rope_scaling == ROPE_SCALE_YARN) {
         a.ext_factor = h->rope_ext > 0.0f ? h->rope_ext : 1.0f;
-        a.attn_factor = (h->rope_attn > 0.0f ? h->rope_attn : 1.0f) *
-                        (1.0f + 0.1f * logf(factor)); /* YaRN, section 3.4 */
-    }
-    if (h->rope_scaling == ROPE_SCALE_LONG && h->rope_attn > 0.0f)
+        a.attn_factor = 1.0f + 0.1f * logf(factor); /* YaRN, section 3.4 */
+        if (h->rope_attn > 0.0f)
+            a.attn_factor *= h->rope_attn;
+    } else if (h->rope_attn > 0.0f) /* longrope; phi3 files have it without naming the method */
         a.attn_factor = h->rope_attn;
     return a;
 }
@@ -46,7 +46,7 @@ wref blk_rope_factors(struct builder *b, const struct hparams *h)
 static val qkv(struct builder *b, int l, val x)
 {
     static const char *const names[3] = {"attn_q", "attn_k", "attn_v"};
-    wref w[3], bias[3];
+    wref w[3] = {-1, -1, -1}, bias[3];
 
     if (Wopt(b, "attn_qkv", l) >= 0)
         return b_linear(b, x, Wopt(b, "attn_qkv", l), Bopt(b, "attn_qkv", l));
@@ -64,7 +64,9 @@ static val turn(struct builder *b, const struct hparams *h, int l, val x, int n_
     struct rope_args r = blk_rope(h, n_head, hparams_local(h, l));
     bool local = hparams_local(h, l) && h->rope_base_local > 0.0f;
 
-    if (a->norm == QK_HEAD_LN)
+    if (Wopt(b, norm, l) < 0 && a->norm == QK_HEAD_LN)
+        ; /* only the larger models of a family have it */
+    else if (a->norm == QK_HEAD_LN)
         x = b_layernorm(b, x, W(b, norm, l), -1, h->eps, h->dk, B_NONE);
     else if (a->norm != QK_NONE)
         x = b_rmsnorm(b, x, W(b, norm, l), h->eps, a->norm == QK_HEAD ? h->dk : 0, B_NONE);
@@ -93,8 +95,8 @@ val blk_attn(struct builder *b, const struct hparams *h, int l, val x, const str
     val q = turn(b, h, l, b_cols(b, all, 0, n_q), h->n_head[l], "attn_q_norm", a);
     val k = turn(b, h, l, b_cols(b, all, n_q, n_k), h->n_head_kv[l], "attn_k_norm", a);
 
-    at.kv = b_kv_store(b, k, b_cols(b, all, n_q + n_k, n_v), h->n_head_kv[l], h->dk, h->dv,
-                       at.window);
+    at.kv =
+        b_kv_store(b, k, b_cols(b, all, n_q + n_k, n_v), h->n_head_kv[l], h->dk, h->dv, at.window);
     return b_attn(b, q, &at, a->sinks ? W(b, "attn_sinks", l) : -1);
 }
 

@@ -20,12 +20,12 @@ enum { MAX_LAYER = 512 };
 enum rope_scaling { ROPE_SCALE_NONE, ROPE_SCALE_LINEAR, ROPE_SCALE_YARN, ROPE_SCALE_LONG };
 
 struct hparams {
-    int32_t n_layer;     // layers that run: those of a draft head are not among them
-    int32_t n_nextn;     // layers of a draft head, behind the others
+    int32_t n_layer; // layers that run: those of a draft head are not among them
+    int32_t n_nextn; // layers of a draft head, behind the others
     int32_t n_embd;
-    int32_t n_vocab;     // rows of the token table
+    int32_t n_vocab; // rows of the token table
     int32_t n_ctx_train;
-    float eps;           // of the norms
+    float eps; // of the norms
 
     int32_t n_head[MAX_LAYER];
     int32_t n_head_kv[MAX_LAYER]; // 0: no attention in this layer
@@ -41,32 +41,32 @@ struct hparams {
     float rope_base, rope_base_local; // the second for layers with a window; 0: as the first
     int32_t rope_scaling;             // enum rope_scaling
     float rope_factor;                // stretches positions by this; 0: 1
-    float rope_attn;                  // longrope, YaRN: factor of cos and sin; 0: as the method says
-    float rope_ext;                   // YaRN; 0: 1
+    float rope_attn; // longrope, YaRN: factor of cos and sin; 0: as the method says
+    float rope_ext;  // YaRN; 0: 1
     float beta_fast, beta_slow;
-    float yarn_log_mul;               // DeepSeek: 0.1 * mscale_all_dim
-    int32_t n_ctx_orig;               // 0: n_ctx_train
-    bool rope_on;                     // granitehybrid: positions are rotated at all
+    float yarn_log_mul; // DeepSeek: 0.1 * mscale_all_dim
+    int32_t n_ctx_orig; // 0: n_ctx_train
+    bool rope_on;       // granitehybrid: positions are rotated at all
 
     int32_t n_ff[MAX_LAYER];
     int32_t n_expert, n_used;
     int32_t n_ff_exp, n_ff_shexp;
-    int32_t n_shared;             // shared experts
-    int32_t n_dense;              // leading layers without experts
+    int32_t n_shared; // shared experts
+    int32_t n_dense;  // leading layers without experts
     int32_t n_group, n_group_used;
-    int32_t gating;               // 0: as the architecture says, 1 softmax, 2 sigmoid, 3 of the chosen
+    int32_t gating; // 0: as the architecture says, 1 softmax, 2 sigmoid, 3 of the chosen
     bool expert_norm;
     float expert_scale;
-    bool parallel;                // attention and FFN read the same input
+    bool parallel; // attention and FFN read the same input
 
     float embd_scale, residual_scale, logit_scale; // 0: 1
     float final_softcap;
 
-    int32_t q_lora, kv_lora;      // multi-head latent attention
-    int32_t dk_mla, dv_mla;       // columns per head before they are compressed; 0: dk and dv
+    int32_t q_lora, kv_lora; // multi-head latent attention
+    int32_t dk_mla, dv_mla;  // columns per head before they are compressed; 0: dk and dv
 
     int32_t ssm_conv, ssm_inner, ssm_state, ssm_heads, ssm_group;
-    int32_t wkv_head;             // RWKV: columns of a head
+    int32_t wkv_head; // RWKV: columns of a head
     int32_t lora_w, lora_a, lora_v, lora_g;
 };
 
@@ -79,7 +79,7 @@ struct key_row {
     uint8_t type;    // enum key_type
     bool need;
     double min, max;
-    double def;      // when it is absent
+    double def; // when it is absent
 };
 
 /* Fills *h from the keys of arch's table, then what follows from them. */

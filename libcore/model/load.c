@@ -127,7 +127,8 @@ static int load_weights(struct model *m, struct err *e)
     for (int i = 0; i < m->n_w; i++) {
         struct weight *w = &m->w[i];
         struct mem from = w->part[0];
-        if (info.host && (rc = m->be->mem(m->dev, from.bytes, MEM_HOST, from.p, &w->part[0], e)) < 0)
+        if (info.host &&
+            (rc = m->be->mem(m->dev, from.bytes, MEM_HOST, from.p, &w->part[0], e)) < 0)
             return rc;
         if ((rc = m->be->load(m->dev, w, e)) < 0)
             return rc;

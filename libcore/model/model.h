@@ -22,23 +22,26 @@ struct model_opts {
     int kv_type;        // enum fmt_id F32 or F16; -1: F32 when all matrices are, else F16
     bool vocab_only;    // neither numbers nor weights nor plan
     bool no_mmap;
-    bool nofuse;        // leave the plan as it was written; also with RILL_NOFUSE=1
+    bool nofuse; // leave the plan as it was written; also with RILL_NOFUSE=1
 };
-#define MODEL_OPTS {.kv_type = -1} // the defaults
+#define MODEL_OPTS                                                                                 \
+    {                                                                                              \
+        .kv_type = -1                                                                              \
+    } // the defaults
 
 struct model {
     struct gguf *gguf;
-    const struct arch *arch;    // NULL with vocab_only
+    const struct arch *arch; // NULL with vocab_only
     struct hparams h;
-    struct weight *w;           // [n_w]
+    struct weight *w; // [n_w]
     int n_w;
     struct weight_copy *copies;
     int n_ctx;
-    uint64_t n_param;           // numbers in all tensors of the file
-    uint64_t weight_bytes;      // of the weights found
-    int n_unknown;              // tensors of the file that the architecture does not know,
+    uint64_t n_param;                  // numbers in all tensors of the file
+    uint64_t weight_bytes;             // of the weights found
+    int n_unknown;                     // tensors of the file that the architecture does not know,
     const struct gguf_tensor *unknown; // and the first of them, to be told to the user
-    struct tok *tok;            // NULL: the file has no vocabulary
+    struct tok *tok;                   // NULL: the file has no vocabulary
     const struct backend *be;
     struct dev *dev;
     struct plan *plan;

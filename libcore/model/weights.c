@@ -121,8 +121,9 @@ static int wrong_shape(const struct gguf *g, const struct weight_spec *s,
         at += snprintf(is + at, sizeof is - (size_t)at, "%s%llu", at ? " x " : "",
                        (unsigned long long)t->ne[i]);
     at = s->n > 1 ? snprintf(want, sizeof want, "%lld x ", (long long)s->n) : 0;
-    at += s->n > 1 || s->rows > 1 ? snprintf(want + at, sizeof want - (size_t)at, "%lld x ",
-                                             (long long)s->rows) : 0;
+    at += s->n > 1 || s->rows > 1
+              ? snprintf(want + at, sizeof want - (size_t)at, "%lld x ", (long long)s->rows)
+              : 0;
     snprintf(want + at, sizeof want - (size_t)at, "%lld", (long long)s->cols);
     return err_set(e, E_FORMAT, "%s: tensor '%s' is %s, expected %s", g->path, s->name,
                    t->n_dims ? is : "one number", want);
@@ -174,8 +175,11 @@ static int find_one(struct weight *w, struct weight_copy **copies, const struct 
     w->cols = s->cols;
     w->split = s->row->split;
     /* never written through: the parts of a file's weights are read-only */
-    w->part[0] = (struct mem){.p = (void *)(uintptr_t)t->p, .bytes = t->bytes, .kind = MEM_HOST,
-                              .host = true, .adopted = true};
+    w->part[0] = (struct mem){.p = (void *)(uintptr_t)t->p,
+                              .bytes = t->bytes,
+                              .kind = MEM_HOST,
+                              .host = true,
+                              .adopted = true};
     /* a row of blocks cannot be told from one of another width when it was squeezed */
     if (t->ne[0] != (uint64_t)w->cols && fmt_find(w->fmt)->block != 1)
         return wrong_shape(g, s, t, e);

@@ -1,4 +1,5 @@
-/* weights.h - an architecture's table of weights, spelt out for one model, and found in its file. */
+/* weights.h - an architecture's table of weights, spelt out for one model, and found in its file.
+ */
 #ifndef RILL_MODEL_WEIGHTS_H
 #define RILL_MODEL_WEIGHTS_H
 

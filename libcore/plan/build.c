@@ -209,8 +209,8 @@ int b_need_matrix(struct builder *b, wref w, int n, int64_t rows, int64_t cols)
     else if (p->n != n)
         b_fail(b, E_FORMAT, "tensor '%s': %d matrices, expected %d", p->name, p->n, n);
     else if (p->cols != cols)
-        b_fail(b, E_FORMAT, "tensor '%s': %lld columns, expected %lld", p->name,
-               (long long)p->cols, (long long)cols);
+        b_fail(b, E_FORMAT, "tensor '%s': %lld columns, expected %lld", p->name, (long long)p->cols,
+               (long long)cols);
     else if (rows && p->rows != rows)
         b_fail(b, E_FORMAT, "tensor '%s': %lld rows, expected %lld", p->name, (long long)p->rows,
                (long long)rows);
@@ -227,8 +227,7 @@ val b_value(struct builder *b, enum row_kind rows, int cols)
 
     if (b->code == 0 && (cols <= 0 || cols > MAX_COLS))
         b_fail(b, E_RANGE, "a value of %d columns in a plan", cols);
-    if (!grow(b, (void **)&p->value, b->code < 0 ? 0 : p->n_value, &b->cap_value,
-              sizeof *p->value))
+    if (!grow(b, (void **)&p->value, b->code < 0 ? 0 : p->n_value, &b->cap_value, sizeof *p->value))
         return B_NONE;
     p->value[p->n_value] =
         (struct value){.rows = (uint8_t)rows, .cols = cols, .born = -1, .dies = -1};

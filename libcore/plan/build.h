@@ -91,6 +91,7 @@ val b_add(struct builder *b, val x, val y);
 val b_mul(struct builder *b, val x, val y, enum act_kind act_of_y);
 val b_scale(struct builder *b, val x, float s);
 val b_act(struct builder *b, val x, enum act_kind act);
+val b_act_to(struct builder *b, val to, val x, enum act_kind act);
 
 /* Ends the plan: x is [T x width], normalized; w the output table. logit = softcap(scale * x w). */
 void b_logits(struct builder *b, val x, wref w, wref bias, float scale, float softcap);

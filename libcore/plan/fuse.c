@@ -41,8 +41,8 @@ static int32_t maker(const struct fuser *f, const struct op *op, int k, int kind
     const struct ref *r = &op->in[k];
     int32_t w;
 
-    if (r->v < 0 || (w = f->writer[r->v]) < 0 || f->reads[r->v] != reads ||
-        r->v == f->p->logits || r->v == f->p->hidden)
+    if (r->v < 0 || (w = f->writer[r->v]) < 0 || f->reads[r->v] != reads || r->v == f->p->logits ||
+        r->v == f->p->hidden)
         return -1;
     return f->p->op[w].kind == kind ? w : -1;
 }
@@ -224,16 +224,11 @@ static const struct {
     int last; // kind of the pattern's last record
     bool (*match)(const struct fuser *f, int32_t i, struct rewrite *rw);
 } rows[] = {
-    {OP_act, linear_then_act},
-    {OP_scale, linear_then_scale},
-    {OP_scale, experts_then_scale},
-    {OP_add, linear_then_add},
-    {OP_add, experts_then_add},
-    {OP_add, rmsnorm_then_add},
-    {OP_add, layernorm_then_add},
-    {OP_mul, linears_then_mul},
-    {OP_mul, linear_then_mul},
-    {OP_linear, linears_side_by_side},
+    {OP_act, linear_then_act},      {OP_scale, linear_then_scale},
+    {OP_scale, experts_then_scale}, {OP_add, linear_then_add},
+    {OP_add, experts_then_add},     {OP_add, rmsnorm_then_add},
+    {OP_add, layernorm_then_add},   {OP_mul, linears_then_mul},
+    {OP_mul, linear_then_mul},      {OP_linear, linears_side_by_side},
 };
 
 /* -- the pass -- */

@@ -11,9 +11,9 @@ static const struct op_info infos[] = {
 _Static_assert(OP_KINDS <= 48, "the cap on kinds of records");
 
 static const char *const acts[ACT_KINDS] = {
-    [ACT_NONE] = "none",   [ACT_SILU] = "silu",   [ACT_GELU] = "gelu",
-    [ACT_RELU] = "relu",   [ACT_RELU2] = "relu2", [ACT_GELU_TANH] = "gelu_tanh",
-    [ACT_TANH] = "tanh",   [ACT_SIGMOID] = "sigmoid", [ACT_SWIGLU_OAI] = "swiglu_oai",
+    [ACT_NONE] = "none", [ACT_SILU] = "silu",       [ACT_GELU] = "gelu",
+    [ACT_RELU] = "relu", [ACT_RELU2] = "relu2",     [ACT_GELU_TANH] = "gelu_tanh",
+    [ACT_TANH] = "tanh", [ACT_SIGMOID] = "sigmoid", [ACT_SWIGLU_OAI] = "swiglu_oai",
 };
 
 const struct op_info *op_info(int kind)

@@ -6,10 +6,10 @@
 #include "plan/ops.h"
 #include "quant/quant.h"
 
-static const char *const row_names[] = {[ROWS_T] = "T", [ROWS_S] = "S", [ROWS_E] = "E",
-                                        [ROWS_1] = "1"};
-static const char *const gate_names[] = {[GATE_SOFTMAX] = "softmax", [GATE_SIGMOID] = "sigmoid",
-                                         [GATE_SOFTMAX_TOPK] = "softmax_topk"};
+static const char *const row_names[] = {
+    [ROWS_T] = "T", [ROWS_S] = "S", [ROWS_E] = "E", [ROWS_1] = "1"};
+static const char *const gate_names[] = {
+    [GATE_SOFTMAX] = "softmax", [GATE_SIGMOID] = "sigmoid", [GATE_SOFTMAX_TOPK] = "softmax_topk"};
 
 static void put_ref(const struct plan *p, struct buf *out, const struct ref *r, bool shape)
 {

@@ -94,6 +94,11 @@ val b_act(struct builder *b, val x, enum act_kind act)
     return act == ACT_NONE ? x : simple(b, OP_act, B_NONE, x, act, 0);
 }
 
+val b_act_to(struct builder *b, val to, val x, enum act_kind act)
+{
+    return simple(b, OP_act, to, x, act, 0);
+}
+
 /* -- two inputs -- */
 
 static val pair(struct builder *b, enum op_kind kind, val to, val x, val y, int act)
@@ -421,8 +426,8 @@ val b_moe(struct builder *b, const struct moe_in *in, const struct moe_args *a)
     if (!b_need_value(b, in->x, 0, "experts"))
         return B_NONE;
     if (a->n_expert <= 0 || a->n_used <= 0 || a->n_used > a->n_expert || a->n_group < 0 ||
-        (a->n_group && (a->n_expert % a->n_group || a->n_group_used <= 0 ||
-                        a->n_group_used > a->n_group)) ||
+        (a->n_group &&
+         (a->n_expert % a->n_group || a->n_group_used <= 0 || a->n_group_used > a->n_group)) ||
         (b->plan->n_used && b->plan->n_used != a->n_used)) {
         b_fail(b, E_FORMAT, "%d of %d experts in %d groups", a->n_used, a->n_expert, a->n_group);
         return B_NONE;

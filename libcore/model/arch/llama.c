@@ -1,12 +1,11 @@
 /* llama.c - Llama and what is built like it: Mistral, Ministral, Mixtral, TinyLlama, SmolLM, Yi. */
 #include "model/blocks.h"
 
-static const char *const hf[] = {"LlamaForCausalLM",   "MistralForCausalLM", "MixtralForCausalLM",
-                                 "LLaMAForCausalLM",   "YiForCausalLM",      NULL};
+static const char *const hf[] = {"LlamaForCausalLM", "MistralForCausalLM", "MixtralForCausalLM",
+                                 "LLaMAForCausalLM", "YiForCausalLM",      NULL};
 
 static const struct key_row keys[] = {
-    KEYS_SIZES,   KEYS_HEADS, KEYS_FF, KEY_RMS_EPS, KEYS_ROPE,
-    KEYS_EXPERTS, KEY_WINDOW, KEYS_END,
+    KEYS_SIZES, KEYS_HEADS, KEYS_FF, KEY_RMS_EPS, KEYS_ROPE, KEYS_EXPERTS, KEY_WINDOW, KEYS_END,
 };
 
 #define P "model.layers.%d.self_attn."
@@ -63,9 +62,5 @@ static int build(struct builder *b, const struct hparams *h)
     return b_status(b);
 }
 
-const struct arch arch_llama = {.name = "llama",
-                                .hf = hf,
-                                .keys = keys,
-                                .weights = weights,
-                                .derive = derive,
-                                .build = build};
+const struct arch arch_llama = {
+    .name = "llama", .hf = hf, .keys = keys, .weights = weights, .derive = derive, .build = build};

@@ -1,0 +1,44 @@
+/* gemma.c - Gemma: wide heads, GELU, embeddings times the root of their width. */
+#include <math.h>
+
+#include "model/blocks.h"
+
+static const char *const hf[] = {"GemmaForCausalLM", NULL};
+
+static const struct key_row keys[] = {KEYS_SIZES,  KEYS_HEADS, KEYS_FF,
+                                      KEY_RMS_EPS, KEYS_ROPE,  KEYS_END};
+
+#define A "model.layers.%d.self_attn."
+static const struct weight_row weights[] = {
+    W_EMBD("model.embed_tokens.weight"),
+    WROW("output_norm.weight", "model.norm.weight", WR_MODEL | WR_F32, ALWAYS, ADD_ONE, NONE, ONE,
+         ONE, EMBD),
+    W_OUT("lm_head.weight"),
+    WGEMMA("attn_norm.weight", "model.layers.%d.input_layernorm.weight"),
+    W_QKV(A, NONE, NONE),
+    W_ATTN_OUT(A "o_proj.weight"),
+    WGEMMA("ffn_norm.weight", "model.layers.%d.post_attention_layernorm.weight"),
+    W_FFN("model.layers.%d.mlp."),
+    W_END,
+};
+
+static int build(struct builder *b, const struct hparams *h)
+{
+    const struct self_attn at = {.mode = ROPE_NEOX};
+    val x = b_embed(b, W(b, "token_embd", -1), -1, sqrtf((float)h->n_embd));
+
+    for (int l = 0; l < h->n_layer; l++) {
+        b_layer(b, l);
+        val n = b_rmsnorm(b, x, W(b, "attn_norm", l), h->eps, 0, B_NONE);
+        x = blk_attn_out(b, h, l, n, &at, 1.0f, x);
+        n = b_rmsnorm(b, x, W(b, "ffn_norm", l), h->eps, 0, B_NONE);
+        x = blk_ffn(b, h, l, n, ACT_GELU_TANH, 1.0f, x);
+    }
+    b_layer(b, -1);
+    x = b_rmsnorm(b, b_take_rows(b, x), W(b, "output_norm", -1), h->eps, 0, B_NONE);
+    blk_logits(b, h, x);
+    return b_status(b);
+}
+
+const struct arch arch_gemma = {
+    .name = "gemma", .hf = hf, .keys = keys, .weights = weights, .build = build};

@@ -1,0 +1,64 @@
+/* granite.c - Granite: Llama with factors on embeddings, residuals, scores and logits. */
+#include "model/blocks.h"
+
+static const char *const hf[] = {"GraniteForCausalLM", NULL};
+
+static const struct key_row keys[] = {
+    KEYS_SIZES,
+    KEYS_HEADS,
+    KEYS_FF,
+    KEY_RMS_EPS,
+    KEYS_ROPE,
+    KEYS_SCALES,
+    KEY_ATTN_SCALE("attention_multiplier"),
+    KEY(BOOL, "rope.scaling.finetuned", NULL, rope_on, false, 0, 1, 1),
+    KEYS_END,
+};
+
+#define A "model.layers.%d.self_attn."
+static const struct weight_row weights[] = {
+    W_EMBD("model.embed_tokens.weight"),
+    W_OUT_NORM("model.norm.weight"),
+    W_OUT("lm_head.weight"),
+    W_ROPE_FREQS,
+    WNORM("attn_norm.weight", "model.layers.%d.input_layernorm.weight"),
+    W_QKV(A, ROPE_Q, ROPE_K),
+    W_QKV_BIAS(A, ROPE_Q, ROPE_K),
+    W_ATTN_OUT(A "o_proj.weight"),
+    W_ATTN_OUT_BIAS(A "o_proj.bias"),
+    WNORM("ffn_norm.weight", "model.layers.%d.post_attention_layernorm.weight"),
+    W_FFN("model.layers.%d.mlp."),
+    W_END,
+};
+
+static int derive(struct hparams *h, struct err *e)
+{
+    (void)e;
+    h->logit_scale = 1.0f / h->logit_scale; /* the file has the divisor */
+    return 0;
+}
+
+static int build(struct builder *b, const struct hparams *h)
+{
+    const struct self_attn at = {.mode = ROPE_NORM, .no_rope = !h->rope_on};
+    val x = b_embed(b, W(b, "token_embd", -1), -1, h->embd_scale);
+
+    for (int l = 0; l < h->n_layer; l++) {
+        b_layer(b, l);
+        val n = b_rmsnorm(b, x, W(b, "attn_norm", l), h->eps, 0, B_NONE);
+        x = blk_attn_out(b, h, l, n, &at, h->residual_scale, x);
+        n = b_rmsnorm(b, x, W(b, "ffn_norm", l), h->eps, 0, B_NONE);
+        x = blk_ffn(b, h, l, n, ACT_SILU, h->residual_scale, x);
+    }
+    b_layer(b, -1);
+    x = b_rmsnorm(b, b_take_rows(b, x), W(b, "output_norm", -1), h->eps, 0, B_NONE);
+    blk_logits(b, h, x);
+    return b_status(b);
+}
+
+const struct arch arch_granite = {.name = "granite",
+                                  .hf = hf,
+                                  .keys = keys,
+                                  .weights = weights,
+                                  .derive = derive,
+                                  .build = build};
