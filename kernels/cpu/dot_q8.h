@@ -15,13 +15,13 @@
 
 /* 256 inputs: x[i] ~= d[i / 32] * q[i]. What lies behind the row's end is zero. */
 struct x256 {
-    int8_t q[256];       // -127..127
+    int8_t q[256]; // -127..127
     float d[8];
-    float sum_32[8];     // d times the sum of 32 codes, of 16
+    float sum_32[8]; // d times the sum of 32 codes, of 16
     float sum_16[16];
-    int32_t back_32[8];  // -128 times the sum of 32 codes, of 16
+    int32_t back_32[8]; // -128 times the sum of 32 codes, of 16
     int32_t back_16[16];
-    float spare[8];      // whole cache lines
+    float spare[8]; // whole cache lines
 };
 _Static_assert(sizeof(struct x256) == 512, "layout of struct x256");
 

@@ -1,0 +1,654 @@
+/* dot_avx512.h - weights of each format as 64 unsigned bytes at a time, and their scales.
+ *
+ * x_u64(b, c): codes 64 c .. 64 c + 63 of 256 weights at b, each plus the format's offset, which is
+ * 128 >> BACK_x; no offset where BACK_x is NO_BACK. x_s(b), x_m(b): scales and mins of 256 weights,
+ * 16 of them or 8. A format not here goes through its codes() and scales().
+ *
+ * No gather instructions: microcode against data sampling made them slow on the machines that
+ * have AVX-512 without VBMI.
+ */
+#ifndef RILL_KERNELS_CPU_DOT_AVX512_H
+#define RILL_KERNELS_CPU_DOT_AVX512_H
+
+#define NO_BACK 99
+
+/* -- pieces -- */
+
+static inline __m512i z_set1(int v)
+{
+    return _mm512_set1_epi8((char)v);
+}
+
+static inline __m128i z_load16(const void *p)
+{
+    return _mm_loadu_si128((const __m128i *)p);
+}
+
+static inline __m256i z_load32(const void *p)
+{
+    return _mm256_loadu_si256((const __m256i *)p);
+}
+
+static inline __m512i z_load64(const void *p)
+{
+    return _mm512_loadu_si512(p);
+}
+
+/* 32 bytes twice. */
+static inline __m512i z_twice32(const void *p)
+{
+    return _mm512_broadcast_i64x4(z_load32(p));
+}
+
+/* 16 bytes twice, then 16 others twice. */
+static inline __m512i z_twice16(const void *p, const void *p2)
+{
+    __m512i a = _mm512_broadcast_i32x4(z_load16(p));
+
+    return _mm512_mask_broadcast_i32x4(a, 0xff00, z_load16(p2));
+}
+
+/* 32 bytes, then 32 others. */
+static inline __m512i z_pair32(const void *p, const void *p2)
+{
+    return _mm512_inserti64x4(_mm512_castsi256_si512(z_load32(p)), z_load32(p2), 1);
+}
+
+/* Low four bits of every even, high four of every odd 16 bytes. */
+static inline __m512i z_nibbles(__m512i a)
+{
+    const __m512i by = _mm512_set_epi64(4, 4, 0, 0, 4, 4, 0, 0);
+
+    return _mm512_and_si512(_mm512_srlv_epi64(a, by), z_set1(15));
+}
+
+/* Bits from bit lo on of the first, from bit hi on of the second 32 bytes. */
+static inline __m512i z_shift(__m512i a, int lo, int hi)
+{
+    return _mm512_srlv_epi64(a, _mm512_set_epi64(hi, hi, hi, hi, lo, lo, lo, lo));
+}
+
+static inline __m512i z_table(const int8_t *values, int offset)
+{
+    return _mm512_add_epi8(_mm512_broadcast_i32x4(z_load16(values)), z_set1(offset));
+}
+
+/* add where bit c of the first, bit c + 1 of the second 32 bytes is set. */
+static inline __m512i z_add_bit(__m512i a, __m512i bytes, int c, int add)
+{
+    const __m512i bit = _mm512_inserti64x4(z_set1(1 << c), _mm256_set1_epi8((char)(2 << c)), 1);
+
+    return _mm512_mask_add_epi8(a, _mm512_test_epi8_mask(bytes, bit), a, z_set1(add));
+}
+
+static inline __m512 z_bytes(__m128i a) // unsigned
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(a));
+}
+
+static inline __m256 z_bytes8(uint64_t a) // unsigned
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)a)));
+}
+
+static inline uint64_t z_u64(const void *p)
+{
+    uint64_t v;
+
+    memcpy(&v, p, 8);
+    return v;
+}
+
+static inline uint32_t z_u32(const void *p)
+{
+    uint32_t v;
+
+    memcpy(&v, p, 4);
+    return v;
+}
+
+static inline float z_half(uint16_t h)
+{
+    return _cvtsh_ss(h);
+}
+
+/* Eight binary16 numbers, stride bytes apart. */
+static inline __m256 z_halves(const void *p, int stride)
+{
+    const char *b = (const char *)p;
+    uint16_t h[8];
+
+    for (int k = 0; k < 8; k++)
+        memcpy(&h[k], b + k * stride, 2);
+    return _mm256_cvtph_ps(_mm_set_epi16((short)h[7], (short)h[6], (short)h[5], (short)h[4],
+                                         (short)h[3], (short)h[2], (short)h[1], (short)h[0]));
+}
+
+/* -- blocks of 32 with a binary16 scale -- */
+
+#define SIMD_q4_0 1
+#define BACK_q4_0 4
+static inline __m512i q4_0_u64(const struct q4_0 *b, int c)
+{
+    return z_nibbles(z_twice16(b[2 * c].qs, b[2 * c + 1].qs));
+}
+
+static inline __m256 q4_0_s(const struct q4_0 *b)
+{
+    return z_halves(&b->d, sizeof *b);
+}
+
+#define SIMD_q4_1 1
+#define BACK_q4_1 NO_BACK
+static inline __m512i q4_1_u64(const struct q4_1 *b, int c)
+{
+    return z_nibbles(z_twice16(b[2 * c].qs, b[2 * c + 1].qs));
+}
+
+static inline __m256 q4_1_s(const struct q4_1 *b)
+{
+    return z_halves(&b->d, sizeof *b);
+}
+
+static inline __m256 q4_1_m(const struct q4_1 *b)
+{
+    return z_halves(&b->m, sizeof *b);
+}
+
+/* The fifth bits of two blocks. */
+static inline __m512i z_fifth(__m512i a, const uint8_t *qh, const uint8_t *qh2)
+{
+    __mmask64 k = _cvtu64_mask64((uint64_t)z_u32(qh) | (uint64_t)z_u32(qh2) << 32);
+
+    return _mm512_mask_add_epi8(a, k, a, z_set1(16));
+}
+
+#define SIMD_q5_0 1
+#define BACK_q5_0 3
+static inline __m512i q5_0_u64(const struct q5_0 *b, int c)
+{
+    b += 2 * c;
+    return z_fifth(z_nibbles(z_twice16(b[0].qs, b[1].qs)), b[0].qh, b[1].qh);
+}
+
+static inline __m256 q5_0_s(const struct q5_0 *b)
+{
+    return z_halves(&b->d, sizeof *b);
+}
+
+#define SIMD_q5_1 1
+#define BACK_q5_1 NO_BACK
+static inline __m512i q5_1_u64(const struct q5_1 *b, int c)
+{
+    b += 2 * c;
+    return z_fifth(z_nibbles(z_twice16(b[0].qs, b[1].qs)), b[0].qh, b[1].qh);
+}
+
+static inline __m256 q5_1_s(const struct q5_1 *b)
+{
+    return z_halves(&b->d, sizeof *b);
+}
+
+static inline __m256 q5_1_m(const struct q5_1 *b)
+{
+    return z_halves(&b->m, sizeof *b);
+}
+
+#define SIMD_q8_0 1
+#define BACK_q8_0 0
+static inline __m512i q8_0_u64(const struct q8_0 *b, int c)
+{
+    return _mm512_xor_si512(z_pair32(b[2 * c].qs, b[2 * c + 1].qs), z_set1(-128));
+}
+
+static inline __m256 q8_0_s(const struct q8_0 *b)
+{
+    return z_halves(&b->d, sizeof *b);
+}
+
+#define SIMD_iq4_nl 1
+#define BACK_iq4_nl 0
+static inline __m512i iq4_nl_u64(const struct iq4_nl *b, int c)
+{
+    return _mm512_shuffle_epi8(z_table(iq4_values, 128),
+                               z_nibbles(z_twice16(b[2 * c].qs, b[2 * c + 1].qs)));
+}
+
+static inline __m256 iq4_nl_s(const struct iq4_nl *b)
+{
+    return z_halves(&b->d, sizeof *b);
+}
+
+/* -- floating-point scales of 8 bits -- */
+
+static inline __m512i z_e2m1(__m512i nibbles) // doubled, plus 128
+{
+    const __m128i v = _mm_setr_epi8(-128, -127, -126, -125, -124, -122, -120, -116, -128, 127, 126,
+                                    125, 124, 122, 120, 116);
+
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(v), nibbles);
+}
+
+#define SIMD_mxfp4 1
+#define BACK_mxfp4 0
+static inline __m512i mxfp4_u64(const struct mxfp4 *b, int c)
+{
+    return z_e2m1(z_nibbles(z_twice16(b[2 * c].qs, b[2 * c + 1].qs)));
+}
+
+static inline __m256 mxfp4_s(const struct mxfp4 *b)
+{
+    const __m256i e =
+        _mm256_setr_epi32(b[0].e, b[1].e, b[2].e, b[3].e, b[4].e, b[5].e, b[6].e, b[7].e);
+    const __m256i small = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e); // e < 2
+    const __m256i usual = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
+    const __mmask8 tiny = _mm256_cmplt_epi32_mask(e, _mm256_set1_epi32(2));
+
+    return _mm256_castsi256_ps(_mm256_mask_blend_epi32(tiny, usual, small));
+}
+
+#define SIMD_nvfp4 1
+#define BACK_nvfp4 0
+static inline __m512i nvfp4_u64(const struct nvfp4 *b, int c)
+{
+    const __m512i twice8 = _mm512_set_epi64(3, 3, 2, 2, 1, 1, 0, 0);
+    const __m512i by = _mm512_set_epi64(4, 0, 4, 0, 4, 0, 4, 0);
+    const __m512i a = _mm512_permutexvar_epi64(twice8, _mm512_castsi256_si512(z_load32(b[c].qs)));
+
+    return z_e2m1(_mm512_and_si512(_mm512_srlv_epi64(a, by), z_set1(15)));
+}
+
+static inline __m512 nvfp4_s(const struct nvfp4 *b)
+{
+    const __m128i bytes = _mm_setr_epi32((int)z_u32(b[0].d), (int)z_u32(b[1].d), (int)z_u32(b[2].d),
+                                         (int)z_u32(b[3].d));
+    const __m512i e = _mm512_cvtepu8_epi32(bytes);
+    const __m512i low = _mm512_and_si512(e, _mm512_set1_epi32(127));
+    const __m512i usual =
+        _mm512_add_epi32(_mm512_slli_epi32(low, 20), _mm512_set1_epi32(119 << 23));
+    const __m512 small = _mm512_mul_ps(_mm512_cvtepi32_ps(low), _mm512_set1_ps(0x1p-10f));
+    const __mmask16 tiny = _mm512_cmplt_epi32_mask(low, _mm512_set1_epi32(8));
+    const __mmask16 some = _mm512_cmpneq_epi32_mask(e, _mm512_set1_epi32(127));
+
+    return _mm512_maskz_mov_ps(some, _mm512_mask_blend_ps(tiny, _mm512_castsi512_ps(usual), small));
+}
+
+/* -- blocks of 256 -- */
+
+#define SIMD_q2_k 1
+#define BACK_q2_k NO_BACK
+static inline __m512i q2_k_u64(const struct q2_k *b, int c)
+{
+    const int k = c % 2 * 4;
+
+    return _mm512_and_si512(z_shift(z_twice32(b->qs + c / 2 * 32), k, k + 2), z_set1(3));
+}
+
+static inline __m512 q2_k_s(const struct q2_k *b)
+{
+    const __m128i low = _mm_and_si128(z_load16(b->scales), _mm_set1_epi8(15));
+
+    return _mm512_mul_ps(z_bytes(low), _mm512_set1_ps(z_half(b->d)));
+}
+
+static inline __m512 q2_k_m(const struct q2_k *b)
+{
+    const __m128i high = _mm_and_si128(_mm_srli_epi16(z_load16(b->scales), 4), _mm_set1_epi8(15));
+
+    return _mm512_mul_ps(z_bytes(high), _mm512_set1_ps(-z_half(b->dmin)));
+}
+
+#define SIMD_q3_k 1
+#define BACK_q3_k 5
+static inline __m512i q3_k_u64(const struct q3_k *b, int c)
+{
+    const int k = c % 2 * 4;
+    const __m512i low =
+        _mm512_and_si512(z_shift(z_twice32(b->qs + c / 2 * 32), k, k + 2), z_set1(3));
+
+    return z_add_bit(low, z_twice32(b->hmask), 2 * c, 4);
+}
+
+static inline __m512 q3_k_s(const struct q3_k *b)
+{
+    const uint64_t low = z_u64(b->scales);
+    const uint32_t high = z_u32(b->scales + 8);
+    const __m128i l =
+        _mm_and_si128(_mm_set_epi64x((long long)(low >> 4), (long long)low), _mm_set1_epi8(15));
+    const __m128i h = _mm_and_si128(
+        _mm_srlv_epi32(_mm_set1_epi32((int)high), _mm_setr_epi32(0, 2, 4, 6)), _mm_set1_epi8(3));
+    const __m128i six = _mm_or_si128(l, _mm_slli_epi16(h, 4));
+    const __m512i v = _mm512_sub_epi32(_mm512_cvtepu8_epi32(six), _mm512_set1_epi32(32));
+
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(v), _mm512_set1_ps(z_half(b->d)));
+}
+
+/* The scales and mins of k_scales.h as bytes. */
+static inline uint64_t z_k_scales(const uint8_t *p)
+{
+    const uint32_t a = z_u32(p), c = z_u32(p + 8);
+    const uint32_t high = (c & 0x0f0f0f0fu) | (a >> 2 & 0x30303030u);
+
+    return (a & 0x3f3f3f3fu) | (uint64_t)high << 32;
+}
+
+static inline uint64_t z_k_mins(const uint8_t *p)
+{
+    const uint32_t a = z_u32(p + 4), c = z_u32(p + 8);
+    const uint32_t high = (c >> 4 & 0x0f0f0f0fu) | (a >> 2 & 0x30303030u);
+
+    return (a & 0x3f3f3f3fu) | (uint64_t)high << 32;
+}
+
+#define SIMD_q4_k 1
+#define BACK_q4_k NO_BACK
+static inline __m512i q4_k_u64(const struct q4_k *b, int c)
+{
+    return _mm512_and_si512(z_shift(z_twice32(b->qs + 32 * c), 0, 4), z_set1(15));
+}
+
+static inline __m256 q4_k_s(const struct q4_k *b)
+{
+    return _mm256_mul_ps(z_bytes8(z_k_scales(b->scales)), _mm256_set1_ps(z_half(b->d)));
+}
+
+static inline __m256 q4_k_m(const struct q4_k *b)
+{
+    return _mm256_mul_ps(z_bytes8(z_k_mins(b->scales)), _mm256_set1_ps(-z_half(b->dmin)));
+}
+
+#define SIMD_q5_k 1
+#define BACK_q5_k NO_BACK
+static inline __m512i q5_k_u64(const struct q5_k *b, int c)
+{
+    const __m512i low = _mm512_and_si512(z_shift(z_twice32(b->qs + 32 * c), 0, 4), z_set1(15));
+
+    return z_add_bit(low, z_twice32(b->qh), 2 * c, 16);
+}
+
+static inline __m256 q5_k_s(const struct q5_k *b)
+{
+    return _mm256_mul_ps(z_bytes8(z_k_scales(b->scales)), _mm256_set1_ps(z_half(b->d)));
+}
+
+static inline __m256 q5_k_m(const struct q5_k *b)
+{
+    return _mm256_mul_ps(z_bytes8(z_k_mins(b->scales)), _mm256_set1_ps(-z_half(b->dmin)));
+}
+
+#define SIMD_q6_k 1
+#define BACK_q6_k 2
+static inline __m512i q6_k_u64(const struct q6_k *b, int c)
+{
+    const __m512i ql = z_load64(b->ql + c / 2 * 64);
+    const __m512i qh = z_twice32(b->qh + c / 2 * 32);
+    const __m512i low = _mm512_and_si512(c % 2 ? _mm512_srli_epi16(ql, 4) : ql, z_set1(15));
+    const __m512i high =
+        c % 2 ? z_shift(qh, 0, 2) : _mm512_sllv_epi64(qh, _mm512_set_epi64(2, 2, 2, 2, 4, 4, 4, 4));
+
+    return _mm512_or_si512(low, _mm512_and_si512(high, z_set1(0x30)));
+}
+
+static inline __m512 q6_k_s(const struct q6_k *b)
+{
+    const __m512i v = _mm512_cvtepi8_epi32(z_load16(b->scales));
+
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(v), _mm512_set1_ps(z_half(b->d)));
+}
+
+#define SIMD_iq4_xs 1
+#define BACK_iq4_xs 0
+static inline __m512i iq4_xs_u64(const struct iq4_xs *b, int c)
+{
+    return _mm512_shuffle_epi8(z_table(iq4_values, 128),
+                               z_nibbles(z_twice16(b->qs + 32 * c, b->qs + 32 * c + 16)));
+}
+
+static inline __m256 iq4_xs_s(const struct iq4_xs *b)
+{
+    const __m256i l = _mm256_srlv_epi32(_mm256_set1_epi32((int)z_u32(b->scales_l)),
+                                        _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
+    const __m256i h = _mm256_srlv_epi32(_mm256_set1_epi32(b->scales_h),
+                                        _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14));
+    const __m256i six =
+        _mm256_or_si256(_mm256_and_si256(l, _mm256_set1_epi32(15)),
+                        _mm256_slli_epi32(_mm256_and_si256(h, _mm256_set1_epi32(3)), 4));
+    const __m256i v = _mm256_sub_epi32(six, _mm256_set1_epi32(32));
+
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(v), _mm256_set1_ps(z_half(b->d)));
+}
+
+#define SIMD_tq2_0 1
+#define BACK_tq2_0 7
+static inline __m512i tq2_0_u64(const struct tq2_0 *b, int c)
+{
+    const int k = c % 2 * 4;
+
+    return _mm512_and_si512(z_shift(z_twice32(b->qs + c / 2 * 32), k, k + 2), z_set1(3));
+}
+
+static inline __m256 tq2_0_s(const struct tq2_0 *b)
+{
+    return _mm256_set1_ps(z_half(b->d));
+}
+
+/* -- lists of points -- */
+
+/* Sign numbers of 7 bits, four in each 32-bit word, to eight bytes of signs (iq_signs). */
+static inline uint64_t z_signs(uint32_t a, uint32_t b)
+{
+    const uint64_t seven = 0x7f7f7f7f7f7f7f7full;
+    const uint64_t n = _pdep_u64((uint64_t)(a & 0xfffffffu) | (uint64_t)b << 28, seven);
+    uint64_t odd = n ^ n >> 4;
+
+    odd ^= odd >> 2;
+    odd ^= odd >> 1;
+    return n | (odd & 0x0101010101010101ull) << 7;
+}
+
+/* Negates where signs has a bit, then adds 128. */
+static inline __m512i z_sign(__m512i a, uint64_t signs)
+{
+    const __m512i v = _mm512_mask_sub_epi8(a, _cvtu64_mask64(signs), _mm512_setzero_si512(), a);
+
+    return _mm512_xor_si512(v, z_set1(-128));
+}
+
+static inline __m512i z_points8(const uint64_t *list, const unsigned *n)
+{
+    return _mm512_set_epi64((long long)list[n[7]], (long long)list[n[6]], (long long)list[n[5]],
+                            (long long)list[n[4]], (long long)list[n[3]], (long long)list[n[2]],
+                            (long long)list[n[1]], (long long)list[n[0]]);
+}
+
+static inline __m512i z_points4(const uint32_t *list, const unsigned *n)
+{
+    return _mm512_set_epi32((int)list[n[15]], (int)list[n[14]], (int)list[n[13]], (int)list[n[12]],
+                            (int)list[n[11]], (int)list[n[10]], (int)list[n[9]], (int)list[n[8]],
+                            (int)list[n[7]], (int)list[n[6]], (int)list[n[5]], (int)list[n[4]],
+                            (int)list[n[3]], (int)list[n[2]], (int)list[n[1]], (int)list[n[0]]);
+}
+
+#define SIMD_iq2_xxs 1
+#define BACK_iq2_xxs 0
+static inline __m512i iq2_xxs_u64(const struct iq2_xxs *b, int c)
+{
+    const uint8_t *q = b->qs + 16 * c;
+    const unsigned n[8] = {q[0], q[1], q[2], q[3], q[8], q[9], q[10], q[11]};
+
+    return z_sign(z_points8(iq2_xxs_grid, n), z_signs(z_u32(q + 4), z_u32(q + 12)));
+}
+
+/* (0.5 + scale) * factor, the scale in the top four bits of every second word. */
+static inline __m256 z_top_scales(const uint8_t *p, float d, float factor)
+{
+    const __m512i top = _mm512_srli_epi64(z_load64(p), 60);
+    const __m256 v = _mm256_cvtepi32_ps(_mm512_cvtepi64_epi32(top));
+
+    return _mm256_mul_ps(_mm256_mul_ps(_mm256_set1_ps(d), _mm256_add_ps(_mm256_set1_ps(0.5f), v)),
+                         _mm256_set1_ps(factor));
+}
+
+static inline __m256 iq2_xxs_s(const struct iq2_xxs *b)
+{
+    return z_top_scales(b->qs, z_half(b->d), 0.25f);
+}
+
+#define SIMD_iq2_xs 1
+#define BACK_iq2_xs 0
+static inline __m512i iq2_xs_u64(const struct iq2_xs *b, int c)
+{
+    const uint16_t *q = b->qs + 8 * c;
+    unsigned n[8];
+
+    for (int k = 0; k < 8; k++)
+        n[k] = q[k] & 511u;
+    /* the sign numbers as 7 bits each, eight of them */
+    const uint64_t top = 0xfe00fe00fe00fe00ull;
+    const uint64_t a = _pext_u64(z_u64(q), top), b2 = _pext_u64(z_u64(q + 4), top);
+
+    return z_sign(z_points8(iq2_xs_grid, n), z_signs((uint32_t)a, (uint32_t)b2));
+}
+
+/* Sixteen 4-bit scales of 8 bytes: d * (0.5 + scale) * 0.25. */
+static inline __m512 z_half_scales(const uint8_t *p, float d)
+{
+    const __m128i bytes = _mm_loadl_epi64((const __m128i *)p);
+    const __m128i both = _mm_unpacklo_epi8(bytes, _mm_srli_epi16(bytes, 4));
+    const __m512 v = z_bytes(_mm_and_si128(both, _mm_set1_epi8(15)));
+
+    return _mm512_mul_ps(_mm512_mul_ps(_mm512_set1_ps(d), _mm512_add_ps(_mm512_set1_ps(0.5f), v)),
+                         _mm512_set1_ps(0.25f));
+}
+
+static inline __m512 iq2_xs_s(const struct iq2_xs *b)
+{
+    return z_half_scales(b->scales, z_half(b->d));
+}
+
+#define SIMD_iq2_s 1
+#define BACK_iq2_s 0
+static inline __m512i iq2_s_u64(const struct iq2_s *b, int c)
+{
+    const uint8_t *q = b->qs + 8 * c;
+    const unsigned h = b->qh[2 * c] | (unsigned)b->qh[2 * c + 1] << 8;
+    unsigned n[8];
+
+    for (int k = 0; k < 8; k++)
+        n[k] = q[k] | (h >> 2 * k & 3u) << 8;
+    return z_sign(z_points8(iq2_s_grid, n), z_u64(b->signs + 8 * c));
+}
+
+static inline __m512 iq2_s_s(const struct iq2_s *b)
+{
+    return z_half_scales(b->scales, z_half(b->d));
+}
+
+#define SIMD_iq3_xxs 1
+#define BACK_iq3_xxs 0
+static inline __m512i iq3_xxs_u64(const struct iq3_xxs *b, int c)
+{
+    const uint8_t *q = b->qs + 16 * c;
+    unsigned n[16];
+
+    for (int k = 0; k < 16; k++)
+        n[k] = q[k];
+    return z_sign(z_points4(iq3_xxs_grid, n),
+                  z_signs(z_u32(b->signs + 8 * c), z_u32(b->signs + 8 * c + 4)));
+}
+
+static inline __m256 iq3_xxs_s(const struct iq3_xxs *b)
+{
+    const __m256i v = _mm256_srli_epi32(z_load32(b->signs), 28);
+    const __m256 f = _mm256_add_ps(_mm256_set1_ps(0.5f), _mm256_cvtepi32_ps(v));
+
+    return _mm256_mul_ps(_mm256_mul_ps(_mm256_set1_ps(z_half(b->d)), f), _mm256_set1_ps(0.5f));
+}
+
+#define SIMD_iq3_s 1
+#define BACK_iq3_s 0
+static inline __m512i iq3_s_u64(const struct iq3_s *b, int c)
+{
+    const uint8_t *q = b->qs + 16 * c;
+    const unsigned h = b->qh[2 * c] | (unsigned)b->qh[2 * c + 1] << 8;
+    unsigned n[16];
+
+    for (int k = 0; k < 16; k++)
+        n[k] = q[k] | (h >> k & 1u) << 8;
+    return z_sign(z_points4(iq3_s_grid, n), z_u64(b->signs + 8 * c));
+}
+
+static inline __m256 iq3_s_s(const struct iq3_s *b)
+{
+    const __m256i l = _mm256_srlv_epi32(_mm256_set1_epi32((int)z_u32(b->scales)),
+                                        _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
+    const __m256i v = _mm256_and_si256(l, _mm256_set1_epi32(15));
+    const __m256i odd = _mm256_add_epi32(_mm256_add_epi32(v, v), _mm256_set1_epi32(1));
+
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(odd), _mm256_set1_ps(z_half(b->d)));
+}
+
+/* 8 * point, plus 1 or (where minus has a bit) minus 1, plus 128. */
+static inline __m512i z_shifted(__m512i points, uint64_t minus)
+{
+    const __m512i eight = _mm512_and_si512(_mm512_slli_epi16(points, 3), z_set1(-8));
+    const __m512i up = _mm512_add_epi8(eight, z_set1(129 - 256));
+
+    return _mm512_mask_sub_epi8(up, _cvtu64_mask64(minus), up, z_set1(2));
+}
+
+#define SIMD_iq1_s 1
+#define BACK_iq1_s 0
+static inline __m512i iq1_s_u64(const struct iq1_s *b, int c)
+{
+    const uint8_t *q = b->qs + 8 * c;
+    const unsigned h0 = b->qh[2 * c], h1 = b->qh[2 * c + 1];
+    unsigned n[8];
+
+    for (int k = 0; k < 4; k++) {
+        n[k] = q[k] | (h0 >> 3 * k & 7u) << 8;
+        n[k + 4] = q[k + 4] | (h1 >> 3 * k & 7u) << 8;
+    }
+    return z_shifted(z_points8(iq1_s_grid, n),
+                     (h0 & 0x8000u ? 0xffffffffull : 0) | (h1 & 0x8000u ? 0xffffffffull << 32 : 0));
+}
+
+static inline __m256 iq1_s_s(const struct iq1_s *b)
+{
+    const __m256i h = _mm256_cvtepu16_epi32(z_load16(b->qh));
+    const __m256i v = _mm256_and_si256(_mm256_srli_epi32(h, 12), _mm256_set1_epi32(7));
+    const __m256i odd = _mm256_add_epi32(_mm256_add_epi32(v, v), _mm256_set1_epi32(1));
+
+    return _mm256_mul_ps(_mm256_mul_ps(_mm256_set1_ps(z_half(b->d)), _mm256_cvtepi32_ps(odd)),
+                         _mm256_set1_ps(0.125f));
+}
+
+#define SIMD_iq1_m 1
+#define BACK_iq1_m 0
+static inline __m512i iq1_m_u64(const struct iq1_m *b, int c)
+{
+    const uint8_t *q = b->qs + 8 * c;
+    const uint32_t h = z_u32(b->qh + 4 * c);
+    unsigned n[8];
+
+    for (int k = 0; k < 8; k++)
+        n[k] = q[k] | (h >> 4 * k & 7u) << 8;
+    /* the top bit of each nibble, a byte of ones for each */
+    const uint64_t minus = _pdep_u64(_pext_u64(h, 0x88888888u), 0x0101010101010101ull) * 0xffull;
+
+    return z_shifted(z_points8(iq1_s_grid, n), minus);
+}
+
+static inline __m512 iq1_m_s(const struct iq1_m *b)
+{
+    const uint64_t twelve = _pext_u64(z_u64(b->scales), 0x0fff0fff0fff0fffull);
+    const __m128i bytes = _mm_set_epi64x((long long)_pdep_u64(twelve >> 24, 0x0707070707070707ull),
+                                         (long long)_pdep_u64(twelve, 0x0707070707070707ull));
+    const __m512i v = _mm512_cvtepu8_epi32(bytes);
+    const __m512i odd = _mm512_add_epi32(_mm512_add_epi32(v, v), _mm512_set1_epi32(1));
+
+    return _mm512_mul_ps(_mm512_mul_ps(_mm512_set1_ps(iq1_m_d(b)), _mm512_cvtepi32_ps(odd)),
+                         _mm512_set1_ps(0.125f));
+}
+
+#endif

@@ -1,0 +1,273 @@
+/* dot_panel512.h - what AVX-512 kernels of all formats share: adding lanes up, and panels.
+ *
+ * A panel is 16 weight rows side by side, a row per lane. A step of it is 256 columns: 64 registers
+ * of codes, four columns per 32-bit lane; then a register of scales per part, and one of mins.
+ * Codes are unsigned; those of formats with negative ones have 128 added.
+ */
+#ifndef RILL_KERNELS_CPU_DOT_PANEL512_H
+#define RILL_KERNELS_CPU_DOT_PANEL512_H
+
+enum {
+    FEW = 3,              // inputs up to which unpacking a panel does not pay
+    PANEL_COLS = 8192,    // of a slice
+    PANEL_BYTES = 294912, // half of a 1 MB second-level cache, and one slice of any format
+    PANEL_GROUP = 8,      // inputs that pass a panel together
+};
+
+/* -- lanes to parts -- */
+
+/* Register c, lane L (128 bits) has four sums of part 4 c + L: they are added, parts in order. */
+static inline __m512i z_parts(const __m512i *t)
+{
+    const __m512i a =
+        _mm512_add_epi32(_mm512_unpacklo_epi32(t[0], t[1]), _mm512_unpackhi_epi32(t[0], t[1]));
+    const __m512i b =
+        _mm512_add_epi32(_mm512_unpacklo_epi32(t[2], t[3]), _mm512_unpackhi_epi32(t[2], t[3]));
+
+    return _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+}
+
+static inline __m512i z_parts_16(const __m512i *t)
+{
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+
+    return _mm512_permutexvar_epi32(order, z_parts(t));
+}
+
+static inline __m256i z_parts_32(const __m512i *t)
+{
+    const __m512i even = _mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 0, 0, 0, 0, 0, 0, 0, 0);
+    const __m512i odd = _mm512_setr_epi32(4, 12, 5, 13, 6, 14, 7, 15, 0, 0, 0, 0, 0, 0, 0, 0);
+    const __m512i a = z_parts(t);
+
+    return _mm256_add_epi32(_mm512_castsi512_si256(_mm512_permutexvar_epi32(even, a)),
+                            _mm512_castsi512_si256(_mm512_permutexvar_epi32(odd, a)));
+}
+
+/* Each of eight numbers twice. */
+static inline __m512 z_twice(__m256 a)
+{
+    const __m512i order = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+
+    return _mm512_permutexvar_ps(order, _mm512_castps256_ps512(a));
+}
+
+static inline __m512i z_wide_8(__m256 a)
+{
+    return _mm512_castps_si512(_mm512_castps256_ps512(a));
+}
+
+static inline __m512i z_wide_16(__m512 a)
+{
+    return _mm512_castps_si512(a);
+}
+
+/* dot_tree over the lanes; v_sum is the one for 16. */
+static inline float z_tree_8(__m256 a)
+{
+    __m128 q = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+
+    q = _mm_add_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q)));
+}
+
+/* Row k of the r-th four of n rows: quarters of q rows; what goes past the end is the last row. */
+static inline int64_t few_row(int64_t r, int k, int64_t q, int64_t n)
+{
+    return k * q + r < n ? k * q + r : n - 1;
+}
+
+/* -- panels -- */
+
+/* Element j of register i becomes element i of line j; n lines are wanted. */
+static void z_transpose(char *restrict out, const __m512i *a, int n)
+{
+    __m512i t[16], u[16];
+
+    for (int i = 0; i < 16; i += 2) {
+        t[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]);
+        t[i + 1] = _mm512_unpackhi_epi32(a[i], a[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4)
+        for (int k = 0; k < 2; k++) {
+            u[i + 2 * k] = _mm512_unpacklo_epi64(t[i + k], t[i + 2 + k]);
+            u[i + 2 * k + 1] = _mm512_unpackhi_epi64(t[i + k], t[i + 2 + k]);
+        }
+    /* u[4 g + k] has, in lane L, elements 4 L + k of registers 4 g .. 4 g + 3 */
+    for (int k = 0; k < 4; k++) {
+        const __m512i lo = _mm512_shuffle_i32x4(u[k], u[4 + k], 0x88);
+        const __m512i lo2 = _mm512_shuffle_i32x4(u[8 + k], u[12 + k], 0x88);
+        const __m512i hi = _mm512_shuffle_i32x4(u[k], u[4 + k], 0xdd);
+        const __m512i hi2 = _mm512_shuffle_i32x4(u[8 + k], u[12 + k], 0xdd);
+        /* lo: lanes 0 and 2 of both; hi: lanes 1 and 3 */
+        _mm512_store_si512(out + k * 64, _mm512_shuffle_i32x4(lo, lo2, 0x88));
+        _mm512_store_si512(out + (4 + k) * 64, _mm512_shuffle_i32x4(hi, hi2, 0x88));
+        if (n > 8) {
+            _mm512_store_si512(out + (8 + k) * 64, _mm512_shuffle_i32x4(lo, lo2, 0xdd));
+            _mm512_store_si512(out + (12 + k) * 64, _mm512_shuffle_i32x4(hi, hi2, 0xdd));
+        }
+    }
+}
+
+/* A matrix times many inputs. fill makes a step of a panel: columns [c, c + 256) of n_r rows. */
+struct panel_job {
+    float *y;
+    int64_t ldy;
+    const char *w;
+    size_t row_bytes;
+    const char *x;
+    size_t x_bytes;
+    int64_t n, n_r, n_x;
+    int parts;
+    bool min, back; // scales come with mins; 128 has been added to the codes
+    void (*fill)(char *restrict out, const char *w, size_t row_bytes, int n_r, int64_t c,
+                 int64_t n);
+};
+
+static inline int64_t panel_step_bytes(const struct panel_job *j)
+{
+    return 64 * (64 + j->parts * (1 + j->min));
+}
+
+/* n columns of a panel times eight inputs: their chains [parts][8] go on. parts, min and back are
+ * constants where this is called. */
+static DOT_INLINE void panel_mul(__m512 *restrict chain, const char *restrict panel,
+                                 const char *const *in, int64_t n, int parts, bool min, bool back)
+{
+    const struct x256 *x[PANEL_GROUP];
+
+    for (int i = 0; i < PANEL_GROUP; i++)
+        x[i] = (const struct x256 *)in[i];
+    for (; n > 0; n -= 256) {
+        const char *scales = panel + 4096;
+
+        for (int p = 0; p < parts; p++) {
+            __m512i dot[PANEL_GROUP];
+            for (int i = 0; i < PANEL_GROUP; i++)
+                dot[i] = !back
+                             ? _mm512_setzero_si512()
+                             : _mm512_set1_epi32(parts == 8 ? x[i]->back_32[p] : x[i]->back_16[p]);
+            for (int k = 0; k < 256 / parts; k += 4, panel += 64) {
+                const __m512i q = _mm512_load_si512(panel);
+                for (int i = 0; i < PANEL_GROUP; i++)
+                    dot[i] = _mm512_dpbusd_epi32(
+                        dot[i], q, _mm512_set1_epi32((int)z_u32(x[i]->q + p * (256 / parts) + k)));
+            }
+            const __m512 s = _mm512_load_ps(scales + p * 64);
+            for (int i = 0; i < PANEL_GROUP; i++) {
+                const __m512 d = _mm512_set1_ps(x[i]->d[p * 8 / parts]);
+                __m512 sum = chain[p * PANEL_GROUP + i];
+                sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[i]), _mm512_mul_ps(s, d), sum);
+                if (min)
+                    sum = _mm512_fmadd_ps(
+                        _mm512_load_ps(scales + (parts + p) * 64),
+                        _mm512_set1_ps(parts == 8 ? x[i]->sum_32[p] : x[i]->sum_16[p]), sum);
+                chain[p * PANEL_GROUP + i] = sum;
+            }
+        }
+        panel += 64 * parts * (1 + min);
+        for (int i = 0; i < PANEL_GROUP; i++)
+            x[i]++;
+    }
+}
+
+#define PANEL_MUL(name, parts, min, back)                                                          \
+    static void panel_mul_##name(__m512 *restrict chain, const char *restrict panel,               \
+                                 const char *const *in, int64_t n)                                 \
+    {                                                                                              \
+        panel_mul(chain, panel, in, n, parts, min, back);                                          \
+    }
+PANEL_MUL(32, 8, false, false)
+PANEL_MUL(32_back, 8, false, true)
+PANEL_MUL(32_min, 8, true, false)
+PANEL_MUL(16, 16, false, false)
+PANEL_MUL(16_back, 16, false, true)
+PANEL_MUL(16_min, 16, true, false)
+
+typedef void panel_mul_fn(__m512 *restrict chain, const char *restrict panel, const char *const *in,
+                          int64_t n);
+
+static panel_mul_fn *panel_mul_for(const struct panel_job *j)
+{
+    if (j->parts == 8)
+        return j->min ? panel_mul_32_min : j->back ? panel_mul_32_back : panel_mul_32;
+    return j->min ? panel_mul_16_min : j->back ? panel_mul_16_back : panel_mul_16;
+}
+
+/* dot_tree over chains [parts][8], a row per lane. */
+static void panel_finish(float *restrict y, int64_t ldy, __m512 *restrict chain, int parts,
+                         int rows, int inputs)
+{
+    const __mmask16 some = (__mmask16)((1u << rows) - 1u);
+
+    for (int half = parts / 2; half; half /= 2)
+        for (int t = 0; t < half * PANEL_GROUP; t++)
+            chain[t] = _mm512_add_ps(chain[t], chain[t + half * PANEL_GROUP]);
+    for (int i = 0; i < inputs; i++)
+        _mm512_mask_storeu_ps(y + i * ldy, some, chain[i]);
+}
+
+/* Rows [r, r + rows) and columns [c0, c1) as panels, one behind another. */
+static void panel_unpack(const struct panel_job *j, char *panel, int64_t r, int64_t rows,
+                         int64_t c0, int64_t c1)
+{
+    for (int64_t p = 0; p < rows; p += 16)
+        for (int64_t c = c0; c < c1; c += 256, panel += panel_step_bytes(j))
+            j->fill(panel, j->w + (size_t)(r + p) * j->row_bytes, j->row_bytes,
+                    rows - p < 16 ? (int)(rows - p) : 16, c, j->n);
+}
+
+/* Inputs [i0, i1) pass the panels of rows [r, r + rows), columns [c0, c1). */
+static void panel_pass(const struct panel_job *j, const char *panel,
+                       __m512 (*restrict chain)[16 * PANEL_GROUP], int64_t r, int64_t rows,
+                       int64_t i0, int64_t i1, int64_t c0, int64_t c1)
+{
+    panel_mul_fn *mul = panel_mul_for(j);
+    const int64_t bytes = (c1 - c0 + 255) / 256 * panel_step_bytes(j);
+    const bool whole = c0 == 0 && c1 == j->n;
+
+    for (int64_t i = i0; i < i1; i += PANEL_GROUP) {
+        __m512 *sum = chain[whole ? 0 : (i - i0) / PANEL_GROUP];
+        const char *in[PANEL_GROUP];
+
+        for (int k = 0; k < PANEL_GROUP; k++)
+            in[k] = j->x + (size_t)(i + k < i1 ? i + k : i1 - 1) * j->x_bytes +
+                    (size_t)(c0 / 256) * sizeof(struct x256);
+        for (int64_t p = 0; p < rows; p += 16) {
+            if (c0 == 0)
+                memset(sum, 0, sizeof chain[0]);
+            mul(sum, panel + p / 16 * bytes, in, c1 - c0);
+            if (c1 == j->n)
+                panel_finish(j->y + i * j->ldy + r + p, j->ldy, sum, j->parts,
+                             rows - p < 16 ? (int)(rows - p) : 16,
+                             i1 - i < PANEL_GROUP ? (int)(i1 - i) : PANEL_GROUP);
+        }
+    }
+}
+
+/* As many rows at once as fit, unpacked once for all inputs. Rows longer than a slice: one panel at
+ * a time, the chains of 64 inputs being kept from one slice to the next. */
+static void panel_rows(const struct panel_job *j)
+{
+    _Alignas(64) char panel[PANEL_BYTES];
+    __m512 chain[8][16 * PANEL_GROUP];
+    const bool whole = j->n <= PANEL_COLS;
+    const int64_t r_step =
+        whole ? PANEL_BYTES / ((j->n + 255) / 256 * panel_step_bytes(j)) * 16 : 16;
+    const int64_t i_step = whole ? j->n_x : 8 * PANEL_GROUP;
+
+    for (int64_t r = 0; r < j->n_r; r += r_step) {
+        const int64_t rows = j->n_r - r < r_step ? j->n_r - r : r_step;
+
+        for (int64_t i = 0; i < j->n_x; i += i_step)
+            for (int64_t c = 0; c < j->n; c += PANEL_COLS) {
+                const int64_t c1 = j->n - c < PANEL_COLS ? j->n : c + PANEL_COLS;
+
+                panel_unpack(j, panel, r, rows, c, c1);
+                panel_pass(j, panel, chain, r, rows, i, j->n_x - i < i_step ? j->n_x : i + i_step,
+                           c, c1);
+            }
+    }
+}
+
+#endif
