@@ -84,7 +84,7 @@ int rill_model_memory(const struct rill_model *m, int n_ctx, int n_seq, struct r
 
 /* The plan as text, one record a line, with the kernel chosen for each. *out is the caller's, to
  * be released with rill_free. */
-int rill_model_plan(const struct rill_model *m, char **out, size_t *n, struct err *e);
+int rill_model_plan(struct rill_model *m, char **out, size_t *n, struct err *e);
 
 void rill_free(void *p);
 
@@ -112,11 +112,15 @@ struct rill_engine_opts {
     int max_batch;    // rows of a step; 0: 512
     uint64_t kv_bytes; // key/value memory; 0: for max_seq sequences of n_ctx, at most half of what
                        // is free
+    int n_ctx;        // positions of the longest sequence, at most the model's; 0: the model's, less
+                      // where they do not fit
     uint64_t seed;    // of requests without one
 };
 int rill_engine_open(struct rill_engine **out, struct rill_model *m,
                      const struct rill_engine_opts *opts, struct err *e);
 void rill_engine_close(struct rill_engine *g); // accepts NULL; drops what runs
+/* Positions a sequence may have: the model's n_ctx, or less where memory was short. */
+int rill_engine_ctx(const struct rill_engine *g);
 
 struct rill_bias {
     int32_t id;

@@ -1,0 +1,280 @@
+/* open.c - an engine made and unmade: memory sized and taken, once. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "engine/engine.h"
+#include "plan/ops.h"
+
+#define MAX_BATCH 65536
+/* Rows with logits a step can give: prompt rows that want them come in chunks of this. */
+#define LEAST_OUT 16
+
+void engine_rows(struct engine_sizes *s)
+{
+    if (s->max_seq == 0)
+        s->max_seq = 8;
+    if (s->max_batch == 0)
+        s->max_batch = 512;
+    if (s->max_batch < s->max_seq)
+        s->max_batch = s->max_seq;
+    s->max_out = s->max_seq > LEAST_OUT ? s->max_seq : LEAST_OUT;
+    if (s->max_out > s->max_batch)
+        s->max_out = s->max_batch;
+}
+
+/* How much key/value memory, and so how long a context: what was asked for, or what max_seq full
+ * sequences need, at most half of what is free. A context that then fits no single sequence is
+ * made shorter, unless it was asked for. */
+static int size_up(const struct rill_model *m, const struct rill_engine_opts *o,
+                   struct engine_sizes *s, struct err *e)
+{
+    const struct plan *p = m->plan;
+    struct dev_info info;
+    uint64_t most;
+
+    *s = (struct engine_sizes){.max_seq = o->max_seq, .max_batch = o->max_batch, .n_ctx = p->n_ctx};
+    if (o->max_seq < 0 || o->max_seq > ENGINE_MAX_SEQ)
+        return err_set(e, E_RANGE, "%d sequences: must be 1 to %d", o->max_seq, ENGINE_MAX_SEQ);
+    if (o->max_batch < 0 || o->max_batch > MAX_BATCH)
+        return err_set(e, E_RANGE, "%d rows in a step: must be 1 to %d", o->max_batch, MAX_BATCH);
+    if (o->n_ctx < 0 || o->n_ctx > p->n_ctx)
+        return err_set(e, E_RANGE, "a context of %d: the model was opened for %d", o->n_ctx,
+                       p->n_ctx);
+    engine_rows(s);
+    if (o->n_ctx)
+        s->n_ctx = o->n_ctx;
+    m->be->info(m->dev, &info);
+    most = o->kv_bytes ? o->kv_bytes : info.bytes_free / 2;
+    s->kv = kv_bytes_for(p->group, p->n_group, s->max_seq, s->n_ctx, s->max_batch);
+    if (s->kv > most || o->kv_bytes)
+        s->kv = most;
+    while (!o->n_ctx && s->n_ctx > 256 &&
+           kv_bytes_for(p->group, p->n_group, 1, s->n_ctx, s->max_batch) > s->kv)
+        s->n_ctx -= s->n_ctx / 8;
+    return 0;
+}
+
+static int take_memory(struct rill_engine *g, const struct engine_sizes *s, struct err *e)
+{
+    struct kv_bind *kv = &g->seg.kv;
+    uint64_t table;
+    int rc = kv_open(&g->pool, g->plan->group, g->plan->n_group, s->kv, s->max_seq, s->n_ctx,
+                     s->max_batch, e);
+
+    if (rc < 0)
+        return rc;
+    kv_table(g->pool, &table);
+    kv->max_seq = s->max_seq;
+    kv->max_page = kv_max_page(g->pool);
+    rc = g->be->mem(g->dev, s->kv, MEM_DEVICE, NULL, &kv->pool, e);
+    rc = rc < 0 ? rc : g->be->mem(g->dev, table, MEM_DEVICE, NULL, &kv->table, e);
+    if (rc == 0 && g->plan->state_bytes)
+        rc = g->be->mem(g->dev, (uint64_t)g->plan->state_bytes * (uint64_t)s->max_seq, MEM_DEVICE,
+                        NULL, &kv->state, e);
+    return rc;
+}
+
+/* apart: no two values share memory, so that all can be read after a step. */
+static int take_arena(struct rill_engine *g, bool apart, struct err *e)
+{
+    const struct plan *p = g->plan;
+    uint64_t bytes = plan_arena(p, g->seg.max_t, g->seg.max_s, g->at);
+
+    if (apart) {
+        bytes = 0;
+        for (int i = 0; i < p->n_value; i++) {
+            int64_t rows = plan_rows(p, p->value[i].rows, g->seg.max_t, g->seg.max_s);
+
+            g->at[i] = bytes;
+            bytes += ((uint64_t)rows * (uint64_t)p->value[i].cols * 4 + 63) & ~(uint64_t)63;
+        }
+    }
+    return g->be->mem(g->dev, bytes, MEM_DEVICE, NULL, &g->seg.arena, e);
+}
+
+static int take_batch(struct rill_engine *g, const struct engine_sizes *s, struct err *e)
+{
+    uint64_t rows = (uint64_t)s->max_batch;
+    struct dev_info info;
+
+    g->id = mem_array(rows, sizeof *g->id, e);
+    g->row_seq = mem_array(rows, sizeof *g->row_seq, e);
+    g->pos = mem_array(rows, sizeof *g->pos, e);
+    g->out = mem_array((uint64_t)g->seg.max_s, sizeof *g->out, e);
+    g->seqs = mem_array((uint64_t)s->max_seq, sizeof *g->seqs, e);
+    g->at = mem_array((uint64_t)g->plan->n_value, sizeof *g->at, e);
+    if (!g->id || !g->row_seq || !g->pos || !g->out || !g->seqs || !g->at)
+        return E_NOMEM;
+    g->be->info(g->dev, &info);
+    if (info.host)
+        return 0;
+    g->logits = mem_array((uint64_t)g->seg.max_s * (uint64_t)g->lim.n_vocab, sizeof *g->logits, e);
+    return g->logits ? 0 : E_NOMEM;
+}
+
+static size_t longest_piece(const struct tok *t)
+{
+    size_t most = 0;
+
+    for (uint32_t i = 0; t && i < tok_count(t); i++) {
+        size_t n = tok_piece(t, (int32_t)i).n;
+
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
+static int start(struct rill_engine *g, const struct rill_engine_opts *o, struct err *e)
+{
+    const struct plan *p = g->plan;
+    struct engine_sizes s = {0};
+    int rc = size_up(g->model, o, &s, e);
+
+    if (rc < 0)
+        return rc;
+    g->lim = (struct request_limits){.tok = g->model->tok,
+                                     .n_ctx = s.n_ctx,
+                                     .n_vocab = p->value[p->logits].cols,
+                                     .max_piece = longest_piece(g->model->tok),
+                                     .seed = o->seed};
+    g->seg.plan = p;
+    g->seg.to = p->n_op;
+    g->seg.max_t = s.max_batch;
+    g->seg.max_s = s.max_out;
+    g->limits = (struct sched_limits){s.max_batch, g->seg.max_s, p->granule > 0 ? p->granule : 1};
+    rc = take_batch(g, &s, e);
+    rc = rc < 0 ? rc : take_memory(g, &s, e);
+    rc = rc < 0 ? rc : take_arena(g, false, e);
+    rc = rc < 0 ? rc : sampler_work_init(&g->work, g->lim.n_vocab, e);
+    g->seg.at = g->at;
+    return rc < 0 ? rc : g->be->prepare(g->dev, &g->seg, e);
+}
+
+int rill_engine_open(struct rill_engine **out, struct rill_model *m,
+                     const struct rill_engine_opts *opts, struct err *e)
+{
+    static const struct rill_engine_opts none;
+    struct rill_engine *g;
+    int rc;
+
+    if (!m->plan)
+        return err_set(e, E_USAGE, "%s: opened for its vocabulary only", m->path);
+    if (m->plan->logits < 0)
+        return err_set(e, E_UNSUPPORTED, "%s: the model has no output over a vocabulary", m->path);
+    g = mem_new(sizeof *g, e);
+    if (!g)
+        return E_NOMEM;
+    g->model = m;
+    g->be = m->be;
+    g->dev = m->dev;
+    g->plan = m->plan;
+    rc = start(g, opts ? opts : &none, e);
+    if (rc < 0) {
+        rill_engine_close(g);
+        return rc;
+    }
+    *out = g;
+    return 0;
+}
+
+static void drop_mem(struct rill_engine *g, struct mem *m)
+{
+    if (m->p)
+        g->be->unmem(g->dev, m);
+}
+
+void rill_engine_close(struct rill_engine *g)
+{
+    if (!g)
+        return;
+    g->seg.to = g->seg.from;
+    if (g->seg.impl)
+        g->be->prepare(g->dev, &g->seg, NULL);
+    for (int i = 0; i < g->n_req; i++)
+        request_free(g->req[i]);
+    drop_mem(g, &g->seg.arena);
+    drop_mem(g, &g->seg.kv.pool);
+    drop_mem(g, &g->seg.kv.table);
+    drop_mem(g, &g->seg.kv.state);
+    kv_close(g->pool);
+    sampler_work_fini(&g->work);
+    mem_free(g->req);
+    mem_free(g->view);
+    mem_free(g->part);
+    mem_free(g->order);
+    mem_free(g->event);
+    mem_free(g->id);
+    mem_free(g->row_seq);
+    mem_free(g->pos);
+    mem_free(g->out);
+    mem_free(g->seqs);
+    mem_free(g->at);
+    mem_free(g->logits);
+    mem_free(g->dump_row);
+    mem_free(g);
+}
+
+int rill_engine_ctx(const struct rill_engine *g)
+{
+    return g->lim.n_ctx;
+}
+
+void engine_guard(struct rill_engine *g, bool on)
+{
+    g->guard = on;
+}
+
+/* "7" or "3-7"; NULL: all. */
+static int parse_records(const struct rill_engine *g, const char *text, int *from, int *to,
+                         struct err *e)
+{
+    char *end = NULL;
+    long a = 0;
+    long b = g->plan->n_op - 1;
+
+    if (text) {
+        a = b = strtol(text, &end, 10);
+        if (end != text && *end == '-')
+            b = strtol(end + 1, &end, 10);
+        if (end == text || *end || a < 0 || b < a || b >= g->plan->n_op)
+            return err_set(e, E_USAGE, "records '%s': must be N or N-M below %d", text,
+                           g->plan->n_op);
+    }
+    *from = (int)a;
+    *to = (int)b + 1;
+    return 0;
+}
+
+int rill_engine_dump(struct rill_engine *g, const char *records, rill_dump_fn *fn, void *ctx,
+                     struct err *e)
+{
+    const struct plan *p = g->plan;
+    int64_t most = 0;
+    struct dev_info info;
+    int rc = parse_records(g, records, &g->dump_from, &g->dump_to, e);
+
+    if (rc < 0)
+        return rc;
+    g->be->info(g->dev, &info);
+    if (!info.host)
+        return err_set(e, E_UNSUPPORTED, "values of this device cannot be dumped");
+    for (int i = 0; i < p->n_value; i++) {
+        int64_t n = plan_rows(p, p->value[i].rows, g->seg.max_t, g->seg.max_s) * p->value[i].cols;
+
+        most = n > most ? n : most;
+    }
+    g->dump_row = mem_array((uint64_t)most, sizeof *g->dump_row, e);
+    if (!g->dump_row)
+        return E_NOMEM;
+    drop_mem(g, &g->seg.arena);
+    g->seg.arena = (struct mem){0};
+    rc = take_arena(g, true, e);
+    rc = rc < 0 ? rc : g->be->prepare(g->dev, &g->seg, e);
+    if (rc == 0) {
+        g->dump = fn;
+        g->dump_ctx = ctx;
+    }
+    return rc;
+}

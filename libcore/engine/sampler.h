@@ -1,0 +1,39 @@
+/* sampler.h - from a row of logits to a token.
+ *
+ * Order: logit bias, penalties, top-k, top-p, min-p, temperature, draw. With temperature 0 the
+ * largest logit wins, the lowest id among equals. A draw is a pure function of (seed, choice,
+ * position): random numbers are counter-based (base/rng.h).
+ *
+ * Sources: top-p, Holtzman et al. 2019 (arXiv 1904.09751); min-p, Nguyen et al. 2024 (arXiv
+ * 2407.01082); repetition penalty, Keskar et al. 2019 (arXiv 1909.05858).
+ */
+#ifndef RILL_ENGINE_SAMPLER_H
+#define RILL_ENGINE_SAMPLER_H
+
+#include "rill.h"
+
+struct candidate {
+    float logit;
+    float p;
+    int32_t id;
+};
+
+/* Memory shared by all requests of an engine, for one draw at a time. */
+struct sampler_work {
+    int32_t n_vocab;
+    struct candidate *c; // [n_vocab]
+    float *row;          // [n_vocab]
+    int32_t *count;      // [n_vocab], all 0 between draws
+};
+int sampler_work_init(struct sampler_work *w, int n_vocab, struct err *e);
+void sampler_work_fini(struct sampler_work *w);
+
+/* Checks ranges; E_RANGE with a sentence that names the field. */
+int sampler_check(const struct rill_sampling *s, int n_vocab, struct err *e);
+
+/* The token for this row, or E_NUMERIC when the row holds a NaN, an infinity above all, or nothing
+ * that may be drawn. history: [n] tokens of the sequence so far, prompt included. */
+int sampler_draw(struct sampler_work *w, const struct rill_sampling *s, const float *logits,
+                 const int32_t *history, int n, uint64_t seed, uint32_t choice);
+
+#endif

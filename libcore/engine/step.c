@@ -1,0 +1,132 @@
+/* step.c - see step.h. */
+#include "engine/step.h"
+
+#include <string.h>
+
+#include "plan/ops.h"
+
+static void add_part(struct rill_engine *g, const struct sched_part *part)
+{
+    struct request *r = g->req[part->req];
+    struct batch *b = &g->batch;
+    int32_t row = b->n_p + b->n_g;
+    bool prompt = r->s.state == SCHED_PROMPT;
+    bool all = prompt && r->prompt_logits;
+
+    kv_slide(g->pool, r->seq, r->stored);
+    kv_reserve(g->pool, r->seq, r->stored + part->rows);
+    for (int i = 0; i < part->rows; i++) {
+        g->id[row + i] = r->ids[r->stored + i];
+        g->row_seq[row + i] = b->n_seq;
+        g->pos[row + i] = r->stored + i;
+        if (all || r->stored + i + 1 == r->n)
+            g->out[b->n_out++] = row + i;
+    }
+    g->seqs[b->n_seq++] = (struct seq_in){
+        .slot = r->seq,
+        .len = r->stored + part->rows,
+        .adapter = -1,
+        .state_read = r->stored ? r->seq : -1,
+        .state_write = r->seq,
+    };
+    *(prompt ? &b->n_p : &b->n_g) += part->rows;
+}
+
+void step_layout(struct rill_engine *g, int n_part)
+{
+    struct batch *b = &g->batch;
+
+    *b = (struct batch){
+        .id = g->id, .seq = g->row_seq, .pos = g->pos, .seqs = g->seqs, .out = g->out};
+    for (int i = 0; i < n_part; i++)
+        add_part(g, &g->part[i]);
+}
+
+static void push_table(void *ctx, uint64_t at, uint64_t n)
+{
+    struct rill_engine *g = ctx;
+    uint64_t bytes;
+    const int32_t *table = kv_table(g->pool, &bytes);
+    struct mem host = {
+        .p = (void *)(uintptr_t)table, .bytes = bytes, .kind = MEM_HOST, .host = true};
+
+    g->be->copy(g->dev, g->seg.kv.table, at, host, at, n);
+}
+
+/* The chosen records' values, row by row without the columns of others. */
+static void dump(struct rill_engine *g)
+{
+    const struct batch *b = &g->batch;
+
+    for (int i = g->dump_from; i < g->dump_to; i++) {
+        const struct op *op = &g->plan->op[i];
+        const struct value *v;
+        struct ref o = op->out[0];
+        int rows;
+
+        if (o.v < 0)
+            continue;
+        v = &g->plan->value[o.v];
+        rows = (int)plan_rows(g->plan, v->rows, b->n_p + b->n_g, b->n_out);
+        for (int r = 0; r < rows; r++) {
+            const char *from = (const char *)g->seg.arena.p + g->at[o.v] +
+                               ((int64_t)r * v->cols + o.at) * 4;
+
+            memcpy(g->dump_row + (int64_t)r * o.cols, from, (size_t)o.cols * 4);
+        }
+        g->dump(g->dump_ctx, i, op_info(op->kind)->name, rows, o.cols, g->dump_row);
+    }
+}
+
+int step_run(struct rill_engine *g, struct err *e)
+{
+    struct batch *b = &g->batch;
+    const struct value *v = &g->plan->value[g->plan->logits];
+    int ticket;
+
+    kv_changed(g->pool, push_table, g);
+    ticket = g->be->run(g->dev, &g->seg, b);
+    if (ticket < 0 || g->be->wait(g->dev, ticket) < 0)
+        return err_set(e, E_DEVICE, "the device failed in a step of %d rows", b->n_p + b->n_g);
+    g->n_out = b->n_out;
+    if (g->logits && b->n_out) {
+        struct mem host = {.p = g->logits, .kind = MEM_HOST, .host = true};
+
+        host.bytes = (uint64_t)b->n_out * (uint64_t)v->cols * 4;
+        if (g->be->copy(g->dev, host, 0, g->seg.arena, g->at[g->plan->logits], host.bytes) < 0)
+            return err_set(e, E_DEVICE, "the device failed to give back the logits");
+    }
+    if (g->dump)
+        dump(g);
+    return 0;
+}
+
+const float *step_logits(const struct rill_engine *g, int out)
+{
+    const char *base = g->logits ? (const char *)g->logits
+                                 : (const char *)g->seg.arena.p + g->at[g->plan->logits];
+
+    return (const float *)(const void *)base +
+           (int64_t)out * g->plan->value[g->plan->logits].cols;
+}
+
+void step_count(struct rill_engine *g, double seconds)
+{
+    const struct batch *b = &g->batch;
+    int64_t n_pos = 0;
+    double bytes = 0;
+
+    for (int i = 0; i < b->n_seq; i++)
+        n_pos += b->seqs[i].len;
+    for (int i = 0; i < g->plan->n_op; i++)
+        bytes += op_cost(g->plan, &g->plan->op[i], b->n_p + b->n_g, b->n_out, n_pos).bytes;
+    g->stats.steps++;
+    g->stats.prompt_rows += (uint64_t)b->n_p;
+    g->stats.bytes += (uint64_t)bytes;
+    if (b->n_p) {
+        g->stats.prompt_seconds += seconds;
+    } else {
+        g->stats.decode_seconds += seconds;
+        g->stats.decode_bytes += (uint64_t)bytes;
+    }
+}

@@ -1,0 +1,12 @@
+/* step.h - a step's batch: laid out, run, read back, counted. */
+#ifndef RILL_ENGINE_STEP_H
+#define RILL_ENGINE_STEP_H
+
+#include "engine/engine.h"
+
+void step_layout(struct rill_engine *g, int n_part); // g->part[0, n_part) to g->batch
+int step_run(struct rill_engine *g, struct err *e);
+const float *step_logits(const struct rill_engine *g, int out);
+void step_count(struct rill_engine *g, double seconds);
+
+#endif
