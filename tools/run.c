@@ -1,0 +1,462 @@
+/* run.c - rill-run: a prompt in, text out.
+ *
+ * One prompt, or with -l and -0 one per record of standard input, answered in order.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "rill.h"
+#include "tools/lib/sampling.h"
+#include "tools/lib/tool.h"
+
+static const char *opt_model, *opt_device, *opt_dump;
+static int opt_n, opt_ctx, opt_threads, opt_stats_fd = -1;
+static bool opt_lines, opt_nul, opt_json, opt_echo, opt_raw, opt_ids_in, opt_ids_out;
+static bool opt_ignore_eos, opt_special, opt_no_mmap, n_given;
+static struct opt_list pieces, stops;
+static struct sampling_options sampling;
+
+static const char *const kv_types[] = {"f16", "f32", NULL};
+static int kv_type = -1;
+
+static const struct tool_option opts[] = {
+    {'m', "model", OPT_STR, &opt_model, "MODEL", "the model, a GGUF file"},
+    {'p', "prompt", OPT_LIST, &pieces, "TEXT",
+     "a piece of the prompt; pieces are joined by newlines"},
+    {'f', "file", OPT_LIST, &pieces, "FILE", "a file as a piece of the prompt (-: standard input)"},
+    {'l', "lines", OPT_FLAG, &opt_lines, 0, "answer each line of standard input, after the prompt"},
+    {'0', "null", OPT_FLAG, &opt_nul, 0, "the same for pieces ended by NUL; answers end so too"},
+    {0, "raw", OPT_FLAG, &opt_raw, 0, "complete the prompt as it is, without a chat template"},
+    {0, "special", OPT_FLAG, &opt_special, 0,
+     "control tokens written in the prompt are control tokens"},
+    {0, "echo", OPT_FLAG, &opt_echo, 0, "print the prompt before the answer"},
+    {0, "tokens-in", OPT_FLAG, &opt_ids_in, 0, "the prompt is token ids, separated by space"},
+    {0, "tokens-out", OPT_FLAG, &opt_ids_out, 0, "print token ids instead of text"},
+    {'j', "json", OPT_FLAG, &opt_json, 0, "print one JSON object per answer"},
+    {'n', "max-tokens", OPT_INT, &opt_n, "N", "stop after N tokens (0: when the model ends)",
+     .min = 0, .max = 1e9, .given = &n_given},
+    {0, "stop", OPT_LIST, &stops, "TEXT", "end the answer before TEXT; may be repeated"},
+    {0, "ignore-eos", OPT_FLAG, &opt_ignore_eos, 0, "go on when the model ends"},
+    SAMPLING_OPTIONS(sampling),
+    {'c', "ctx", OPT_INT, &opt_ctx, "N", "positions of context (0: the model's own)", .min = 0,
+     .max = 1e9, .group = "Running"},
+    {'t', "threads", OPT_INT, &opt_threads, "N", "threads (0: one per processor)", .min = 0,
+     .max = 1024},
+    {0, "device", OPT_STR, &opt_device, "DEV", "cpu, cpu:THREADS or auto"},
+    {0, "kv-type", OPT_CHOICE, &kv_type, "TYPE", "type of stored keys and values: f16 or f32",
+     .choices = kv_types},
+    {0, "no-mmap", OPT_FLAG, &opt_no_mmap, 0, "read the model instead of mapping it"},
+    {0, "stats-fd", OPT_INT, &opt_stats_fd, "FD", "write timings there, one JSON object per answer",
+     .min = 0, .max = 1023},
+    {0, "dump", OPT_STR, &opt_dump, "FILE[:RECORDS]",
+     "write the plan's values of each step, RECORDS (3 or 3-7) only"},
+    {0}};
+
+static struct tool tool = {"rill-run", "[-m MODEL] [-p TEXT]... [-f FILE]... [option]...",
+                           "continues a prompt with a language model", opts};
+
+/* What answering needs, and what it has measured. */
+struct run {
+    struct rill_model *model;
+    struct rill_engine *engine;
+    struct rill_model_info info;
+    struct rill_sampling sampling;
+    struct rill_stop stop[64];
+    FILE *dump;
+    FILE *stats;
+    bool tty;
+    double load;       // seconds
+    int answers;
+    bool cut;          // an answer reached the end of the context unasked
+};
+
+struct answer {
+    struct buf text;
+    size_t n_prompt, n_drawn;
+    int finish;
+    double prompt, decode; // seconds
+    double gb_s;
+};
+
+/* -- the prompt -- */
+
+static int add_file(struct buf *out, const char *path, struct err *e)
+{
+    struct file_view v;
+    int rc = file_read(&v, path, 0, e);
+
+    if (rc < 0)
+        return rc;
+    buf_add(out, v.p, v.n);
+    file_unmap(&v);
+    return 0;
+}
+
+/* The -p and -f pieces in the order given, a newline between. */
+static int fixed_prompt(struct buf *out, struct err *e)
+{
+    for (size_t i = 0; i < pieces.n; i++) {
+        const struct opt_piece *p = &pieces.at[i];
+        int rc = 0;
+
+        if (i)
+            buf_byte(out, '\n');
+        if (p->opt->letter == 'f')
+            rc = add_file(out, p->value, e);
+        else
+            buf_str(out, p->value);
+        if (rc < 0)
+            return rc;
+    }
+    return out->bad ? err_nomem(e, out->n) : 0;
+}
+
+static int parse_ids(struct slice text, int32_t **ids, size_t *n, struct err *e)
+{
+    size_t room = text.n / 2 + 1;
+    char *end = (char *)(uintptr_t)text.p;
+    const char *stop = text.p + text.n;
+
+    *n = 0;
+    *ids = mem_array(room, sizeof **ids, e);
+    if (!*ids)
+        return E_NOMEM;
+    for (const char *p = end; p < stop; p = end) {
+        long v;
+
+        while (p < stop && strchr(" \t\r\n,", *p) && *p)
+            p++;
+        if (p == stop)
+            break;
+        errno = 0;
+        v = strtol(p, &end, 10);
+        if (end == p || errno || v < 0 || v > INT32_MAX)
+            return err_set(e, E_FORMAT, "the prompt: '%.20s' is no token id", p);
+        (*ids)[(*n)++] = (int32_t)v;
+    }
+    return 0;
+}
+
+static int prompt_ids(const struct run *r, struct slice text, int32_t **ids, size_t *n,
+                      struct err *e)
+{
+    unsigned flags = RILL_ADD_SPECIAL | (opt_special ? RILL_PARSE_SPECIAL : 0);
+
+    if (opt_ids_in)
+        return parse_ids(text, ids, n, e);
+    return rill_tokenize(r->model, text.p, text.n, flags, ids, n, e);
+}
+
+/* -- the answer -- */
+
+static void put_text(struct answer *a, struct slice s)
+{
+    if (opt_json)
+        buf_slice(&a->text, s);
+    else if (!opt_ids_out && s.n) {
+        fwrite(s.p, 1, s.n, stdout);
+        fflush(stdout);
+    }
+}
+
+static void put_id(struct answer *a, int32_t id)
+{
+    if (!opt_ids_out)
+        return;
+    if (opt_json) {
+        buf_printf(&a->text, a->text.n ? ",%d" : "%d", id);
+        return;
+    }
+    printf(a->n_drawn > 1 ? " %d" : "%d", id);
+    fflush(stdout);
+}
+
+static const char *finish_name(int finish)
+{
+    switch (finish) {
+    case RILL_STOP:
+        return "stop";
+    case RILL_CANCELLED:
+        return "cancelled";
+    default:
+        return "length";
+    }
+}
+
+/* One object, as the completions endpoint of the HTTP API answers. */
+static void put_json(const struct run *r, const struct answer *a, struct slice prompt)
+{
+    struct buf b = {0};
+
+    buf_printf(&b, "{\"id\":\"cmpl-%d\",\"object\":\"text_completion\",\"created\":0,\"model\":",
+               r->answers);
+    buf_json(&b, slice_of(r->info.name[0] ? r->info.name : r->info.path));
+    buf_str(&b, ",\"choices\":[{\"index\":0,\"text\":");
+    if (opt_ids_out) {
+        buf_str(&b, "\"\",\"token_ids\":[");
+        buf_slice(&b, buf_view(&a->text));
+        buf_byte(&b, ']');
+    } else {
+        struct buf all = {0};
+
+        if (opt_echo)
+            buf_slice(&all, prompt);
+        buf_slice(&all, buf_view(&a->text));
+        buf_json(&b, buf_view(&all));
+        buf_fini(&all);
+    }
+    buf_printf(&b,
+               ",\"logprobs\":null,\"finish_reason\":\"%s\"}],\"usage\":{\"prompt_tokens\":%zu,"
+               "\"completion_tokens\":%zu,\"total_tokens\":%zu},",
+               finish_name(a->finish), a->n_prompt, a->n_drawn, a->n_prompt + a->n_drawn);
+    buf_printf(&b, "\"timings\":{\"load_s\":%.6f,\"prompt_s\":%.6f,\"decode_s\":%.6f}}", r->load,
+               a->prompt, a->decode);
+    puts(b.p ? b.p : "");
+    buf_fini(&b);
+}
+
+static double rate(double n, double seconds)
+{
+    return seconds > 0 ? n / seconds : 0;
+}
+
+/* The first drawn token belongs to the prompt's time, the others to the decode time. */
+static void report(struct run *r, const struct answer *a)
+{
+    double decode = rate(a->n_drawn > 0 ? (double)a->n_drawn - 1 : 0, a->decode);
+    double prompt = rate((double)a->n_prompt, a->prompt);
+
+    if (r->stats) {
+        fprintf(r->stats,
+                "{\"load_s\":%.6f,\"prompt_tokens\":%zu,\"prompt_s\":%.6f,\"prompt_tok_s\":%.2f,"
+                "\"drawn_tokens\":%zu,\"decode_s\":%.6f,\"decode_tok_s\":%.2f,\"decode_gb_s\":%.3f,"
+                "\"finish_reason\":\"%s\"}\n",
+                r->load, a->n_prompt, a->prompt, prompt, a->n_drawn, a->decode, decode, a->gb_s,
+                finish_name(a->finish));
+        fflush(r->stats);
+    }
+    if (tool.verbose > 0 || (tool.verbose == 0 && isatty(STDERR_FILENO)))
+        fprintf(stderr,
+                "%sload %.3f s; prompt %zu tokens, %.1f tok/s; made %zu, %.1f tok/s, %.1f GB/s\n",
+                r->tty ? "\n" : "", r->load, a->n_prompt, prompt, a->n_drawn, decode, a->gb_s);
+}
+
+static void measure(struct run *r, const struct rill_stats *was, struct answer *a)
+{
+    struct rill_stats now;
+
+    rill_engine_stats(r->engine, &now);
+    a->prompt = now.prompt_seconds - was->prompt_seconds;
+    a->decode = now.decode_seconds - was->decode_seconds;
+    a->gb_s = rate((double)(now.decode_bytes - was->decode_bytes) * 1e-9, a->decode);
+}
+
+static int follow(struct run *r, struct answer *a, int number, struct err *e)
+{
+    struct rill_event ev;
+    int rc;
+
+    while ((rc = rill_engine_step(r->engine, &ev, 1, e)) > 0) {
+        if (ev.kind == RILL_TOKEN) {
+            a->n_drawn++;
+            put_id(a, ev.id);
+        }
+        put_text(a, (struct slice){ev.text, ev.n_text});
+        if (ev.kind == RILL_DONE) {
+            a->finish = ev.finish;
+            if (ev.finish == RILL_FAILED)
+                return err_set(e, ev.code, "%s", ev.message);
+        }
+        if (tool_interrupted() || ferror(stdout))
+            rill_engine_cancel(r->engine, number);
+    }
+    return rc;
+}
+
+static int answer(struct run *r, struct slice prompt, struct err *e)
+{
+    struct answer a = {0};
+    struct rill_stats was;
+    struct rill_request q = {0};
+    int32_t *ids = NULL;
+    int number;
+    int rc = prompt_ids(r, prompt, &ids, &q.n_ids, e);
+
+    q.ids = ids;
+    q.max_tokens = opt_n;
+    q.ignore_eos = opt_ignore_eos;
+    q.sampling = r->sampling;
+    q.stop = r->stop;
+    q.n_stop = (int)stops.n;
+    a.n_prompt = q.n_ids;
+    rill_engine_stats(r->engine, &was);
+    if (rc == 0)
+        rc = rill_engine_submit(r->engine, &q, &number, e);
+    rill_free(ids);
+    if (rc < 0)
+        return rc;
+    if (opt_echo && !opt_json && !opt_ids_out)
+        fwrite(prompt.p, 1, prompt.n, stdout);
+    rc = follow(r, &a, number, e);
+    measure(r, &was, &a);
+    if (rc == 0 && opt_json)
+        put_json(r, &a, prompt);
+    else if (opt_nul && !opt_ids_out)
+        putchar(0);
+    else if (opt_lines || opt_nul || opt_ids_out || r->tty)
+        putchar('\n');
+    fflush(stdout);
+    if (rc == 0)
+        report(r, &a);
+    r->cut |= a.finish == RILL_CONTEXT;
+    r->answers++;
+    buf_fini(&a.text);
+    return rc;
+}
+
+/* -- setting up -- */
+
+static void dump_value(void *ctx, int record, const char *name, int rows, int cols,
+                       const float *data)
+{
+    struct run *r = ctx;
+
+    fprintf(r->dump, "%d %s %d %d\n", record, name, rows, cols);
+    fwrite(data, sizeof *data, (size_t)rows * (size_t)cols, r->dump);
+}
+
+/* FILE:3-7; a colon that no digits follow belongs to the name. */
+static int open_dump(struct run *r, struct err *e)
+{
+    const char *colon = strrchr(opt_dump, ':');
+    bool some = colon && colon[1] && strspn(colon + 1, "0123456789-") == strlen(colon + 1);
+    char *path = mem_dup(opt_dump, some ? (size_t)(colon - opt_dump) : strlen(opt_dump), e);
+
+    if (!path)
+        return E_NOMEM;
+    r->dump = fopen(path, "wb");
+    mem_free(path);
+    if (!r->dump)
+        return err_set(e, E_IO, "%s: cannot create: %s", opt_dump, strerror(errno));
+    return rill_engine_dump(r->engine, some ? colon + 1 : NULL, dump_value, r, e);
+}
+
+static int open_all(struct run *r, struct err *e)
+{
+    const char *path = tool_model(opt_model, e);
+    struct rill_model_opts mo = {.device = opt_device,
+                                 .threads = opt_threads,
+                                 .n_ctx = opt_ctx,
+                                 .kv_type = kv_type < 0 ? NULL : kv_types[kv_type],
+                                 .no_mmap = opt_no_mmap};
+    struct rill_engine_opts eo = {.max_seq = 1};
+    int rc;
+
+    if (!path)
+        return e->code;
+    rc = rill_model_open(&r->model, path, &mo, e);
+    if (rc < 0)
+        return rc;
+    rill_model_info(r->model, &r->info);
+    r->sampling = rill_sampling_of(r->model);
+    sampling_apply(&sampling, &r->sampling);
+    rc = rill_engine_open(&r->engine, r->model, &eo, e);
+    if (rc == 0 && opt_dump)
+        rc = open_dump(r, e);
+    if (rc < 0)
+        return rc;
+    if (rill_engine_ctx(r->engine) < r->info.n_ctx)
+        tool_note("the context is %d positions instead of %d: more does not fit into free memory",
+                  rill_engine_ctx(r->engine), r->info.n_ctx);
+    if (r->info.chat_template && !opt_raw && !opt_ids_in)
+        tool_note("the model has a chat template; the prompt is completed as it is (--raw)");
+    return 0;
+}
+
+static int read_options(struct run *r, struct err *e)
+{
+    bool stdin_piece = false;
+
+    if (opt_lines && opt_nul)
+        tool_usage("-l and -0 exclude each other");
+    for (size_t i = 0; i < pieces.n; i++)
+        stdin_piece |= pieces.at[i].opt->letter == 'f' && strcmp(pieces.at[i].value, "-") == 0;
+    if (stdin_piece && (opt_lines || opt_nul))
+        tool_usage("-f - and -l or -0 both want standard input");
+    if (stops.n > sizeof r->stop / sizeof *r->stop)
+        tool_usage("more than %zu stop strings", sizeof r->stop / sizeof *r->stop);
+    for (size_t i = 0; i < stops.n; i++)
+        r->stop[i] = (struct rill_stop){stops.at[i].value, strlen(stops.at[i].value)};
+    r->tty = isatty(STDOUT_FILENO) && !opt_json;
+    if (opt_stats_fd >= 0) {
+        r->stats = fdopen(opt_stats_fd, "w");
+        if (!r->stats)
+            return err_set(e, E_IO, "descriptor %d: %s", opt_stats_fd, strerror(errno));
+    }
+    return 0;
+}
+
+static int answer_records(struct run *r, struct slice before, struct err *e)
+{
+    struct records in = {.kind = opt_lines ? RECORD_LINES : opt_nul ? RECORD_NUL : RECORD_WHOLE};
+    struct buf prompt = {0};
+    struct slice record;
+    int rc;
+
+    while ((rc = records_next(&in, &record, e)) > 0) {
+        buf_clear(&prompt);
+        buf_slice(&prompt, before);
+        if (pieces.n)
+            buf_byte(&prompt, '\n');
+        buf_slice(&prompt, record);
+        rc = prompt.bad ? err_nomem(e, prompt.n) : answer(r, buf_view(&prompt), e);
+        if (rc < 0 || tool_interrupted() || ferror(stdout))
+            break;
+    }
+    buf_fini(&prompt);
+    records_fini(&in);
+    return rc;
+}
+
+static int run(struct run *r, struct err *e)
+{
+    struct buf prompt = {0};
+    double begin = tool_now();
+    int rc = read_options(r, e);
+
+    rc = rc < 0 ? rc : open_all(r, e);
+    r->load = tool_now() - begin;
+    rc = rc < 0 ? rc : fixed_prompt(&prompt, e);
+    if (rc == 0 && (opt_lines || opt_nul || pieces.n == 0))
+        rc = answer_records(r, buf_view(&prompt), e);
+    else if (rc == 0)
+        rc = answer(r, buf_view(&prompt), e);
+    if (r->cut && !n_given)
+        tool_note("the context of %d positions is full", rill_engine_ctx(r->engine));
+    buf_fini(&prompt);
+    return rc < 0 ? rc : 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct run r = {0};
+    struct err e = {0};
+    int first = tool_begin(&tool, argc, argv);
+    int status = 0;
+
+    if (first < argc)
+        tool_usage("unexpected operand '%s' (a prompt is given with -p)", argv[first]);
+    if (run(&r, &e) < 0)
+        status = tool_fail(&e);
+    rill_engine_close(r.engine);
+    rill_model_close(r.model);
+    if (r.dump && fclose(r.dump) != 0 && status == 0)
+        status = tool_fail(&(struct err){E_IO, "the dump: cannot write"});
+    opt_list_fini(&pieces);
+    opt_list_fini(&stops);
+    return tool_end(status);
+}
