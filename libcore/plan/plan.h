@@ -130,7 +130,11 @@ struct op {
         struct scan_args scan;
     } a;
 };
+#ifdef __cplusplus
+static_assert(sizeof(struct op) <= 256, "a record is at most 256 bytes");
+#else
 _Static_assert(sizeof(struct op) <= 256, "a record is at most 256 bytes");
+#endif
 
 /* -- weights -- */
 
