@@ -155,6 +155,8 @@ static int fill(struct hparams *h, const struct gguf *g, struct err *e)
         h->n_rot = h->dk;
     if (!h->n_ctx_orig)
         h->n_ctx_orig = h->n_ctx_train;
+    if (!h->n_expert)
+        h->n_used = 0;
     if (h->n_used > h->n_expert)
         return err_set(e, E_FORMAT, "%s: %d of %d experts", g->path, h->n_used, h->n_expert);
     if (h->n_expert && !h->n_used)

@@ -77,7 +77,8 @@ static val mamba(struct builder *b, const struct hparams *h, int l, val n, val a
     val y = b_ssm_scan(b, xbc, dt, Wraw(b, "ssm_a", l), Wraw(b, "ssm_d", l), Wb(b, "ssm_dt", l),
                        h->ssm_heads, inner / h->ssm_heads, h->ssm_group, h->ssm_state);
 
-    y = b_rmsnorm(b, b_mul(b, y, z, ACT_SILU), W(b, "ssm_norm", l), h->eps, 0, B_NONE);
+    y = b_rmsnorm(b, b_mul(b, y, z, ACT_SILU), W(b, "ssm_norm", l), h->eps,
+                  inner / h->ssm_group, B_NONE);
     return b_linear_add(b, y, W(b, "ssm_out", l), -1, h->residual_scale, add);
 }
 

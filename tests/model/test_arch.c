@@ -1,0 +1,137 @@
+/* test_arch.c - every architecture against its original: logits of tiny random models at 40
+ * positions (scripts/ref-arch.py), in one piece, in several, and with nothing fused. */
+#include "tests/model/runner.h"
+
+#include <math.h>
+
+enum { N = 40 };
+
+/* What is wrong with this case, or NULL. tol: of the largest logit of the position. */
+static const char *far_off(const float *got, const float *want, int n_vocab, float tol, char *text,
+                           size_t size)
+{
+    for (int i = 0; i < N; i++) {
+        float most = 0, diff = 0;
+        for (int k = 0; k < n_vocab; k++) {
+            float d = fabsf(got[i * n_vocab + k] - want[i * n_vocab + k]);
+            most = fmaxf(most, fabsf(want[i * n_vocab + k]));
+            diff = d > diff || isnan(d) ? d : diff;
+        }
+        if (!(diff <= tol * most)) {
+            snprintf(text, size, "position %d: off by %g of %g", i, (double)diff, (double)most);
+            return text;
+        }
+    }
+    return NULL;
+}
+
+static float *read_logits(const char *name, int n_vocab)
+{
+    size_t n = (size_t)N * (size_t)n_vocab;
+    float *p = mem_array(n, sizeof *p, NULL);
+    FILE *f = fopen(srcfile(name), "rb");
+
+    ck_assert_msg(f != NULL, "%s is missing", name);
+    ck_assert_msg(fread(p, sizeof *p, n, f) == n && fgetc(f) == EOF, "%s: size", name);
+    fclose(f);
+    return p;
+}
+
+static void check_arch(const char *name)
+{
+    const struct model_opts opts = MODEL_OPTS;
+    struct model_opts o = opts;
+    char path[128], why[128];
+    int32_t ids[N];
+    struct runner r;
+    float *want, *all, *cut;
+
+    o.device = "cpu:2";
+    o.n_ctx = 64; /* phi3-long was trained with fewer, phi3-short with as many */
+    snprintf(path, sizeof path, "tests/golden/arch/%s.gguf", name);
+    runner_open(&r, srcfile(path), &o);
+    size_t n = (size_t)N * (size_t)r.m->h.n_vocab;
+    snprintf(path, sizeof path, "tests/golden/arch/%s.logits", name);
+    want = read_logits(path, r.m->h.n_vocab);
+    ck_assert_int_eq(r.m->n_unknown, 0);
+    all = mem_array(n, sizeof *all, NULL);
+    cut = mem_array(n, sizeof *cut, NULL);
+    for (int i = 0; i < N; i++)
+        ids[i] = (i * 37 + 11) % r.m->h.n_vocab;
+
+    for (int generated = 0; generated < 2; generated++) {
+        runner_list(&r, ids, N, N, generated, all);
+        ck_assert_msg(!far_off(all, want, r.m->h.n_vocab, 1e-4f, why, sizeof why), "%s: %s", name,
+                      why);
+        for (int piece = 1; piece < N; piece += piece == 1 ? 16 : 7) {
+            runner_list(&r, ids, N, piece, generated, cut);
+            ck_assert_msg(memcmp(all, cut, n * sizeof *all) == 0, "%s: differs in pieces of %d",
+                          name, piece);
+        }
+    }
+    /* a plan with nothing fused gives the same bytes */
+    runner_list(&r, ids, N, N, false, all);
+    int fused = r.m->plan->n_op;
+    runner_close(&r);
+    o.nofuse = true;
+    snprintf(path, sizeof path, "tests/golden/arch/%s.gguf", name);
+    runner_open(&r, srcfile(path), &o);
+    ck_assert_int_gt(r.m->plan->n_op, fused);
+    runner_list(&r, ids, N, N, false, cut);
+    ck_assert_msg(memcmp(all, cut, n * sizeof *all) == 0, "%s: fusing changes it", name);
+    runner_close(&r);
+    mem_free(want);
+    mem_free(all);
+    mem_free(cut);
+}
+
+#define CASES(X)                                                                                   \
+    X(command_r, "command-r")                                                                      \
+    X(cohere2, "cohere2")                                                                          \
+    X(command_r_norms, "command-r-norms")                                                          \
+    X(deepseek2, "deepseek2")                                                                      \
+    X(deepseek2_lite, "deepseek2-lite")                                                            \
+    X(deepseek2_old, "deepseek2-old")                                                              \
+    X(gemma, "gemma")                                                                              \
+    X(gemma2, "gemma2")                                                                            \
+    X(gemma3, "gemma3")                                                                            \
+    X(gpt2, "gpt2")                                                                                \
+    X(gpt_oss, "gpt-oss")                                                                          \
+    X(gptneox, "gptneox")                                                                          \
+    X(gptneox_serial, "gptneox-serial")                                                            \
+    X(granite, "granite")                                                                          \
+    X(granitehybrid, "granitehybrid")                                                              \
+    X(granitehybrid_dense, "granitehybrid-dense")                                                  \
+    X(granitemoe, "granitemoe")                                                                    \
+    X(granitemoe_shared, "granitemoe-shared")                                                      \
+    X(llama, "llama")                                                                              \
+    X(llama_bias, "llama-bias")                                                                    \
+    X(llama_linear, "llama-linear")                                                                \
+    X(llama_rope3, "llama-rope3")                                                                  \
+    X(llama_yarn, "llama-yarn")                                                                    \
+    X(mixtral, "mixtral")                                                                          \
+    X(olmo2, "olmo2")                                                                              \
+    X(phi3_long, "phi3-long")                                                                      \
+    X(phi3_short, "phi3-short")                                                                    \
+    X(qwen2, "qwen2")                                                                              \
+    X(qwen3, "qwen3")                                                                              \
+    X(qwen3moe, "qwen3moe")                                                                        \
+    X(starcoder2, "starcoder2")
+
+#define X(test, name)                                                                              \
+    START_TEST(test)                                                                               \
+    {                                                                                              \
+        check_arch(name);                                                                          \
+    }                                                                                              \
+    END_TEST
+CASES(X)
+#undef X
+
+#define X(test, name) test,
+int main(int argc, char **argv)
+{
+    const TTest *const all[] = {CASES(X)};
+
+    return suite_main("model/arch", all, (int)ARRAY_LEN(all), argc, argv);
+}
+#undef X
