@@ -116,6 +116,7 @@ static void check_arch(const char *name)
     X(qwen2, "qwen2")                                                                              \
     X(qwen3, "qwen3")                                                                              \
     X(qwen3moe, "qwen3moe")                                                                        \
+    X(rwkv7, "rwkv7")                                                                              \
     X(starcoder2, "starcoder2")
 
 #define X(test, name)                                                                              \

@@ -68,7 +68,7 @@ static void rename_tensor(struct slice theirs, char out[64])
     snprintf(out, 64, "blk.%d.time_mix_%.40s.weight", layer, name + at + 4);
 }
 
-/* Header of six numbers, then per tensor: dimensions, length of its name, type, sizes, name, data. */
+/* Six numbers, then per tensor: dimensions, length of its name, type, sizes, name, data. */
 static int read_entries(struct cur *c, struct entry *t)
 {
     int n = 0;
