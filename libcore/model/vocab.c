@@ -34,15 +34,15 @@ static const struct {
     const char *key;
     enum tok_role role;
 } role_keys[] = {
-    {KEY("prefix_token_id"), TOK_FIM_PRE},   {KEY("suffix_token_id"), TOK_FIM_SUF},
-    {KEY("middle_token_id"), TOK_FIM_MID},   {KEY("bos_token_id"), TOK_BOS},
-    {KEY("eos_token_id"), TOK_EOS},          {KEY("eot_token_id"), TOK_EOT},
-    {KEY("eom_token_id"), TOK_EOM},          {KEY("unknown_token_id"), TOK_UNK},
-    {KEY("seperator_token_id"), TOK_SEP},    {KEY("separator_token_id"), TOK_SEP},
-    {KEY("padding_token_id"), TOK_PAD},      {KEY("cls_token_id"), TOK_CLS},
-    {KEY("mask_token_id"), TOK_MASK},        {KEY("fim_pre_token_id"), TOK_FIM_PRE},
-    {KEY("fim_suf_token_id"), TOK_FIM_SUF},  {KEY("fim_mid_token_id"), TOK_FIM_MID},
-    {KEY("fim_pad_token_id"), TOK_FIM_PAD},  {KEY("fim_rep_token_id"), TOK_FIM_REP},
+    {KEY("prefix_token_id"), TOK_FIM_PRE},  {KEY("suffix_token_id"), TOK_FIM_SUF},
+    {KEY("middle_token_id"), TOK_FIM_MID},  {KEY("bos_token_id"), TOK_BOS},
+    {KEY("eos_token_id"), TOK_EOS},         {KEY("eot_token_id"), TOK_EOT},
+    {KEY("eom_token_id"), TOK_EOM},         {KEY("unknown_token_id"), TOK_UNK},
+    {KEY("seperator_token_id"), TOK_SEP},   {KEY("separator_token_id"), TOK_SEP},
+    {KEY("padding_token_id"), TOK_PAD},     {KEY("cls_token_id"), TOK_CLS},
+    {KEY("mask_token_id"), TOK_MASK},       {KEY("fim_pre_token_id"), TOK_FIM_PRE},
+    {KEY("fim_suf_token_id"), TOK_FIM_SUF}, {KEY("fim_mid_token_id"), TOK_FIM_MID},
+    {KEY("fim_pad_token_id"), TOK_FIM_PAD}, {KEY("fim_rep_token_id"), TOK_FIM_REP},
     {KEY("fim_sep_token_id"), TOK_FIM_SEP},
 };
 
@@ -263,10 +263,10 @@ static int read_flags(struct reader *r)
         (rc = read_add(r, KEY("add_eos_token"), &s->add_eos, TOK_EOS)) < 0 ||
         (rc = read_add(r, KEY("add_sep_token"), &sep, TOK_SEP)) < 0 ||
         (rc = gguf_get_bool(r->g, KEY("add_space_prefix"), &s->add_space_prefix, r->e)) < 0 ||
-        (rc = gguf_get_bool(r->g, KEY("remove_extra_whitespaces"), &s->remove_extra_spaces,
-                            r->e)) < 0)
+        (rc = gguf_get_bool(r->g, KEY("remove_extra_whitespaces"), &s->remove_extra_spaces, r->e)) <
+            0)
         return rc;
-    s->add_sep = sep && wpm; /* others use it between texts only */
+    s->add_sep = sep && wpm;               /* others use it between texts only */
     if (strcmp(r->c->name, "gemma4") == 0) /* published files say false by mistake */
         s->add_bos = s->role[TOK_BOS] >= 0;
     s->lowercase = true;
@@ -287,7 +287,8 @@ static bool has_word(const struct gguf *g, const char *key, const char *word)
     for (size_t i = 0; i + n <= s.n; i++) {
         size_t k = 0;
 
-        while (k < n && (s.p[i + k] | (s.p[i + k] >= 'A' && s.p[i + k] <= 'Z' ? 0x20 : 0)) == word[k])
+        while (k < n &&
+               (s.p[i + k] | (s.p[i + k] >= 'A' && s.p[i + k] <= 'Z' ? 0x20 : 0)) == word[k])
             k++;
         if (k == n)
             return true;

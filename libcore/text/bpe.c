@@ -72,7 +72,10 @@ static inline uint32_t first_symbol(const struct tok *t, const char *p, size_t n
 struct small {
     const char *p;
     int n;
-    uint32_t start[SMALL + 1], id[SMALL], rank[SMALL], into[SMALL];
+    struct part {
+        uint32_t start, id;
+        uint32_t rank, into; // of the merge with the next one
+    } part[SMALL + 1];
 };
 
 /* Fills in the first symbols; false when there are too many. */
@@ -85,18 +88,20 @@ static bool small_begin(const struct tok *t, struct small *s, const char *p, siz
     for (size_t at = 0; at < n; at += len) {
         if (s->n == SMALL)
             return false;
-        s->id[s->n] = first_symbol(t, p + at, n - at, &len);
-        s->start[s->n++] = (uint32_t)at;
+        s->part[s->n].id = first_symbol(t, p + at, n - at, &len);
+        s->part[s->n++].start = (uint32_t)at;
     }
-    s->start[s->n] = (uint32_t)n;
+    s->part[s->n].start = (uint32_t)n;
     return true;
 }
 
 static inline void small_rank(const struct tok *t, struct small *s, int i)
 {
-    s->rank[i] = i + 1 < s->n ? rank_of(t, s->id[i], s->id[i + 1], s->p + s->start[i],
-                                        s->start[i + 2] - s->start[i], &s->into[i])
-                              : NO_RANK;
+    struct part *a = &s->part[i];
+
+    a->rank = i + 1 < s->n ? rank_of(t, a[0].id, a[1].id, s->p + a[0].start,
+                                     a[2].start - a[0].start, &a->into)
+                           : NO_RANK;
 }
 
 /* Merges until nothing merges, or until `least` symbols are left. */
@@ -106,23 +111,19 @@ static void small_merge(const struct tok *t, struct small *s, int least)
         small_rank(t, s, i);
     while (s->n > least) {
         uint32_t best = NO_RANK;
-        size_t rest;
         int at = 0;
 
         for (int i = 0; i < s->n - 1; i++)
-            if (s->rank[i] < best) {
-                best = s->rank[i];
+            if (s->part[i].rank < best) {
+                best = s->part[i].rank;
                 at = i;
             }
         if (best == NO_RANK)
             break;
-        s->id[at] = s->into[at];
-        rest = (size_t)(s->n - at - 2);
-        memmove(s->id + at + 1, s->id + at + 2, rest * sizeof *s->id);
-        memmove(s->rank + at + 1, s->rank + at + 2, rest * sizeof *s->rank);
-        memmove(s->into + at + 1, s->into + at + 2, rest * sizeof *s->into);
-        memmove(s->start + at + 1, s->start + at + 2, (rest + 1) * sizeof *s->start);
+        s->part[at].id = s->part[at].into;
         s->n--;
+        for (int i = at + 1; i <= s->n; i++) /* memmove costs more for so few */
+            s->part[i] = s->part[i + 1];
         small_rank(t, s, at);
         if (at > 0)
             small_rank(t, s, at - 1);
@@ -145,7 +146,8 @@ static int put_symbol(struct enc *x, uint32_t id, const char *p, size_t n)
         return put(x, id);
     small_merge(t, &s, 2);
     for (int i = 0; i < s.n && rc == 0; i++)
-        rc = put_symbol(x, s.id[i], p + s.start[i], s.start[i + 1] - s.start[i]);
+        rc = put_symbol(x, s.part[i].id, p + s.part[i].start,
+                        s.part[i + 1].start - s.part[i].start);
     return rc;
 }
 
@@ -208,8 +210,8 @@ static void long_rank(const struct tok *t, struct symbol *sym, uint32_t i, const
     size_t end = k == NO_SYMBOL || sym[k].next == NO_SYMBOL ? n : sym[sym[k].next].start;
 
     sym[i].rank = k == NO_SYMBOL ? NO_RANK
-                              : rank_of(t, sym[i].id, sym[k].id, p + sym[i].start,
-                                        end - sym[i].start, &sym[i].into);
+                                 : rank_of(t, sym[i].id, sym[k].id, p + sym[i].start,
+                                           end - sym[i].start, &sym[i].into);
 }
 
 static int merge_long(struct enc *x, const char *p, size_t n)
@@ -280,7 +282,38 @@ int merge_chunk(struct enc *x, const char *p, size_t n)
         return merge_long(x, p, n);
     small_merge(x->t, &s, 1);
     for (int i = 0; i < s.n && rc == 0; i++)
-        rc = put_symbol(x, s.id[i], p + s.start[i], s.start[i + 1] - s.start[i]);
+        rc = put_symbol(x, s.part[i].id, p + s.part[i].start,
+                        s.part[i + 1].start - s.part[i].start);
+    return rc;
+}
+
+/* The same by way of the cache. What ends or begins with an unknown character is not kept: whether
+ * it is written depends on what stands beside it. */
+static int merge_cached(struct enc *x, const char *p, size_t n)
+{
+    uint64_t lo, hi = 0;
+    size_t before = x->out->n, unknown = x->unknown_end, more;
+    struct merged *m;
+    int rc;
+
+    if (!x->cache || n > 16)
+        return merge_chunk(x, p, n);
+    lo = load_key(p, n < 8 ? n : 8);
+    if (n > 8)
+        hi = load_key(p + 8, n - 8);
+    m = &x->cache[mix(lo ^ mix(hi ^ n)) & x->cache_mask];
+    if (m->lo == lo && m->hi == hi && m->n == n) {
+        for (int i = 0; i < m->n_id; i++)
+            if ((rc = put(x, (uint32_t)m->id[i])) < 0)
+                return rc;
+        return 0;
+    }
+    rc = merge_chunk(x, p, n);
+    more = x->out->n - before;
+    if (rc == 0 && more <= ARRAY_LEN(m->id) && unknown == x->unknown_end && unknown != before) {
+        *m = (struct merged){lo, hi, (uint8_t)n, (uint8_t)more, {0}};
+        memcpy(m->id, x->out->id + before, more * sizeof *m->id);
+    }
     return rc;
 }
 
@@ -303,7 +336,7 @@ static int merge_cut(struct enc *x, const char *p, size_t n)
         if (id < t->n && t->flag[id] & FLAG_SELF)
             rc = put(x, id);
         else
-            rc = merge_chunk(x, p + from, at - from);
+            rc = merge_cached(x, p + from, at - from);
         if (rc < 0)
             return rc;
     }
@@ -318,7 +351,7 @@ static inline int merge_piece(struct enc *x, const char *p, size_t n)
 
     if (likely(id < t->n) && (t->whole_first || t->flag[id] & FLAG_SELF))
         return put(x, id);
-    return t->by_char || n > SMALL ? merge_cut(x, p, n) : merge_chunk(x, p, n);
+    return t->by_char || n > SMALL ? merge_cut(x, p, n) : merge_cached(x, p, n);
 }
 
 static int on_piece(void *arg, struct slice s)
@@ -368,8 +401,8 @@ int encode_bpe(struct enc *x, struct slice text)
             if ((rc = merge_piece(x, text.p + at, end - at)) < 0)
                 return rc;
         }
-        if (!scan && (rc = pre_split(x->t->pre, x->pre, (struct slice){text.p, n}, on_piece, x,
-                                     x->e)) < 0)
+        if (!scan &&
+            (rc = pre_split(x->t->pre, x->pre, (struct slice){text.p, n}, on_piece, x, x->e)) < 0)
             return rc;
         text = (struct slice){text.p + n, text.n - n};
         n = run_utf8(text.p, text.n, false);

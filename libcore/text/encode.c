@@ -45,6 +45,7 @@ int tok_ids_add(struct tok_ids *l, int32_t id, struct err *e)
 void enc_fini(struct enc *x)
 {
     pre_work_free(x->pre);
+    mem_free(x->cache);
     mem_free(x->sym);
     mem_free(x->heap);
     mem_free(x->best);
@@ -268,6 +269,17 @@ static int encode_text(struct enc *x, struct slice text)
     return encode_segment(x, (struct slice){text.p + from, text.n - from});
 }
 
+static int cache_new(struct enc *x, size_t n)
+{
+    uint32_t size = 256;
+
+    while (size < CACHE_MAX && size * 16 < n)
+        size *= 2;
+    x->cache_mask = size - 1;
+    x->cache = mem_array(size, sizeof *x->cache, x->e);
+    return x->cache ? 0 : E_NOMEM;
+}
+
 int tok_encode(const struct tok *t, struct slice text, unsigned flags, struct tok_ids *out,
                struct err *e)
 {
@@ -282,6 +294,8 @@ int tok_encode(const struct tok *t, struct slice text, unsigned flags, struct to
         return err_set(e, E_RANGE, "a text of %zu bytes", text.n);
     if (add && t->add_bos)
         rc = put(&x, (uint32_t)t->role[t->model == TOK_WPM ? TOK_CLS : TOK_BOS]);
+    if (rc == 0 && text.n >= CACHE_MIN && (t->model == TOK_SPM || t->model == TOK_BPE))
+        rc = cache_new(&x, text.n);
     if (rc == 0)
         rc = encode_text(&x, text);
     if (rc == 0 && add && t->add_sep)

@@ -1,10 +1,10 @@
 /* pre.c - see pre.h.
  *
  * The expressions are those of the tokenizer files the models were published with. Three things
- * differ in form, none in meaning: \s is spelt out (PCRE2 counts U+180E as a space, the engines these
- * were written for do not), sets too large to read are written in hexadecimal, and what would take
- * quadratic time or deep recursion in a backtracking matcher is possessive, looks behind, or is one
- * of the steps written in C (their names begin with '@').
+ * differ in form, none in meaning: \s is spelt out (PCRE2 counts U+180E as a space, the engines
+ * these were written for do not), sets too large to read are written in hexadecimal, and what would
+ * take quadratic time or deep recursion in a backtracking matcher is possessive, looks behind, or
+ * is one of the steps written in C (their names begin with '@').
  */
 #include "pre.h"
 
@@ -17,134 +17,148 @@
 
 /* -- the table ------------------------------------------------------------------------------- */
 
-#define SUFFIX "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-#define BLANKS "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define GPT2   "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
-#define LETTERS "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+"
-#define OTHERS " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*"
+#define SUFFIX        "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+#define BLANKS        "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define GPT2          "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+#define LETTERS       "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+"
+#define OTHERS        " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*"
 #define WORDS(digits) SUFFIX "|" LETTERS "|" digits "|" OTHERS "|" BLANKS
-#define UPPER  "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
-#define LOWER  "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define UPPER         "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define LOWER         "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
 #define CASED(end)                                                                                 \
     "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+" end "|[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER     \
     "*" end
 #define OTHERS_SLASH " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*"
 #define ASCII_PUNCT  "[!-/:-@\\[-`{-~]"
-#define MARKED                                                                                     \
-    ASCII_PUNCT "[A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+"
-#define CJK_KANA "[\\x{4e00}-\\x{9fa5}\\x{3040}-\\x{309f}\\x{30a0}-\\x{30ff}]+"
-#define CJK_WIDE "[\\x{4e00}-\\x{9fa5}\\x{800}-\\x{4e00}\\x{ac00}-\\x{d7ff}]+"
-#define NOT_HAN  "(?!\\p{Han})"
+#define MARKED       ASCII_PUNCT "[A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+"
+#define CJK_KANA     "[\\x{4e00}-\\x{9fa5}\\x{3040}-\\x{309f}\\x{30a0}-\\x{30ff}]+"
+#define CJK_WIDE     "[\\x{4e00}-\\x{9fa5}\\x{800}-\\x{4e00}\\x{ac00}-\\x{d7ff}]+"
+#define NOT_HAN      "(?!\\p{sc:Han})"
 
-#define STEPS(...) (const char *const[]){__VA_ARGS__, NULL}
+#define PLAIN_WORDS LETTERS "|\\p{N}|" OTHERS "|" BLANKS
+#define MARK_WORDS                                                                                 \
+    SUFFIX "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| "                                       \
+           "?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" BLANKS
+#define O200K(digits) CASED(SUFFIX "?") "|" digits "|" OTHERS_SLASH "|" BLANKS
+#define TEKKEN        CASED("") "|\\p{N}|" OTHERS_SLASH "|" BLANKS
+#define KIMI                                                                                       \
+    "\\p{sc:Han}+|[^\\r\\n\\p{L}\\p{N}]?(?:" NOT_HAN UPPER ")*(?:" NOT_HAN LOWER ")+" SUFFIX          \
+    "?|[^\\r\\n\\p{L}\\p{N}]?(?:" NOT_HAN UPPER ")+(?:" NOT_HAN LOWER ")*" SUFFIX                  \
+    "?|\\p{N}{1,3}|" OTHERS "|" BLANKS
+#define DEEPSEEK MARKED "[\\r\\n]*|" BLANKS
+#define SPARK    MARKED "|[\\r\\n]|\\s+(?!\\S)|\\s+"
+#define TAIL     "(?<!\\s)\\s++$"
 
-static const char latin_to_adlam[] =
-    "\\s?[A-Za-z\\x{b5}\\x{c0}-\\x{d6}\\x{d8}-\\x{f6}\\x{f8}-\\x{1ba}\\x{1bc}-\\x{1bf}\\x{1c4}-\\x{293}"
-    "\\x{295}-\\x{2af}\\x{370}-\\x{373}\\x{376}\\x{377}\\x{37b}-\\x{37d}\\x{37f}\\x{386}"
-    "\\x{388}-\\x{38a}\\x{38c}\\x{38e}-\\x{3a1}\\x{3a3}-\\x{3f5}\\x{3f7}-\\x{481}\\x{48a}-\\x{52f}"
-    "\\x{531}-\\x{556}\\x{10a0}-\\x{10c5}\\x{13a0}-\\x{13f5}\\x{13f8}-\\x{13fd}\\x{1c90}-\\x{1cba}"
-    "\\x{1cbd}-\\x{1cbf}\\x{1d00}-\\x{1d2b}\\x{1d6b}-\\x{1d77}\\x{1d79}-\\x{1d9a}\\x{1e00}-\\x{1f15}"
-    "\\x{1f18}-\\x{1f1d}\\x{1f20}-\\x{1f45}\\x{1f48}-\\x{1f4d}\\x{1f50}-\\x{1f57}\\x{1f59}\\x{1f5b}"
-    "\\x{1f5d}\\x{1f5f}-\\x{1f7d}\\x{1f80}-\\x{1fb4}\\x{1fb6}-\\x{1fbc}\\x{1fbe}\\x{1fc2}-\\x{1fc4}"
-    "\\x{1fc6}-\\x{1fcc}\\x{1fd0}-\\x{1fd3}\\x{1fd6}-\\x{1fdb}\\x{1fe0}-\\x{1fec}\\x{1ff2}-\\x{1ff4}"
-    "\\x{1ff6}-\\x{1ffc}\\x{2102}\\x{2107}\\x{210a}-\\x{2113}\\x{2115}\\x{2119}-\\x{211d}\\x{2124}"
-    "\\x{2126}\\x{2128}\\x{212a}-\\x{212d}\\x{212f}-\\x{2134}\\x{2139}\\x{213c}-\\x{213f}"
-    "\\x{2145}-\\x{2149}\\x{214e}\\x{2183}\\x{2184}\\x{2c00}-\\x{2c7b}\\x{2c7e}-\\x{2ce4}"
-    "\\x{2ceb}-\\x{2cee}\\x{2cf2}\\x{2cf3}\\x{a640}-\\x{a66d}\\x{a680}-\\x{a69b}\\x{a722}-\\x{a76f}"
-    "\\x{a771}-\\x{a787}\\x{a78b}-\\x{a78e}\\x{ab70}-\\x{abbf}\\x{fb00}-\\x{fb06}\\x{fb13}-\\x{fb17}"
-    "\\x{ff21}-\\x{ff3a}\\x{ff41}-\\x{ff5a}\\x{10400}-\\x{1044f}\\x{104b0}-\\x{104d3}"
-    "\\x{104d8}-\\x{104fb}\\x{10c80}-\\x{10cb2}\\x{10cc0}-\\x{10cf2}\\x{118a0}-\\x{118df}"
-    "\\x{1e900}-\\x{1e943}]+";
+#define STEPS(...)                                                                                 \
+    (const char *const[])                                                                          \
+    {                                                                                              \
+        __VA_ARGS__, NULL                                                                          \
+    }
 
-static const char bloom[] =
-    " ?[^(\\s|.,!?\\x{2026}\\x{3002}\\x{ff0c}\\x{3001}\\x{964}\\x{6d4}\\x{60c})]+";
+#define LATIN_TO_ADLAM                                                                             \
+    "\\s?[A-Za-z\\x{b5}\\x{c0}-\\x{d6}\\x{d8}-\\x{f6}\\x{f8}-\\x{1ba}\\x{1bc}-\\x{1bf}\\x{1c4}-"   \
+    "\\x{293}"                                                                                     \
+    "\\x{295}-\\x{2af}\\x{370}-\\x{373}\\x{376}\\x{377}\\x{37b}-\\x{37d}\\x{37f}\\x{386}"          \
+    "\\x{388}-\\x{38a}\\x{38c}\\x{38e}-\\x{3a1}\\x{3a3}-\\x{3f5}\\x{3f7}-\\x{481}\\x{48a}-\\x{"    \
+    "52f}"                                                                                         \
+    "\\x{531}-\\x{556}\\x{10a0}-\\x{10c5}\\x{13a0}-\\x{13f5}\\x{13f8}-\\x{13fd}\\x{1c90}-\\x{"     \
+    "1cba}"                                                                                        \
+    "\\x{1cbd}-\\x{1cbf}\\x{1d00}-\\x{1d2b}\\x{1d6b}-\\x{1d77}\\x{1d79}-\\x{1d9a}\\x{1e00}-\\x{"   \
+    "1f15}"                                                                                        \
+    "\\x{1f18}-\\x{1f1d}\\x{1f20}-\\x{1f45}\\x{1f48}-\\x{1f4d}\\x{1f50}-\\x{1f57}\\x{1f59}\\x{"    \
+    "1f5b}"                                                                                        \
+    "\\x{1f5d}\\x{1f5f}-\\x{1f7d}\\x{1f80}-\\x{1fb4}\\x{1fb6}-\\x{1fbc}\\x{1fbe}\\x{1fc2}-\\x{"    \
+    "1fc4}"                                                                                        \
+    "\\x{1fc6}-\\x{1fcc}\\x{1fd0}-\\x{1fd3}\\x{1fd6}-\\x{1fdb}\\x{1fe0}-\\x{1fec}\\x{1ff2}-\\x{"   \
+    "1ff4}"                                                                                        \
+    "\\x{1ff6}-\\x{1ffc}\\x{2102}\\x{2107}\\x{210a}-\\x{2113}\\x{2115}\\x{2119}-\\x{211d}\\x{"     \
+    "2124}"                                                                                        \
+    "\\x{2126}\\x{2128}\\x{212a}-\\x{212d}\\x{212f}-\\x{2134}\\x{2139}\\x{213c}-\\x{213f}"         \
+    "\\x{2145}-\\x{2149}\\x{214e}\\x{2183}\\x{2184}\\x{2c00}-\\x{2c7b}\\x{2c7e}-\\x{2ce4}"         \
+    "\\x{2ceb}-\\x{2cee}\\x{2cf2}\\x{2cf3}\\x{a640}-\\x{a66d}\\x{a680}-\\x{a69b}\\x{a722}-\\x{"    \
+    "a76f}"                                                                                        \
+    "\\x{a771}-\\x{a787}\\x{a78b}-\\x{a78e}\\x{ab70}-\\x{abbf}\\x{fb00}-\\x{fb06}\\x{fb13}-\\x{"   \
+    "fb17}"                                                                                        \
+    "\\x{ff21}-\\x{ff3a}\\x{ff41}-\\x{ff5a}\\x{10400}-\\x{1044f}\\x{104b0}-\\x{104d3}"             \
+    "\\x{104d8}-\\x{104fb}\\x{10c80}-\\x{10cb2}\\x{10cc0}-\\x{10cf2}\\x{118a0}-\\x{118df}"         \
+    "\\x{1e900}-\\x{1e943}]+"
+
+#define BLOOM " ?[^(\\s|.,!?\\x{2026}\\x{3002}\\x{ff0c}\\x{3001}\\x{964}\\x{6d4}\\x{60c})]+"
 
 static const struct pre_row rows[] = {
-    {"default", STEPS("[\\p{P}\\$\\+<=>\\^~\\|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]"), 0, {0}},
-    {"gpt-2 phi-2 jina-es jina-de jina-v2-es jina-v2-de gigachat a.x-4.0 mellum modern-bert mpt olmo "
+    {"default", STEPS("[\\p{P}\\$\\+<=>\\^~\\|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]"), 0},
+    {"gpt-2 phi-2 jina-es jina-de jina-v2-es jina-v2-de gigachat a.x-4.0 mellum modern-bert mpt "
+     "olmo "
      "jais trillion granite-docling exaone4",
-     STEPS(GPT2), 0, {SCAN_GPT2, 0, 0}},
-    {"roberta-bpe jina-v1-en jina-v2-code", STEPS(GPT2), PRE_ADD_BOTH, {SCAN_GPT2, 0, 0}},
-    {"starcoder refact command-r smollm codeshell exaone minerva-7b mellum2",
-     STEPS("\\p{N}", GPT2), 0, {SCAN_GPT2, 0, 0}},
-    {"falcon", STEPS("[\\p{P}\\$\\+<=>\\^~\\|`]+", GPT2, "[0-9][0-9][0-9]"), 0, {0}},
+     STEPS(GPT2), 0},
+    {"roberta-bpe jina-v1-en jina-v2-code", STEPS(GPT2), PRE_ADD_BOTH},
+    {"starcoder refact command-r smollm codeshell exaone minerva-7b mellum2", STEPS("\\p{N}", GPT2),
+     0},
+    {"falcon", STEPS("[\\p{P}\\$\\+<=>\\^~\\|`]+", GPT2, "[0-9][0-9][0-9]"), 0},
     {"llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano",
-     STEPS(WORDS("\\p{N}{1,3}")), PRE_WHOLE_FIRST | PRE_ADD_BOS, {SCAN_WORDS, SCAN_SUFFIX, 3}},
-    {"dbrx smaug-bpe", STEPS(WORDS("\\p{N}{1,3}")), 0, {SCAN_WORDS, SCAN_SUFFIX, 3}},
-    {"chatglm-bpe glm4", STEPS(WORDS("\\p{N}{1,3}")), 0, {SCAN_WORDS, SCAN_SUFFIX, 3}},
+     STEPS(WORDS("\\p{N}{1,3}")), PRE_WHOLE_FIRST | PRE_ADD_BOS},
+    {"dbrx smaug-bpe", STEPS(WORDS("\\p{N}{1,3}")), 0},
+    {"chatglm-bpe glm4", STEPS(WORDS("\\p{N}{1,3}")), 0},
     {"qwen2 deepseek-r1-qwen kormo f2llmv2 megrez stablelm2 hunyuan solar-open grok-2",
-     STEPS(WORDS("\\p{N}")), 0, {SCAN_WORDS, SCAN_SUFFIX, 1}},
-    {"ufakzeka", STEPS(LETTERS "|\\p{N}|" OTHERS "|" BLANKS), 0, {SCAN_WORDS, 0, 1}},
-    {"qwen35",
-     STEPS(SUFFIX "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|"
-                  BLANKS),
-     0, {SCAN_WORDS, SCAN_SUFFIX | SCAN_MARKS, 1}},
-    {"minicpm5", STEPS("\\p{N}{1,3}", WORDS("\\p{N}+")), PRE_WHOLE_FIRST,
-     {SCAN_WORDS, SCAN_SUFFIX, 0}},
-    {"laguna", STEPS("[^\\n]+|[\\n]+", WORDS("\\p{N}")), 0, {SCAN_WORDS, SCAN_SUFFIX, 1}},
-    {"gpt-4o llama4 kanana2 talkie minimax-m2",
-     STEPS(CASED(SUFFIX "?") "|\\p{N}{1,3}|" OTHERS_SLASH "|" BLANKS), 0,
-     {SCAN_CASED, SCAN_SUFFIX | SCAN_SLASH, 3}},
-    {"granite-embed-multi-97m", STEPS(CASED(SUFFIX "?") "|\\p{N}{1,3}|" OTHERS_SLASH "|" BLANKS),
-     PRE_WHOLE_FIRST, {SCAN_CASED, SCAN_SUFFIX | SCAN_SLASH, 3}},
-    {"tiny_aya cohere2moe",
-     STEPS("@thousands", CASED(SUFFIX "?") "|\\p{N}{1,3}|" OTHERS_SLASH "|" BLANKS), 0,
-     {SCAN_CASED, SCAN_SUFFIX | SCAN_SLASH, 3}},
-    {"tekken", STEPS(CASED("") "|\\p{N}|" OTHERS_SLASH "|" BLANKS), PRE_WHOLE_FIRST | PRE_ADD_BOS,
-     {SCAN_CASED, SCAN_SLASH, 1}},
-    {"kimi-k2",
-     STEPS("\\p{Han}+|[^\\r\\n\\p{L}\\p{N}]?(?:" NOT_HAN UPPER ")*(?:" NOT_HAN LOWER ")+" SUFFIX
-           "?|[^\\r\\n\\p{L}\\p{N}]?(?:" NOT_HAN UPPER ")+(?:" NOT_HAN LOWER ")*" SUFFIX
-           "?|\\p{N}{1,3}|" OTHERS "|" BLANKS),
-     0, {SCAN_CASED, SCAN_SUFFIX | SCAN_HAN, 3}},
+     STEPS(WORDS("\\p{N}")), 0},
+    {"ufakzeka", STEPS(PLAIN_WORDS), 0},
+    {"qwen35", STEPS(MARK_WORDS), 0},
+    {"minicpm5", STEPS("\\p{N}{1,3}", WORDS("\\p{N}+")), PRE_WHOLE_FIRST},
+    {"laguna", STEPS("\\n+", WORDS("\\p{N}")), 0},
+    {"gpt-4o llama4 kanana2 talkie minimax-m2", STEPS(O200K("\\p{N}{1,3}")), 0},
+    {"granite-embed-multi-97m", STEPS(O200K("\\p{N}{1,3}")), PRE_WHOLE_FIRST},
+    {"tiny_aya cohere2moe", STEPS("@thousands", O200K("\\p{N}{1,3}")), 0},
+    {"tekken", STEPS(TEKKEN), PRE_WHOLE_FIRST | PRE_ADD_BOS},
+    {"kimi-k2", STEPS(KIMI), 0},
     {"youtu",
-     STEPS("[\\x{ac00}-\\x{d7a3}\\x{3131}-\\x{318e}]+|[\\x{ff01}\\x{2026}\\x{201c}\\x{201d}\\x{2018}"
-           "\\x{2019}\\x{2014}\\x{ff1a}\\x{ff1b}\\x{ff0c}\\x{3001}-\\x{303f}\\x{fe30}-\\x{fe4f}]+|"
-           "[\\x{3105}-\\x{312f}]+|" CJK_KANA,
-           CASED(SUFFIX "?") "|\\p{N}|" OTHERS_SLASH "|" BLANKS),
-     PRE_WHOLE_FIRST, {SCAN_CASED, SCAN_SUFFIX | SCAN_SLASH, 1}},
+     STEPS(
+         "[\\x{ac00}-\\x{d7a3}\\x{3131}-\\x{318e}]+|[\\x{ff01}\\x{2026}\\x{201c}\\x{201d}\\x{2018}"
+         "\\x{2019}\\x{2014}\\x{ff1a}\\x{ff1b}\\x{ff0c}\\x{3001}-\\x{303f}\\x{fe30}-\\x{fe4f}]+|"
+         "[\\x{3105}-\\x{312f}]+|" CJK_KANA,
+         O200K("\\p{N}")),
+     PRE_WHOLE_FIRST},
     {"jais-2",
-     STEPS(SUFFIX "|" LETTERS "|\\p{N}{1,3}|" OTHERS "|\\s*[\\r\\n]+|\\s{512}(?!\\S)|\\s{256}(?!\\S)|"
+     STEPS(SUFFIX "|" LETTERS "|\\p{N}{1,3}|" OTHERS
+                  "|\\s*[\\r\\n]+|\\s{512}(?!\\S)|\\s{256}(?!\\S)|"
                   "\\s{128}(?!\\S)|\\s{64}(?!\\S)|\\s{32}(?!\\S)|\\s{16}(?!\\S)|\\s{8}(?!\\S)|"
                   "\\s{4}(?!\\S)|\\s{1,2}(?!\\S)|\\s"),
-     0, {0}},
+     0},
     {"deepseek-llm",
-     STEPS("[\\r\\n]", latin_to_adlam,
-           "\\s?[!-/:-~\\x{ff01}-\\x{ff0f}\\x{ff1a}-\\x{ff5e}\\x{2018}-\\x{201f}\\x{3000}-\\x{3002}]+",
-           "(?<!\\s)\\s++$", CJK_WIDE, "\\p{N}+"),
-     0, {0}},
-    {"deepseek-coder", STEPS("[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", CJK_WIDE, "\\p{N}"), 0, {0}},
-    {"deepseek-v3 hunyuan-dense joyai-llm hy_v4",
-     STEPS("\\p{N}{1,3}", CJK_KANA, MARKED "[\\r\\n]*|" BLANKS), 0, {0}},
-    {"spark2_5",
-     STEPS("\\p{N}{1,3}", CJK_KANA, MARKED "|[\\r\\n]|\\s+(?!\\S)|\\s+", "\\p{N}"), 0, {0}},
+     STEPS("[\\r\\n]", LATIN_TO_ADLAM,
+           "\\s?[!-/"
+           ":-~\\x{ff01}-\\x{ff0f}\\x{ff1a}-\\x{ff5e}\\x{2018}-\\x{201f}\\x{3000}-\\x{3002}]+",
+           TAIL, CJK_WIDE, "\\p{N}+"),
+     0},
+    {"deepseek-coder", STEPS("[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", CJK_WIDE, "\\p{N}"), 0},
+    {"deepseek-v3 hunyuan-dense joyai-llm hy_v4", STEPS("\\p{N}{1,3}", CJK_KANA, DEEPSEEK), 0},
+    {"spark2_5", STEPS("\\p{N}{1,3}", CJK_KANA, SPARK, "\\p{N}"), 0},
     {"afmoe",
      STEPS("@groups",
            "[\\x{4e00}-\\x{9fff}\\x{3400}-\\x{4dbf}\\x{f900}-\\x{faff}\\x{3040}-\\x{309f}"
            "\\x{30a0}-\\x{30ff}\\x{ff65}-\\x{ff9f}\\x{2f00}-\\x{2fdf}\\x{e40}-\\x{e7f}"
            "\\x{e80}-\\x{eff}\\x{1780}-\\x{17ff}\\x{1000}-\\x{109f}\\x{aa60}-\\x{aa7f}"
            "\\x{a9e0}-\\x{a9ff}\\x{ac00}-\\x{d7af}\\x{1100}-\\x{11ff}]+",
-           MARKED "[\\r\\n]*|" BLANKS),
-     0, {0}},
-    {"poro-chat bloom gpt3-finnish", STEPS(bloom), 0, {0}},
-    {"viking", STEPS(bloom, "\\p{N}"), 0, {0}},
+           DEEPSEEK),
+     0},
+    {"poro-chat bloom gpt3-finnish", STEPS(BLOOM), 0},
+    {"viking", STEPS(BLOOM, "\\p{N}"), 0},
     {"chameleon",
      STEPS("<sentinel:[0-9]+>", "(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z", "([\\t\\n]|    |  )",
            "\\p{N}", "[\\p{P}!-/:-@\\[-`{-~]", GPT2),
-     PRE_ADD_BOS, {SCAN_GPT2, 0, 0}},
-    {"superbpe", STEPS("\\p{N}+", "@cuts"), 0, {0}},
+     PRE_ADD_BOS},
+    {"superbpe", STEPS("\\p{N}+", "@cuts"), 0},
     {"bailingmoe bailingmoe2 llada-moe",
-     STEPS("'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|"
+     STEPS("'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}| "
+           "?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|"
            "\\s*[\\r\\n]|\\s+(?!\\S)|\\s+"),
-     0, {0}},
-    {"seed-coder",
-     STEPS(SUFFIX "|" LETTERS "|\\p{N}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|" BLANKS), 0, {0}},
+     0},
+    {"seed-coder", STEPS(SUFFIX "|" LETTERS "|\\p{N}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|" BLANKS), 0},
     {"exaone-moe",
      STEPS(SUFFIX "|[^\\r\\n\\p{L}\\p{N}]?(?:\\p{L}\\p{M}*+(?: \\p{L}\\p{M}*+)*+)++|\\p{N}|"
                   " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]?|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+"),
-     0, {0}},
-    {"gemma4 granite-embed-multi-311m", STEPS("[^\\n]+|[\\n]+"), PRE_RAW | PRE_WHOLE_NL, {0}},
-    {"sarvam-moe", STEPS("[^\\n]+|[\\n]+"), PRE_RAW, {0}},
+     0},
+    {"gemma4 granite-embed-multi-311m", STEPS("\\n+"), PRE_RAW | PRE_WHOLE_NL},
+    {"sarvam-moe", STEPS("\\n+"), PRE_RAW},
 };
 
 /* Whether name is one of the words of names. */
@@ -173,18 +187,19 @@ const struct pre_row *pre_row_at(size_t i)
 
 /* -- compiling ------------------------------------------------------------------------------- */
 
-enum { MAX_STEPS = 16, MAX_PATTERN = 1 << 16 };
+enum { MAX_STEPS = 16, /* bits of pre.can */ MAX_PATTERN = 1 << 16 };
 
 struct step {
     enum { STEP_REGEX, STEP_SCAN, STEP_GROUPS, STEP_THOUSANDS, STEP_CUTS } kind;
     pcre2_code *code;
+    struct scan_rule rule;
+    scan_fn *scan;
 };
 
 struct pre {
     struct step step[MAX_STEPS];
     int n;
-    struct scan_rule rule;
-    scan_fn *scan;
+    uint16_t can[128]; // bit k: step k may match something that has this character
     pcre2_general_context *memory;
 };
 
@@ -268,7 +283,43 @@ done:
     return rc;
 }
 
-static int add_step(struct pre *p, const char *s, struct err *e)
+/* Expressions with a scanner of their own; those of sets are read from their text. */
+static const struct {
+    const char *pattern;
+    struct scan_rule rule;
+} fast[] = {
+    {GPT2, {.kind = SCAN_GPT2}},
+    {WORDS("\\p{N}"), {.kind = SCAN_WORDS, .flags = SCAN_SUFFIX, .most = 1}},
+    {WORDS("\\p{N}{1,3}"), {.kind = SCAN_WORDS, .flags = SCAN_SUFFIX, .most = 3}},
+    {WORDS("\\p{N}+"), {.kind = SCAN_WORDS, .flags = SCAN_SUFFIX}},
+    {PLAIN_WORDS, {.kind = SCAN_WORDS, .most = 1}},
+    {MARK_WORDS, {.kind = SCAN_WORDS, .flags = SCAN_SUFFIX | SCAN_MARKS, .most = 1}},
+    {O200K("\\p{N}{1,3}"), {.kind = SCAN_CASED, .flags = SCAN_SUFFIX | SCAN_SLASH, .most = 3}},
+    {O200K("\\p{N}"), {.kind = SCAN_CASED, .flags = SCAN_SUFFIX | SCAN_SLASH, .most = 1}},
+    {TEKKEN, {.kind = SCAN_CASED, .flags = SCAN_SLASH, .most = 1}},
+    {KIMI, {.kind = SCAN_CASED, .flags = SCAN_SUFFIX | SCAN_HAN, .most = 3}},
+    {DEEPSEEK, {.kind = SCAN_MARKED}},
+    {SPARK, {.kind = SCAN_MARKED, .flags = SCAN_ONE_NL}},
+    {TAIL, {.kind = SCAN_TAIL}},
+};
+
+static bool find_scan(struct step *t, const char *pattern)
+{
+    bool found = scan_parse(&t->rule, pattern);
+
+    for (size_t i = 0; i < ARRAY_LEN(fast) && !found; i++)
+        if (strcmp(fast[i].pattern, pattern) == 0) {
+            t->rule = fast[i].rule;
+            found = true;
+        }
+    if (found) {
+        t->kind = STEP_SCAN;
+        t->scan = scan_of(t->rule.kind);
+    }
+    return found;
+}
+
+static int add_step(struct pre *p, const char *s, bool scan, struct err *e)
 {
     struct step *t = &p->step[p->n];
 
@@ -281,9 +332,20 @@ static int add_step(struct pre *p, const char *s, struct err *e)
         t->kind = STEP_THOUSANDS;
     else if (strcmp(s, "@cuts") == 0)
         t->kind = STEP_CUTS;
-    else
+    else if (!scan || !find_scan(t, s))
         return compile(p, s, &t->code, e);
     return 0;
+}
+
+static bool step_can(const struct step *t, unsigned c)
+{
+    if (t->kind == STEP_REGEX)
+        return true;
+    if (t->kind != STEP_SCAN)
+        return uclass_ascii[c] & UC_N;
+    if (t->rule.kind == SCAN_TAIL)
+        return uclass_ascii[c] & UC_S;
+    return t->rule.kind != SCAN_RUN || t->rule.set.ascii[c] & 1;
 }
 
 int pre_new(struct pre **out, const struct pre_row *row, bool scan, struct err *e)
@@ -298,15 +360,12 @@ int pre_new(struct pre **out, const struct pre_row *row, bool scan, struct err *
         err_nomem(e, sizeof *p);
         goto fail;
     }
-    for (int i = 0; row->steps[i]; i++) {
-        if (scan && row->scan.kind && !row->steps[i + 1]) {
-            p->rule = row->scan;
-            p->scan = scan_of(row->scan.kind);
-            p->step[p->n++].kind = STEP_SCAN;
-        } else if ((rc = add_step(p, row->steps[i], e)) < 0) {
+    for (int i = 0; row->steps[i]; i++)
+        if ((rc = add_step(p, row->steps[i], scan, e)) < 0)
             goto fail;
-        }
-    }
+    for (int k = 0; k < p->n; k++)
+        for (unsigned c = 0; c < 128; c++)
+            p->can[c] |= (uint16_t)(step_can(&p->step[k], c) << k);
     *out = p;
     return 0;
 fail:
@@ -363,8 +422,8 @@ void pre_work_free(struct pre_work *w)
 
 scan_fn *pre_scan(const struct pre *p, const struct scan_rule **rule)
 {
-    *rule = &p->rule;
-    return p->n == 1 && p->step[0].kind == STEP_SCAN ? p->scan : NULL;
+    *rule = &p->step[0].rule;
+    return p->n == 1 && p->step[0].kind == STEP_SCAN ? p->step[0].scan : NULL;
 }
 
 /* -- splitting ------------------------------------------------------------------------------- */
@@ -379,10 +438,22 @@ struct split {
 
 static int split_by(struct split *s, int k, struct slice text);
 
-/* Hands text[from, to) to the step after k. */
+/* Hands text[from, to) to the next step after k that can match some of it. Most pieces are words,
+ * in which no later step has anything to do. */
 static int pass(struct split *s, int k, struct slice text, size_t from, size_t to)
 {
-    return from < to ? split_by(s, k + 1, (struct slice){text.p + from, to - from}) : 0;
+    unsigned can = 0;
+
+    if (from >= to)
+        return 0;
+    k++;
+    if (to - from <= 32 && k < s->p->n) {
+        for (size_t i = from; i < to; i++)
+            can |= (uint8_t)text.p[i] < 128 ? s->p->can[(uint8_t)text.p[i]] : UINT16_MAX;
+        while (k < s->p->n && !(can >> k & 1))
+            k++;
+    }
+    return split_by(s, k, (struct slice){text.p + from, to - from});
 }
 
 static int split_regex(struct split *s, int k, struct slice text)
@@ -421,10 +492,11 @@ static int split_regex(struct split *s, int k, struct slice text)
 
 static int split_scan(struct split *s, int k, struct slice text)
 {
+    const struct step *t = &s->p->step[k];
     int rc;
 
     for (size_t at = 0, end; at < text.n; at = end) {
-        end = s->p->scan(&s->p->rule, (const uint8_t *)text.p, at, text.n);
+        end = t->scan(&t->rule, (const uint8_t *)text.p, at, text.n);
         if ((rc = pass(s, k, text, at, end)) < 0)
             return rc;
     }

@@ -22,16 +22,15 @@ struct pre_row {
     const char *names; // separated by spaces
     const char *const *steps;
     unsigned flags;
-    struct scan_rule scan; // stands for the last step
 };
 
 const struct pre_row *pre_find(const char *name); // NULL: unknown
-const struct pre_row *pre_row_at(size_t i);      // NULL: no more
+const struct pre_row *pre_row_at(size_t i);       // NULL: no more
 
 struct pre;      // compiled, read-only
 struct pre_work; // what one thread needs to use it
 
-/* scan: use the hand-written scanner where there is one (tests compare both). */
+/* scan: use the hand-written scanners where there are any (tests compare both). */
 int pre_new(struct pre **out, const struct pre_row *row, bool scan, struct err *e);
 void pre_free(struct pre *p);
 int pre_work_new(struct pre_work **out, const struct pre *p, struct err *e);

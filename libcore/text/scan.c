@@ -56,6 +56,18 @@ static size_t blanks(const uint8_t *p, size_t at, size_t end, size_t n)
     return last > at ? last : end;
 }
 
+/* \s*[\r\n]+|\s+(?!\S)|\s+ */
+static size_t spaces(const uint8_t *p, size_t at, size_t n)
+{
+    size_t end = at, newline = 0;
+    int len;
+
+    for (; class_at(p, end, n, &len) & UC_S; end += (size_t)len)
+        if (p[end] == '\r' || p[end] == '\n')
+            newline = end + 1;
+    return newline ? newline : blanks(p, at, end, n);
+}
+
 /* Length of s|t|re|ve|m|ll|d at `at`, or 0. */
 static size_t suffix_plain(const uint8_t *p, size_t at, size_t n)
 {
@@ -107,16 +119,16 @@ static size_t scan_gpt2(const struct scan_rule *r, const uint8_t *p, size_t at, 
 }
 
 /* What both families below end with: numbers, punctuation, white space. c is the class at `at`. */
-static size_t scan_rest(const struct scan_rule *r, const uint8_t *p, size_t at, size_t n, uint32_t c,
-                        uint32_t word)
+static size_t scan_rest(const struct scan_rule *r, const uint8_t *p, size_t at, size_t n,
+                        uint32_t c, uint32_t word)
 {
-    size_t from = at, end, newline = 0;
+    size_t from = at, end;
     int len;
 
     if (c & UC_N) {
-        if (r->digits == 0)
+        if (r->most == 0)
             return run_of(p, at, n, UC_N);
-        for (unsigned i = 0; i < r->digits && class_at(p, at, n, &len) & UC_N; i++)
+        for (unsigned i = 0; i < r->most && class_at(p, at, n, &len) & UC_N; i++)
             at += (size_t)len;
         return at;
     }
@@ -124,15 +136,12 @@ static size_t scan_rest(const struct scan_rule *r, const uint8_t *p, size_t at, 
         from++;
     if (from > at || !(c & UC_S)) {
         end = run_without(p, from, n, UC_S | UC_N | word);
-        while (end < n && (p[end] == '\r' || p[end] == '\n' ||
-                           (p[end] == '/' && r->flags & SCAN_SLASH)))
+        while (end < n &&
+               (p[end] == '\r' || p[end] == '\n' || (p[end] == '/' && r->flags & SCAN_SLASH)))
             end++;
         return end;
     }
-    for (end = at; class_at(p, end, n, &len) & UC_S; end += (size_t)len)
-        if (p[end] == '\r' || p[end] == '\n')
-            newline = end + 1;
-    return newline ? newline : blanks(p, at, end, n);
+    return spaces(p, at, n);
 }
 
 static size_t scan_words(const struct scan_rule *r, const uint8_t *p, size_t at, size_t n)
@@ -226,16 +235,77 @@ static size_t scan_cased(const struct scan_rule *r, const uint8_t *p, size_t at,
     return scan_rest(r, p, at, n, c, UC_L);
 }
 
+/* -- marked: DeepSeek-V3 and its like -------------------------------------------------------- */
+
+/* The end of the match at `at`, or 0. What nothing matches is numbers and control characters. */
+static size_t match_marked(const struct scan_rule *r, const uint8_t *p, size_t at, size_t n)
+{
+    int len, next;
+    uint32_t c = class_at(p, at, n, &len), d;
+    size_t end;
+
+    if (p[at] < 128 && c & (UC_P | UC_SYM) && at + 1 < n &&
+        (uint8_t)((p[at + 1] | 0x20) - 'a') < 26) {
+        for (end = at + 1; end < n && (uint8_t)((p[end] | 0x20) - 'a') < 26;)
+            end++;
+        return end;
+    }
+    if (c & (UC_L | UC_M))
+        return run_of(p, at, n, UC_L | UC_M);
+    d = class_at(p, at + (size_t)len, n, &next);
+    if (!(c & (UC_NL | UC_P | UC_SYM)) && d & (UC_L | UC_M))
+        return run_of(p, at + (size_t)len, n, UC_L | UC_M);
+    if (c & (UC_P | UC_SYM) || (p[at] == ' ' && d & (UC_P | UC_SYM))) {
+        end = run_of(p, at + (size_t)len, n, UC_P | UC_SYM);
+        while (end < n && !(r->flags & SCAN_ONE_NL) && (p[end] == '\r' || p[end] == '\n'))
+            end++;
+        return end;
+    }
+    if (!(c & UC_S))
+        return 0;
+    if (!(r->flags & SCAN_ONE_NL))
+        return spaces(p, at, n);
+    return c & UC_NL ? at + 1 : blanks(p, at, run_of(p, at, n, UC_S), n);
+}
+
+static size_t scan_marked(const struct scan_rule *r, const uint8_t *p, size_t at, size_t n)
+{
+    size_t end = match_marked(r, p, at, n);
+    uint32_t cp;
+
+    if (end)
+        return end;
+    do
+        at += (size_t)utf8_next(p + at, &cp);
+    while (at < n && !match_marked(r, p, at, n));
+    return at;
+}
+
+/* White space that reaches the end of the text is a piece, and so is what lies before it. */
+static size_t scan_tail(const struct scan_rule *r, const uint8_t *p, size_t at, size_t n)
+{
+    size_t tail = n;
+
+    (void)r;
+    while (tail > at) {
+        size_t last = tail - 1;
+        int len;
+
+        while (last > at && (p[last] & 0xc0) == 0x80)
+            last--;
+        if (!(class_at(p, last, n, &len) & UC_S))
+            break;
+        tail = last;
+    }
+    return tail > at ? tail : n;
+}
+
 scan_fn *scan_of(enum scan_kind kind)
 {
-    switch (kind) {
-    case SCAN_GPT2:
-        return scan_gpt2;
-    case SCAN_WORDS:
-        return scan_words;
-    case SCAN_CASED:
-        return scan_cased;
-    default:
-        return NULL;
-    }
+    static scan_fn *const of_kind[] = {
+        [SCAN_GPT2] = scan_gpt2,     [SCAN_WORDS] = scan_words, [SCAN_CASED] = scan_cased,
+        [SCAN_MARKED] = scan_marked, [SCAN_RUN] = scan_run,     [SCAN_TAIL] = scan_tail,
+    };
+
+    return of_kind[kind];
 }

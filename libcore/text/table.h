@@ -22,7 +22,8 @@ struct piece_table {
     struct piece_slot *slot;
     uint32_t mask, n;
     uint64_t seed;
-    const char *const *arena; // where the pieces lie: piece id is (*arena)[(*at)[id], (*at)[id + 1])
+    const char *const
+        *arena; // where the pieces lie: piece id is (*arena)[(*at)[id], (*at)[id + 1])
     const uint32_t *const *at;
 };
 

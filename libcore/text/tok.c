@@ -29,7 +29,9 @@ static const struct known {
     {"<EOT>", TOK_EOT, true},
     {"_<EOT>", TOK_EOT, true},
     {"[EOT]", TOK_EOT, true},
-    {"<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>", TOK_EOT, true},
+    {"<\xef\xbd\x9c"
+     "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
+     TOK_EOT, true},
     {"<end_of_utterance>", TOK_EOT, true},
     {"<turn|>", TOK_EOT, true},
     {"<|eom_id|>", TOK_EOM, true},
@@ -45,7 +47,10 @@ static const struct known {
     {"<|fim_prefix|>", TOK_FIM_PRE, false},
     {"<fim-prefix>", TOK_FIM_PRE, false},
     {"<fim_prefix>", TOK_FIM_PRE, false},
-    {"<\xef\xbd\x9c" "fim\xe2\x96\x81" "begin\xef\xbd\x9c>", TOK_FIM_PRE, false},
+    {"<\xef\xbd\x9c"
+     "fim\xe2\x96\x81"
+     "begin\xef\xbd\x9c>",
+     TOK_FIM_PRE, false},
     {"<PRE>", TOK_FIM_PRE, false},
     {"\xe2\x96\x81<PRE>", TOK_FIM_PRE, false},
     {"<|code_prefix|>", TOK_FIM_PRE, false},
@@ -53,7 +58,9 @@ static const struct known {
     {"<|fim_suffix|>", TOK_FIM_SUF, false},
     {"<fim-suffix>", TOK_FIM_SUF, false},
     {"<fim_suffix>", TOK_FIM_SUF, false},
-    {"<\xef\xbd\x9c" "fim\xe2\x96\x81hole\xef\xbd\x9c>", TOK_FIM_SUF, false},
+    {"<\xef\xbd\x9c"
+     "fim\xe2\x96\x81hole\xef\xbd\x9c>",
+     TOK_FIM_SUF, false},
     {"<SUF>", TOK_FIM_SUF, false},
     {"\xe2\x96\x81<SUF>", TOK_FIM_SUF, false},
     {"<|code_suffix|>", TOK_FIM_SUF, false},
@@ -61,7 +68,10 @@ static const struct known {
     {"<|fim_middle|>", TOK_FIM_MID, false},
     {"<fim-middle>", TOK_FIM_MID, false},
     {"<fim_middle>", TOK_FIM_MID, false},
-    {"<\xef\xbd\x9c" "fim\xe2\x96\x81" "end\xef\xbd\x9c>", TOK_FIM_MID, false},
+    {"<\xef\xbd\x9c"
+     "fim\xe2\x96\x81"
+     "end\xef\xbd\x9c>",
+     TOK_FIM_MID, false},
     {"<MID>", TOK_FIM_MID, false},
     {"\xe2\x96\x81<MID>", TOK_FIM_MID, false},
     {"<|code_middle|>", TOK_FIM_MID, false},
@@ -135,9 +145,10 @@ static void spell_marks(struct slice s, struct buf *out)
 
 static int hex(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                                        : c >= 'A' && c <= 'F'   ? c - 'A' + 10
-                                                                 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
 }
 
 /* RWKV vocabularies: \t \n \r \xNN, and any other character behind a backslash for itself. */
@@ -533,7 +544,8 @@ static int read_roles(struct build *b)
 }
 
 /* Gives tokens known by their text their role, and makes them control tokens: files exist where
- * such a token is an ordinary one by mistake, and a user could then write it. True: kinds changed. */
+ * such a token is an ordinary one by mistake, and a user could then write it. True: kinds changed.
+ */
 static bool find_known(struct tok *t)
 {
     bool changed = false;
@@ -579,7 +591,8 @@ static int check_added(const struct build *b)
         return err_set(b->e, E_FORMAT, "%s: a %s token is to be added and there is none", b->name,
                        wpm ? "CLS" : "BOS");
     if (t->add_eos && t->role[TOK_EOS] < 0)
-        return err_set(b->e, E_FORMAT, "%s: an EOS token is to be added and there is none", b->name);
+        return err_set(b->e, E_FORMAT, "%s: an EOS token is to be added and there is none",
+                       b->name);
     if (t->add_sep && t->role[TOK_SEP] < 0)
         return err_set(b->e, E_FORMAT, "%s: a SEP token is to be added and there is none", b->name);
     return 0;
@@ -625,12 +638,14 @@ static int build_model(struct build *b)
     if (t->model == TOK_BPE && (rc = build_pre(b)) < 0)
         return rc;
     if (t->model == TOK_UNIGRAM || t->model == TOK_RWKV)
-        rc = build_trie(b, &t->words, t->model == TOK_RWKV ? ~(1u << TOK_CONTROL | 1u << TOK_UNKNOWN)
-                                                           : 1u << TOK_NORMAL, false);
+        rc = build_trie(b, &t->words,
+                        t->model == TOK_RWKV ? ~(1u << TOK_CONTROL | 1u << TOK_UNKNOWN)
+                                             : 1u << TOK_NORMAL,
+                        false);
     if (rc == 0 && (t->model == TOK_UNIGRAM || t->model == TOK_RWKV) && !t->words.node)
         rc = err_set(b->e, E_FORMAT, "%s: no token stands for text", b->name);
-    if (rc == 0 && s->charsmap.n && (rc = charsmap_check((const uint8_t *)s->charsmap.p,
-                                                         s->charsmap.n, b->e)) == 0) {
+    if (rc == 0 && s->charsmap.n &&
+        (rc = charsmap_check((const uint8_t *)s->charsmap.p, s->charsmap.n, b->e)) == 0) {
         t->charsmap = mem_dup(s->charsmap.p, s->charsmap.n, b->e);
         t->n_charsmap = s->charsmap.n;
         rc = t->charsmap ? 0 : E_NOMEM;
@@ -686,8 +701,7 @@ int tok_new(struct tok **out, const struct tok_spec *s, struct err *e)
     if (!t)
         return rc;
     copy_flags(t, s);
-    if (s->model >= TOK_N_MODEL || s->n >= INT32_MAX / 2 ||
-        (s->n == 0 && s->model != TOK_NONE)) {
+    if (s->model >= TOK_N_MODEL || s->n >= INT32_MAX / 2 || (s->n == 0 && s->model != TOK_NONE)) {
         rc = err_set(e, E_FORMAT, "%s: %u tokens of model %d", b.name, (unsigned)s->n,
                      (int)s->model);
         goto fail;

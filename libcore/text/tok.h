@@ -63,14 +63,11 @@ enum tok_role {
 #define X(name, text) TOK_##name,
     TOK_ROLES(X)
 #undef X
-    TOK_N_ROLE
+        TOK_N_ROLE
 };
 
 /* How white space beside a special token goes with it (Hugging Face: lstrip, rstrip). */
-enum {
-    TOK_LSTRIP = 1,
-    TOK_RSTRIP = 2
-};
+enum { TOK_LSTRIP = 1, TOK_RSTRIP = 2 };
 
 /* A description. All in it is borrowed and copied by tok_new: it may go afterwards. Zeroed it
  * is a neutral one, except that role[] must be -1 where there is none (tok_spec_init). */
@@ -86,26 +83,26 @@ struct tok_spec {
     /* BPE: pairs in the order of their rank. With n_merge 0 the ids are the ranks (tiktoken). */
     uint32_t n_merge;
     const struct slice (*merge)[2];
-    const char *pre;           // name of the pre-tokenizer, as in GGUF; NULL or "": "default"
-    const char *const *split;  // own list of regular expressions instead, NULL-ended
-    bool whole_first;          // a piece that is a token is not merged (HF: ignore_merges)
-    bool raw_bpe;              // pieces are text with U+2581 for spaces and <0x00> bytes, not the
-                               // byte alphabet (gemma4)
-    bool raw_bytes;            // pieces are bytes as they are, not the byte alphabet (tiktoken)
+    const char *pre;          // name of the pre-tokenizer, as in GGUF; NULL or "": "default"
+    const char *const *split; // own list of regular expressions instead, NULL-ended
+    bool whole_first;         // a piece that is a token is not merged (HF: ignore_merges)
+    bool raw_bpe;             // pieces are text with U+2581 for spaces and <0x00> bytes, not the
+                              // byte alphabet (gemma4)
+    bool raw_bytes;           // pieces are bytes as they are, not the byte alphabet (tiktoken)
 
-    int32_t role[TOK_N_ROLE];  // -1: none. CLS, SEP: absent ones are BOS and EOS
-    const int32_t *end;        // [n_end] further tokens that end a generation
+    int32_t role[TOK_N_ROLE]; // -1: none. CLS, SEP: absent ones are BOS and EOS
+    const int32_t *end;       // [n_end] further tokens that end a generation
     uint32_t n_end;
 
-    bool add_bos, add_eos;     // with TOK_ADD. WordPiece: add_bos adds CLS, add_sep SEP
+    bool add_bos, add_eos; // with TOK_ADD. WordPiece: add_bos adds CLS, add_sep SEP
     bool add_sep;
-    bool add_space_prefix;     // SPM, Unigram: " x" for "x" at the start and behind special tokens
-    bool remove_extra_spaces;  // runs of spaces are one, none at either end
-    bool lowercase;            // WordPiece: to lower case,
-    bool strip_accents;        //   without accents,
-    bool plain_pieces;         //   and pieces spelt "##ing" and "the" instead of "ing" and "▁the"
-    struct slice charsmap;     // SentencePiece precompiled_charsmap, or empty
-    bool nfc;                  // text is brought to NFC first (some Hugging Face files)
+    bool add_space_prefix;    // SPM, Unigram: " x" for "x" at the start and behind special tokens
+    bool remove_extra_spaces; // runs of spaces are one, none at either end
+    bool lowercase;           // WordPiece: to lower case,
+    bool strip_accents;       //   without accents,
+    bool plain_pieces;        //   and pieces spelt "##ing" and "the" instead of "ing" and "▁the"
+    struct slice charsmap;    // SentencePiece precompiled_charsmap, or empty
+    bool nfc;                 // text is brought to NFC first (some Hugging Face files)
 };
 
 void tok_spec_init(struct tok_spec *s); // zero, and no roles
@@ -121,13 +118,13 @@ const char *const *tok_pre_names(void);
 /* -- what is in it -- */
 
 enum tok_model tok_model_of(const struct tok *t);
-const char *tok_model_name(enum tok_model m);    // "spm", "bpe", ...
-const char *tok_pre_name(const struct tok *t);   // "" where there is none
+const char *tok_model_name(enum tok_model m);  // "spm", "bpe", ...
+const char *tok_pre_name(const struct tok *t); // "" where there is none
 const char *tok_role_name(enum tok_role r);
 uint32_t tok_count(const struct tok *t);
 enum tok_kind tok_kind_of(const struct tok *t, int32_t id); // TOK_UNDEFINED out of range
 float tok_score_of(const struct tok *t, int32_t id);
-int32_t tok_role_id(const struct tok *t, enum tok_role r);  // -1: none
+int32_t tok_role_id(const struct tok *t, enum tok_role r); // -1: none
 /* Ends a generation: EOS, EOT, EOM, those of the description, and the names in use for it. */
 bool tok_is_end(const struct tok *t, int32_t id);
 bool tok_adds_bos(const struct tok *t); // with TOK_ADD
@@ -177,15 +174,11 @@ void tok_decode(const struct tok *t, const int32_t *id, size_t n, unsigned flags
 /* Decodes a stream. What detok_add adds is whole UTF-8: the bytes of an unfinished character are
  * held (at most 3) until it is finished; bytes that can no longer become a character are written as
  * U+FFFD, or as they are with DETOK_RAW. detok_end writes what is held by the same rule. */
-enum {
-    DETOK_SHOW = TOK_SHOW,
-    DETOK_INSIDE = TOK_INSIDE,
-    DETOK_RAW = 4
-};
+enum { DETOK_SHOW = TOK_SHOW, DETOK_INSIDE = TOK_INSIDE, DETOK_RAW = 4 };
 struct detok {
     const struct tok *tok;
     unsigned flags;
-    bool inside;     // the last token was text
+    bool inside; // the last token was text
     uint8_t n_held;
     char held[4];
 };

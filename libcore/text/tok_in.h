@@ -12,8 +12,8 @@
 enum {
     FLAG_LSTRIP = TOK_LSTRIP,
     FLAG_RSTRIP = TOK_RSTRIP,
-    FLAG_END = 4,  // ends a generation
-    FLAG_SELF = 8  // merging the token's own text gives the token
+    FLAG_END = 4, // ends a generation
+    FLAG_SELF = 8 // merging the token's own text gives the token
 };
 
 #define NO_SYMBOL UINT32_MAX
@@ -23,37 +23,45 @@ enum { MAX_PIECE = 1 << 16, MAX_SPECIAL = 1024 }; // bytes of a piece; of a spec
 /* A symbol is a token or, from n on, something merges pass through that is none. */
 struct tok {
     enum tok_model model;
-    uint32_t n;            // tokens
-    uint32_t n_sym;        // symbols
-    const char *arena;     // the bytes of all symbols
-    const uint32_t *at;    // [n_sym + 1] where each begins
-    uint8_t *kind;         // [n] enum tok_kind
-    uint8_t *flag;         // [n]
-    float *score;          // [n]
-    uint32_t *prio;        // [n] merging by text: lower goes first
-    uint32_t max_piece;    // bytes of the longest mergeable symbol
+    uint32_t n;                // tokens
+    uint32_t n_sym;            // symbols
+    const char *arena;         // the bytes of all symbols
+    const uint32_t *at;        // [n_sym + 1] where each begins
+    uint8_t *kind;             // [n] enum tok_kind
+    uint8_t *flag;             // [n]
+    float *score;              // [n]
+    uint32_t *prio;            // [n] merging by text: lower goes first
+    uint32_t max_piece;        // bytes of the longest mergeable symbol
     struct piece_table merged; // what text can become without being asked for
     struct piece_table named;  // the others: control, user-defined, byte, unknown
     struct pair_table pair;    // merges, unless by_text
-    bool by_text;          // two symbols merge when their text is a token
-    bool by_char;          // the first symbols are characters, not bytes
+    bool by_text;              // two symbols merge when their text is a token
+    bool by_char;              // the first symbols are characters, not bytes
     bool whole_first;
-    bool fuse_unknown;     // adjacent unknown characters are one unknown token
+    bool fuse_unknown; // adjacent unknown characters are one unknown token
     uint32_t byte_sym[256];
-    int32_t byte_id[256];  // the token that spells a byte, or -1
-    uint64_t inside[1024]; // bit (a << 8 | b): b follows a inside some symbol
+    int32_t byte_id[256];   // the token that spells a byte, or -1
+    uint64_t inside[1024];  // bit (a << 8 | b): b follows a inside some symbol
     struct trie special[2]; // texts to find first: [0] always, [1] with TOK_PARSE
     bool has_special[2];
-    struct trie words;     // Unigram, RWKV: the tokens
+    struct trie words; // Unigram, RWKV: the tokens
     struct pre *pre;
     const char *pre_name;
-    float unknown_score;   // Unigram
-    uint8_t *charsmap;     // [n_charsmap]
+    float unknown_score; // Unigram
+    uint8_t *charsmap;   // [n_charsmap]
     size_t n_charsmap;
     int32_t role[TOK_N_ROLE];
     bool add_bos, add_eos, add_sep, add_space_prefix, remove_extra_spaces;
     bool lowercase, strip_accents, nfc;
 };
+
+/* Pieces that were merged lately: in a long text most come up again. */
+struct merged {
+    uint64_t lo, hi; // the piece
+    uint8_t n, n_id; // its bytes; 0: free
+    int32_t id[7];
+};
+enum { CACHE_MIN = 4096, CACHE_MAX = 8192 }; // bytes of text worth one; entries
 
 /* One call of tok_encode: where ids go, and memory that grows with the text. */
 struct symbol {
@@ -68,15 +76,17 @@ struct enc {
     struct err *e;
     unsigned flags;
     size_t unknown_end; // out->n behind the last unknown token
+    struct merged *cache; // [cache_mask + 1], or NULL
+    uint32_t cache_mask;
     struct pre_work *pre;
     struct symbol *sym; // [cap_sym]
     uint64_t *heap;     // [2 * cap_sym]
     uint64_t cap_sym;
-    struct buf text;    // the normalized segment
+    struct buf text; // the normalized segment
     struct best {
         double score;
         uint32_t start, id, next;
-    } *best;            // [cap_best] Unigram
+    } * best; // [cap_best] Unigram
     uint64_t cap_best;
 };
 
@@ -134,7 +144,8 @@ void unigram_unknown_score(struct tok *t);
 
 /* charsmap.c: n bytes of a SentencePiece precompiled_charsmap. */
 int charsmap_check(const uint8_t *p, size_t n, struct err *e);
-/* The replacement of what begins at text; returns the bytes it stands for (0: nothing is mapped). */
+/* The replacement of what begins at text; returns the bytes it stands for (0: nothing is mapped).
+ */
 size_t charsmap_find(const uint8_t *map, size_t n, struct slice text, struct slice *with);
 
 #endif

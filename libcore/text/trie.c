@@ -1,7 +1,7 @@
 /* trie.c - see trie.h. Built breadth first from sorted keys.
  *
- * Children of a node lie in one block of 256 places, so only a block with room has to be found. Only
- * the last few blocks are looked at; that keeps building linear.
+ * Children of a node lie in one block of 256 places, so only a block with room has to be found.
+ * Only the last few blocks are looked at; that keeps building linear.
  */
 #include "trie.h"
 
@@ -56,7 +56,8 @@ static int sort(uint32_t *order, const struct slice *key, uint32_t n, struct err
 
             for (uint64_t k = lo; k < hi; k++)
                 to[k] = i < mid && (j == hi || compare(key[from[i]], key[from[j]]) <= 0)
-                            ? from[i++] : from[j++];
+                            ? from[i++]
+                            : from[j++];
         }
         uint32_t *swap = from;
         from = to;
@@ -72,7 +73,7 @@ static int add_block(struct builder *b)
 {
     struct trie *t = b->t;
     struct trie_node *p;
-    uint64_t (*free)[4];
+    uint64_t(*free)[4];
     uint64_t cap = t->cap;
 
     if ((uint64_t)(b->n_block + 1) * 256 > cap) {
@@ -180,8 +181,8 @@ static int expand(struct builder *b, struct range r)
         b->free[place / 256][place / 64 % 4] &= ~((uint64_t)1 << place % 64);
     }
     for (int i = 0; i < n; i++)
-        if ((rc = enqueue(b, (struct range){begin[i], begin[i + 1], r.depth + 1,
-                                            base ^ label[i]})) < 0)
+        if ((rc = enqueue(
+                 b, (struct range){begin[i], begin[i + 1], r.depth + 1, base ^ label[i]})) < 0)
             return rc;
     return 0;
 }
@@ -203,8 +204,7 @@ int trie_new(struct trie *t, const struct slice *key, const uint32_t *value, uin
         if (key[i].n)
             t->first[(uint8_t)key[i].p[0]] = true;
     }
-    if ((rc = sort(b.order, key, n, e)) < 0 ||
-        (rc = enqueue(&b, (struct range){0, n, 0, 0})) < 0)
+    if ((rc = sort(b.order, key, n, e)) < 0 || (rc = enqueue(&b, (struct range){0, n, 0, 0})) < 0)
         goto done;
     for (uint64_t i = 0; i < b.n_queue; i++)
         if ((rc = expand(&b, b.queue[i])) < 0)

@@ -1,4 +1,5 @@
-/* trie.h - a double-array trie over byte strings: all the tokens that begin at a place of a text. */
+/* trie.h - a double-array trie over byte strings: all the tokens that begin at a place of a text.
+ */
 #ifndef RILL_TEXT_TRIE_H
 #define RILL_TEXT_TRIE_H
 
@@ -11,9 +12,9 @@ struct trie {
         uint32_t base;   // of its children
         uint32_t parent; // UINT32_MAX: no node
         uint32_t value;  // UINT32_MAX: no key ends here
-    } *node;
-    uint32_t cap;      // nodes, a multiple of 256
-    bool first[256];   // some key begins with this byte
+    } * node;
+    uint32_t cap;    // nodes, a multiple of 256
+    bool first[256]; // some key begins with this byte
 };
 
 /* From n keys with their values; of equal keys the first stays. Empty keys are left out. */

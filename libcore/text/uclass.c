@@ -10,6 +10,7 @@
 #define PU UC_P
 #define SY UC_SYM
 
+/* clang-format off */
 const uint16_t uclass_ascii[128] = {
     CC, CC, CC, CC, CC, CC, CC, CC, CC, CC | UC_S, CC | UC_S | UC_NL, CC | UC_S, CC | UC_S,
     CC | UC_S | UC_NL, CC, CC, CC, CC, CC, CC, CC, CC, CC, CC, CC, CC, CC, CC, CC, CC, CC, CC,
@@ -20,6 +21,7 @@ const uint16_t uclass_ascii[128] = {
     SY, LO, LO, LO, LO, LO, LO, LO, LO, LO, LO, LO, LO, LO, LO, LO,           // ` to o
     LO, LO, LO, LO, LO, LO, LO, LO, LO, LO, LO, PU, SY, PU, SY, CC,           // p to DEL
 };
+/* clang-format on */
 
 static const uint16_t of_category[30] = {
     [UTF8PROC_CATEGORY_CN] = UC_C,

@@ -28,8 +28,8 @@ enum {
 
 extern const uint16_t uclass_ascii[128];
 
-uint32_t uclass_of(uint32_t cp);   // any code point; without UC_HAN
-uint32_t uclass_han(uint32_t cp);  // UC_HAN or 0
+uint32_t uclass_of(uint32_t cp);  // any code point; without UC_HAN
+uint32_t uclass_han(uint32_t cp); // UC_HAN or 0
 
 /* The length and code point of the character at p. The text is valid UTF-8. */
 static inline int utf8_next(const uint8_t *p, uint32_t *cp)

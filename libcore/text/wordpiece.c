@@ -104,8 +104,8 @@ static int add_text(struct enc *x, uint32_t cp)
         return rc;
     part[0] = (utf8proc_int32_t)cp;
     if (t->strip_accents && cp >= 128)
-        n = utf8proc_decompose_char((utf8proc_int32_t)cp, part, ARRAY_LEN(part),
-                                    UTF8PROC_DECOMPOSE, &bound);
+        n = utf8proc_decompose_char((utf8proc_int32_t)cp, part, ARRAY_LEN(part), UTF8PROC_DECOMPOSE,
+                                    &bound);
     for (utf8proc_ssize_t i = 0; i < n && rc == 0; i++) {
         uint32_t d = (uint32_t)part[i];
 

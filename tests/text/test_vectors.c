@@ -106,7 +106,8 @@ static void run_hf(const char *vocab, const char *name)
     snprintf(path, sizeof path, "tokenizers/hf-vectors/%s.json", name);
     list = json_load_file(testdata(path), JSON_ALLOW_NUL, &je);
     ck_assert_msg(list != NULL, "%s: %s", path, je.text);
-    json_array_foreach(list, i, row) {
+    json_array_foreach(list, i, row)
+    {
         json_t *ids = json_object_get(row, "ids"), *text = json_object_get(row, "text");
         int32_t *want = mem_array(json_array_size(ids) + 1, sizeof *want, NULL);
         char label[200];
