@@ -152,7 +152,7 @@ static struct slice any_text(struct rng *r, char *to, size_t room)
 START_TEST(scanners_are_their_expressions)
 {
     const struct pre_row *row;
-    const int rounds = in_long() ? 200000 : 800;
+    const int rounds = in_long() ? 10000 : 800;
     char text[256];
 
     for (size_t i = 0; (row = pre_row_at(i)); i++) {
@@ -183,7 +183,7 @@ START_TEST(scanners_on_books)
         ck_ok(file_map(&v, path, &e), &e);
         for (size_t i = 0; (row = pre_row_at(i)); i++) {
             struct both b;
-            size_t n = in_long() ? 200000 : 5000;
+            size_t n = in_long() ? 20000 : 5000;
 
             while (!utf8_valid((const char *)v.p, n))
                 n--;
@@ -288,11 +288,11 @@ START_TEST(pieces_of_the_names)
     expect_pieces("tekken", "Camel|Case|'s| |1|2");
     expect_pieces("starcoder", "a| |1|2|b");
     expect_pieces("falcon", "1|,|234|5| it|'|s");
-    expect_pieces("superbpe", "and so on |1|234|567| times|");
-    expect_pieces("superbpe", "|123|456|x|");
-    expect_pieces("afmoe", "12|345|678| |1|");
+    expect_pieces("superbpe", "and so on |1|234|567| times");
+    expect_pieces("superbpe", "123|456|x");
+    expect_pieces("afmoe", "12|345|678| |1");
     expect_pieces("tiny_aya", "12|345|678| x|12|a| |1|.");
-    expect_pieces("bloom", "Hello|,| world|.|");
+    expect_pieces("bloom", "Hello|,| world|.");
     expect_pieces("kimi-k2", "\xe4\xb8\xad\xe6\x96\x87|abc|\xe4\xb8\xad");
     expect_pieces("gemma4", "a b  c|\n\n|d");
     expect_pieces("deepseek-v3", "abc|123|4| \xe4\xb8\xad|?x|");
@@ -322,7 +322,7 @@ START_TEST(long_runs)
     static const char *const unit[] = {
         "a",   " ",  "\n",       "1", "\xf4\x8f\xbf\xbf", "\xf0\x9f\x98\x80", "a ", "A",
         " \n", "'s", "\xcc\x81", "(", "\xe4\xb8\xad"};
-    const size_t n = in_long() ? 1 << 20 : 1 << 14;
+    const size_t n = in_long() ? 1 << 18 : 1 << 14;
     const struct pre_row *row;
     char *text = mem_new(n + 8, NULL);
 
