@@ -13,35 +13,47 @@
 #include "base/utf8.h"
 #include "file/gguf.h"
 #include "quant/quant.h"
+#include "rill.h"
 #include "tools/lib/tool.h"
 
 /* -- options -- */
 
 static bool want_keys, want_tensors, want_totals, want_tokenizer, want_template, want_check;
+static bool want_plan, want_memory;
 static bool json, tsv, full, no_mmap;
-static const char *get_key;
-static int threads;
+static const char *get_key, *model_arg, *device;
+static int threads, n_ctx, n_seq;
+static const char *const kv_types[] = {"f16", "f32", NULL};
+static int kv_type = -1;
 
 static const struct tool_option opts[] = {
+    {'m', "model", OPT_STR, &model_arg, "MODEL", "the model, if it is no operand"},
     {0, "keys", OPT_FLAG, &want_keys, 0, "the metadata",
-     .group = "What to show (else all but --check):"},
+     .group = "What to show (else the first five):"},
     {0, "tensors", OPT_FLAG, &want_tensors, 0, "each tensor's type, shape, bytes and offset"},
     {0, "totals", OPT_FLAG, &want_totals, 0, "tensors, weights and bytes by type"},
     {0, "tokenizer", OPT_FLAG, &want_tokenizer, 0, "the vocabulary in short"},
     {0, "template", OPT_FLAG, &want_template, 0, "the chat templates"},
     {0, "check", OPT_FLAG, &want_check, 0,
      "count NaN and infinite weights; exit 1 if there are any"},
+    {0, "plan", OPT_FLAG, &want_plan, 0, "the plan, with the kernel chosen for each record"},
+    {0, "memory", OPT_FLAG, &want_memory, 0, "the memory it needs (also with -c or -b)"},
     {0, "get", OPT_STR, &get_key, "KEY", "the value of one key and nothing else"},
     {'j', "json", OPT_FLAG, &json, 0, "one JSON object per line", .group = "How to show it:"},
     {0, "tsv", OPT_FLAG, &tsv, 0, "tab-separated lines"},
     {0, "full", OPT_FLAG, &full, 0, "whole strings and arrays, however long"},
-    {'t', "threads", OPT_INT, &threads, "N", "threads of --check (0: one per processor)",
-     .max = 1024},
+    {'c', "ctx", OPT_INT, &n_ctx, "N", "positions of context (0: the model's own)", .max = 1e9,
+     .group = "How to open it:"},
+    {'b', "batch", OPT_INT, &n_seq, "N", "sequences at once (0: one)", .max = 1 << 20},
+    {0, "device", OPT_STR, &device, "DEV", "cpu, cpu:THREADS or auto"},
+    {0, "kv-type", OPT_CHOICE, &kv_type, "TYPE", "type of stored keys and values",
+     .choices = kv_types},
+    {'t', "threads", OPT_INT, &threads, "N", "threads (0: one per processor)", .max = 1024},
     {0, "no-mmap", OPT_FLAG, &no_mmap, 0, "read the file into memory instead of mapping it"},
     {0}};
 
 static struct tool tool = {"rill-inspect", "[options] [MODEL]", "shows what is in a model file",
-                           opts};
+                           opts, 0};
 
 /* -- rows: one call per field, three ways to show it -- */
 
@@ -729,6 +741,85 @@ static int run_check(const struct gguf *g, struct err *e)
     return rc;
 }
 
+/* -- as an opened model -- */
+
+static int show_plan(struct rill_model *m, struct err *e)
+{
+    char *text = NULL;
+    size_t n = 0;
+    int rc = rill_model_plan(m, &text, &n, e);
+    struct slice left = {text, n};
+
+    heading("plan:");
+    while (rc == 0 && left.n > 0 && !e->code) {
+        const char *nl = memchr(left.p, '\n', left.n);
+        size_t len = nl ? (size_t)(nl - left.p) : left.n;
+
+        row_begin("plan");
+        field_text("record", 0, (struct slice){left.p, len});
+        row_end(e);
+        left.p += len + (nl != NULL);
+        left.n -= len + (nl != NULL);
+    }
+    rill_free(text);
+    heading("%s", "");
+    return rc < 0 ? rc : e->code;
+}
+
+static void show_bytes(const char *name, uint64_t n)
+{
+    char text[16];
+
+    if (json || tsv)
+        field_num(name, 0, n);
+    else
+        buf_printf(&row, "  %-10s %16llu  %s\n", name, (unsigned long long)n, tool_bytes(n, text));
+}
+
+static int show_memory(const struct rill_model *m, struct err *e)
+{
+    struct rill_model_info info;
+    struct rill_memory mem;
+    int seqs = n_seq ? n_seq : 1;
+    int rc;
+
+    rill_model_info(m, &info);
+    if ((rc = rill_model_memory(m, info.n_ctx, seqs, &mem, e)) < 0)
+        return rc;
+    heading("memory for %d sequence%s of %d positions:", seqs, seqs > 1 ? "s" : "", info.n_ctx);
+    row_begin("memory");
+    if (json || tsv) {
+        field_num("context", 0, (uint64_t)info.n_ctx);
+        field_num("sequences", 0, (uint64_t)seqs);
+    }
+    show_bytes("weights", mem.weights);
+    show_bytes("kv", mem.kv);
+    show_bytes("state", mem.state);
+    show_bytes("work", mem.work);
+    show_bytes("total", mem.weights + mem.kv + mem.state + mem.work);
+    row_end(e);
+    return e->code;
+}
+
+/* What only a model opened on a device can say. */
+static int show_opened(const char *path, struct err *e)
+{
+    struct rill_model_opts how = {.device = device,
+                                  .threads = threads,
+                                  .n_ctx = n_ctx,
+                                  .kv_type = kv_type < 0 ? NULL : kv_types[kv_type],
+                                  .no_mmap = no_mmap};
+    struct rill_model *m = NULL;
+    int rc = rill_model_open(&m, path, &how, e);
+
+    if (rc == 0 && want_memory)
+        rc = show_memory(m, e);
+    if (rc == 0 && want_plan)
+        rc = show_plan(m, e);
+    rill_model_close(m);
+    return rc;
+}
+
 /* -- all of it -- */
 
 static int show_file(const struct gguf *g, struct err *e)
@@ -761,7 +852,7 @@ static int show_file(const struct gguf *g, struct err *e)
 static int show(const struct gguf *g, struct err *e)
 {
     bool all = !want_keys && !want_tensors && !want_totals && !want_tokenizer && !want_template &&
-               !want_check;
+               !want_check && !want_plan && !want_memory;
     int rc = 0;
 
     if (get_key)
@@ -785,19 +876,28 @@ static int show(const struct gguf *g, struct err *e)
 
 static int run(int n, char **operand, struct err *e)
 {
-    const char *path;
+    const char *path = n ? operand[0] : model_arg;
     struct gguf *g = NULL;
+    int found;
     int rc;
 
-    if (n > 1)
-        tool_usage("more than one model: '%s'", operand[1]);
+    if (n + (model_arg != NULL) > 1)
+        tool_usage("more than one model: '%s'", operand[n - 1]);
     if (json && tsv)
         tool_usage("-j and --tsv exclude each other");
-    if (!(path = tool_model(n ? operand[0] : NULL, e)))
+    if (!(path = tool_model(path, e)))
         return e->code;
+    want_memory = want_memory || (!want_plan && (n_ctx || n_seq));
+    if ((want_memory || want_plan) && strcmp(path, "-") == 0)
+        tool_usage("--plan and --memory need a file, not standard input");
     rc = gguf_open(&g, path, no_mmap ? GGUF_READ : 0, e);
     if (rc == 0)
         rc = show(g, e);
+    found = rc;
+    if (rc >= 0 && (want_memory || want_plan) && !get_key)
+        rc = show_opened(path, e);
+    if (rc == 0)
+        rc = found;
     gguf_close(g);
     buf_fini(&row);
     return rc;
