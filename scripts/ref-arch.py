@@ -292,19 +292,20 @@ def llama_linear(out, name):
 @case
 def llama_yarn(out, name):
     llama_like(out, name, num_attention_heads=2, num_key_value_heads=1,
-               max_position_embeddings=2048, rope_parameters=rope(
-        "yarn", factor=4.0, original_max_position_embeddings=512))
+               max_position_embeddings=12000, rope_parameters=rope(
+                   "yarn", factor=4.0, original_max_position_embeddings=3000))
 
 
 @case
 def llama_bias(out, name):
-    llama_like(out, name, attention_bias=True, mlp_bias=True, num_key_value_heads=1)
+    """And heads that together are wider than the model."""
+    llama_like(out, name, attention_bias=True, mlp_bias=True, num_key_value_heads=1, head_dim=16)
 
 
 @case
 def mixtral(out, name):
     llama_like(out, name, kind="Mixtral", num_local_experts=4, num_experts_per_tok=2,
-               intermediate_size=16)
+               intermediate_size=16, rope_parameters=rope(theta=1e5))
 
 
 # -- qwen --
@@ -375,7 +376,7 @@ def gemma3(out, name):
     gemma_like(out, name, A.GEMMA3, "Gemma3", head_dim=8, query_pre_attn_scalar=8,
                num_hidden_layers=6, intermediate_size=24, num_attention_heads=2,
                num_key_value_heads=1, sliding_window=WINDOW, rope_parameters={
-                   "full_attention": rope("linear", theta=1e6, factor=8.0),
+                   "full_attention": rope("linear", theta=50000.0, factor=4.0),
                    "sliding_attention": rope(theta=1000.0)})
 
 
@@ -386,7 +387,7 @@ def deepseek_like(out, name, kind, old=False, **more):
     g = Golden(out, name, A.DEEPSEEK2, model(kind, **{
         "num_key_value_heads": 4, "first_k_dense_replace": 1, "moe_intermediate_size": 16,
         "intermediate_size": 32, "kv_lora_rank": 24, "qk_nope_head_dim": 12,
-        "qk_rope_head_dim": 8, "v_head_dim": 16, "n_shared_experts": 1} | more))
+        "qk_rope_head_dim": 16, "v_head_dim": 16, "n_shared_experts": 1} | more))
     c, w = g.c, g.w
     del c.head_dim  # this package's own; configurations of the family have none
     g.keys()
@@ -440,7 +441,8 @@ def deepseek_like(out, name, kind, old=False, **more):
 @case
 def deepseek2_lite(out, name):
     deepseek_like(out, name, "DeepseekV2", q_lora_rank=None, n_routed_experts=4,
-                  num_experts_per_tok=2, topk_method="greedy", norm_topk_prob=False)
+                  num_experts_per_tok=2, topk_method="greedy", norm_topk_prob=False,
+                  rope_parameters=rope(theta=50000.0))
 
 
 @case
@@ -448,8 +450,8 @@ def deepseek2_old(out, name):
     """As files were before attn_k_b: heads with keys and values of their own."""
     deepseek_like(out, name, "DeepseekV2", old=True, q_lora_rank=None, n_routed_experts=4,
                   num_experts_per_tok=2, topk_method="greedy", norm_topk_prob=False,
-                  rope_parameters=rope("yarn", factor=40.0, original_max_position_embeddings=512,
-                                       beta_fast=32, beta_slow=1, mscale=0.707,
+                  rope_parameters=rope("yarn", factor=40.0, original_max_position_embeddings=4096,
+                                       beta_fast=16, beta_slow=3, mscale=0.707,
                                        mscale_all_dim=0.707))
 
 
@@ -458,8 +460,8 @@ def deepseek2(out, name):
     deepseek_like(out, name, "DeepseekV3", q_lora_rank=16, n_routed_experts=8,
                   num_experts_per_tok=2, n_group=4, topk_group=2, norm_topk_prob=True,
                   routed_scaling_factor=2.5,
-                  rope_parameters=rope("yarn", factor=40.0, original_max_position_embeddings=512,
-                                       beta_fast=32, beta_slow=1, mscale=1.0, mscale_all_dim=1.0))
+                  rope_parameters=rope("yarn", factor=40.0, original_max_position_embeddings=4096,
+                                       beta_fast=16, beta_slow=3, mscale=1.0, mscale_all_dim=1.0))
 
 
 # -- granite: llama with four multipliers; experts; Mamba-2 layers --
@@ -499,7 +501,8 @@ def granite_changes(g):
 
 @case
 def granite(out, name):
-    g = Golden(out, name, A.GRANITE, model("Granite", tie_word_embeddings=True, **GRANITE))
+    g = Golden(out, name, A.GRANITE, model(
+        "Granite", tie_word_embeddings=True, rope_parameters=rope(theta=50000.0), **GRANITE))
     granite_keys(g)
     g.tensors(pairs(g))
     g.finish()
@@ -677,7 +680,8 @@ def gptneox_serial(out, name):
 
 @case
 def starcoder2(out, name):
-    g = Golden(out, name, A.STARCODER2, model("Starcoder2", tie_word_embeddings=True))
+    g = Golden(out, name, A.STARCODER2, model(
+        "Starcoder2", tie_word_embeddings=True, rope_parameters=rope(theta=1e5)))
     g.keys()
     g.tensors()
     g.finish()
@@ -721,7 +725,9 @@ def gpt_oss(out, name):
 
 
 def cohere_like(out, name, arch, kind, **more):
-    g = Golden(out, name, arch, model(kind, tie_word_embeddings=True, logit_scale=0.25, **more))
+    g = Golden(out, name, arch, model(
+        kind, tie_word_embeddings=True, logit_scale=0.25, rope_parameters=rope(theta=50000.0),
+        **more))
     g.keys()
     g.w.add_logit_scale(g.c.logit_scale)
     if arch == A.COHERE2:
