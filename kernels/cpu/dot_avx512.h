@@ -10,6 +10,8 @@
 #ifndef RILL_KERNELS_CPU_DOT_AVX512_H
 #define RILL_KERNELS_CPU_DOT_AVX512_H
 
+#include "kernels/cpu/dot_bits.h"
+
 #define NO_BACK 99
 
 /* -- pieces -- */
@@ -91,27 +93,6 @@ static inline __m256 z_bytes8(uint64_t a) // unsigned
     return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)a)));
 }
 
-static inline uint64_t z_u64(const void *p)
-{
-    uint64_t v;
-
-    memcpy(&v, p, 8);
-    return v;
-}
-
-static inline uint32_t z_u32(const void *p)
-{
-    uint32_t v;
-
-    memcpy(&v, p, 4);
-    return v;
-}
-
-static inline float z_half(uint16_t h)
-{
-    return _cvtsh_ss(h);
-}
-
 /* Eight binary16 numbers, stride bytes apart. */
 static inline __m256 z_halves(const void *p, int stride)
 {
@@ -158,7 +139,7 @@ static inline __m256 q4_1_m(const struct q4_1 *b)
 /* The fifth bits of two blocks. */
 static inline __m512i z_fifth(__m512i a, const uint8_t *qh, const uint8_t *qh2)
 {
-    __mmask64 k = _cvtu64_mask64((uint64_t)z_u32(qh) | (uint64_t)z_u32(qh2) << 32);
+    __mmask64 k = _cvtu64_mask64((uint64_t)bits_u32(qh) | (uint64_t)bits_u32(qh2) << 32);
 
     return _mm512_mask_add_epi8(a, k, a, z_set1(16));
 }
@@ -260,8 +241,8 @@ static inline __m512i nvfp4_u64(const struct nvfp4 *b, int c)
 
 static inline __m512 nvfp4_s(const struct nvfp4 *b)
 {
-    const __m128i bytes = _mm_setr_epi32((int)z_u32(b[0].d), (int)z_u32(b[1].d), (int)z_u32(b[2].d),
-                                         (int)z_u32(b[3].d));
+    const __m128i bytes = _mm_setr_epi32((int)bits_u32(b[0].d), (int)bits_u32(b[1].d),
+                                         (int)bits_u32(b[2].d), (int)bits_u32(b[3].d));
     const __m512i e = _mm512_cvtepu8_epi32(bytes);
     const __m512i low = _mm512_and_si512(e, _mm512_set1_epi32(127));
     const __m512i usual =
@@ -288,14 +269,14 @@ static inline __m512 q2_k_s(const struct q2_k *b)
 {
     const __m128i low = _mm_and_si128(z_load16(b->scales), _mm_set1_epi8(15));
 
-    return _mm512_mul_ps(z_bytes(low), _mm512_set1_ps(z_half(b->d)));
+    return _mm512_mul_ps(z_bytes(low), _mm512_set1_ps(bits_half(b->d)));
 }
 
 static inline __m512 q2_k_m(const struct q2_k *b)
 {
     const __m128i high = _mm_and_si128(_mm_srli_epi16(z_load16(b->scales), 4), _mm_set1_epi8(15));
 
-    return _mm512_mul_ps(z_bytes(high), _mm512_set1_ps(-z_half(b->dmin)));
+    return _mm512_mul_ps(z_bytes(high), _mm512_set1_ps(-bits_half(b->dmin)));
 }
 
 #define SIMD_q3_k 1
@@ -311,8 +292,8 @@ static inline __m512i q3_k_u64(const struct q3_k *b, int c)
 
 static inline __m512 q3_k_s(const struct q3_k *b)
 {
-    const uint64_t low = z_u64(b->scales);
-    const uint32_t high = z_u32(b->scales + 8);
+    const uint64_t low = bits_u64(b->scales);
+    const uint32_t high = bits_u32(b->scales + 8);
     const __m128i l =
         _mm_and_si128(_mm_set_epi64x((long long)(low >> 4), (long long)low), _mm_set1_epi8(15));
     const __m128i h = _mm_and_si128(
@@ -320,24 +301,7 @@ static inline __m512 q3_k_s(const struct q3_k *b)
     const __m128i six = _mm_or_si128(l, _mm_slli_epi16(h, 4));
     const __m512i v = _mm512_sub_epi32(_mm512_cvtepu8_epi32(six), _mm512_set1_epi32(32));
 
-    return _mm512_mul_ps(_mm512_cvtepi32_ps(v), _mm512_set1_ps(z_half(b->d)));
-}
-
-/* The scales and mins of k_scales.h as bytes. */
-static inline uint64_t z_k_scales(const uint8_t *p)
-{
-    const uint32_t a = z_u32(p), c = z_u32(p + 8);
-    const uint32_t high = (c & 0x0f0f0f0fu) | (a >> 2 & 0x30303030u);
-
-    return (a & 0x3f3f3f3fu) | (uint64_t)high << 32;
-}
-
-static inline uint64_t z_k_mins(const uint8_t *p)
-{
-    const uint32_t a = z_u32(p + 4), c = z_u32(p + 8);
-    const uint32_t high = (c >> 4 & 0x0f0f0f0fu) | (a >> 2 & 0x30303030u);
-
-    return (a & 0x3f3f3f3fu) | (uint64_t)high << 32;
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(v), _mm512_set1_ps(bits_half(b->d)));
 }
 
 #define SIMD_q4_k 1
@@ -349,12 +313,12 @@ static inline __m512i q4_k_u64(const struct q4_k *b, int c)
 
 static inline __m256 q4_k_s(const struct q4_k *b)
 {
-    return _mm256_mul_ps(z_bytes8(z_k_scales(b->scales)), _mm256_set1_ps(z_half(b->d)));
+    return _mm256_mul_ps(z_bytes8(bits_k_scales(b->scales)), _mm256_set1_ps(bits_half(b->d)));
 }
 
 static inline __m256 q4_k_m(const struct q4_k *b)
 {
-    return _mm256_mul_ps(z_bytes8(z_k_mins(b->scales)), _mm256_set1_ps(-z_half(b->dmin)));
+    return _mm256_mul_ps(z_bytes8(bits_k_mins(b->scales)), _mm256_set1_ps(-bits_half(b->dmin)));
 }
 
 #define SIMD_q5_k 1
@@ -368,12 +332,12 @@ static inline __m512i q5_k_u64(const struct q5_k *b, int c)
 
 static inline __m256 q5_k_s(const struct q5_k *b)
 {
-    return _mm256_mul_ps(z_bytes8(z_k_scales(b->scales)), _mm256_set1_ps(z_half(b->d)));
+    return _mm256_mul_ps(z_bytes8(bits_k_scales(b->scales)), _mm256_set1_ps(bits_half(b->d)));
 }
 
 static inline __m256 q5_k_m(const struct q5_k *b)
 {
-    return _mm256_mul_ps(z_bytes8(z_k_mins(b->scales)), _mm256_set1_ps(-z_half(b->dmin)));
+    return _mm256_mul_ps(z_bytes8(bits_k_mins(b->scales)), _mm256_set1_ps(-bits_half(b->dmin)));
 }
 
 #define SIMD_q6_k 1
@@ -393,7 +357,7 @@ static inline __m512 q6_k_s(const struct q6_k *b)
 {
     const __m512i v = _mm512_cvtepi8_epi32(z_load16(b->scales));
 
-    return _mm512_mul_ps(_mm512_cvtepi32_ps(v), _mm512_set1_ps(z_half(b->d)));
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(v), _mm512_set1_ps(bits_half(b->d)));
 }
 
 #define SIMD_iq4_xs 1
@@ -406,7 +370,7 @@ static inline __m512i iq4_xs_u64(const struct iq4_xs *b, int c)
 
 static inline __m256 iq4_xs_s(const struct iq4_xs *b)
 {
-    const __m256i l = _mm256_srlv_epi32(_mm256_set1_epi32((int)z_u32(b->scales_l)),
+    const __m256i l = _mm256_srlv_epi32(_mm256_set1_epi32((int)bits_u32(b->scales_l)),
                                         _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
     const __m256i h = _mm256_srlv_epi32(_mm256_set1_epi32(b->scales_h),
                                         _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14));
@@ -415,7 +379,7 @@ static inline __m256 iq4_xs_s(const struct iq4_xs *b)
                         _mm256_slli_epi32(_mm256_and_si256(h, _mm256_set1_epi32(3)), 4));
     const __m256i v = _mm256_sub_epi32(six, _mm256_set1_epi32(32));
 
-    return _mm256_mul_ps(_mm256_cvtepi32_ps(v), _mm256_set1_ps(z_half(b->d)));
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(v), _mm256_set1_ps(bits_half(b->d)));
 }
 
 #define SIMD_tq2_0 1
@@ -429,22 +393,10 @@ static inline __m512i tq2_0_u64(const struct tq2_0 *b, int c)
 
 static inline __m256 tq2_0_s(const struct tq2_0 *b)
 {
-    return _mm256_set1_ps(z_half(b->d));
+    return _mm256_set1_ps(bits_half(b->d));
 }
 
 /* -- lists of points -- */
-
-/* Sign numbers of 7 bits, four in each 32-bit word, to eight bytes of signs (iq_signs). */
-static inline uint64_t z_signs(uint32_t a, uint32_t b)
-{
-    const uint64_t seven = 0x7f7f7f7f7f7f7f7full;
-    const uint64_t n = _pdep_u64((uint64_t)(a & 0xfffffffu) | (uint64_t)b << 28, seven);
-    uint64_t odd = n ^ n >> 4;
-
-    odd ^= odd >> 2;
-    odd ^= odd >> 1;
-    return n | (odd & 0x0101010101010101ull) << 7;
-}
 
 /* Negates where signs has a bit, then adds 128. */
 static inline __m512i z_sign(__m512i a, uint64_t signs)
@@ -476,7 +428,7 @@ static inline __m512i iq2_xxs_u64(const struct iq2_xxs *b, int c)
     const uint8_t *q = b->qs + 16 * c;
     const unsigned n[8] = {q[0], q[1], q[2], q[3], q[8], q[9], q[10], q[11]};
 
-    return z_sign(z_points8(iq2_xxs_grid, n), z_signs(z_u32(q + 4), z_u32(q + 12)));
+    return z_sign(z_points8(iq2_xxs_grid, n), bits_signs(bits_u32(q + 4), bits_u32(q + 12)));
 }
 
 /* (0.5 + scale) * factor, the scale in the top four bits of every second word. */
@@ -491,7 +443,7 @@ static inline __m256 z_top_scales(const uint8_t *p, float d, float factor)
 
 static inline __m256 iq2_xxs_s(const struct iq2_xxs *b)
 {
-    return z_top_scales(b->qs, z_half(b->d), 0.25f);
+    return z_top_scales(b->qs, bits_half(b->d), 0.25f);
 }
 
 #define SIMD_iq2_xs 1
@@ -505,9 +457,9 @@ static inline __m512i iq2_xs_u64(const struct iq2_xs *b, int c)
         n[k] = q[k] & 511u;
     /* the sign numbers as 7 bits each, eight of them */
     const uint64_t top = 0xfe00fe00fe00fe00ull;
-    const uint64_t a = _pext_u64(z_u64(q), top), b2 = _pext_u64(z_u64(q + 4), top);
+    const uint64_t a = _pext_u64(bits_u64(q), top), b2 = _pext_u64(bits_u64(q + 4), top);
 
-    return z_sign(z_points8(iq2_xs_grid, n), z_signs((uint32_t)a, (uint32_t)b2));
+    return z_sign(z_points8(iq2_xs_grid, n), bits_signs((uint32_t)a, (uint32_t)b2));
 }
 
 /* Sixteen 4-bit scales of 8 bytes: d * (0.5 + scale) * 0.25. */
@@ -523,7 +475,7 @@ static inline __m512 z_half_scales(const uint8_t *p, float d)
 
 static inline __m512 iq2_xs_s(const struct iq2_xs *b)
 {
-    return z_half_scales(b->scales, z_half(b->d));
+    return z_half_scales(b->scales, bits_half(b->d));
 }
 
 #define SIMD_iq2_s 1
@@ -536,12 +488,12 @@ static inline __m512i iq2_s_u64(const struct iq2_s *b, int c)
 
     for (int k = 0; k < 8; k++)
         n[k] = q[k] | (h >> 2 * k & 3u) << 8;
-    return z_sign(z_points8(iq2_s_grid, n), z_u64(b->signs + 8 * c));
+    return z_sign(z_points8(iq2_s_grid, n), bits_u64(b->signs + 8 * c));
 }
 
 static inline __m512 iq2_s_s(const struct iq2_s *b)
 {
-    return z_half_scales(b->scales, z_half(b->d));
+    return z_half_scales(b->scales, bits_half(b->d));
 }
 
 #define SIMD_iq3_xxs 1
@@ -554,7 +506,7 @@ static inline __m512i iq3_xxs_u64(const struct iq3_xxs *b, int c)
     for (int k = 0; k < 16; k++)
         n[k] = q[k];
     return z_sign(z_points4(iq3_xxs_grid, n),
-                  z_signs(z_u32(b->signs + 8 * c), z_u32(b->signs + 8 * c + 4)));
+                  bits_signs(bits_u32(b->signs + 8 * c), bits_u32(b->signs + 8 * c + 4)));
 }
 
 static inline __m256 iq3_xxs_s(const struct iq3_xxs *b)
@@ -562,7 +514,7 @@ static inline __m256 iq3_xxs_s(const struct iq3_xxs *b)
     const __m256i v = _mm256_srli_epi32(z_load32(b->signs), 28);
     const __m256 f = _mm256_add_ps(_mm256_set1_ps(0.5f), _mm256_cvtepi32_ps(v));
 
-    return _mm256_mul_ps(_mm256_mul_ps(_mm256_set1_ps(z_half(b->d)), f), _mm256_set1_ps(0.5f));
+    return _mm256_mul_ps(_mm256_mul_ps(_mm256_set1_ps(bits_half(b->d)), f), _mm256_set1_ps(0.5f));
 }
 
 #define SIMD_iq3_s 1
@@ -575,17 +527,17 @@ static inline __m512i iq3_s_u64(const struct iq3_s *b, int c)
 
     for (int k = 0; k < 16; k++)
         n[k] = q[k] | (h >> k & 1u) << 8;
-    return z_sign(z_points4(iq3_s_grid, n), z_u64(b->signs + 8 * c));
+    return z_sign(z_points4(iq3_s_grid, n), bits_u64(b->signs + 8 * c));
 }
 
 static inline __m256 iq3_s_s(const struct iq3_s *b)
 {
-    const __m256i l = _mm256_srlv_epi32(_mm256_set1_epi32((int)z_u32(b->scales)),
+    const __m256i l = _mm256_srlv_epi32(_mm256_set1_epi32((int)bits_u32(b->scales)),
                                         _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
     const __m256i v = _mm256_and_si256(l, _mm256_set1_epi32(15));
     const __m256i odd = _mm256_add_epi32(_mm256_add_epi32(v, v), _mm256_set1_epi32(1));
 
-    return _mm256_mul_ps(_mm256_cvtepi32_ps(odd), _mm256_set1_ps(z_half(b->d)));
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(odd), _mm256_set1_ps(bits_half(b->d)));
 }
 
 /* 8 * point, plus 1 or (where minus has a bit) minus 1, plus 128. */
@@ -619,7 +571,7 @@ static inline __m256 iq1_s_s(const struct iq1_s *b)
     const __m256i v = _mm256_and_si256(_mm256_srli_epi32(h, 12), _mm256_set1_epi32(7));
     const __m256i odd = _mm256_add_epi32(_mm256_add_epi32(v, v), _mm256_set1_epi32(1));
 
-    return _mm256_mul_ps(_mm256_mul_ps(_mm256_set1_ps(z_half(b->d)), _mm256_cvtepi32_ps(odd)),
+    return _mm256_mul_ps(_mm256_mul_ps(_mm256_set1_ps(bits_half(b->d)), _mm256_cvtepi32_ps(odd)),
                          _mm256_set1_ps(0.125f));
 }
 
@@ -628,7 +580,7 @@ static inline __m256 iq1_s_s(const struct iq1_s *b)
 static inline __m512i iq1_m_u64(const struct iq1_m *b, int c)
 {
     const uint8_t *q = b->qs + 8 * c;
-    const uint32_t h = z_u32(b->qh + 4 * c);
+    const uint32_t h = bits_u32(b->qh + 4 * c);
     unsigned n[8];
 
     for (int k = 0; k < 8; k++)
@@ -641,7 +593,7 @@ static inline __m512i iq1_m_u64(const struct iq1_m *b, int c)
 
 static inline __m512 iq1_m_s(const struct iq1_m *b)
 {
-    const uint64_t twelve = _pext_u64(z_u64(b->scales), 0x0fff0fff0fff0fffull);
+    const uint64_t twelve = _pext_u64(bits_u64(b->scales), 0x0fff0fff0fff0fffull);
     const __m128i bytes = _mm_set_epi64x((long long)_pdep_u64(twelve >> 24, 0x0707070707070707ull),
                                          (long long)_pdep_u64(twelve, 0x0707070707070707ull));
     const __m512i v = _mm512_cvtepu8_epi32(bytes);

@@ -71,12 +71,6 @@ static inline float z_tree_8(__m256 a)
     return _mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q)));
 }
 
-/* Row k of the r-th four of n rows: quarters of q rows; what goes past the end is the last row. */
-static inline int64_t few_row(int64_t r, int k, int64_t q, int64_t n)
-{
-    return k * q + r < n ? k * q + r : n - 1;
-}
-
 /* -- panels -- */
 
 /* Element j of register i becomes element i of line j; n lines are wanted. */
@@ -151,7 +145,7 @@ static DOT_INLINE void panel_mul(__m512 *restrict chain, const char *restrict pa
                 const __m512i q = _mm512_load_si512(panel);
                 for (int i = 0; i < PANEL_GROUP; i++)
                     dot[i] = _mm512_dpbusd_epi32(
-                        dot[i], q, _mm512_set1_epi32((int)z_u32(x[i]->q + p * (256 / parts) + k)));
+                        dot[i], q, _mm512_set1_epi32((int)bits_u32(x[i]->q + p * (256 / parts) + k)));
             }
             const __m512 s = _mm512_load_ps(scales + p * 64);
             for (int i = 0; i < PANEL_GROUP; i++) {
