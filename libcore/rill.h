@@ -112,8 +112,8 @@ struct rill_engine_opts {
     int max_batch;    // rows of a step; 0: 512
     uint64_t kv_bytes; // key/value memory; 0: for max_seq sequences of n_ctx, at most half of what
                        // is free
-    int n_ctx;        // positions of the longest sequence, at most the model's; 0: the model's, less
-                      // where they do not fit
+    int n_ctx; // positions of the longest sequence, at most the model's; 0: the model's, less
+               // where they do not fit
     uint64_t seed;    // of requests without one
 };
 int rill_engine_open(struct rill_engine **out, struct rill_model *m,

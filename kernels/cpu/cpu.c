@@ -134,7 +134,8 @@ static bool ids_good(const struct segment *s, const struct batch *b)
         if (op->kind != OP_embed)
             continue;
         for (int32_t t = 0; t < b->n_p + b->n_g; t++) {
-            if (b->id[t] == ID_EMBD ? !b->embd : b->id[t] < 0 || b->id[t] >= s->plan->w[op->w[0]].rows)
+            if (b->id[t] == ID_EMBD ? !b->embd
+                                    : b->id[t] < 0 || b->id[t] >= s->plan->w[op->w[0]].rows)
                 return false;
             if (op->w[1] >= 0 && b->pos[t] >= s->plan->w[op->w[1]].rows)
                 return false;

@@ -83,7 +83,8 @@ struct cpu_kernels {
     /* act(x + bias) * s + add; bias and add may be NULL; x is used up */
     void (*finish)(float *y, float *x, const float *bias, const float *add, int64_t n,
                    int act, float s);
-    void (*mul_add)(float *y, const float *x, int64_t n, float s, bool first); // y = (first ? 0 : y) + s x
+    void (*mul_add)(float *y, const float *x, int64_t n, float s,
+                    bool first); // y = (first ? 0 : y) + s x
 
     /* attn.inc: K of a page is [n_kv][dk][KV_PAGE], V is [n_kv][KV_PAGE][dv]; type F32 or F16. */
     void (*put_k)(void *page, int type, const float *x, int n_kv, int dk, int at);

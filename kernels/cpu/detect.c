@@ -73,7 +73,8 @@ static bool has_avx512(void)
     static const int seven_b[] = {16, 17, 30, 31}; // F, DQ, BW, VL
     static const int seven_c[] = {11};             // VNNI
 
-    return has_avx2() && saves(0xe6) && has(ask(7, 0).b, seven_b, 4) && has(ask(7, 0).c, seven_c, 1);
+    return has_avx2() && saves(0xe6) && has(ask(7, 0).b, seven_b, 4) &&
+           has(ask(7, 0).c, seven_c, 1);
 }
 
 static bool has_amx(void)

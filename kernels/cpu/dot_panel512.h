@@ -145,7 +145,8 @@ static DOT_INLINE void panel_mul(__m512 *restrict chain, const char *restrict pa
                 const __m512i q = _mm512_load_si512(panel);
                 for (int i = 0; i < PANEL_GROUP; i++)
                     dot[i] = _mm512_dpbusd_epi32(
-                        dot[i], q, _mm512_set1_epi32((int)bits_u32(x[i]->q + p * (256 / parts) + k)));
+                        dot[i], q,
+                        _mm512_set1_epi32((int)bits_u32(x[i]->q + p * (256 / parts) + k)));
             }
             const __m512 s = _mm512_load_ps(scales + p * 64);
             for (int i = 0; i < PANEL_GROUP; i++) {

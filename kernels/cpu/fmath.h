@@ -2,8 +2,8 @@
  *
  * One text for every level: with one lane it is the definition, wider ones differ by fused
  * multiply-adds alone. Coefficients are least-maximum-error fits made for this file. Errors
- * (tests/kernels/test_fmath.c, every level): exp and tanh 2 units in the last place, sigmoid 3, erf 3;
- * results below 2^-126 are 0. Not a number stays one.
+ * (tests/kernels/test_fmath.c, every level): exp and tanh 2 units in the last place, sigmoid 3, erf
+ * 3; results below 2^-126 are 0. Not a number stays one.
  */
 #ifndef RILL_KERNELS_CPU_FMATH_H
 #define RILL_KERNELS_CPU_FMATH_H
@@ -55,8 +55,8 @@ static inline vf v_tanh(vf x)
     return v_sign(v_lt(a, v_set(0.5625f), p, e), x);
 }
 
-/* erfc(|z|), taken at 1 and at 12 outside those: e^(-a^2) R(t) / (a + 2), t = (a - 2) / (a + 2). The
- * square is split in two: its rounding error would count whole in the exponent. */
+/* erfc(|z|), taken at 1 and at 12 outside those: e^(-a^2) R(t) / (a + 2), t = (a - 2) / (a + 2).
+ * The square is split in two: its rounding error would count whole in the exponent. */
 static inline vf v_erfc_tail(vf z)
 {
     const vf two = v_set(2.0f);
@@ -124,7 +124,8 @@ static inline vf v_gelu_tanh(vf x)
 
 /* -- few values: double precision, one lane -- */
 
-/* e^x for |x| < 700, and its inverse for normal x > 0: within 2 units in the last place of double. */
+/* e^x for |x| < 700, and its inverse for normal x > 0: within 2 units in the last place of double.
+ */
 static inline double d_exp(double x)
 {
     double n = x * 1.4426950408889634 + 6755399441055744.0 - 6755399441055744.0;
@@ -171,12 +172,13 @@ static inline float f_softplus(float x)
     return (float)(t < 1e-5 ? t - t * t / 2 : d_log(1.0 + t));
 }
 
-/* Sine and cosine of any |x| < 2^29: x less its multiple of pi/2, taken in three steps (the first two
- * parts of pi/2 have 24 bits, so their products with a count are exact). */
+/* Sine and cosine of any |x| < 2^29: x less its multiple of pi/2, taken in three steps (the first
+ * two parts of pi/2 have 24 bits, so their products with a count are exact). */
 static inline void d_sincos(double x, double *sin_x, double *cos_x)
 {
     double n = x * 0.63661977236758134 + 6755399441055744.0 - 6755399441055744.0;
-    double r = ((x - n * 0x1.921fb40000000p+0) - n * 0x1.4442d10000000p-24) - n * 0x1.08d313198a2e0p-49;
+    double r =
+        ((x - n * 0x1.921fb40000000p+0) - n * 0x1.4442d10000000p-24) - n * 0x1.08d313198a2e0p-49;
     double u = r * r, s = 1.0, c = 1.0;
     unsigned quarter = (unsigned)(int64_t)n & 3u;
 

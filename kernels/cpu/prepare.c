@@ -311,7 +311,8 @@ static struct cpu_step *by_column(struct prep *p, cpu_fn *fn, const struct op *o
 /* f32 inputs of whole vectors need no packing: values are read where they are. */
 static bool reads_plain(const struct prep *p, const struct cpu_mat *m)
 {
-    return m->dot->pack == p->k->dot[FMT_F32].pack && m->dot->packed(m->cols) == (size_t)m->cols * 4;
+    return m->dot->pack == p->k->dot[FMT_F32].pack &&
+           m->dot->packed(m->cols) == (size_t)m->cols * 4;
 }
 
 /* A place for in[0] of op packed for m; *found when it is there already. */
@@ -332,7 +333,7 @@ static struct packed *pack_place(struct prep *p, struct ref r, const struct cpu_
     return k;
 }
 
-/* Makes in[0] available in the form that matrix w wants, with a step if it is not; *key names it. */
+/* Makes in[0] available in the form that matrix w wants, by a step if need be; *key names it. */
 static struct cpu_input input_for(struct prep *p, const struct op *op, int w, uint32_t *key)
 {
     struct cpu_step probe = {.n_m = 0};
@@ -430,8 +431,9 @@ static void low_linear_heads(struct prep *p, const struct op *op)
     uint32_t key = 0;
 
     matrix(p, &probe, op->w[0], -1);
-    if (p->rc || !want(p, probe.m[0].n == op->a.heads.n_head && probe.m[0].cols == op->a.heads.n_in &&
-                              probe.m[0].rows == op->a.heads.n_out,
+    if (p->rc || !want(p,
+                       probe.m[0].n == op->a.heads.n_head && probe.m[0].cols == op->a.heads.n_in &&
+                           probe.m[0].rows == op->a.heads.n_out,
                        op, "stack of matrices and heads disagree"))
         return;
     if (reads_plain(p, &probe.m[0])) {
@@ -445,7 +447,8 @@ static void low_linear_heads(struct prep *p, const struct op *op)
         s = begin(p, run_pack_heads, op);
         s->m[0] = probe.m[0];
         s->x = x;
-        grow_slot(p, x.slot, x.stride * (uint64_t)(max_rows(p, s->in[0].rows) * op->a.heads.n_head));
+        grow_slot(p, x.slot,
+                  x.stride * (uint64_t)(max_rows(p, s->in[0].rows) * op->a.heads.n_head));
         touch_value(p, op->in[0], by_rows(s->in[0].rows), false);
         touch_slot(p, x.slot, key, by_rows(s->in[0].rows), true);
         end(p, s);
@@ -619,8 +622,8 @@ static void low_kv_store(struct prep *p, const struct op *op)
     end(p, s);
 }
 
-/* Slopes of attention with linear biases (arXiv 2108.12409): powers of 2^(-alibi / n) for n heads, n
- * the power of two below; heads past it take the odd half steps between. */
+/* Slopes of attention with linear biases (arXiv 2108.12409): powers of 2^(-alibi / n) for n heads,
+ * n the power of two below; heads past it take the odd half steps between. */
 static const float *slopes(struct prep *p, const struct attn_args *a)
 {
     int pow2 = 1;
@@ -638,7 +641,8 @@ static const float *slopes(struct prep *p, const struct attn_args *a)
     return s;
 }
 
-/* Room for partials: every chunk of a row's history, for as many rows as PARTS_MAX has place for. */
+/* Room for partials: every chunk of a row's history, for as many rows as PARTS_MAX has place for.
+ */
 static uint64_t parts_bytes(const struct prep *p, const struct attn_args *a)
 {
     uint64_t n_chunk = ((uint64_t)p->p->n_ctx + CPU_CHUNK - 1) / CPU_CHUNK;
@@ -656,11 +660,12 @@ static void low_attn(struct prep *p, const struct op *op)
     const float *sink, *slope;
     int64_t n_sink;
 
-    if (!attn_fits(p, op) ||
-        !want(p, a->n_kv > 0 && a->n_head % a->n_kv == 0 &&
-                     (int64_t)a->n_head * a->dk == op->in[0].cols &&
-                     (int64_t)a->n_head * a->dv == op->out[0].cols && a->dv <= a->dk + (a->v_in_k ? 0 : a->dv),
-              op, "heads and widths disagree"))
+    if (!attn_fits(p, op) || !want(p,
+                                   a->n_kv > 0 && a->n_head % a->n_kv == 0 &&
+                                       (int64_t)a->n_head * a->dk == op->in[0].cols &&
+                                       (int64_t)a->n_head * a->dv == op->out[0].cols &&
+                                       a->dv <= a->dk + (a->v_in_k ? 0 : a->dv),
+                                   op, "heads and widths disagree"))
         return;
     sink = vector(p, op->w[0], &n_sink);
     want(p, !sink || n_sink == a->n_head, op, "one sink per head expected");
@@ -698,10 +703,12 @@ static void low_route(struct prep *p, const struct op *op)
     int64_t n_bias;
 
     s->vec[0] = vector(p, op->w[0], &n_bias);
-    want(p, a->n_expert > 0 && a->n_used > 0 && a->n_used <= a->n_expert && a->n_used == p->p->n_used &&
-                op->in[0].cols == a->n_expert && (!s->vec[0] || n_bias == a->n_expert) &&
-                a->n_group <= MOE_GROUPS_MAX && (a->n_group < 2 || a->n_expert % a->n_group == 0) &&
-                whole(p, op->out[0]) && whole(p, op->out[1]),
+    want(p,
+         a->n_expert > 0 && a->n_used > 0 && a->n_used <= a->n_expert &&
+             a->n_used == p->p->n_used && op->in[0].cols == a->n_expert &&
+             (!s->vec[0] || n_bias == a->n_expert) && a->n_group <= MOE_GROUPS_MAX &&
+             (a->n_group < 2 || a->n_expert % a->n_group == 0) && whole(p, op->out[0]) &&
+             whole(p, op->out[1]),
          op, "router and experts disagree");
     own(p, 2 * (uint64_t)a->n_expert * sizeof(float));
     end(p, s);
@@ -816,7 +823,8 @@ static void low_conv1d(struct prep *p, const struct op *op)
     float *across;
 
     s->vec[1] = vector(p, op->w[1], &n_b);
-    if (!want(p, a->width > 0 && n_w == n * a->width && (n_b == 0 || n_b == n) && op->out[0].cols == n,
+    if (!want(p,
+              a->width > 0 && n_w == n * a->width && (n_b == 0 || n_b == n) && op->out[0].cols == n,
               op, "widths of the convolution disagree"))
         return;
     across = keep(p, (uint64_t)n_w); // [width][n]: columns are worked on side by side
@@ -948,7 +956,8 @@ static bool lay_out(struct prep *p)
         return false;
     for (int i = 0; i < g->n_slot; i++) {
         g->slot_at[i] = at;
-        at += (p->slot_bytes[i] + 63) / 64 * 64 + 64; // 64: rows may be read a vector past their end
+        at +=
+            (p->slot_bytes[i] + 63) / 64 * 64 + 64; // 64: rows may be read a vector past their end
     }
     g->own_at = (at + 4095) / 4096 * 4096;
     g->own_bytes = (p->own + 4095) / 4096 * 4096;

@@ -2,8 +2,8 @@
  *
  * A query's positions are cut in chunks of CPU_CHUNK, counted from position 0. Each chunk gives a
  * partial (max, sum, weighted sum of V), and partials are merged in order. Prompts are dealt out by
- * blocks of rows, which merge as they go; a few rows with long histories by chunks, which are merged
- * in a step of their own. Both do the same arithmetic in the same order.
+ * blocks of rows, which merge as they go; a few rows with long histories by chunks, which are
+ * merged in a step of their own. Both do the same arithmetic in the same order.
  */
 #include <string.h>
 
@@ -329,8 +329,8 @@ static void block_chunks(const struct cpu_ctx *c, const struct attn_args *m, int
     }
 }
 
-/* Whether chunks are dealt out, and merged later: where blocks are too few for the team and there is
- * room for every chunk's partial. *n_chunk is the room each head of each row gets. */
+/* Whether chunks are dealt out, and merged later: where blocks are too few for the team and there
+ * is room for every chunk's partial. *n_chunk is the room each head of each row gets. */
 static bool by_chunks(const struct cpu_ctx *c, const struct cpu_step *s, int32_t *n_chunk)
 {
     const struct attn_args *m = &s->op->a.attn;
@@ -384,7 +384,8 @@ static void piece_memory(const struct cpu_ctx *c, struct piece *p)
     p->v = p->run + CPU_QUERIES * each;
 }
 
-/* All pieces of one block of rows; *turn counts work over the whole step, and every n-th is ours. */
+/* All pieces of one block of rows; *turn counts work over the whole step, and every n-th is ours.
+ */
 static void block(const struct cpu_ctx *c, struct piece *p, int32_t n_chunk, int64_t *turn)
 {
     const int group = p->m->n_head / p->m->n_kv;
@@ -413,7 +414,8 @@ static void block(const struct cpu_ctx *c, struct piece *p, int32_t n_chunk, int
 
 void run_attn(const struct cpu_ctx *c, const struct cpu_step *s)
 {
-    struct piece p = {.m = &s->op->a.attn, .s = s, .v_at = v_offset(c->seg->plan, s->op->a.attn.kv)};
+    struct piece p = {
+        .m = &s->op->a.attn, .s = s, .v_at = v_offset(c->seg->plan, s->op->a.attn.kv)};
     int32_t n_chunk;
     int64_t turn = 0;
 

@@ -14,8 +14,8 @@ struct span {
     int64_t i0, i1; // rows
 };
 
-/* Member's part of n_out columns of n_x rows. A few columns of many rows (a router) are shared out by
- * rows. */
+/* Member's part of n_out columns of n_x rows. A few columns of many rows (a router) are shared out
+ * by rows. */
 static struct span deal(const struct cpu_ctx *c, int64_t n_out, int64_t n_x)
 {
     struct span s = {0, n_out, 0, n_x};

@@ -1,7 +1,8 @@
-/* run_state.c - recurrent records: every member runs whole sequences for heads or columns of its own.
+/* run_state.c - recurrent records: every member runs whole sequences for heads or columns of its
+ * own.
  *
- * A sequence's state is copied from the slot it reads to the slot it writes and renewed there, or in
- * private memory when it is to be forgotten.
+ * A sequence's state is copied from the slot it reads to the slot it writes and renewed there, or
+ * in private memory when it is to be forgotten.
  */
 #include <string.h>
 
@@ -95,7 +96,8 @@ void run_shift(const struct cpu_ctx *c, const struct cpu_step *s)
 void run_ssm_scan(const struct cpu_ctx *c, const struct cpu_step *s)
 {
     const struct scan_args *a = &s->op->a.scan;
-    const int64_t each = (int64_t)a->head_dim * a->d_state, inner = (int64_t)a->n_head * a->head_dim;
+    const int64_t each = (int64_t)a->head_dim * a->d_state,
+                  inner = (int64_t)a->n_head * a->head_dim;
     struct run r;
     int64_t h0, h1;
 

@@ -255,8 +255,8 @@ static inline float f_sqrt(float x) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_s
 static inline float f_sqrt(float x) { return __builtin_sqrtf(x); }
 #endif
 
-/* for (V_EACH(i, n)): i goes over [0, n) in steps of the width. v_at and v_put touch what is left of
- * n at i, if that is less; lanes beyond are 0. */
+/* for (V_EACH(i, n)): i goes over [0, n) in steps of the width. v_at and v_put touch what is left
+ * of n at i, if that is less; lanes beyond are 0. */
 #define V_EACH(i, n) int i = 0; i < (n); i += V_N
 
 static inline vf v_at(const float *p, int i, int n)

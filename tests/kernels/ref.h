@@ -152,7 +152,8 @@ static inline void ref_gate(const struct world *o, const struct op *op, int64_t 
     for (int64_t i = 0; i < n; i++) {
         double a = row_dot(o->w[op->w[0]] + (e * rows + i) * g->cols, x, g->cols);
         const int64_t j = fused ? n + i : i;
-        double b = row_dot(o->w[fused ? op->w[0] : op->w[1]] + (e * up_rows + j) * g->cols, x, g->cols);
+        double b =
+            row_dot(o->w[fused ? op->w[0] : op->w[1]] + (e * up_rows + j) * g->cols, x, g->cols);
         if (op->w[2] >= 0) {
             a += o->w[op->w[2]][e * rows + i];
             b += fused ? o->w[op->w[2]][e * rows + j] : 0;
@@ -197,7 +198,8 @@ static inline void ref_rope(const struct world *o, const struct op *op)
                 y[i] = x[i];
             for (int i = 0; i < half; i++) {
                 double th = t * (double)(float)ref_freq(o, op, i), m = factor1(a->attn_factor);
-                int p = a->mode == ROPE_NORM ? 2 * i : i, q = a->mode == ROPE_NORM ? p + 1 : i + half;
+                int p = a->mode == ROPE_NORM ? 2 * i : i,
+                    q = a->mode == ROPE_NORM ? p + 1 : i + half;
                 double c = cos(th) * m, s = sin(th) * m, u = x[a->at_in + p], v = x[a->at_in + q];
                 y[a->at_out + p] = u * c - v * s;
                 y[a->at_out + q] = u * s + v * c;
@@ -227,7 +229,8 @@ static inline double ref_slope(const struct attn_args *a, int h)
 {
     double n = pow(2, floor(log2(a->n_head)));
 
-    return h < n ? pow(pow(2, -a->alibi / n), h + 1) : pow(pow(2, -a->alibi / 2 / n), 2 * (h - n) + 1);
+    return h < n ? pow(pow(2, -a->alibi / n), h + 1)
+                 : pow(pow(2, -a->alibi / 2 / n), 2 * (h - n) + 1);
 }
 
 /* last: the last position each row sees, -1: its own. */
@@ -315,7 +318,8 @@ static inline void ref_route(const struct world *o, const struct op *op)
             double best[64];
             for (int g = 0; g < a->n_group; g++)
                 best[g] = ref_two_best(s + g * n, n);
-            for (int k = 0; k < a->n_group - a->n_group_used; k++) { // drop the worst, of equals the last
+            for (int k = 0; k < a->n_group - a->n_group_used;
+                 k++) { // drop the worst, of equals the last
                 int bad = -1;
                 for (int g = 0; g < a->n_group; g++)
                     if (best[g] > -1e299 && (bad < 0 || best[g] <= best[bad]))
@@ -348,8 +352,8 @@ static inline void ref_moe_glu(const struct world *o, const struct op *op)
     const int u = op->a.moe.n_used;
 
     for (int e = 0; e < o->n * u; e++)
-        ref_gate(o, op, (int64_t)o->v[op->in[1].v][e], at(o, op->in[0], e / u), at(o, op->out[0], e),
-                 op->out[0].cols, op->a.moe.act, op->a.moe.limit);
+        ref_gate(o, op, (int64_t)o->v[op->in[1].v][e], at(o, op->in[0], e / u),
+                 at(o, op->out[0], e), op->out[0].cols, op->a.moe.act, op->a.moe.limit);
 }
 
 static inline void ref_moe_down(const struct world *o, const struct op *op)
@@ -362,8 +366,8 @@ static inline void ref_moe_down(const struct world *o, const struct op *op)
             double sum = 0;
             for (int k = t * u; k < (t + 1) * u; k++) {
                 const int64_t e = (int64_t)o->v[op->in[1].v][k];
-                double y = row_dot(o->w[op->w[0]] + (e * w->rows + i) * w->cols, at(o, op->in[0], k),
-                                   w->cols);
+                double y = row_dot(o->w[op->w[0]] + (e * w->rows + i) * w->cols,
+                                   at(o, op->in[0], k), w->cols);
                 if (op->w[1] >= 0)
                     y += o->w[op->w[1]][e * w->rows + i];
                 sum += o->v[op->in[2].v][k] * y;
@@ -469,7 +473,8 @@ static inline double ref_column(const struct world *o, const struct op *op, int 
     case OP_act: return act_of(op->act, x);
     case OP_softcap: return s * tanh(x / s);
     case OP_shift: return t ? at(o, op->in[0], t - 1)[j] : 0;
-    case OP_lerp: return x + (y - x) * (op->in[2].v >= 0 ? at(o, op->in[2], t)[i] : o->w[op->w[0]][i]);
+    case OP_lerp:
+        return x + (y - x) * (op->in[2].v >= 0 ? at(o, op->in[2], t)[i] : o->w[op->w[0]][i]);
     default: return x; // copy
     }
 }
@@ -527,8 +532,10 @@ static inline void ref_play(const struct rig *r, double *want[RIG_SEQS])
             o->v[v] = mem_array((uint64_t)(rig_rows(r, v, o->n) * r->value[v].cols), sizeof(double),
                                 NULL);
         for (int k = 0; k < r->p.n_kv; k++) {
-            o->k[k] = mem_array((uint64_t)(o->n * r->kv[k].n_kv * r->kv[k].dk), sizeof(double), NULL);
-            o->vv[k] = mem_array((uint64_t)(o->n * r->kv[k].n_kv * r->kv[k].dv), sizeof(double), NULL);
+            o->k[k] =
+                mem_array((uint64_t)(o->n * r->kv[k].n_kv * r->kv[k].dk), sizeof(double), NULL);
+            o->vv[k] =
+                mem_array((uint64_t)(o->n * r->kv[k].n_kv * r->kv[k].dv), sizeof(double), NULL);
         }
         for (int i = 0; i < r->p.n_op; i++)
             ref_op(o, &r->op[i]);

@@ -138,8 +138,10 @@ static inline struct ref rig_linear(struct rig *r, struct ref x, int cols, int f
 static inline int rig_kv(struct rig *r, int n_kv, int dk, int dv, int window)
 {
     const int k = r->p.n_kv++, g = r->p.n_group++;
-    const uint32_t size_k = r->p.kv_type_k == FMT_F32 ? 4 : 2, size_v = r->p.kv_type_v == FMT_F32 ? 4 : 2;
-    const uint32_t bytes = KV_PAGE * (uint32_t)n_kv * ((uint32_t)dk * size_k + (uint32_t)dv * size_v);
+    const uint32_t size_k = r->p.kv_type_k == FMT_F32 ? 4 : 2,
+                   size_v = r->p.kv_type_v == FMT_F32 ? 4 : 2;
+    const uint32_t bytes =
+        KV_PAGE * (uint32_t)n_kv * ((uint32_t)dk * size_k + (uint32_t)dv * size_v);
 
     r->kv[k] = (struct kv_layer){g, n_kv, dk, dv, 64};
     r->group[g] = (struct kv_group){window, 1, (bytes + 64 + 1023) / 1024 * 1024};
@@ -224,7 +226,8 @@ static inline struct batch make_batch(const struct rig *r, const struct schedule
     int n = 0;
 
     for (int q = 0; q < r->n_seq; q++) {
-        to->seqs[q] = (struct seq_in){.slot = r->n_seq - 1 - q, .state_read = -1, .state_write = -1};
+        to->seqs[q] =
+            (struct seq_in){.slot = r->n_seq - 1 - q, .state_read = -1, .state_write = -1};
     }
     for (int i = 0; i < s->n; i++) {
         const struct piece_of *p = &s->piece[i];

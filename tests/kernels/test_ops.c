@@ -123,7 +123,9 @@ START_TEST(gated_networks)
     static const struct {
         int act;
         bool fused, bias;
-    } cases[] = {{ACT_SILU, false, false}, {ACT_GELU_TANH, true, false}, {ACT_SWIGLU_OAI, false, true},
+    } cases[] = {{ACT_SILU, false, false},
+                 {ACT_GELU_TANH, true, false},
+                 {ACT_SWIGLU_OAI, false, true},
                  {ACT_GELU, true, true}};
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -148,19 +150,54 @@ END_TEST
 
 START_TEST(rotary_positions)
 {
-    static const struct rope_args cases[] = {
-        {.n_head = 3, .head_in = 32, .head_out = 32, .n_rot = 32, .mode = ROPE_NEOX, .base = 1e4f,
-         .freq_scale = 1},
-        {.n_head = 3, .head_in = 32, .head_out = 32, .n_rot = 12, .mode = ROPE_NORM, .base = 5e5f,
-         .freq_scale = 0.25f},
-        {.n_head = 3, .head_in = 32, .head_out = 32, .at_in = 6, .at_out = 6, .n_rot = 20,
-         .mode = ROPE_NEOX, .base = 1e4f, .freq_scale = 1, .attn_factor = 1.3f},
-        {.n_head = 3, .head_in = 32, .head_out = 32, .n_rot = 32, .mode = ROPE_NORM, .base = 1e4f,
-         .freq_scale = 0.0625f, .ext_factor = 1, .attn_factor = 1.1f, .beta_fast = 32, .beta_slow = 1,
-         .n_ctx_orig = 4096},
-        {.n_head = 3, .head_in = 32, .head_out = 32, .n_rot = 32, .mode = ROPE_NEOX, .base = 1.5e5f,
-         .freq_scale = 0.03125f, .ext_factor = 1, .beta_fast = 32, .beta_slow = 1, .n_ctx_orig = 4096,
-         .ramp_exact = true}};
+    static const struct rope_args cases[] = {{.n_head = 3,
+                                              .head_in = 32,
+                                              .head_out = 32,
+                                              .n_rot = 32,
+                                              .mode = ROPE_NEOX,
+                                              .base = 1e4f,
+                                              .freq_scale = 1},
+                                             {.n_head = 3,
+                                              .head_in = 32,
+                                              .head_out = 32,
+                                              .n_rot = 12,
+                                              .mode = ROPE_NORM,
+                                              .base = 5e5f,
+                                              .freq_scale = 0.25f},
+                                             {.n_head = 3,
+                                              .head_in = 32,
+                                              .head_out = 32,
+                                              .at_in = 6,
+                                              .at_out = 6,
+                                              .n_rot = 20,
+                                              .mode = ROPE_NEOX,
+                                              .base = 1e4f,
+                                              .freq_scale = 1,
+                                              .attn_factor = 1.3f},
+                                             {.n_head = 3,
+                                              .head_in = 32,
+                                              .head_out = 32,
+                                              .n_rot = 32,
+                                              .mode = ROPE_NORM,
+                                              .base = 1e4f,
+                                              .freq_scale = 0.0625f,
+                                              .ext_factor = 1,
+                                              .attn_factor = 1.1f,
+                                              .beta_fast = 32,
+                                              .beta_slow = 1,
+                                              .n_ctx_orig = 4096},
+                                             {.n_head = 3,
+                                              .head_in = 32,
+                                              .head_out = 32,
+                                              .n_rot = 32,
+                                              .mode = ROPE_NEOX,
+                                              .base = 1.5e5f,
+                                              .freq_scale = 0.03125f,
+                                              .ext_factor = 1,
+                                              .beta_fast = 32,
+                                              .beta_slow = 1,
+                                              .n_ctx_orig = 4096,
+                                              .ramp_exact = true}};
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct rig *r = rig_three(i + 40, 6, 1, 300);
@@ -203,12 +240,30 @@ static const struct {
 } attentions[] = {
     {{.n_head = 4, .n_kv = 4, .dk = 16, .dv = 16, .scale = 0.6f}, FMT_F32, FMT_F32, false},
     {{.n_head = 6, .n_kv = 2, .dk = 24, .dv = 20, .scale = 0.6f}, FMT_F16, FMT_F16, false},
-    {{.n_head = 4, .n_kv = 2, .dk = 8, .dv = 70, .scale = 1.0f, .window = 50}, FMT_F16, FMT_F32, true},
-    {{.n_head = 8, .n_kv = 1, .dk = 40, .dv = 32, .scale = 0.3f, .v_in_k = true}, FMT_F32, FMT_F32, false},
-    {{.n_head = 40, .n_kv = 1, .dk = 20, .dv = 16, .scale = 0.3f, .v_in_k = true}, FMT_F16, FMT_F16, false},
-    {{.n_head = 3, .n_kv = 3, .dk = 16, .dv = 5, .scale = 0.9f, .softcap = 2.0f}, FMT_F32, FMT_F16, true},
-    {{.n_head = 6, .n_kv = 3, .dk = 16, .dv = 16, .scale = 0.4f, .alibi = 8.0f}, FMT_F32, FMT_F32, false},
-    {{.n_head = 2, .n_kv = 2, .dk = 33, .dv = 64, .scale = 0.4f, .window = 1}, FMT_F32, FMT_F32, false},
+    {{.n_head = 4, .n_kv = 2, .dk = 8, .dv = 70, .scale = 1.0f, .window = 50},
+     FMT_F16,
+     FMT_F32,
+     true},
+    {{.n_head = 8, .n_kv = 1, .dk = 40, .dv = 32, .scale = 0.3f, .v_in_k = true},
+     FMT_F32,
+     FMT_F32,
+     false},
+    {{.n_head = 40, .n_kv = 1, .dk = 20, .dv = 16, .scale = 0.3f, .v_in_k = true},
+     FMT_F16,
+     FMT_F16,
+     false},
+    {{.n_head = 3, .n_kv = 3, .dk = 16, .dv = 5, .scale = 0.9f, .softcap = 2.0f},
+     FMT_F32,
+     FMT_F16,
+     true},
+    {{.n_head = 6, .n_kv = 3, .dk = 16, .dv = 16, .scale = 0.4f, .alibi = 8.0f},
+     FMT_F32,
+     FMT_F32,
+     false},
+    {{.n_head = 2, .n_kv = 2, .dk = 33, .dv = 64, .scale = 0.4f, .window = 1},
+     FMT_F32,
+     FMT_F32,
+     false},
 };
 
 START_TEST(attention)
@@ -219,7 +274,8 @@ START_TEST(attention)
         r->p.kv_type_k = attentions[i].type_k;
         r->p.kv_type_v = attentions[i].type_v;
         add_attention(r, &attentions[i].a, attentions[i].sinks);
-        check_rig(r, attentions[i].type_k == FMT_F32 && attentions[i].type_v == FMT_F32 ? 1e-5 : 2e-3);
+        check_rig(r,
+                  attentions[i].type_k == FMT_F32 && attentions[i].type_v == FMT_F32 ? 1e-5 : 2e-3);
     }
 }
 END_TEST
@@ -291,9 +347,19 @@ START_TEST(experts)
 {
     static const struct moe_args cases[] = {
         {.n_expert = 8, .n_used = 2, .gate = GATE_SOFTMAX, .norm = true, .act = ACT_SILU},
-        {.n_expert = 13, .n_used = 4, .gate = GATE_SOFTMAX_TOPK, .act = ACT_SWIGLU_OAI, .limit = 2.0f},
-        {.n_expert = 24, .n_used = 5, .gate = GATE_SIGMOID, .norm = true, .scale = 2.5f, .n_group = 6,
-         .n_group_used = 2, .act = ACT_SILU},
+        {.n_expert = 13,
+         .n_used = 4,
+         .gate = GATE_SOFTMAX_TOPK,
+         .act = ACT_SWIGLU_OAI,
+         .limit = 2.0f},
+        {.n_expert = 24,
+         .n_used = 5,
+         .gate = GATE_SIGMOID,
+         .norm = true,
+         .scale = 2.5f,
+         .n_group = 6,
+         .n_group_used = 2,
+         .act = ACT_SILU},
         {.n_expert = 5, .n_used = 5, .gate = GATE_SOFTMAX, .act = ACT_GELU_TANH},
         {.n_expert = 40, .n_used = 1, .gate = GATE_SIGMOID, .act = ACT_RELU}};
 
@@ -332,8 +398,9 @@ END_TEST
 
 START_TEST(state_space_scan)
 {
-    static const struct scan_args cases[] = {{.n_head = 4, .head_dim = 16, .n_group = 1, .d_state = 32},
-                                             {.n_head = 6, .head_dim = 20, .n_group = 3, .d_state = 7}};
+    static const struct scan_args cases[] = {
+        {.n_head = 4, .head_dim = 16, .n_group = 1, .d_state = 32},
+        {.n_head = 6, .head_dim = 20, .n_group = 3, .d_state = 7}};
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         const struct scan_args *a = &cases[i];
@@ -365,7 +432,8 @@ START_TEST(rwkv_time_mixing)
         struct op *op = rig_op(r, OP_copy, gate, in);
 
         for (int k = 1; k <= 4; k += 3) { // w and a are between 0 and 1
-            op = rig_op(r, OP_act, rig_cols(gate, k * width, width), rig_cols(in, k * width, width));
+            op =
+                rig_op(r, OP_act, rig_cols(gate, k * width, width), rig_cols(in, k * width, width));
             op->act = ACT_SIGMOID;
         }
         op = rig_op(r, OP_rwkv, y, gate);
@@ -428,7 +496,8 @@ END_TEST
 /* Packed inputs: quantized weights round their input, so only the bits are compared. */
 START_TEST(quantized_weights_make_the_same_bits)
 {
-    static const struct moe_args a = {.n_expert = 8, .n_used = 2, .gate = GATE_SOFTMAX, .act = ACT_SILU};
+    static const struct moe_args a = {
+        .n_expert = 8, .n_used = 2, .gate = GATE_SOFTMAX, .act = ACT_SILU};
     static const int formats[] = {FMT_Q8_0, FMT_Q4_0, FMT_BF16};
 
     for (size_t i = 0; i < ARRAY_LEN(formats); i++) {
