@@ -124,8 +124,7 @@ static inline vf v_gelu_tanh(vf x)
 
 /* -- few values: double precision, one lane -- */
 
-/* e^x for |x| < 700, and its inverse for normal x > 0: within 2 units in the last place of double.
- */
+/* e^x for |x| < 700, and its inverse for normal x > 0: within 2 units in the last place */
 static inline double d_exp(double x)
 {
     double n = x * 1.4426950408889634 + 6755399441055744.0 - 6755399441055744.0;

@@ -641,8 +641,7 @@ static const float *slopes(struct prep *p, const struct attn_args *a)
     return s;
 }
 
-/* Room for partials: every chunk of a row's history, for as many rows as PARTS_MAX has place for.
- */
+/* Room for partials: every chunk of a row's history, for as many rows as PARTS_MAX has place for */
 static uint64_t parts_bytes(const struct prep *p, const struct attn_args *a)
 {
     uint64_t n_chunk = ((uint64_t)p->p->n_ctx + CPU_CHUNK - 1) / CPU_CHUNK;

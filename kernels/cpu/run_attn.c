@@ -384,8 +384,7 @@ static void piece_memory(const struct cpu_ctx *c, struct piece *p)
     p->v = p->run + CPU_QUERIES * each;
 }
 
-/* All pieces of one block of rows; *turn counts work over the whole step, and every n-th is ours.
- */
+/* All pieces of one block of rows; *turn counts work over the whole step, and every n-th is ours */
 static void block(const struct cpu_ctx *c, struct piece *p, int32_t n_chunk, int64_t *turn)
 {
     const int group = p->m->n_head / p->m->n_kv;
