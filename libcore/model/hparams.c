@@ -97,7 +97,8 @@ static int read_scaling(struct hparams *h, const struct gguf *g, const char *arc
                    gguf_show(shown, sizeof shown, s));
 }
 
-/* The window pattern: a number of layers, or a truth value per layer that repeats such a number. */
+/* The window pattern: a number of layers, of which the last sees all (0: none does), or a truth
+ * value per layer that repeats such a number. */
 static int read_pattern(struct hparams *h, const struct gguf *g, const char *arch, struct err *e)
 {
     bool local[MAX_LAYER];
@@ -114,14 +115,16 @@ static int read_pattern(struct hparams *h, const struct gguf *g, const char *arc
             return rc;
         if (every > MAX_LAYER)
             return err_set(e, E_RANGE, "%s: key '%s' is %u", g->path, key, every);
-        h->window_every = (int32_t)every;
+        h->window_every = every ? (int32_t)every : 1; /* as everywhere here: 1 is every layer */
+        if (every == 1)
+            h->window = 0;
         return 0;
     }
     if ((rc = gguf_get_bools(g, key, local, (uint32_t)h->n_layer, e)) < 0)
         return rc;
     while (n < h->n_layer && local[n])
         n++;
-    h->window_every = n < h->n_layer ? n + 1 : 0;
+    h->window_every = n < h->n_layer ? n + 1 : 1;
     if (n == 0)
         h->window = 0;
     for (int l = 0; l < h->n_layer; l++)
