@@ -146,8 +146,8 @@ static int put_symbol(struct enc *x, uint32_t id, const char *p, size_t n)
         return put(x, id);
     small_merge(t, &s, 2);
     for (int i = 0; i < s.n && rc == 0; i++)
-        rc = put_symbol(x, s.part[i].id, p + s.part[i].start,
-                        s.part[i + 1].start - s.part[i].start);
+        rc =
+            put_symbol(x, s.part[i].id, p + s.part[i].start, s.part[i + 1].start - s.part[i].start);
     return rc;
 }
 
@@ -282,8 +282,8 @@ int merge_chunk(struct enc *x, const char *p, size_t n)
         return merge_long(x, p, n);
     small_merge(x->t, &s, 1);
     for (int i = 0; i < s.n && rc == 0; i++)
-        rc = put_symbol(x, s.part[i].id, p + s.part[i].start,
-                        s.part[i + 1].start - s.part[i].start);
+        rc =
+            put_symbol(x, s.part[i].id, p + s.part[i].start, s.part[i + 1].start - s.part[i].start);
     return rc;
 }
 

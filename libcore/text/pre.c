@@ -42,7 +42,7 @@
 #define O200K(digits) CASED(SUFFIX "?") "|" digits "|" OTHERS_SLASH "|" BLANKS
 #define TEKKEN        CASED("") "|\\p{N}|" OTHERS_SLASH "|" BLANKS
 #define KIMI                                                                                       \
-    "\\p{sc:Han}+|[^\\r\\n\\p{L}\\p{N}]?(?:" NOT_HAN UPPER ")*(?:" NOT_HAN LOWER ")+" SUFFIX          \
+    "\\p{sc:Han}+|[^\\r\\n\\p{L}\\p{N}]?(?:" NOT_HAN UPPER ")*(?:" NOT_HAN LOWER ")+" SUFFIX       \
     "?|[^\\r\\n\\p{L}\\p{N}]?(?:" NOT_HAN UPPER ")+(?:" NOT_HAN LOWER ")*" SUFFIX                  \
     "?|\\p{N}{1,3}|" OTHERS "|" BLANKS
 #define DEEPSEEK MARKED "[\\r\\n]*|" BLANKS
@@ -514,6 +514,14 @@ static uint32_t class_here(struct slice text, size_t at, int *len)
     return uclass_of(cp);
 }
 
+static bool is_word(struct slice text, size_t at)
+{
+    uint32_t cp;
+
+    utf8_next((const uint8_t *)text.p + at, &cp);
+    return uclass_word(cp);
+}
+
 /* Passes the digits of text[from, to), count of them, in threes counted from the right. whole: what
  * is too short for three is a piece too, else it stays with what lies before it. Returns where the
  * part that was passed ends. */
@@ -560,16 +568,14 @@ static int split_numbers(struct split *s, int k, struct slice text)
 
     while (at < text.n) {
         size_t from = at, count = 0;
-        uint32_t c;
 
-        for (; (c = class_here(text, at, &len)) & digit; at += (size_t)len)
+        for (; class_here(text, at, &len) & digit; at += (size_t)len)
             count++;
         if (count == 0) {
             at += (size_t)len;
             continue;
         }
-        /* no \b between a digit and a letter */
-        if (kind == STEP_THOUSANDS && c & (UC_L | UC_M | UC_PC))
+        if (kind == STEP_THOUSANDS && at < text.n && is_word(text, at)) /* no \b here */
             continue;
         if ((rc = pass_threes(s, k, text, &done, from, at, count, kind != STEP_CUTS)) < 0)
             return rc;

@@ -47,8 +47,8 @@ struct tok {
     struct trie words; // Unigram, RWKV: the tokens
     struct pre *pre;
     const char *pre_name;
-    float unknown_score; // Unigram
-    uint8_t *charsmap;   // [n_charsmap]
+    double unknown_score; // Unigram
+    uint8_t *charsmap;    // [n_charsmap]
     size_t n_charsmap;
     int32_t role[TOK_N_ROLE];
     bool add_bos, add_eos, add_sep, add_space_prefix, remove_extra_spaces;
@@ -63,6 +63,12 @@ struct merged {
 };
 enum { CACHE_MIN = 4096, CACHE_MAX = 8192 }; // bytes of text worth one; entries
 
+/* Unigram: the best way to write the text up to a place. */
+struct best {
+    double score;
+    uint32_t start, id, next; // its last token, and where the one after it ends
+};
+
 /* One call of tok_encode: where ids go, and memory that grows with the text. */
 struct symbol {
     uint32_t start, prev, next;
@@ -75,18 +81,16 @@ struct enc {
     struct tok_ids *out;
     struct err *e;
     unsigned flags;
-    size_t unknown_end; // out->n behind the last unknown token
+    size_t unknown_end;   // out->n behind the last unknown token
     struct merged *cache; // [cache_mask + 1], or NULL
     uint32_t cache_mask;
     struct pre_work *pre;
     struct symbol *sym; // [cap_sym]
     uint64_t *heap;     // [2 * cap_sym]
     uint64_t cap_sym;
-    struct buf text; // the normalized segment
-    struct best {
-        double score;
-        uint32_t start, id, next;
-    } * best; // [cap_best] Unigram
+    struct buf text;   // the normalized segment
+    struct best *best; // [cap_best] Unigram
+    double score;      // of the text before this chunk
     uint64_t cap_best;
 };
 

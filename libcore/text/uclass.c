@@ -82,3 +82,16 @@ uint32_t uclass_han(uint32_t cp)
             return UC_HAN;
     return 0;
 }
+
+bool uclass_word(uint32_t cp)
+{
+    static const uint32_t more[][2] = {{0xb2, 0xb3},      {0xb9, 0xb9},       {0xbc, 0xbe},
+                                       {0x24b6, 0x24e9},  {0x1f130, 0x1f149}, {0x1f150, 0x1f169},
+                                       {0x1f170, 0x1f189}};
+
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++)
+        if (cp >= more[i][0] && cp <= more[i][1])
+            return true;
+    return uclass_of(cp) & (UC_L | UC_M | UC_ND | UC_PC) ||
+           utf8proc_category((utf8proc_int32_t)cp) == UTF8PROC_CATEGORY_NL;
+}

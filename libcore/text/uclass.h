@@ -6,6 +6,7 @@
 #ifndef RILL_TEXT_UCLASS_H
 #define RILL_TEXT_UCLASS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,6 +31,10 @@ extern const uint16_t uclass_ascii[128];
 
 uint32_t uclass_of(uint32_t cp);  // any code point; without UC_HAN
 uint32_t uclass_han(uint32_t cp); // UC_HAN or 0
+
+/* \w as Oniguruma has it, for \b: letters, marks, digits, numbers that are letters, connectors,
+ * circled letters, and the six numbers of Latin-1. */
+bool uclass_word(uint32_t cp);
 
 /* The length and code point of the character at p. The text is valid UTF-8. */
 static inline int utf8_next(const uint8_t *p, uint32_t *cp)

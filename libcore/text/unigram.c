@@ -1,13 +1,15 @@
 /* unigram.c - SentencePiece Unigram: of all ways to write the text as tokens the one with the best
  * sum of scores (Viterbi). Also the RWKV tokenizer, which is the longest match at each place.
  *
- * The text is cut where no token can lie across, so that the table of best ways stays in the cache
- * and sums stay short.
+ * The text is cut where no token can lie across, so that the table of best ways stays in the cache.
+ * The sum goes on over a cut: its rounding decides between ways that are equally good, and should
+ * do so as in tokenizers that do not cut. (It is a double there and here; the original's float sums
+ * lose the scores of single tokens after some hundred kilobytes.)
  */
 #include "tok_in.h"
 
 /* What SentencePiece takes off the worst score for a character that is in no token. */
-#define UNKNOWN_PENALTY 10.0f
+#define UNKNOWN_PENALTY 10.0
 
 static int best_room(struct enc *x, uint64_t n)
 {
@@ -37,7 +39,7 @@ static void best_ways(struct enc *x, const char *p, size_t n)
 
     for (size_t i = 1; i <= n; i++)
         best[i].id = NO_SYMBOL;
-    best[0] = (struct best){0, 0, NO_SYMBOL, 0};
+    best[0] = (struct best){x->score, 0, NO_SYMBOL, 0};
     for (size_t at = 0, len; at < n; at += len) {
         uint32_t node = 0, id;
         bool alone = false;
@@ -50,7 +52,7 @@ static void best_ways(struct enc *x, const char *p, size_t n)
             offer(&best[i + 1], best[at].score + (double)t->score[id], (uint32_t)at, id);
         }
         if (!alone)
-            offer(&best[at + len], best[at].score + (double)t->unknown_score, (uint32_t)at, t->n);
+            offer(&best[at + len], best[at].score + t->unknown_score, (uint32_t)at, t->n);
     }
 }
 
@@ -64,6 +66,7 @@ static int write_chunk(struct enc *x, const char *p, size_t n)
         return rc;
     best_ways(x, p, n);
     best = x->best;
+    x->score = best[n].score;
     for (size_t at = n; at > 0; at = best[at].start)
         best[best[at].start].next = (uint32_t)at;
     for (size_t at = 0; at < n && rc == 0; at = best[at].next) {
@@ -80,6 +83,7 @@ int encode_unigram(struct enc *x, struct slice text)
     size_t n = text.n;
     int rc;
 
+    x->score = 0;
     for (size_t from = 0, at; from < n; from = at) {
         size_t len = char_len(p + from, n - from);
 
@@ -119,5 +123,5 @@ void unigram_unknown_score(struct tok *t)
             worst = t->score[i];
             any = true;
         }
-    t->unknown_score = worst - UNKNOWN_PENALTY;
+    t->unknown_score = (double)worst - UNKNOWN_PENALTY;
 }

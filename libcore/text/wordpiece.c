@@ -65,6 +65,13 @@ static bool is_ideograph(uint32_t cp)
     return false;
 }
 
+/* \p{C} but for what is not assigned, and the three that are white space here. */
+static bool is_control(uint32_t cp, uint32_t c)
+{
+    return c & UC_C && cp != '\t' && cp != '\n' && cp != '\r' &&
+           utf8proc_category((utf8proc_int32_t)cp) != UTF8PROC_CATEGORY_CN;
+}
+
 static bool is_punctuation(uint32_t cp)
 {
     if (cp < 128)
@@ -96,7 +103,7 @@ static int add_text(struct enc *x, uint32_t cp)
     bool alone = cp >= 0x3400 && is_ideograph(cp);
     int bound = 0, rc = 0;
 
-    if (cp == 0 || cp == 0xfffd || (c & UC_C && cp != '\t' && cp != '\n' && cp != '\r'))
+    if (cp == 0 || cp == 0xfffd || is_control(cp, c))
         return 0;
     if (c & UC_S || alone)
         rc = end_word(x);

@@ -1,0 +1,230 @@
+#!/usr/bin/env python3
+"""Compares rill-tokenize with public tokenizers on random and real text (development only).
+
+Needs the Python packages gguf, tokenizers and sentencepiece, RILL_TESTDATA, and rill-tokenize in
+PATH. Byte-level BPE: the GPT-2 vocabulary of the test data is written to a file once for each
+pre-tokenizer name, and the same vocabulary is given to `tokenizers` with the expressions of the
+published tokenizer files. SPM: against sentencepiece with the same pieces.
+
+    ref-tokenize.py [SEED [ROUNDS [NAME...]]]
+"""
+import os
+import random
+import subprocess
+import sys
+import tempfile
+
+import gguf
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+DATA = os.environ.get("RILL_TESTDATA", "../shared/data")
+SEED = int(sys.argv[1]) if len(sys.argv) > 1 else 1
+ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 3000
+ONLY = sys.argv[3:]
+rnd = random.Random(SEED)
+
+S = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+TAIL = r"\s*[\r\n]+|\s+(?!\S)|\s+"
+LLAMA3 = S + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|" + TAIL
+QWEN2 = S + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|" + TAIL
+QWEN35 = S + r"|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|" + TAIL
+U = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"
+L = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+P = r"[^\r\n\p{L}\p{N}]?"
+O200K = P + U + "*" + L + "+" + S + "?|" + P + U + "+" + L + "*" + S + r"?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|" + TAIL
+TEKKEN = P + U + "*" + L + "+|" + P + U + "+" + L + r"*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|" + TAIL
+DEEPSEEK = (
+    r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"""
+    r"| ?[\p{P}\p{S}]+[\r\n]*|" + TAIL)
+GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+JAIS2 = (S + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s{512}(?!\S)|\s{256}(?!\S)"
+         r"|\s{128}(?!\S)|\s{64}(?!\S)|\s{32}(?!\S)|\s{16}(?!\S)|\s{8}(?!\S)|\s{4}(?!\S)|\s{1,2}(?!\S)|\s{1}")
+BAILING = (r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]"
+           r"|\s+(?!\S)|\s+")
+SEED_CODER = S + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}" "\r\n" r"]+|\s*[" "\r\n" r"]+|\s+(?!\S)|\s+"
+EXAONE = (S + r"|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]"
+          r"|\s+(?!\S)|\s+")
+BLOOM = " ?[^(\\s|[.,!?…。，、।۔،])]+"
+
+# name: (steps, merging of whole pieces left out)
+PRE = {
+    "gpt-2": ([GPT2], False),
+    "llama-bpe": ([LLAMA3], True),
+    "dbrx": ([LLAMA3], False),
+    "qwen2": ([QWEN2], False),
+    "qwen35": ([QWEN35], False),
+    "gpt-4o": ([O200K], False),
+    "tekken": ([TEKKEN], True),
+    "deepseek-v3": ([r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK], False),
+    "deepseek-coder": (["[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥ࠀ-一가-퟿]+", "digits"], False),
+    "starcoder": (["digits", GPT2], False),
+    "falcon": (["punctuation", GPT2, "[0-9][0-9][0-9]"], False),
+    "bloom": ([BLOOM], False),
+    "jais-2": ([JAIS2], False),
+    "bailingmoe": ([BAILING], False),
+    "seed-coder": ([SEED_CODER], False),
+    "exaone-moe": ([EXAONE], False),
+    "superbpe": ([r"\p{N}+", r"(?=(\d{3})+(?!\d))"], False),
+    "tiny_aya": ([r"\d{1,3}(?=(?:\d{3})*\b)", O200K], False),
+}
+
+COMMON = " \t\n\r  aAsStTdDmMrReEvVlL'''.,!?-/()<>$+=^~|`_\"0123456789\x0b\x1c\x01"
+SOME = [0x17f, 0xe9, 0xc9, 0x1c5, 0x2b0, 0x301, 0x903, 0x5d0, 0x3042, 0x30a2, 0x4e00, 0x9fa5, 0x3007,
+        0xac00, 0xff01, 0x3002, 0x2026, 0x2019, 0x2028, 0x85, 0xa0, 0x3000, 0x180e, 0x200b, 0x660, 0xbd,
+        0x2160, 0x1f600, 0x20ac, 0xb2, 0xad, 0x10400, 0x212a, 0xaa, 0x964, 0x60c, 0xfffd, 0x2581]
+
+
+def old(cp):
+    """Assigned before Unicode 9, so that all tables agree."""
+    import unicodedata
+    c = chr(cp)
+    return unicodedata.category(c) not in ("Cn", "Cs", "Co") and unicodedata.ucd_3_2_0.category(c) != "Cn"
+
+
+def any_text():
+    out = []
+    for _ in range(rnd.randrange(1, 30)):
+        k = rnd.randrange(8)
+        if k < 4:
+            c = rnd.choice(COMMON)
+        elif k < 6:
+            c = chr(rnd.choice(SOME))
+        else:
+            cp = rnd.randrange(1, 0x3000 if k == 6 else 0x20000)
+            while not old(cp):
+                cp = rnd.randrange(1, 0x3000 if k == 6 else 0x20000)
+            c = chr(cp)
+        out.append(c * (rnd.randrange(1, 5) if rnd.randrange(6) == 0 else 1))
+    return "".join(out)
+
+
+def texts():
+    out = [any_text() for _ in range(ROUNDS)]
+    for name in ("tinyshakespeare.txt", "promessi_sposi.it.txt", "HumanEval.jsonl", "mt_bench.question.jsonl"):
+        with open(os.path.join(DATA, "texts", name), encoding="utf-8", newline="") as f:
+            s = f.read()
+        for _ in range(20):
+            at = rnd.randrange(len(s) - 2000)
+            out.append(s[at:at + rnd.randrange(1, 2000)])
+    return out
+
+
+def ours(model, batch, *options):
+    data = b"".join(t.encode() + b"\0" for t in batch)
+    p = subprocess.run(["rill-tokenize", "-m", model, "-0", *options], input=data, capture_output=True)
+    if p.returncode:
+        raise SystemExit(p.stderr.decode())
+    return [[int(x) for x in line.split()] for line in p.stdout.decode().split("\n")[:-1]]
+
+
+def compare(name, batch, mine, theirs):
+    bad = [i for i in range(len(batch)) if mine[i] != theirs[i]]
+    print(f"{name}: {len(batch) - len(bad)} of {len(batch)} equal")
+    for i in bad[:2]:
+        print("  text", ascii(batch[i])[:400])
+        print("  ours", mine[i][:60], "\n  ref ", theirs[i][:60])
+    return not bad
+
+
+def gpt2_vocab():
+    r = gguf.GGUFReader(os.path.join(DATA, "tokenizers/ggml-vocab/ggml-vocab-gpt-2.gguf"))
+    return r.fields["tokenizer.ggml.tokens"].contents(), r.fields["tokenizer.ggml.merges"].contents(), \
+        r.fields["tokenizer.ggml.token_type"].contents()
+
+
+def write_gguf(path, tokens, merges, kinds, pre):
+    w = gguf.GGUFWriter(path, "gpt2")
+    w.add_tokenizer_model("gpt2")
+    w.add_tokenizer_pre(pre)
+    w.add_token_list(tokens)
+    w.add_token_types(kinds)
+    w.add_token_merges(merges)
+    w.add_bool("tokenizer.ggml.add_bos_token", False)
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.close()
+
+
+def step(s):
+    if s == "digits":
+        return pre_tokenizers.Digits(individual_digits=True)
+    if s == "punctuation":
+        return pre_tokenizers.Punctuation("contiguous")
+    return pre_tokenizers.Split(Regex(s), "isolated")
+
+
+def bpe():
+    tokens, merges, kinds = gpt2_vocab()
+    pairs = [tuple(m.split(" ")) for m in merges]
+    ok = True
+    for name, (steps, whole) in PRE.items():
+        if ONLY and name not in ONLY:
+            continue
+        t = Tokenizer(models.BPE(vocab={k: i for i, k in enumerate(tokens)}, merges=pairs, ignore_merges=whole))
+        t.pre_tokenizer = pre_tokenizers.Sequence(
+            [step(s) for s in steps] + [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+        with tempfile.TemporaryDirectory() as d:
+            path = os.path.join(d, "v.gguf")
+            write_gguf(path, tokens, merges, kinds, name)
+            batch = texts()
+            ok &= compare(name, batch, ours(path, batch), [t.encode(x).ids for x in batch])
+    return ok
+
+
+KIND = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6}  # SentencePiece numbers its kinds as GGUF does
+
+
+def write_spm_gguf(path, proto, model):
+    w = gguf.GGUFWriter(path, "llama")
+    w.add_tokenizer_model(model)
+    w.add_token_list([p.piece for p in proto.pieces])
+    w.add_token_scores([p.score for p in proto.pieces])
+    w.add_token_types([KIND[p.type] for p in proto.pieces])
+    n = proto.normalizer_spec
+    w.add_add_space_prefix(n.add_dummy_prefix)
+    w.add_remove_extra_whitespaces(n.remove_extra_whitespaces)
+    if n.precompiled_charsmap:
+        w.add_precompiled_charsmap(n.precompiled_charsmap)
+    for role in ("bos", "eos", "unk"):
+        i = getattr(proto.trainer_spec, role + "_id")
+        if i >= 0:
+            {"bos": w.add_bos_token_id, "eos": w.add_eos_token_id, "unk": w.add_unk_token_id}[role](i)
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.close()
+
+
+def sentencepieces():
+    import sentencepiece as spm
+    from sentencepiece import sentencepiece_model_pb2 as pb
+    ok = True
+    with tempfile.TemporaryDirectory() as d:
+        path = os.path.join(d, "v.gguf")
+        for name, file, model in (("unigram", "sentencepiece/test_model.model", "t5"),
+                                  ("spm", "mistral/tokenizer.model.v1", "llama"),
+                                  ("spm-v3", "mistral/mistral_instruct_tokenizer_240323.model.v3", "llama")):
+            if ONLY and name not in ONLY:
+                continue
+            proto = pb.ModelProto()
+            with open(os.path.join(DATA, "tokenizers", file), "rb") as f:
+                proto.ParseFromString(f.read())
+            write_spm_gguf(path, proto, model)
+            t = spm.SentencePieceProcessor(model_proto=proto.SerializeToString())
+            batch = texts()
+            ok &= compare(name, batch, ours(path, batch, "--no-bos"), [t.encode(x) for x in batch])
+    return ok
+
+
+def wordpiece():
+    from tokenizers import BertWordPieceTokenizer
+    if ONLY and "bert" not in ONLY:
+        return True
+    t = BertWordPieceTokenizer(os.path.join(DATA, "tokenizers/bert-base-uncased/vocab.txt"), lowercase=True)
+    batch = texts()
+    model = os.path.join(DATA, "tokenizers/ggml-vocab/ggml-vocab-bert-bge.gguf")
+    return compare("bert", batch, ours(model, batch, "--no-bos"),
+                   [t.encode(x, add_special_tokens=False).ids for x in batch])
+
+
+if __name__ == "__main__":
+    sys.exit(0 if all([bpe(), sentencepieces(), wordpiece()]) else 1)
