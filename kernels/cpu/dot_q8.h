@@ -25,7 +25,7 @@ struct x256 {
 };
 _Static_assert(sizeof(struct x256) == 512, "layout of struct x256");
 
-static size_t q8_packed(int64_t n)
+static inline size_t q8_packed(int64_t n)
 {
     return (size_t)((n + 255) / 256) * sizeof(struct x256);
 }
@@ -75,7 +75,7 @@ static inline void q8_block(const float *restrict x, struct x256 *restrict out)
     }
 }
 
-static void q8_pack(const float *restrict x, int64_t n, void *restrict out)
+static inline void q8_pack(const float *restrict x, int64_t n, void *restrict out)
 {
     struct x256 *b = (struct x256 *)out;
 
