@@ -11,6 +11,16 @@
 
 enum { SMALL = 40 }; // symbols up to which scanning beats a heap
 
+/* A byte that nothing in the vocabulary can write: U+FFFD, if it can be written. */
+static int put_replacement(struct enc *x)
+{
+    const int32_t *byte = x->t->byte_id;
+
+    if (x->t->model != TOK_BPE || byte[0xef] < 0 || byte[0xbf] < 0 || byte[0xbd] < 0)
+        return 0;
+    return merge_chunk(x, "\xef\xbf\xbd", 3);
+}
+
 int put_bytes(struct enc *x, const char *p, size_t n)
 {
     const struct tok *t = x->t;
@@ -31,8 +41,7 @@ int put_bytes(struct enc *x, const char *p, size_t n)
 
         if (id < 0)
             id = t->role[TOK_UNK];
-        if (id >= 0)
-            rc = put(x, (uint32_t)id);
+        rc = id >= 0 ? put(x, (uint32_t)id) : put_replacement(x);
     }
     return rc;
 }
