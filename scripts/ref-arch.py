@@ -464,6 +464,14 @@ def deepseek2(out, name):
                                        beta_fast=16, beta_slow=3, mscale=1.0, mscale_all_dim=1.0))
 
 
+@case
+def deepseek2_groups(out, name):
+    """V2 ranks groups by their best expert, V3 by the sum of the two best."""
+    deepseek_like(out, name, "DeepseekV2", q_lora_rank=16, n_routed_experts=8,
+                  num_experts_per_tok=2, topk_method="group_limited_greedy", n_group=4,
+                  topk_group=2, norm_topk_prob=False, routed_scaling_factor=4.0)
+
+
 # -- granite: llama with four multipliers; experts; Mamba-2 layers --
 
 GRANITE = {"embedding_multiplier": 3.0, "residual_multiplier": 0.4, "attention_multiplier": 0.2,

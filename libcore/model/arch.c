@@ -43,25 +43,38 @@ static size_t likeness(struct slice a, const char *b)
     return front * 2 + back;
 }
 
-const struct arch *arch_find(struct slice name, struct err *e)
+/* Says what there is instead. */
+static void unsupported(struct slice name, struct err *e)
 {
     struct buf list = {0};
     char shown[64];
-    size_t best = 0, like = 0;
+    size_t best = 0, most = 0;
 
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
-        if (slice_is(name, all[i]->name))
-            return all[i];
-        if (likeness(name, all[i]->name) > like) {
-            like = likeness(name, all[i]->name);
+        size_t n = likeness(name, all[i]->name);
+        if (n > most) {
+            most = n;
             best = i;
         }
         buf_printf(&list, "%s%s", i ? " " : "", all[i]->name);
     }
-    err_set(e, E_UNSUPPORTED, "architecture '%s' is not supported%s%s%s; there are: %s",
-            gguf_show(shown, sizeof shown, name), like > 3 ? " (the nearest is '" : "",
-            like > 3 ? all[best]->name : "", like > 3 ? "')" : "", buf_view(&list).p);
+    gguf_show(shown, sizeof shown, name);
+    if (most > 3)
+        err_set(e, E_UNSUPPORTED,
+                "architecture '%s' is not supported (the nearest is '%s'); there are: %s", shown,
+                all[best]->name, buf_view(&list).p);
+    else
+        err_set(e, E_UNSUPPORTED, "architecture '%s' is not supported; there are: %s", shown,
+                buf_view(&list).p);
     buf_fini(&list);
+}
+
+const struct arch *arch_find(struct slice name, struct err *e)
+{
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        if (slice_is(name, all[i]->name))
+            return all[i];
+    unsupported(name, e);
     return NULL;
 }
 

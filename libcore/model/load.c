@@ -108,6 +108,17 @@ static int make_plan(struct model *m, const struct model_opts *o, struct err *e)
     return rc < 0 ? rc : 0;
 }
 
+/* A token without a row of the table would read behind it. */
+static int check_vocab(const struct model *m, struct err *e)
+{
+    uint32_t n = m->tok ? tok_count(m->tok) : 0;
+
+    if (n > (uint32_t)m->h.n_vocab)
+        return err_set(e, E_FORMAT, "%s: %u tokens, but tensor 'token_embd.weight' has %d rows",
+                       m->gguf->path, n, m->h.n_vocab);
+    return 0;
+}
+
 /* Every record must run before a byte of weights is moved. */
 static int check_plan(const struct model *m, struct err *e)
 {
@@ -143,7 +154,7 @@ static int open_weights(struct model *m, const struct model_opts *o, struct err 
 
     if ((rc = hparams_read(&m->h, m->gguf, m->arch, e)) < 0 ||
         (rc = weights_find(&m->w, &m->n_w, &m->copies, m->gguf, m->arch, &m->h, e)) < 0 ||
-        (rc = count_unknown(m, e)) < 0)
+        (rc = count_unknown(m, e)) < 0 || (rc = check_vocab(m, e)) < 0)
         return rc;
     if (m->h.kv_lora && (rc = mla_split(&m->w, &m->n_w, &m->copies, &m->h, e)) < 0)
         return err_prefix(e, m->gguf->path);
@@ -164,7 +175,6 @@ static int open_gguf(struct model **out, struct gguf *g, const struct model_opts
     struct model *m;
     int rc = E_NOMEM;
 
-    *out = NULL;
     e = e ? e : &own;
     if (!(m = mem_new(sizeof *m, e))) {
         gguf_close(g);
@@ -186,8 +196,10 @@ int model_open(struct model **out, const char *path, const struct model_opts *op
 {
     const struct model_opts *o = opts ? opts : &defaults;
     struct gguf *g;
-    int rc = gguf_open(&g, path, o->no_mmap ? GGUF_READ : 0, e);
+    int rc;
 
+    *out = NULL;
+    rc = gguf_open(&g, path, o->no_mmap ? GGUF_READ : 0, e);
     return rc < 0 ? rc : open_gguf(out, g, o, e);
 }
 
@@ -195,7 +207,9 @@ int model_open_mem(struct model **out, const char *name, const void *p, size_t n
                    const struct model_opts *opts, struct err *e)
 {
     struct gguf *g;
-    int rc = gguf_open_mem(&g, name, p, n, e);
+    int rc;
 
+    *out = NULL;
+    rc = gguf_open_mem(&g, name, p, n, e);
     return rc < 0 ? rc : open_gguf(out, g, opts ? opts : &defaults, e);
 }

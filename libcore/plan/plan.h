@@ -85,7 +85,8 @@ struct attn_args {
 struct moe_args {
     int32_t n_expert, n_used;
     int32_t gate;              // enum gate_kind
-    int32_t n_group, n_group_used; // 0: no groups (DeepSeek: groups ranked by their two best)
+    int32_t n_group, n_group_used; // 0: no groups; ranked by their best expert with GATE_SOFTMAX
+                                   // (DeepSeek V2), else by the sum of the two best (V3)
     bool norm;                 // divide the weights by their sum
     int32_t act;
     float scale;               // of the weights

@@ -42,8 +42,9 @@ val b_embed(struct builder *b, wref table, wref positions, float scale)
         b_fail(b, E_RANGE, "tensor '%s': %lld columns", t->name, (long long)t->cols);
         return B_NONE;
     }
-    if (positions >= 0)
-        b_need_matrix(b, positions, 1, 0, t->cols);
+    if (positions >= 0 && b_need_matrix(b, positions, 1, 0, t->cols) < b_context(b))
+        b_fail(b, E_RANGE, "tensor '%s' has %lld positions, the context is %d",
+               b_weight(b, positions)->name, (long long)b_weight(b, positions)->rows, b_context(b));
     op.out[0] = b_value(b, ROWS_T, (int)t->cols);
     op.w[0] = (int16_t)table;
     op.w[1] = (int16_t)positions;
@@ -427,7 +428,8 @@ val b_moe(struct builder *b, const struct moe_in *in, const struct moe_args *a)
         return B_NONE;
     if (a->n_expert <= 0 || a->n_used <= 0 || a->n_used > a->n_expert || a->n_group < 0 ||
         (a->n_group &&
-         (a->n_expert % a->n_group || a->n_group_used <= 0 || a->n_group_used > a->n_group)) ||
+         (a->n_expert % a->n_group || a->n_group_used <= 0 || a->n_group_used > a->n_group ||
+          a->n_used > a->n_group_used * (a->n_expert / a->n_group))) ||
         (b->plan->n_used && b->plan->n_used != a->n_used)) {
         b_fail(b, E_FORMAT, "%d of %d experts in %d groups", a->n_used, a->n_expert, a->n_group);
         return B_NONE;

@@ -90,6 +90,7 @@ static void check_arch(const char *name)
     X(cohere2, "cohere2")                                                                          \
     X(command_r_norms, "command-r-norms")                                                          \
     X(deepseek2, "deepseek2")                                                                      \
+    X(deepseek2_groups, "deepseek2-groups")                                                        \
     X(deepseek2_lite, "deepseek2-lite")                                                            \
     X(deepseek2_old, "deepseek2-old")                                                              \
     X(gemma, "gemma")                                                                              \

@@ -34,7 +34,8 @@ static const struct weight_row weights[] = {
 static int derive(struct hparams *h, struct err *e)
 {
     (void)e;
-    h->logit_scale = 1.0f / h->logit_scale; /* the file has the divisor */
+    if (h->logit_scale != 0.0f)
+        h->logit_scale = 1.0f / h->logit_scale; /* the file has the divisor */
     return 0;
 }
 

@@ -59,7 +59,8 @@ static int derive(struct hparams *h, struct err *e)
 {
     if (!h->n_ff_exp)
         h->n_ff_exp = h->n_ff[0];
-    h->logit_scale = 1.0f / h->logit_scale; /* the file has the divisor */
+    if (h->logit_scale != 0.0f)
+        h->logit_scale = 1.0f / h->logit_scale; /* the file has the divisor */
     if (h->ssm_inner % h->ssm_heads || h->ssm_heads % h->ssm_group)
         return err_set(e, E_FORMAT, "state space of %d columns, %d heads, %d groups", h->ssm_inner,
                        h->ssm_heads, h->ssm_group);
@@ -77,8 +78,8 @@ static val mamba(struct builder *b, const struct hparams *h, int l, val n, val a
     val y = b_ssm_scan(b, xbc, dt, Wraw(b, "ssm_a", l), Wraw(b, "ssm_d", l), Wb(b, "ssm_dt", l),
                        h->ssm_heads, inner / h->ssm_heads, h->ssm_group, h->ssm_state);
 
-    y = b_rmsnorm(b, b_mul(b, y, z, ACT_SILU), W(b, "ssm_norm", l), h->eps,
-                  inner / h->ssm_group, B_NONE);
+    y = b_rmsnorm(b, b_mul(b, y, z, ACT_SILU), W(b, "ssm_norm", l), h->eps, inner / h->ssm_group,
+                  B_NONE);
     return b_linear_add(b, y, W(b, "ssm_out", l), -1, h->residual_scale, add);
 }
 

@@ -42,7 +42,8 @@ static int derive(struct hparams *h, struct err *e)
         return err_set(e, E_FORMAT, "no experts");
     if (!h->n_ff_exp)
         h->n_ff_exp = h->n_ff[0];
-    h->logit_scale = 1.0f / h->logit_scale; /* the file has the divisor */
+    if (h->logit_scale != 0.0f)
+        h->logit_scale = 1.0f / h->logit_scale; /* the file has the divisor */
     return 0;
 }
 
