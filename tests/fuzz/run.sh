@@ -18,9 +18,13 @@ for f in "$@"; do
     mkdir -p "$corpus" "obj/fuzz/seeds/$name"
     dict=$SRCDIR/tests/fuzz/$name.dict
     log=obj/fuzz/$name.log
-    if "$f" -runs="$RUNS" -timeout=2 -max_len=4096 -rss_limit_mb=2048 -print_final_stats=1 \
+    case $name in # how long an input may be, and where made seeds are beside those of the script
+    model) max=200000 made=$SRCDIR/tests/golden/arch ;;
+    *) max=4096 made= ;;
+    esac
+    if "$f" -runs="$RUNS" -timeout=2 -max_len=$max -rss_limit_mb=2048 -print_final_stats=1 \
         -artifact_prefix="obj/fuzz/found/$name-" $([ ! -f "$dict" ] || echo "-dict=$dict") \
-        "$corpus" "obj/fuzz/seeds/$name" >"$log" 2>&1; then
+        "$corpus" "obj/fuzz/seeds/$name" ${made:+"$made"} >"$log" 2>&1; then
         echo "fuzz_$name: $(sed -n 's/^stat::number_of_executed_units: //p' "$log") executions, nothing found"
     else
         echo "fuzz_$name: FAILED" && tail -n 60 "$log"
