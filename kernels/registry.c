@@ -32,6 +32,7 @@ const struct backend *backend_find(const char *device, const char **spec, struct
     if (n == 4 && memcmp(device, "cuda", 4) == 0)
         err_set(e, E_UNSUPPORTED, "device %s: this build has no CUDA", device);
     else
-        err_set(e, E_UNSUPPORTED, "device %s: expected cpu, cpu:THREADS, cuda:NUMBER or auto", device);
+        err_set(e, E_UNSUPPORTED, "device %s: expected cpu, cpu:THREADS, cuda:NUMBER or auto",
+                device);
     return NULL;
 }

@@ -21,7 +21,7 @@ static int cpu_open(struct dev **out, const char *spec, struct err *e)
     struct dev *d;
     char *end = NULL;
     long n = thread_cpus();
-    int rc = E_DEVICE;
+    int rc;
 
     if (spec && *spec) {
         n = strtol(spec, &end, 10);
@@ -32,9 +32,7 @@ static int cpu_open(struct dev **out, const char *spec, struct err *e)
     if (!d)
         return E_NOMEM;
     d->k = cpu_detect(e);
-    if (!d->k)
-        goto fail;
-    rc = team_new(&d->team, (int)n, e);
+    rc = d->k ? team_new(&d->team, (int)n, e) : e ? e->code : E_DEVICE;
     if (rc < 0)
         goto fail;
     *out = d;

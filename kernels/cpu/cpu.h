@@ -12,10 +12,10 @@
 #include "plan/backend.h"
 #include "quant/quant.h"
 
-#define CPU_TILE     16384 // floats of one tile of results (64 KB: half of a small L2 with both)
-#define CPU_QUERIES  64    // rows times heads that read a page together
-#define CPU_HEADS    16    // heads of one group that do
-#define CPU_COLS     64    // columns of a state that one member works on at a time
+#define CPU_TILE    16384 // floats of one tile of results (64 KB: half of a small L2 with both)
+#define CPU_QUERIES 64    // rows times heads that read a page together
+#define CPU_HEADS   16    // heads of one group that do
+#define CPU_COLS    64    // columns of a state that one member works on at a time
 
 struct dev {
     const struct cpu_kernels *k;
@@ -60,8 +60,8 @@ struct cpu_step {
     struct cpu_val in[4], out[2];
     struct cpu_mat m[4];
     struct cpu_input x;
-    int slot[2];          // other scratch: routing order, tables, partials
-    uint64_t slot_bytes;  // of slot[0], where a step must know
+    int slot[2];         // other scratch: routing order, tables, partials
+    uint64_t slot_bytes; // of slot[0], where a step must know
     const float *vec[6];
     int32_t n_vec; // columns of vec[0]
 };
@@ -118,10 +118,14 @@ static inline void share(const struct cpu_ctx *c, int64_t n, int64_t unit, int64
 static inline int64_t rows_of(const struct cpu_ctx *c, int rows)
 {
     switch (rows) {
-    case ROWS_T: return c->n_t;
-    case ROWS_S: return c->n_s;
-    case ROWS_E: return c->n_t * c->seg->plan->n_used;
-    default: return 1;
+    case ROWS_T:
+        return c->n_t;
+    case ROWS_S:
+        return c->n_s;
+    case ROWS_E:
+        return c->n_t * c->seg->plan->n_used;
+    default:
+        return 1;
     }
 }
 

@@ -15,8 +15,8 @@
 
 #include "plan/plan.h"
 
-#define CPU_FMT_MAX 48   // ids of quant/quant.h are below this
-#define CPU_CHUNK   512  // positions of an attention partial, counted from position 0
+#define CPU_FMT_MAX    48  // ids of quant/quant.h are below this
+#define CPU_CHUNK      512 // positions of an attention partial, counted from position 0
 #define RWKV_MAX       256 // columns of a head in rwkv
 #define MOE_GROUPS_MAX 64  // groups of experts
 
@@ -64,8 +64,8 @@ struct cpu_kernels {
     /* norm.inc: one row of n, in groups; weights (NULL: none) repeat after n_w columns. */
     void (*rmsnorm)(float *y, const float *x, const float *w, const float *add, int n, int group,
                     int n_w, float eps);
-    void (*layernorm)(float *y, const float *x, const float *w, const float *bias,
-                      const float *add, int n, int group, int n_w, float eps);
+    void (*layernorm)(float *y, const float *x, const float *w, const float *bias, const float *add,
+                      int n, int group, int n_w, float eps);
 
     /* rope.inc: table of one position: [n_rot] cosines, then [n_rot] sines as the rotation uses
      * them; then one row of heads by it. freq: [n_rot/2] radians per position. */
@@ -81,8 +81,8 @@ struct cpu_kernels {
     void (*softcap)(float *y, const float *x, int64_t n, float c);
     void (*lerp)(float *y, const float *x, const float *b, const float *w, int64_t n);
     /* act(x + bias) * s + add; bias and add may be NULL; x is used up */
-    void (*finish)(float *y, float *x, const float *bias, const float *add, int64_t n,
-                   int act, float s);
+    void (*finish)(float *y, float *x, const float *bias, const float *add, int64_t n, int act,
+                   float s);
     void (*mul_add)(float *y, const float *x, int64_t n, float s,
                     bool first); // y = (first ? 0 : y) + s x
 

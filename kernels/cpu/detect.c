@@ -79,8 +79,8 @@ static bool has_avx512(void)
 
 static bool has_amx(void)
 {
-    static const int seven_d[] = {22, 24, 25}; // BF16, TILE, INT8
-    static const int one_a[] = {5};            // AVX512_BF16
+    static const int seven_d[] = {22, 24, 25};          // BF16, TILE, INT8
+    static const int one_a[] = {5};                     // AVX512_BF16
     const long ask_permission = 0x1023, tile_data = 18; // ARCH_REQ_XCOMP_PERM
 
     return has_avx512() && saves(0x600e6) && has(ask(7, 0).d, seven_d, 3) &&

@@ -63,7 +63,7 @@ static inline vf v_erfc_tail(vf z)
     vf a = v_min(v_set(12.0f), v_max(v_set(1.0f), v_abs(z)));
     vf d = v_add(a, two), t = v_div(v_sub(a, two), d), r;
     vf h = v_sub(v_add(a, v_set(49152.0f)), v_set(49152.0f)); // 12 bits: the square is exact
-    vf l = v_mul(v_sub(h, a), v_add(h, a));                 // h^2 - a^2
+    vf l = v_mul(v_sub(h, a), v_add(h, a));                   // h^2 - a^2
 
     r = v_fma(v_set(0x1.1f633ap-12f), t, v_set(-0x1.87b81cp-11f));
     r = v_fma(r, t, v_set(-0x1.cacf58p-11f));

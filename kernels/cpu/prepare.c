@@ -21,10 +21,10 @@ enum space { IN_ARENA, IN_SLOT, IN_KV, IN_STATE };
 
 struct touch {
     int space;
-    uint64_t lo, hi;     // bytes of the arena; otherwise a number and the one after it
-    int32_t col0, col1;  // columns of a value
-    uint32_t key;        // equal keys: the same rows lie in the same places
-    uint8_t by;          // how rows are dealt out: 0 not by rows, else 1 + enum row_kind
+    uint64_t lo, hi;    // bytes of the arena; otherwise a number and the one after it
+    int32_t col0, col1; // columns of a value
+    uint32_t key;       // equal keys: the same rows lie in the same places
+    uint8_t by;         // how rows are dealt out: 0 not by rows, else 1 + enum row_kind
     bool write;
 };
 
@@ -105,8 +105,8 @@ static void grow_slot(struct prep *p, int slot, uint64_t bytes)
 static float *keep(struct prep *p, uint64_t n)
 {
     struct cpu_seg *g = p->g;
-    float **list = mem_resize(g->vec, (uint64_t)g->n_vec, (uint64_t)g->n_vec + 1, sizeof *list,
-                              p->e);
+    float **list =
+        mem_resize(g->vec, (uint64_t)g->n_vec, (uint64_t)g->n_vec + 1, sizeof *list, p->e);
     float *v = NULL;
 
     if (list) {
@@ -176,10 +176,14 @@ static void matrix(struct prep *p, struct cpu_step *s, int w, int bias)
 static int64_t max_rows(const struct prep *p, int rows)
 {
     switch (rows) {
-    case ROWS_T: return p->s->max_t;
-    case ROWS_S: return p->s->max_s;
-    case ROWS_E: return (int64_t)p->s->max_t * p->p->n_used;
-    default: return 1;
+    case ROWS_T:
+        return p->s->max_t;
+    case ROWS_S:
+        return p->s->max_s;
+    case ROWS_E:
+        return (int64_t)p->s->max_t * p->p->n_used;
+    default:
+        return 1;
     }
 }
 
@@ -275,8 +279,7 @@ static void end(struct prep *p, struct cpu_step *s)
             meet = clash(&p->touch[i], &p->touch[j]);
     s->barrier = meet;
     if (meet) {
-        memmove(p->touch, p->touch + p->n_old,
-                (size_t)(p->n_touch - p->n_old) * sizeof *p->touch);
+        memmove(p->touch, p->touch + p->n_old, (size_t)(p->n_touch - p->n_old) * sizeof *p->touch);
         p->n_touch -= p->n_old;
     }
     p->n_old = p->n_touch;
@@ -342,7 +345,8 @@ static struct cpu_input input_for(struct prep *p, const struct op *op, int w, ui
 
     *key = 0;
     matrix(p, &probe, w, -1);
-    if (p->rc || !want(p, probe.m[0].cols == op->in[0].cols, op, "input is not as wide as the matrix"))
+    if (p->rc ||
+        !want(p, probe.m[0].cols == op->in[0].cols, op, "input is not as wide as the matrix"))
         return (struct cpu_input){-1, 0};
     if (reads_plain(p, &probe.m[0]))
         return (struct cpu_input){-1, (size_t)p->p->value[op->in[0].v].cols * sizeof(float)};
@@ -395,8 +399,9 @@ static void low_norm(struct prep *p, const struct op *op)
         s->vec[1] = vector(p, op->w[1], &n_b);
     n_w = n_w ? n_w : n_b;
     s->n_vec = (int32_t)(n_w ? n_w : n);
-    want(p, group > 0 && n % group == 0 && (n_w == 0 || n_w == n || n_w == group) &&
-                (n_b == 0 || n_b == n_w) && op->in[0].cols == n,
+    want(p,
+         group > 0 && n % group == 0 && (n_w == 0 || n_w == n || n_w == group) &&
+             (n_b == 0 || n_b == n_w) && op->in[0].cols == n,
          op, "widths of the norm disagree");
     end(p, s);
 }
@@ -579,10 +584,11 @@ static void low_rope(struct prep *p, const struct op *op)
     int slot = rope_table(p, op);
     struct cpu_step *s;
 
-    if (!want(p, a->n_head > 0 && a->at_in + a->n_rot <= a->head_in &&
-                     a->at_out + a->n_rot <= a->head_out &&
-                     (int64_t)a->n_head * a->head_in <= op->in[0].cols &&
-                     (int64_t)a->n_head * a->head_out <= op->out[0].cols,
+    if (!want(p,
+              a->n_head > 0 && a->at_in + a->n_rot <= a->head_in &&
+                  a->at_out + a->n_rot <= a->head_out &&
+                  (int64_t)a->n_head * a->head_in <= op->in[0].cols &&
+                  (int64_t)a->n_head * a->head_out <= op->out[0].cols,
               op, "heads do not fit the values"))
         return;
     s = by_row(p, run_rope, op);
@@ -599,8 +605,9 @@ static bool attn_fits(struct prep *p, const struct op *op)
     const struct plan *pl = p->p;
 
     if (!want(p, a->kv >= 0 && a->kv < pl->n_kv, op, "no such key/value layer") ||
-        !want(p, (pl->kv_type_k == FMT_F32 || pl->kv_type_k == FMT_F16) &&
-                     (pl->kv_type_v == FMT_F32 || pl->kv_type_v == FMT_F16),
+        !want(p,
+              (pl->kv_type_k == FMT_F32 || pl->kv_type_k == FMT_F16) &&
+                  (pl->kv_type_v == FMT_F32 || pl->kv_type_v == FMT_F16),
               op, "key/value memory must be F32 or F16"))
         return false;
     const struct kv_layer *l = &pl->kv[a->kv];
@@ -759,9 +766,10 @@ static void low_moe_glu(struct prep *p, const struct op *op)
         touch_slot(p, k->slot, key2, 0, i == 0);
         end(p, s);
     }
-    if (p->rc == 0 && want(p, s->m[0].rows == op->out[0].cols && s->m[1].rows == s->m[0].rows &&
-                                  s->m[0].n == a->n_expert && s->m[1].n == a->n_expert &&
-                                  s->m[0].dot->pack == s->m[1].dot->pack,
+    if (p->rc == 0 && want(p,
+                           s->m[0].rows == op->out[0].cols && s->m[1].rows == s->m[0].rows &&
+                               s->m[0].n == a->n_expert && s->m[1].n == a->n_expert &&
+                               s->m[0].dot->pack == s->m[1].dot->pack,
                            op, "experts' matrices disagree"))
         grow_slot(p, k->slot, s->m[0].dot->packed(s->m[0].cols) * (uint64_t)max_rows(p, ROWS_E));
     own(p, 2 * CPU_TILE * sizeof(float));
@@ -774,7 +782,8 @@ static void low_moe_down(struct prep *p, const struct op *op)
     uint32_t key = ++p->key;
     struct cpu_step *s = NULL;
 
-    if (!want(p, whole(p, op->in[1]) && whole(p, op->in[2]), op, "ids and weights must be whole values"))
+    if (!want(p, whole(p, op->in[1]) && whole(p, op->in[2]), op,
+              "ids and weights must be whole values"))
         return;
     k->valid = false;
     sorted(p, op);
@@ -791,8 +800,9 @@ static void low_moe_down(struct prep *p, const struct op *op)
         touch_slot(p, k->slot, key, 0, i == 0);
         end(p, s);
     }
-    want(p, s->m[0].rows == op->out[0].cols && s->m[0].cols == op->in[0].cols &&
-                s->m[0].n == a->n_expert,
+    want(p,
+         s->m[0].rows == op->out[0].cols && s->m[0].cols == op->in[0].cols &&
+             s->m[0].n == a->n_expert,
          op, "experts' matrices disagree");
     grow_slot(p, k->slot, s->x.stride * (uint64_t)max_rows(p, ROWS_E));
     own(p, moe_down_own(p->s, op));
@@ -805,8 +815,9 @@ static struct cpu_step *recurrent(struct prep *p, cpu_fn *fn, const struct op *o
     struct cpu_step *s = by_column(p, fn, op);
     const struct scan_args *a = &op->a.scan;
 
-    want(p, a->state_bytes >= state && a->state_at % 4 == 0 &&
-                (uint64_t)a->state_at + a->state_bytes <= p->p->state_bytes,
+    want(p,
+         a->state_bytes >= state && a->state_at % 4 == 0 &&
+             (uint64_t)a->state_at + a->state_bytes <= p->p->state_bytes,
          op, "no room for its state");
     own(p, state);
     return s;
@@ -850,9 +861,10 @@ static void low_ssm_scan(struct prep *p, const struct op *op)
         want(p, i > 0 ? n[i] == 0 || n[i] == a->n_head : n[i] == a->n_head, op,
              "one number per head expected");
     }
-    want(p, a->n_group > 0 && a->n_head % a->n_group == 0 && op->out[0].cols == inner &&
-                op->in[0].cols == inner + 2 * (int64_t)a->n_group * a->d_state &&
-                op->in[1].cols == a->n_head,
+    want(p,
+         a->n_group > 0 && a->n_head % a->n_group == 0 && op->out[0].cols == inner &&
+             op->in[0].cols == inner + 2 * (int64_t)a->n_group * a->d_state &&
+             op->in[1].cols == a->n_head,
          op, "widths of the scan disagree");
     end(p, s);
 }
@@ -875,11 +887,26 @@ static void low_rwkv(struct prep *p, const struct op *op)
 
 /* -- plain records -- */
 
-static void low_copy(struct prep *p, const struct op *op) { end(p, by_row(p, run_copy, op)); }
-static void low_add(struct prep *p, const struct op *op) { end(p, by_row(p, run_add, op)); }
-static void low_mul(struct prep *p, const struct op *op) { end(p, by_row(p, run_mul, op)); }
-static void low_scale(struct prep *p, const struct op *op) { end(p, by_row(p, run_scale, op)); }
-static void low_act(struct prep *p, const struct op *op) { end(p, by_row(p, run_act, op)); }
+static void low_copy(struct prep *p, const struct op *op)
+{
+    end(p, by_row(p, run_copy, op));
+}
+static void low_add(struct prep *p, const struct op *op)
+{
+    end(p, by_row(p, run_add, op));
+}
+static void low_mul(struct prep *p, const struct op *op)
+{
+    end(p, by_row(p, run_mul, op));
+}
+static void low_scale(struct prep *p, const struct op *op)
+{
+    end(p, by_row(p, run_scale, op));
+}
+static void low_act(struct prep *p, const struct op *op)
+{
+    end(p, by_row(p, run_act, op));
+}
 static void low_softcap(struct prep *p, const struct op *op)
 {
     end(p, by_column(p, run_softcap, op));
@@ -891,8 +918,9 @@ static void low_lerp(struct prep *p, const struct op *op)
     int64_t n;
 
     s->vec[0] = vector(p, op->w[0], &n);
-    want(p, op->in[0].cols > 0 && op->out[0].cols % op->in[0].cols == 0 &&
-                (op->in[2].v >= 0 ? op->in[2].cols : n) == op->out[0].cols,
+    want(p,
+         op->in[0].cols > 0 && op->out[0].cols % op->in[0].cols == 0 &&
+             (op->in[2].v >= 0 ? op->in[2].cols : n) == op->out[0].cols,
          op, "widths of the mix disagree");
     end(p, s);
 }
@@ -1019,8 +1047,15 @@ int cpu_prepare(struct dev *d, struct segment *s, struct err *e)
     p = mem_new(sizeof *p, e);
     if (!p)
         return E_NOMEM;
-    *p = (struct prep){.s = s, .p = s->plan, .k = d->k, .e = e, .n_member = team_size(d->team),
-                       .cap = n * 5 + 1, .sorted = -1, .sort_slot = -1, .part_slot = -1};
+    *p = (struct prep){.s = s,
+                       .p = s->plan,
+                       .k = d->k,
+                       .e = e,
+                       .n_member = team_size(d->team),
+                       .cap = n * 5 + 1,
+                       .sorted = -1,
+                       .sort_slot = -1,
+                       .part_slot = -1};
     s->kernel = mem_array((uint64_t)n, sizeof *s->kernel, e);
     s->impl = p->g = mem_new(sizeof *p->g, e);
     if (!s->kernel || !p->g)

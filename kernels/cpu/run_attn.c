@@ -69,10 +69,10 @@ struct piece {
     const struct attn_args *m;
     const struct cpu_step *s;
     const struct seq_in *seq;
-    int64_t t0;     // first row
+    int64_t t0; // first row
     int n_row;
     int kv_head;
-    int head, n_head; // query heads [head, head + n_head)
+    int head, n_head;                           // query heads [head, head + n_head)
     int32_t from[CPU_QUERIES], to[CPU_QUERIES]; // positions each row sees
     float *q, *score, *part, *run, *v;          // private memory
     size_t v_at;
@@ -226,8 +226,8 @@ static void values(const struct cpu_ctx *c, const struct piece *p, int32_t base,
 {
     const struct plan *pl = c->seg->plan;
     const size_t k_at = (size_t)p->kv_head * KV_PAGE * (size_t)p->m->dk * type_bytes(pl->kv_type_k);
-    const size_t v_at = p->v_at +
-                        (size_t)p->kv_head * KV_PAGE * (size_t)p->m->dv * type_bytes(pl->kv_type_v);
+    const size_t v_at =
+        p->v_at + (size_t)p->kv_head * KV_PAGE * (size_t)p->m->dv * type_bytes(pl->kv_type_v);
     const void *v[CPU_CHUNK / KV_PAGE] = {0};
 
     if (!p->m->v_in_k) {
@@ -347,9 +347,9 @@ static bool by_chunks(const struct cpu_ctx *c, const struct cpu_step *s, int32_t
         *n_chunk = most(*n_chunk, last + 1);
         t += n;
     }
-    return c->n > 1 && pieces < 4 * c->n && *n_chunk > 1 &&
-           (uint64_t)c->n_t * (uint64_t)m->n_head * (uint64_t)*n_chunk *
-                   (uint64_t)part_floats(m) * sizeof(float) <=
+    return c->n > 1 && pieces<4 * c->n && * n_chunk> 1 &&
+           (uint64_t)c->n_t * (uint64_t)m->n_head * (uint64_t)*n_chunk * (uint64_t)part_floats(m) *
+                   sizeof(float) <=
                s->slot_bytes;
 }
 

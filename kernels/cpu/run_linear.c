@@ -111,10 +111,9 @@ void run_linear_heads(const struct cpu_ctx *c, const struct cpu_step *s)
 
         for (int64_t i = 0; i < n_x; i += nx) {
             const int64_t k = least(nx, n_x - i);
-            const uint8_t *x = s->x.slot < 0
-                                   ? (const uint8_t *)(val_row(c, &s->in[0], i) + h * head_in +
-                                                       s->op->a.heads.at_in)
-                                   : input(c, s, h * n_x + i);
+            const uint8_t *x = s->x.slot < 0 ? (const uint8_t *)(val_row(c, &s->in[0], i) +
+                                                                 h * head_in + s->op->a.heads.at_in)
+                                             : input(c, s, h * n_x + i);
 
             m->dot->rows(tile, n, m->w + (uint64_t)h * m->each + (size_t)r * m->row_bytes,
                          m->row_bytes, x, s->x.stride, m->cols, 0, n, k);

@@ -29,8 +29,8 @@ static bool next_run(const struct cpu_ctx *c, struct run *r, int64_t from)
 
 static float *slot_state(const struct cpu_ctx *c, int32_t slot, const struct cpu_step *s)
 {
-    return (float *)((uint8_t *)c->seg->kv.state.p +
-                     (uint64_t)slot * c->seg->plan->state_bytes + s->op->a.scan.state_at);
+    return (float *)((uint8_t *)c->seg->kv.state.p + (uint64_t)slot * c->seg->plan->state_bytes +
+                     s->op->a.scan.state_at);
 }
 
 /* n floats at offset at of a sequence's state, ready to be renewed in place. */

@@ -31,7 +31,7 @@ struct rig {
     struct rng rng;
     int n_seq;
     int len[RIG_SEQS];
-    int32_t out; // the value that is looked at: rows T
+    int32_t out;  // the value that is looked at: rows T
     bool see_all; // rows of a batch see the whole batch of their sequence
 };
 
@@ -45,8 +45,15 @@ static inline struct rig *rig_new(uint64_t seed)
     struct rig *r = mem_new(sizeof *r, NULL);
 
     r->rng.seed = seed;
-    r->p = (struct plan){.op = r->op, .value = r->value, .w = r->w, .kv = r->kv, .group = r->group,
-                         .kv_type_k = FMT_F32, .kv_type_v = FMT_F32, .logits = -1, .hidden = -1,
+    r->p = (struct plan){.op = r->op,
+                         .value = r->value,
+                         .w = r->w,
+                         .kv = r->kv,
+                         .group = r->group,
+                         .kv_type_k = FMT_F32,
+                         .kv_type_v = FMT_F32,
+                         .logits = -1,
+                         .hidden = -1,
                          .n_ctx = RIG_LEN + 64};
     return r;
 }
@@ -244,8 +251,13 @@ static inline struct batch make_batch(const struct rig *r, const struct schedule
             to->see[n] = p->to - 1;
         }
     }
-    return (struct batch){.n_p = n, .n_seq = r->n_seq, .id = to->id, .seq = to->seq, .pos = to->pos,
-                          .see = r->see_all ? to->see : NULL, .seqs = to->seqs};
+    return (struct batch){.n_p = n,
+                          .n_seq = r->n_seq,
+                          .id = to->id,
+                          .seq = to->seq,
+                          .pos = to->pos,
+                          .see = r->see_all ? to->see : NULL,
+                          .seqs = to->seqs};
 }
 
 /* Page tables: pages of a sequence are scattered over the pool, and never page 0. */
@@ -277,10 +289,12 @@ static inline void rig_kv_bind(const struct rig *r, struct dev *d, struct segmen
     ck_ok(cpu_backend.mem(d, kib * 1024, MEM_DEVICE, NULL, &s->kv.pool, &e), &e);
     memset(s->kv.pool.p, 0xff, kib * 1024); // not a number wherever nothing was stored
     ck_ok(cpu_backend.mem(d, (uint64_t)(r->p.n_group * RIG_SEQS * pages + 1) * 4, MEM_DEVICE, NULL,
-                          &s->kv.table, &e), &e);
+                          &s->kv.table, &e),
+          &e);
     fill_tables(r, s, kib);
     ck_ok(cpu_backend.mem(d, (uint64_t)r->p.state_bytes * RIG_SEQS * 2 + 64, MEM_DEVICE, NULL,
-                          &s->kv.state, &e), &e);
+                          &s->kv.state, &e),
+          &e);
     memset(s->kv.state.p, 0xff, s->kv.state.bytes);
     s->kv.state.bytes = (uint64_t)r->p.state_bytes * RIG_SEQS * 2;
 }
@@ -288,9 +302,12 @@ static inline void rig_kv_bind(const struct rig *r, struct dev *d, struct segmen
 static inline int64_t rig_rows(const struct rig *r, int v, int64_t n_t)
 {
     switch (r->value[v].rows) {
-    case ROWS_T: return n_t;
-    case ROWS_E: return n_t * r->p.n_used;
-    default: return 1;
+    case ROWS_T:
+        return n_t;
+    case ROWS_E:
+        return n_t * r->p.n_used;
+    default:
+        return 1;
     }
 }
 
@@ -362,8 +379,9 @@ static inline bool same_bits(const struct rig *r, const struct played *a, const 
     for (int q = 0; q < r->n_seq; q++)
         for (int64_t i = 0; i < (int64_t)r->len[q] * a->cols; i++)
             if (memcmp(&a->row[q][i], &b->row[q][i], sizeof(float)) != 0) {
-                printf("sequence %d, position %d, column %d: %.9g and %.9g\n", q, (int)(i / a->cols),
-                       (int)(i % a->cols), (double)a->row[q][i], (double)b->row[q][i]);
+                printf("sequence %d, position %d, column %d: %.9g and %.9g\n", q,
+                       (int)(i / a->cols), (int)(i % a->cols), (double)a->row[q][i],
+                       (double)b->row[q][i]);
                 return false;
             }
     return true;
