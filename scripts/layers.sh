@@ -23,7 +23,7 @@ BEGIN {
     law["tools/convert.c"] = law["tools/quantize.c"] = law["tools/eval.c"] = many
     law["tools/tokenize.c"] = many " model/vocab.h"
     law["tools/inspect.c"] = many " plan"
-    law["tools/bench.c"] = law["tools"] " plan"
+    law["tools/bench.c"] = law["tools"] " plan model/random.h"
 }
 # the room a path belongs to: libcore/model/arch/x.c -> model
 function room(path, p) {
