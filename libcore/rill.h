@@ -230,4 +230,22 @@ typedef void rill_dump_fn(void *ctx, int record, const char *name, int rows, int
 int rill_engine_dump(struct rill_engine *g, const char *records, rill_dump_fn *fn, void *ctx,
                      struct err *e);
 
+/* One record of the plan, timed alone. */
+struct rill_record {
+    int record;
+    int layer;          // -1: outside the layers
+    const char *name;   // "linear"
+    const char *kernel; // chosen for it, or ""
+    double seconds;     // best of the runs
+    double bytes;       // weights and key/value memory it reads, by the plan's formulas
+    double flops;
+};
+typedef void rill_record_fn(void *ctx, const struct rill_record *r);
+
+/* Times every record of the plan, times runs each: n_rows rows of one sequence behind n_past
+ * positions (whose keys and values are whatever the memory holds). One row is a generated one,
+ * more are prompt rows, the last of which wants logits. The engine must be idle (E_BUSY). */
+int rill_engine_times(struct rill_engine *g, int n_rows, int n_past, int times, rill_record_fn *fn,
+                      void *ctx, struct err *e);
+
 #endif

@@ -53,6 +53,11 @@ static void push_table(void *ctx, uint64_t at, uint64_t n)
     g->be->copy(g->dev, g->seg.kv.table, at, host, at, n);
 }
 
+void step_tables(struct rill_engine *g)
+{
+    kv_changed(g->pool, push_table, g);
+}
+
 /* The chosen records' values, row by row without the columns of others. */
 static void dump(struct rill_engine *g)
 {
@@ -84,7 +89,7 @@ int step_run(struct rill_engine *g, struct err *e)
     const struct value *v = &g->plan->value[g->plan->logits];
     int ticket;
 
-    kv_changed(g->pool, push_table, g);
+    step_tables(g);
     ticket = g->be->run(g->dev, &g->seg, b);
     if (ticket < 0 || g->be->wait(g->dev, ticket) < 0)
         return err_set(e, E_DEVICE, "the device failed in a step of %d rows", b->n_p + b->n_g);

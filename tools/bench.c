@@ -1,0 +1,507 @@
+/* bench.c - rill-bench: how fast this machine reads memory, a model answers, and its records run.
+ *
+ * Every figure is the mean and deviation of several runs; where a limit is known, it was measured
+ * in the same run, between the others, so that what else the machine does hits both.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/thread.h"
+#include "model/random.h"
+#include "rill.h"
+#include "tools/lib/stream.h"
+#include "tools/lib/tool.h"
+
+static const char *opt_model, *opt_synthetic, *opt_device, *kv_type_arg;
+static struct opt_ints opt_prompt, opt_gen, opt_batch, opt_depth, opt_threads;
+static int opt_repeat, opt_stream_mb;
+static bool opt_stream, opt_ops, opt_json, opt_tsv, opt_list, model_given;
+
+static const struct tool_option opts[] = {
+    {'m', "model", OPT_STR, &opt_model, "MODEL", "the model, a GGUF file", .given = &model_given},
+    {0, "synthetic", OPT_STR, &opt_synthetic, "SHAPE[:TYPE]",
+     "a random model instead: a named real shape (--shapes) in a format (Q4_0)"},
+    {0, "shapes", OPT_FLAG, &opt_list, 0, "print the named shapes"},
+    {'p', "prompt", OPT_INTS, &opt_prompt, "N,...", "tokens of the prompt (0: no such test)",
+     .min = 0, .max = 1e7, .def = "512"},
+    {'n', "gen", OPT_INTS, &opt_gen, "N,...", "tokens to make (0: no such test)", .min = 0,
+     .max = 1e7, .def = "64"},
+    {'d', "depth", OPT_INTS, &opt_depth, "N,...", "positions already there when making tokens",
+     .min = 0, .max = 1e7, .def = "0"},
+    {'b', "batch", OPT_INTS, &opt_batch, "N,...", "sequences at once when making tokens", .min = 1,
+     .max = 4096, .def = "1"},
+    {'t', "threads", OPT_INTS, &opt_threads, "N,...", "threads (0: one per processor)", .min = 0,
+     .max = 1024, .def = "0"},
+    {'r', "repeat", OPT_INT, &opt_repeat, "N", "runs of each test, after one that is not counted",
+     .min = 1, .max = 1000, .def = "3"},
+    {0, "device", OPT_STR, &opt_device, "DEV", "cpu or auto"},
+    {0, "kv-type", OPT_STR, &kv_type_arg, "TYPE", "type of stored keys and values: f16 or f32"},
+    {0, "stream", OPT_FLAG, &opt_stream, 0,
+     "measure how fast memory is read, for every number of threads", .group = "Other tests"},
+    {0, "ops", OPT_FLAG, &opt_ops, 0, "time each record of the plan, with -p and -n rows"},
+    {0, "stream-mb", OPT_INT, &opt_stream_mb, "N", "memory read for the limit, in MiB", .min = 1,
+     .max = 1e6, .def = "256"},
+    {'j', "json", OPT_FLAG, &opt_json, 0, "one JSON object per measurement", .group = "Output"},
+    {0, "tsv", OPT_FLAG, &opt_tsv, 0, "tab-separated values"},
+    {0}};
+
+static struct tool tool = {"rill-bench", "[-m MODEL | --synthetic SHAPE[:TYPE]] [option]...",
+                           "measures speed", opts, 0};
+
+/* -- samples -- */
+
+struct samples {
+    int n;
+    double sum, squares, best;
+};
+
+static void sample(struct samples *s, double v)
+{
+    s->n++;
+    s->sum += v;
+    s->squares += v * v;
+    s->best = v > s->best ? v : s->best;
+}
+
+static double mean(const struct samples *s)
+{
+    return s->n ? s->sum / s->n : 0;
+}
+
+static double deviation(const struct samples *s)
+{
+    const double m = mean(s), v = s->n > 1 ? (s->squares - s->n * m * m) / (s->n - 1) : 0;
+
+    return v > 0 ? sqrt(v) : 0;
+}
+
+/* -- the limit -- */
+
+/* Memory to read, and the best rate seen with this many threads, several streams each. */
+struct limit {
+    char *p;
+    size_t bytes;
+    struct team *team;
+    double best;
+};
+
+static void limit_close(struct limit *l)
+{
+    team_free(l->team);
+    mem_free(l->p);
+}
+
+static int limit_open(struct limit *l, int threads, struct err *e)
+{
+    *l = (struct limit){.bytes = (size_t)opt_stream_mb << 20};
+    l->p = mem_aligned(l->bytes, 4096, e);
+    if (!l->p)
+        return E_NOMEM;
+    memset(l->p, 1, l->bytes); /* pages that were never written are one page of zeros */
+    return team_new(&l->team, threads ? threads : thread_cpus(), e);
+}
+
+static double limit_sample(struct limit *l)
+{
+    const double v = stream_read(l->team, l->p, l->bytes, 4);
+
+    l->best = v > l->best ? v : l->best;
+    return v;
+}
+
+/* -- rows of output -- */
+
+struct row {
+    const char *test; // "prompt", "generate"
+    int n_prompt, n_gen, depth, batch, threads;
+    struct samples tok_s;
+    double gb_s, percent; // percent: of the limit
+};
+
+static void head_print(void)
+{
+    if (opt_tsv)
+        puts("test\tn_prompt\tn_gen\tdepth\tbatch\tthreads\ttok_s\ttok_s_stddev\ttok_s_best\t"
+             "gb_s\tbandwidth_pct");
+    else if (!opt_json)
+        printf("%-10s %8s %8s %8s %6s %7s %20s %8s %5s\n", "test", "prompt", "gen", "depth",
+               "batch", "threads", "tokens/s", "GB/s", "%");
+}
+
+static void row_print(const struct row *r)
+{
+    const double m = mean(&r->tok_s), d = deviation(&r->tok_s);
+
+    if (opt_json)
+        printf("{\"test\":\"%s\",\"n_prompt\":%d,\"n_gen\":%d,\"depth\":%d,\"batch\":%d,"
+               "\"threads\":%d,\"tok_s\":%.3f,\"tok_s_stddev\":%.3f,\"tok_s_best\":%.3f,"
+               "\"gb_s\":%.3f,\"bandwidth_pct\":%.1f}\n",
+               r->test, r->n_prompt, r->n_gen, r->depth, r->batch, r->threads, m, d, r->tok_s.best,
+               r->gb_s, r->percent);
+    else if (opt_tsv)
+        printf("%s\t%d\t%d\t%d\t%d\t%d\t%.3f\t%.3f\t%.3f\t%.3f\t%.1f\n", r->test, r->n_prompt,
+               r->n_gen, r->depth, r->batch, r->threads, m, d, r->tok_s.best, r->gb_s, r->percent);
+    else
+        printf("%-10s %8d %8d %8d %6d %7d %12.2f +- %4.2f %8.2f %5.0f\n", r->test, r->n_prompt,
+               r->n_gen, r->depth, r->batch, r->threads, m, d, r->gb_s, r->percent);
+    fflush(stdout);
+}
+
+/* -- memory alone -- */
+
+static int bench_stream(struct err *e)
+{
+    static const int streams[] = {1, 4};
+
+    if (opt_tsv)
+        puts("test\tthreads\tstreams\tgb_s\tgb_s_best");
+    else if (!opt_json)
+        printf("%8s %8s %10s %10s\n", "threads", "streams", "GB/s", "best");
+    for (int n = 1; n <= thread_cpus() && !tool_interrupted(); n++) {
+        struct limit l;
+        int rc = limit_open(&l, n, e);
+
+        for (size_t k = 0; k < ARRAY_LEN(streams) && rc == 0; k++) {
+            struct samples s = {0};
+
+            for (int i = 0; i <= opt_repeat * 3; i++) {
+                const double v = stream_read(l.team, l.p, l.bytes, streams[k]) * 1e-9;
+
+                if (i)
+                    sample(&s, v);
+            }
+            if (opt_json)
+                printf("{\"test\":\"stream\",\"threads\":%d,\"streams\":%d,\"gb_s\":%.3f,"
+                       "\"gb_s_best\":%.3f}\n",
+                       n, streams[k], mean(&s), s.best);
+            else if (opt_tsv)
+                printf("stream\t%d\t%d\t%.3f\t%.3f\n", n, streams[k], mean(&s), s.best);
+            else
+                printf("%8d %8d %10.2f %10.2f\n", n, streams[k], mean(&s), s.best);
+            fflush(stdout);
+        }
+        limit_close(&l);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* -- a model -- */
+
+struct bench {
+    struct rill_model *model;
+    struct rill_model_info info;
+    struct limit limit;
+    int threads;
+    int max_ctx, max_batch;
+    bool headed; // the names of the columns are printed
+};
+
+static int most(const struct opt_ints *l)
+{
+    int m = 0;
+
+    for (int i = 0; i < l->n; i++)
+        m = l->v[i] > m ? l->v[i] : m;
+    return m;
+}
+
+/* Any tokens do; they differ, as a text's would. */
+static int submit(struct rill_engine *g, const struct bench *b, int n_prompt, int n_gen, int which,
+                  struct err *e)
+{
+    int32_t *ids = mem_array((uint64_t)n_prompt, sizeof *ids, e);
+    struct rill_request q = {.ids = ids, .n_ids = (size_t)n_prompt, .max_tokens = n_gen};
+    int number, rc;
+
+    if (!ids)
+        return E_NOMEM;
+    for (int i = 0; i < n_prompt; i++)
+        ids[i] = (int32_t)(((int64_t)i * 7919 + which * 104729 + 1000) % b->info.n_vocab);
+    q.ignore_eos = true;
+    q.sampling = rill_sampling_defaults();
+    q.sampling.temperature = 0.0f;
+    rc = rill_engine_submit(g, &q, &number, e);
+    mem_free(ids);
+    return rc;
+}
+
+static int finish(struct rill_engine *g, struct err *e)
+{
+    struct rill_event ev[16];
+    int rc;
+
+    while ((rc = rill_engine_step(g, ev, 16, e)) > 0)
+        for (int i = 0; i < rc; i++)
+            if (ev[i].kind == RILL_DONE && ev[i].finish == RILL_FAILED)
+                return err_set(e, ev[i].code, "%s", ev[i].message);
+    return rc;
+}
+
+/* One run: seconds of the steps with prompt rows, and of the others. */
+static int run_once(struct rill_engine *g, const struct bench *b, int n_prompt, int n_gen,
+                    int batch, struct rill_stats *out, struct err *e)
+{
+    struct rill_stats was;
+    int rc = 0;
+
+    rill_engine_stats(g, &was);
+    for (int i = 0; i < batch && rc == 0; i++)
+        rc = submit(g, b, n_prompt, n_gen, i, e);
+    rc = rc < 0 ? rc : finish(g, e);
+    rill_engine_stats(g, out);
+    out->prompt_seconds -= was.prompt_seconds;
+    out->decode_seconds -= was.decode_seconds;
+    out->prompt_rows -= was.prompt_rows;
+    out->decode_bytes -= was.decode_bytes;
+    out->drawn -= was.drawn;
+    return rc;
+}
+
+/* The first token of a sequence belongs to its prompt's steps; one more is made to make up. */
+static int bench_row(struct rill_engine *g, struct bench *b, struct row *r, struct err *e)
+{
+    const bool prompt = r->n_gen == 0;
+    const int before = prompt ? r->n_prompt : r->depth ? r->depth : 1;
+    double bytes = 0, took = 0;
+
+    for (int i = 0; i <= opt_repeat && !tool_interrupted(); i++) {
+        struct rill_stats s;
+        int rc = run_once(g, b, before, r->n_gen + 1, r->batch, &s, e);
+
+        if (rc < 0)
+            return rc;
+        limit_sample(&b->limit);
+        if (i == 0)
+            continue; /* the first touches pages */
+        sample(&r->tok_s, prompt ? (double)s.prompt_rows / s.prompt_seconds
+                                 : (double)r->n_gen * r->batch / s.decode_seconds);
+        if (!prompt) {
+            bytes += (double)s.decode_bytes;
+            took += s.decode_seconds;
+        }
+    }
+    r->threads = b->threads;
+    if (took > 0) {
+        r->gb_s = bytes / took * 1e-9;
+        r->percent = 100 * bytes / took / b->limit.best;
+    }
+    if (tool_interrupted())
+        return 0;
+    if (!b->headed)
+        head_print();
+    b->headed = true;
+    row_print(r);
+    return 0;
+}
+
+static int bench_all(struct rill_engine *g, struct bench *b, struct err *e)
+{
+    int rc = 0;
+
+    for (int i = 0; i < opt_prompt.n && rc == 0; i++)
+        if (opt_prompt.v[i]) {
+            struct row r = {.test = "prompt", .n_prompt = opt_prompt.v[i], .batch = 1};
+            rc = bench_row(g, b, &r, e);
+        }
+    for (int d = 0; d < opt_depth.n; d++)
+        for (int k = 0; k < opt_batch.n; k++)
+            for (int i = 0; i < opt_gen.n && rc == 0; i++)
+                if (opt_gen.v[i]) {
+                    struct row r = {.test = "generate",
+                                    .n_gen = opt_gen.v[i],
+                                    .depth = opt_depth.v[d],
+                                    .batch = opt_batch.v[k]};
+                    rc = bench_row(g, b, &r, e);
+                }
+    return rc;
+}
+
+/* -- records -- */
+
+struct total {
+    char name[24], kernel[64];
+    int n;
+    double seconds, bytes, flops;
+};
+struct totals {
+    struct total at[64];
+    int n;
+};
+
+static void add_record(void *ctx, const struct rill_record *r)
+{
+    struct totals *t = (struct totals *)ctx;
+    struct total *x = t->at;
+
+    while (x < t->at + t->n &&
+           (strcmp(x->name, r->name) != 0 || strncmp(x->kernel, r->kernel, 63) != 0))
+        x++;
+    if (x == t->at + ARRAY_LEN(t->at))
+        x--; /* more kinds than a plan has: the last takes the rest */
+    else if (x == t->at + t->n) {
+        t->n++;
+        snprintf(x->name, sizeof x->name, "%s", r->name);
+        snprintf(x->kernel, sizeof x->kernel, "%s", r->kernel);
+    }
+    x->n++;
+    x->seconds += r->seconds;
+    x->bytes += r->bytes;
+    x->flops += r->flops;
+}
+
+static void totals_print(const struct totals *t, const struct bench *b, int rows, int past)
+{
+    double all = 0;
+
+    for (int i = 0; i < t->n; i++)
+        all += t->at[i].seconds;
+    if (!opt_json && !opt_tsv)
+        printf("\n%d row%s behind %d positions: %.2f ms in all\n%-14s %-20s %5s %10s %6s %8s %5s "
+               "%9s\n",
+               rows, rows == 1 ? "" : "s", past, all * 1e3, "record", "kernel", "times", "us each",
+               "share", "GB/s", "%", "GFLOP/s");
+    for (int i = 0; i < t->n; i++) {
+        const struct total *x = &t->at[i];
+        const double gb = x->bytes / x->seconds * 1e-9, pct = 1e11 * gb / b->limit.best;
+
+        if (opt_json || opt_tsv)
+            printf(opt_json ? "{\"test\":\"record\",\"n_rows\":%d,\"depth\":%d,\"threads\":%d,"
+                              "\"record\":\"%s\",\"kernel\":\"%s\",\"count\":%d,\"us\":%.3f,"
+                              "\"share_pct\":%.2f,\"gb_s\":%.3f,\"bandwidth_pct\":%.1f,"
+                              "\"gflop_s\":%.3f}\n"
+                            : "record\t%d\t%d\t%d\t%s\t%s\t%d\t%.3f\t%.2f\t%.3f\t%.1f\t%.3f\n",
+                   rows, past, b->threads, x->name, x->kernel, x->n, x->seconds / x->n * 1e6,
+                   100 * x->seconds / all, gb, pct, x->flops / x->seconds * 1e-9);
+        else
+            printf("%-14s %-20s %5d %10.1f %5.1f%% %8.2f %5.0f %9.1f\n", x->name, x->kernel, x->n,
+                   x->seconds / x->n * 1e6, 100 * x->seconds / all, gb, pct,
+                   x->flops / x->seconds * 1e-9);
+    }
+    fflush(stdout);
+}
+
+static int bench_ops(struct rill_engine *g, struct bench *b, struct err *e)
+{
+    int rc = 0;
+
+    if (opt_tsv)
+        puts("test\tn_rows\tdepth\tthreads\trecord\tkernel\tcount\tus\tshare_pct\tgb_s\t"
+             "bandwidth_pct\tgflop_s");
+    for (int d = 0; d < opt_depth.n; d++)
+        for (int i = -1; i < opt_prompt.n && rc == 0 && !tool_interrupted(); i++) {
+            const int rows = i < 0 ? 1 : opt_prompt.v[i], past = opt_depth.v[d];
+            struct totals t = {.n = 0};
+
+            if (rows == 0 || (i >= 0 && rows == 1))
+                continue;
+            for (int k = 0; k < 5; k++)
+                limit_sample(&b->limit);
+            rc = rill_engine_times(g, rows, past, opt_repeat + 2, add_record, &t, e);
+            if (rc == 0)
+                totals_print(&t, b, rows, past);
+        }
+    return rc;
+}
+
+/* -- opening -- */
+
+static int bench_threads(struct bench *b, const char *path, int threads, struct err *e)
+{
+    const struct rill_model_opts mo = {.device = opt_device,
+                                       .threads = threads,
+                                       .n_ctx = b->max_ctx,
+                                       .kv_type = kv_type_arg};
+    struct rill_engine_opts eo = {.max_seq = b->max_batch, .n_ctx = b->max_ctx};
+    struct rill_engine *g = NULL;
+    char weights[16];
+    int rc = rill_model_open(&b->model, path, &mo, e);
+
+    b->threads = threads ? threads : thread_cpus();
+    rc = rc < 0 ? rc : limit_open(&b->limit, threads, e);
+    if (rc == 0) {
+        if (opt_ops && eo.max_batch < most(&opt_prompt))
+            eo.max_batch = most(&opt_prompt);
+        rill_model_info(b->model, &b->info);
+        tool_note("%s: %s, %s of weights; %s", b->info.name, b->info.arch,
+                  tool_bytes(b->info.weight_bytes, weights), b->info.device);
+        rc = rill_engine_open(&g, b->model, &eo, e);
+    }
+    if (rc == 0)
+        rc = opt_ops ? bench_ops(g, b, e) : bench_all(g, b, e);
+    if (rc == 0)
+        tool_note("memory was read at %.1f GB/s by %d threads, 4 streams each: the limit",
+                  b->limit.best * 1e-9, b->threads);
+    rill_engine_close(g);
+    limit_close(&b->limit);
+    rill_model_close(b->model);
+    b->model = NULL;
+    return rc;
+}
+
+/* "SHAPE:TYPE" to a file that has no name any more once it is open. */
+static int make_random(char *path, size_t cap, struct err *e)
+{
+    const char *colon = strrchr(opt_synthetic, ':'), *tmp = getenv("TMPDIR");
+    const size_t n = colon ? (size_t)(colon - opt_synthetic) : strlen(opt_synthetic);
+    char *shape = mem_dup(opt_synthetic, n, e);
+    struct random_model m = {.shape = shape,
+                             .type = colon ? colon + 1 : "Q4_0",
+                             .stop = tool_interrupted};
+    int rc;
+
+    if (!shape)
+        return E_NOMEM;
+    snprintf(path, cap, "%s/rill-bench-%ld.gguf", tmp && *tmp ? tmp : "/tmp", (long)getpid());
+    tool_note("making a random %s of %s", m.type, m.shape);
+    rc = random_model_write(path, &m, e);
+    mem_free(shape);
+    return rc;
+}
+
+static int bench_model(struct err *e)
+{
+    char made[512] = "";
+    const char *path = made;
+    struct bench b = {.max_batch = most(&opt_batch)};
+    int rc = opt_synthetic ? make_random(made, sizeof made, e) : 0;
+    const int gen = most(&opt_gen) + most(&opt_depth) + 2, prompt = most(&opt_prompt) + 2;
+
+    if (rc == 0 && !opt_synthetic && !(path = tool_model(opt_model, e)))
+        rc = e->code;
+    b.max_ctx = gen > prompt ? gen : prompt;
+    if (opt_ops)
+        b.max_ctx = most(&opt_prompt) + most(&opt_depth) + 2;
+    for (int i = 0; i < opt_threads.n && rc == 0 && !tool_interrupted(); i++)
+        rc = bench_threads(&b, path, opt_threads.v[i], e);
+    if (*made)
+        unlink(made);
+    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    struct err e = {0};
+    char line[160];
+    int rc;
+
+    if (tool_begin(&tool, argc, argv) != argc)
+        tool_usage("no operands are taken");
+    if (opt_json && opt_tsv)
+        tool_usage("-j and --tsv exclude each other");
+    if (opt_stream && (opt_ops || model_given || opt_synthetic))
+        tool_usage("--stream measures memory alone: no model, no --ops");
+    if (model_given && opt_synthetic)
+        tool_usage("-m and --synthetic exclude each other");
+    if (opt_list) {
+        for (size_t i = 0; random_shape(i, line, sizeof line); i++)
+            puts(line);
+        return tool_end(0);
+    }
+    rc = opt_stream ? bench_stream(&e) : bench_model(&e);
+    return tool_end(rc < 0 ? tool_fail(&e) : 0);
+}
