@@ -50,6 +50,7 @@ void enc_fini(struct enc *x)
     mem_free(x->heap);
     mem_free(x->best);
     buf_fini(&x->text);
+    buf_fini(&x->composed);
 }
 
 /* -- normalizing ----------------------------------------------------------------------------- */
@@ -131,7 +132,7 @@ static void copy_marks(struct enc *x, struct slice text, bool prefix)
     buf_slice(&x->text, text);
 }
 
-/* NFC of text, into x->text. Left as it is where it is no valid UTF-8. */
+/* NFC of text, into x->composed. Left as it is where it is no valid UTF-8. */
 static int compose(struct enc *x, struct slice *text)
 {
     utf8proc_int32_t *cps;
@@ -152,15 +153,15 @@ static int compose(struct enc *x, struct slice *text)
     utf8proc_decompose((const utf8proc_uint8_t *)text->p, (utf8proc_ssize_t)text->n, cps, n,
                        UTF8PROC_STABLE | UTF8PROC_COMPOSE);
     n = utf8proc_normalize_utf32(cps, n, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-    buf_clear(&x->text);
+    buf_clear(&x->composed);
     for (utf8proc_ssize_t k = 0; k < n; k++) {
         char s[4];
 
-        buf_add(&x->text, s, (size_t)utf8_encode((uint32_t)cps[k], s));
+        buf_add(&x->composed, s, (size_t)utf8_encode((uint32_t)cps[k], s));
     }
     mem_free(cps);
-    *text = buf_view(&x->text);
-    return x->text.bad ? err_nomem(x->e, text->n) : 0;
+    *text = buf_view(&x->composed);
+    return x->composed.bad ? err_nomem(x->e, text->n) : 0;
 }
 
 /* -- segments -------------------------------------------------------------------------------- */

@@ -88,9 +88,10 @@ struct enc {
     struct symbol *sym; // [cap_sym]
     uint64_t *heap;     // [2 * cap_sym]
     uint64_t cap_sym;
-    struct buf text;   // the normalized segment
-    struct best *best; // [cap_best] Unigram
-    double score;      // of the text before this chunk
+    struct buf text;     // the normalized segment
+    struct buf composed; // the segment in NFC
+    struct best *best;   // [cap_best] Unigram
+    double score;        // of the text before this chunk
     uint64_t cap_best;
 };
 
