@@ -254,6 +254,62 @@ START_TEST(every_allocation_may_fail)
 }
 END_TEST
 
+/* Which layers have a window, when the file says so per layer. */
+static int patterned(const uint8_t *local, int n, struct model **m, struct err *e)
+{
+    const char *path = tmpfile_path("pattern.gguf");
+    struct model_opts o = MODEL_OPTS;
+    struct gguf_out *w;
+    struct gguf *g;
+    int rc;
+
+    ck_ok(gguf_open(&g, srcfile("tests/golden/arch/gemma3.gguf"), 0, e), e);
+    ck_ok(gguf_create(&w, path, 0, e), e);
+    for (uint32_t i = 0; i < g->n_key; i++)
+        gguf_put_key(w, &g->key[i]);
+    gguf_put_array(w, "gemma3.attention.sliding_window_pattern", GGUF_BOOL, local, (uint64_t)n);
+    for (uint32_t i = 0; i < g->n_tensor; i++)
+        gguf_put_tensor(w, g->tensor[i].name, g->tensor[i].type, g->tensor[i].n_dims,
+                        g->tensor[i].ne);
+    ck_ok(gguf_begin(w, e), e);
+    for (uint32_t i = 0; i < g->n_tensor; i++)
+        ck_ok(gguf_data(w, g->tensor[i].p, g->tensor[i].bytes, e), e);
+    ck_ok(gguf_finish(w, e), e);
+    gguf_close(g);
+    o.device = "cpu:1";
+    rc = model_open(m, path, &o, e);
+    unlink(path);
+    return rc;
+}
+
+START_TEST(windows_layer_by_layer)
+{
+    static const uint8_t every_third[6] = {1, 1, 0, 1, 1, 0}, none[6] = {0},
+                         all[6] = {1, 1, 1, 1, 1, 1}, odd[6] = {1, 0, 0, 1, 1, 0};
+    struct err e = {0};
+    struct model *m;
+    int layers;
+
+    ck_ok(patterned(every_third, 6, &m, &e), &e);
+    layers = m->h.n_layer;
+    ck_assert_int_ge(layers, 3);
+    ck_assert_int_eq(m->h.window_every, 3);
+    for (int l = 0; l < layers; l++)
+        ck_assert_int_eq(hparams_local(&m->h, l), l % 3 < 2);
+    model_close(m);
+    ck_ok(patterned(none, 6, &m, &e), &e);
+    ck_assert(!hparams_local(&m->h, 0) && !hparams_local(&m->h, 1));
+    model_close(m);
+    ck_ok(patterned(all, 6, &m, &e), &e);
+    for (int l = 0; l < layers; l++)
+        ck_assert(hparams_local(&m->h, l));
+    model_close(m);
+    ck_fails(patterned(odd, 6, &m, &e), &e, E_UNSUPPORTED, "does not repeat itself");
+    memset(&e, 0, sizeof e);
+    ck_fails(patterned(none, 1, &m, &e), &e, E_FORMAT, "sliding_window_pattern");
+}
+END_TEST
+
 /* -- damaged files -- */
 
 static const char *const files[] = {"llama",   "deepseek2",      "deepseek2-old", "granitehybrid",
@@ -361,4 +417,5 @@ END_TEST
 TEST_MAIN("model/load", names_what_is_wrong, names_the_nearest_architecture, fills_in_what_follows,
           a_half_matrix_makes_half_keys, half_vectors_are_converted, unknown_tensors_are_counted,
           vocabulary_only, positions_end_with_their_table, every_allocation_may_fail,
-          damaged_bytes_only_fail, strange_numbers_only_fail, every_architecture_has_whole_tables)
+          windows_layer_by_layer, damaged_bytes_only_fail, strange_numbers_only_fail,
+          every_architecture_has_whole_tables)

@@ -308,6 +308,28 @@ START_TEST(cost_counts_weights_once)
 }
 END_TEST
 
+START_TEST(the_manual_names_every_kind)
+{
+    FILE *f = fopen(srcfile("man/rill-plan.5"), "rb");
+    struct buf page = {0};
+    char line[512];
+
+    ck_assert_ptr_nonnull(f);
+    while (fgets(line, sizeof line, f))
+        if (strncmp(line, ".It ", 4) == 0)
+            buf_printf(&page, " %s ", line + 4);
+    fclose(f);
+    for (int i = 0; i < OP_KINDS; i++) {
+        const char *name = op_name(i), *at = page.p;
+        size_t n = strlen(name);
+        while ((at = strstr(at, name)) && (strchr(" \n", at[n]) == NULL || at[-1] != ' '))
+            at++;
+        ck_assert_msg(at != NULL, "rill-plan(5) does not name %s", name);
+    }
+    buf_fini(&page);
+}
+END_TEST
+
 /* -- what the builder refuses -- */
 
 static void refuses(struct table *t, int code, const char *part)
@@ -424,6 +446,6 @@ END_TEST
 
 TEST_MAIN("plan/plan", places_never_overlap, places_of_random_lives, arena_reuses_memory,
           prints_as_written, prints_as_fused, fuses_only_what_can_run, fuse_keeps_what_others_read,
-          groups_and_pages, cost_counts_weights_once, names_the_missing_tensor,
-          names_the_wrong_shape, the_first_error_stays, bad_columns_and_unwritten_values,
-          every_allocation_may_fail)
+          groups_and_pages, the_manual_names_every_kind, cost_counts_weights_once,
+          names_the_missing_tensor, names_the_wrong_shape, the_first_error_stays,
+          bad_columns_and_unwritten_values, every_allocation_may_fail)
