@@ -20,6 +20,7 @@
 struct dev {
     const struct cpu_kernels *k;
     struct team *team;
+    uint64_t small; // multiplications in a step that are not worth a team
 };
 
 /* Columns of a value: row r is at arena + at + r * ld floats. */
@@ -75,6 +76,7 @@ struct cpu_seg {
     uint64_t own_at, own_bytes; // each member's private part
     float **vec;                // vectors that had to be converted
     int n_vec;
+    uint64_t work; // multiplications of a row in its matrices
 };
 
 /* One run as one member sees it. */

@@ -1001,6 +1001,24 @@ static const char *kernel_name(const struct prep *p, int first)
     return p->k->name;
 }
 
+/* Multiplications of one row; of a stack of experts those that it uses. */
+static uint64_t work_of(const struct prep *p)
+{
+    uint64_t sum = 0;
+
+    for (int i = 0; i < p->g->n_step; i++) {
+        const struct cpu_step *s = &p->g->step[i];
+        const bool routed = s->fn == run_moe_glu || s->fn == run_moe_down;
+
+        if (s->fn != run_linear && s->fn != run_glu && s->fn != run_linear_heads && !routed)
+            continue;
+        for (int k = 0; k < 4; k++)
+            sum += (uint64_t)(s->m[k].rows * s->m[k].cols) *
+                   (uint64_t)(routed ? p->p->n_used : s->m[k].n);
+    }
+    return sum;
+}
+
 void cpu_unprepare(struct segment *s)
 {
     struct cpu_seg *g = s->impl;
@@ -1068,6 +1086,7 @@ int cpu_prepare(struct dev *d, struct segment *s, struct err *e)
     rc = all_records(p);
     if (rc == 0 && !lay_out(p))
         rc = E_NOMEM;
+    p->g->work = work_of(p);
 out:
     mem_free(p);
     if (rc < 0)
