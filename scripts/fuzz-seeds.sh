@@ -141,4 +141,66 @@ gguf() {
     cd - >/dev/null
 }
 
+# -- tok -------------------------------------------------------------------------------------------
+
+# token TEXT KIND SCORE: TEXT may hold octal escapes
+token() {
+    # shellcheck disable=SC2059
+    u8 "$(printf "$1" | wc -c)" && u8 "$2" && u8 "$3"
+    # shellcheck disable=SC2059
+    printf "$1"
+}
+# begin FLAGS MODEL PRE TOKENS MERGES
+begin() {
+    u8 "$1" && u8 "$2" && u8 "$3" && u8 "$4" && u8 "$5"
+}
+mark='\342\226\201'
+
+tok() {
+    mkdir -p "$dir/tok"
+    cd "$dir/tok"
+    for flags in 0 3 67; do
+        {
+            begin $flags 1 0 9 0
+            token '<unk>' 2 0 && token '<s>' 3 0 && token "$mark" 1 246 && token a 1 236
+            token b 1 237 && token ab 1 253 && token "${mark}a" 1 252 && token '<x>' 4 0 && token un 5 254
+            printf 'ab a<x>b un \303\251%b<s>' "$mark"
+        } >spm$flags
+        {
+            begin $((flags | 4)) 4 0 5 0
+            token '<unk>' 2 0 && token "$mark" 1 246 && token a 1 236 && token ab 1 253 && token '<x>' 4 0
+            printf '  ab a  b<x> a '
+        } >unigram$flags
+    done
+    pre=0
+    while [ $pre -lt 34 ]; do # every row of the table of pre-tokenizers
+        {
+            begin $((pre % 3 ? 1 : 65)) 2 $pre 6 3
+            token th 1 0 && token he 1 0 && token the 1 0 && token aa 1 0 && token ' t' 1 0 && token '<e>' 3 0
+            u8 0 && u8 1 && u8 3 && u8 3 && u8 4 && u8 1
+            printf "the  the's 12345 aaaa\n\n HTMLParser \303\251\344\270\255123\302\275 <e>"
+        } >bpe$pre
+        pre=$((pre + 1))
+    done
+    {
+        begin 32 3 0 4 0
+        token '[UNK]' 2 0 && token "${mark}play" 1 0 && token ing 1 0 && token "$mark," 1 0
+        printf 'Playing, CAF\303\211 \344\270\255'
+    } >wordpiece
+    {
+        begin 16 5 0 4 0
+        token a 1 0 && token ab 1 0 && token '\\n' 1 0 && token '\\xff' 1 0
+        printf 'abab\n\377'
+    } >rwkv
+    head 3 0 4 >file
+    {
+        key tokenizer.ggml.model 8 && str llama
+        arr tokenizer.ggml.tokens 8 3 && str '<unk>' && str a && str aa
+        arr tokenizer.ggml.scores 6 3 && u32 0 && u32 3212836864 && u32 3212836864
+        key tokenizer.ggml.add_bos_token 7 && u8 0
+    } >>file
+    cd - >/dev/null
+}
+
 (gguf)
+(tok)

@@ -7,6 +7,8 @@ pre-tokenizer name, and the same vocabulary is given to `tokenizers` with the ex
 published tokenizer files. SPM: against sentencepiece with the same pieces.
 
     ref-tokenize.py [SEED [ROUNDS [NAME...]]]
+    ref-tokenize.py golden DIR    writes tests/golden/text: {"text", "ids"} a line, by sentencepiece
+    ref-tokenize.py bench         speeds of rill-tokenize, tokenizers and tiktoken on the same text
 """
 import os
 import random
@@ -18,9 +20,10 @@ import gguf
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 DATA = os.environ.get("RILL_TESTDATA", "../shared/data")
-SEED = int(sys.argv[1]) if len(sys.argv) > 1 else 1
-ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 3000
-ONLY = sys.argv[3:]
+MODE = sys.argv[1] if len(sys.argv) > 1 and not sys.argv[1].isdigit() else "compare"
+SEED = int(sys.argv[1]) if len(sys.argv) > 1 and MODE == "compare" else 1
+ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 and MODE == "compare" else 3000
+ONLY = sys.argv[3:] if MODE == "compare" else []
 rnd = random.Random(SEED)
 
 S = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
@@ -226,5 +229,63 @@ def wordpiece():
                    [t.encode(x, add_special_tokens=False).ids for x in batch])
 
 
+def goldens(to):
+    import json
+
+    import sentencepiece as spm
+    for name, file in (("unigram", "sentencepiece/test_model.model"), ("spm", "mistral/tokenizer.model.v1")):
+        t = spm.SentencePieceProcessor(model_file=os.path.join(DATA, "tokenizers", file))
+        fixed = ["", " ", "   ", "a", "Hello world", "  two  spaces  ", "\uff26\uff55\uff4c\uff4c \u2460\ufb01",
+                 "\u2581mark", "caf\u00e9 cafe\u0301", "\U0001f600\U0001f601", "line\nbreak\ttab", "aaaaaaaaaaaaaaaa"]
+        with open(os.path.join(to, name + ".jsonl"), "w", encoding="utf-8") as f:
+            # runs of U+2026 are left out: float sums decide there (see libcore/text/unigram.c)
+            for x in fixed + [any_text() for _ in range(120)]:
+                if x.count("\u2026") < 2:
+                    f.write(json.dumps({"text": x, "ids": t.encode(x)}) + "\n")
+
+
+def bench():
+    import time
+
+    import tiktoken
+    from tokenizers import decoders  # noqa: F401  (the package is there)
+    with open(os.path.join(DATA, "texts/tinyshakespeare.txt"), encoding="utf-8") as f:
+        text = f.read()
+    n = len(text.encode())
+    tokens, merges, kinds = gpt2_vocab()
+    t = Tokenizer(models.BPE(vocab={k: i for i, k in enumerate(tokens)}, merges=[tuple(m.split(" ")) for m in merges]))
+    t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    # the byte alphabet of GPT-2
+    plain = list(range(0x21, 0x7f)) + list(range(0xa1, 0xad)) + list(range(0xae, 0x100))
+    back = {chr(b): b for b in plain}
+    back.update({chr(256 + i): b for i, b in enumerate(b for b in range(256) if b not in plain)})
+    ranks = {bytes(back[c] for c in k): i for i, k in enumerate(tokens) if kinds[i] == 1}
+    k = tiktoken.Encoding("gpt2", pat_str=GPT2, mergeable_ranks=ranks, special_tokens={"<|endoftext|>": 50256})
+
+    def best(f):
+        times = []
+        for _ in range(7):
+            start = time.process_time()
+            f()
+            times.append(time.process_time() - start)
+        return min(times)
+
+    lines = text.splitlines(keepends=True)
+    print(f"tinyshakespeare.txt, {n} bytes, vocabulary of GPT-2, MB/s of processor time, best of 7")
+    print(f"tokenizers, whole text  {n / best(lambda: t.encode(text)) / 1e6:8.1f}")
+    print(f"tokenizers, by lines    {n / best(lambda: [t.encode(x) for x in lines]) / 1e6:8.1f}")
+    print(f"tiktoken, whole text    {n / best(lambda: k.encode_ordinary(text)) / 1e6:8.1f}")
+    assert k.encode_ordinary(text) == t.encode(text).ids
+    p = subprocess.run(["rill-tokenize", "-m", os.path.join(DATA, "tokenizers/ggml-vocab/ggml-vocab-gpt-2.gguf"),
+                        "--bench"], input=text.encode(), capture_output=True)
+    print("rill-tokenize:", p.stdout.decode().replace("\n", " "))
+
+
 if __name__ == "__main__":
+    if MODE == "golden":
+        goldens(sys.argv[2])
+        sys.exit(0)
+    if MODE == "bench":
+        bench()
+        sys.exit(0)
     sys.exit(0 if all([bpe(), sentencepieces(), wordpiece()]) else 1)

@@ -232,12 +232,13 @@ static int read_roles(struct reader *r)
             role[by_default[i][0]] = by_default[i][1];
     for (size_t i = 0; i < ARRAY_LEN(role_keys); i++) {
         const struct gguf_key *k = gguf_find(r->g, role_keys[i].key);
-        int64_t id;
-        int rc = k ? gguf_get_i64(r->g, role_keys[i].key, &id, r->e) : 0;
+        int64_t id = -1;
+        bool any = k && gguf_type_is_int(k->type); /* too large for 63 bits is absent, too */
+        int rc = gguf_get_i64(r->g, role_keys[i].key, &id, any ? NULL : r->e);
 
-        if (rc < 0)
+        if (rc < 0 && !any)
             return rc;
-        if (k && id >= 0 && id < (int64_t)r->s.n) /* 0xffffffff says: none */
+        if (id >= 0 && id < (int64_t)r->s.n) /* 0xffffffff says: none */
             role[role_keys[i].role] = (int32_t)id;
     }
     return 0;

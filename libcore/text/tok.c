@@ -461,8 +461,10 @@ static int build_pre(struct build *b)
     t->pre_name = b->s->split ? "" : mem_dup(name, strlen(name), b->e);
     if (!t->pre_name)
         return E_NOMEM;
-    if ((rc = pre_new(&t->pre, row, true, b->e)) < 0)
+    if ((rc = pre_new(&t->pre, row, true, b->e)) < 0) {
+        err_prefix(b->e, b->name);
         return rc;
+    }
     for (uint32_t id = 0; id < t->n && row->flags & PRE_WHOLE_NL; id++) {
         uint32_t n, i = 0;
         const char *p = sym_text(t, id, &n);
@@ -644,8 +646,12 @@ static int build_model(struct build *b)
                         false);
     if (rc == 0 && (t->model == TOK_UNIGRAM || t->model == TOK_RWKV) && !t->words.node)
         rc = err_set(b->e, E_FORMAT, "%s: no token stands for text", b->name);
-    if (rc == 0 && s->charsmap.n &&
-        (rc = charsmap_check((const uint8_t *)s->charsmap.p, s->charsmap.n, b->e)) == 0) {
+    if (rc == 0 && s->charsmap.n) {
+        rc = charsmap_check((const uint8_t *)s->charsmap.p, s->charsmap.n, b->e);
+        if (rc < 0) {
+            err_prefix(b->e, b->name);
+            return rc;
+        }
         t->charsmap = mem_dup(s->charsmap.p, s->charsmap.n, b->e);
         t->n_charsmap = s->charsmap.n;
         rc = t->charsmap ? 0 : E_NOMEM;
