@@ -65,7 +65,7 @@ static void cpu_info(const struct dev *d, struct dev_info *out)
 static int cpu_mem(struct dev *d, uint64_t n, enum mem_kind k, void *host, struct mem *out,
                    struct err *e)
 {
-    void *p = host ? host : mem_aligned(n ? n : 1, 4096, e);
+    void *p = host ? host : mem_pages(n, e);
 
     (void)d;
     if (!p)
@@ -78,7 +78,7 @@ static void cpu_unmem(struct dev *d, struct mem *m)
 {
     (void)d;
     if (!m->adopted)
-        mem_free(m->p);
+        mem_unpages(m->p, m->bytes);
     *m = (struct mem){0};
 }
 

@@ -71,6 +71,7 @@ struct cpu_seg {
     struct cpu_step *step;
     int n_step;
     uint8_t *scratch;
+    uint64_t bytes;    // of scratch
     uint64_t *slot_at; // [n_slot] offsets in scratch
     int n_slot;
     uint64_t own_at, own_bytes; // each member's private part
@@ -150,6 +151,12 @@ cpu_fn run_route, run_sort, run_gather, run_pack_sorted, run_moe_glu, run_moe_do
 cpu_fn run_kv_store, run_attn, run_attn_merge;
 /* run_state.c: each member works on its own heads or columns. */
 cpu_fn run_conv1d, run_shift, run_ssm_scan, run_rwkv;
+
+/* Floats of an attention partial: max, sum, dv columns; whole cache lines. */
+static inline int64_t part_floats(const struct attn_args *a)
+{
+    return (a->dv + 2 + 15) / 16 * 16;
+}
 
 /* Bytes a member needs of its own, and of shared scratch, for a record. */
 uint64_t attn_own(const struct attn_args *a);

@@ -648,15 +648,19 @@ static const float *slopes(struct prep *p, const struct attn_args *a)
     return s;
 }
 
-/* Room for partials: every chunk of a row's history, for as many rows as PARTS_MAX has place for */
+/* Room for partials: every chunk of a row's history, for as many rows as may be dealt out by chunks
+ * (run_attn.c) and PARTS_MAX has place for. */
 static uint64_t parts_bytes(const struct prep *p, const struct attn_args *a)
 {
-    uint64_t n_chunk = ((uint64_t)p->p->n_ctx + CPU_CHUNK - 1) / CPU_CHUNK;
-    uint64_t row = (uint64_t)a->n_head * n_chunk * ((uint64_t)a->dv + 2 + 15) / 16 * 16 * 4;
-    uint64_t rows = row ? PARTS_MAX / row : 1;
+    const uint64_t n_chunk = ((uint64_t)p->p->n_ctx + CPU_CHUNK - 1) / CPU_CHUNK;
+    const uint64_t row = (uint64_t)a->n_head * n_chunk * (uint64_t)part_floats(a) * sizeof(float);
+    uint64_t rows = 4 * (uint64_t)p->n_member / (uint64_t)a->n_kv;
 
-    rows = rows < 1 ? 1 : rows > (uint64_t)p->s->max_t ? (uint64_t)p->s->max_t : rows;
-    return p->n_member > 1 && n_chunk > 1 ? rows * (row + (uint64_t)a->n_head * n_chunk * 64) : 0;
+    if (p->n_member == 1 || n_chunk < 2)
+        return 0;
+    rows = rows < PARTS_MAX / row ? rows : PARTS_MAX / row;
+    rows = rows < (uint64_t)p->s->max_t ? rows : (uint64_t)p->s->max_t;
+    return row * (rows ? rows : 1);
 }
 
 static void low_attn(struct prep *p, const struct op *op)
@@ -988,7 +992,8 @@ static bool lay_out(struct prep *p)
     }
     g->own_at = (at + 4095) / 4096 * 4096;
     g->own_bytes = (p->own + 4095) / 4096 * 4096;
-    g->scratch = mem_aligned(g->own_at + g->own_bytes * (uint64_t)p->n_member, 4096, p->e);
+    g->bytes = g->own_at + g->own_bytes * (uint64_t)p->n_member;
+    g->scratch = mem_pages(g->bytes, p->e);
     return g->scratch != NULL;
 }
 
@@ -1029,7 +1034,7 @@ void cpu_unprepare(struct segment *s)
         mem_free(g->vec);
         mem_free(g->step);
         mem_free(g->slot_at);
-        mem_free(g->scratch);
+        mem_unpages(g->scratch, g->bytes);
         mem_free(g);
     }
     mem_free(s->kernel);

@@ -78,11 +78,6 @@ struct piece {
     size_t v_at;
 };
 
-static inline int64_t part_floats(const struct attn_args *m)
-{
-    return (m->dv + 2 + 15) / 16 * 16;
-}
-
 static int heads_at_once(const struct attn_args *m)
 {
     return least(m->n_head / m->n_kv, CPU_HEADS);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static atomic_long fail_left = -1;
 static atomic_bool fail_done;
@@ -88,6 +89,51 @@ void mem_free(void *p)
 {
     free(p);
 }
+
+#if defined(__SANITIZE_ADDRESS__)
+#define PAGES_FROM_HEAP 1 // where the sanitizer sees what lies past their end
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define PAGES_FROM_HEAP 1
+#endif
+#endif
+
+#ifdef PAGES_FROM_HEAP
+void *mem_pages(uint64_t bytes, struct err *e)
+{
+    return mem_aligned(bytes, 4096, e);
+}
+
+void mem_unpages(void *p, uint64_t bytes)
+{
+    (void)bytes;
+    mem_free(p);
+}
+#else
+/* Huge pages where there is enough: key/value memory and scratch are read all over. */
+void *mem_pages(uint64_t bytes, struct err *e)
+{
+    const size_t huge = (size_t)2 << 20;
+    void *p = MAP_FAILED;
+
+    bytes = bytes ? bytes : 1;
+    if (bytes <= SIZE_MAX / 2 && !refused())
+        p = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) {
+        err_nomem(e, bytes);
+        return NULL;
+    }
+    if (bytes >= 8 * huge)
+        (void)madvise(p, (size_t)bytes, MADV_HUGEPAGE); // a wish
+    return p;
+}
+
+void mem_unpages(void *p, uint64_t bytes)
+{
+    if (p)
+        munmap(p, (size_t)(bytes ? bytes : 1));
+}
+#endif
 
 void mem_fail_after(long n)
 {

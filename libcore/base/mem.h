@@ -31,6 +31,10 @@ void *mem_dup(const void *p, size_t bytes, struct err *e); // a copy, with one N
 /* Aligned to align (a power of two, at least 64); released with mem_free as well. */
 void *mem_aligned(uint64_t bytes, size_t align, struct err *e);
 void mem_free(void *p);
+/* Large zeroed memory, aligned to 4096, that the system gives page by page as it is touched;
+ * mem_unpages(p, the same bytes) gives it back. */
+void *mem_pages(uint64_t bytes, struct err *e);
+void mem_unpages(void *p, uint64_t bytes); // accepts NULL
 
 /* *out = a * b or a + b; false when that does not fit. */
 static inline bool mul_ok(uint64_t a, uint64_t b, uint64_t *out)

@@ -52,6 +52,29 @@ START_TEST(aligned_memory)
 }
 END_TEST
 
+START_TEST(pages)
+{
+    struct err e = {0};
+    const uint64_t bytes = (16u << 20) + 5; // enough for huge pages
+    unsigned char *p = mem_pages(bytes, &e);
+
+    ck_assert_ptr_nonnull(p);
+    ck_assert_uint_eq((uintptr_t)p % 4096, 0);
+    ck_assert(all_zero(p, bytes));
+    memset(p, 255, bytes);
+    mem_unpages(p, bytes);
+    p = mem_pages(0, &e);
+    ck_assert_ptr_nonnull(p);
+    mem_unpages(p, 0);
+    mem_unpages(NULL, 7);
+    ck_assert_ptr_null(mem_pages(UINT64_MAX, &e));
+    ck_assert_int_eq(e.code, E_NOMEM);
+    mem_fail_after(0);
+    ck_assert_ptr_null(mem_pages(1, &e));
+    mem_fail_after(-1);
+}
+END_TEST
+
 START_TEST(sizes_that_do_not_fit)
 {
     struct err e = {0};
@@ -135,5 +158,6 @@ START_TEST(guarded_allocation_aborts)
 }
 END_TEST
 
-TEST_MAIN("base/mem", memory_is_zeroed, aligned_memory, sizes_that_do_not_fit, copies_end_with_nul,
-          the_nth_allocation_fails_once, guard_can_be_nested, guarded_allocation_aborts)
+TEST_MAIN("base/mem", memory_is_zeroed, aligned_memory, pages, sizes_that_do_not_fit,
+          copies_end_with_nul, the_nth_allocation_fails_once, guard_can_be_nested,
+          guarded_allocation_aborts)

@@ -292,11 +292,10 @@ static inline void rig_kv_bind(const struct rig *r, struct dev *d, struct segmen
                           &s->kv.table, &e),
           &e);
     fill_tables(r, s, kib);
-    ck_ok(cpu_backend.mem(d, (uint64_t)r->p.state_bytes * RIG_SEQS * 2 + 64, MEM_DEVICE, NULL,
+    ck_ok(cpu_backend.mem(d, (uint64_t)r->p.state_bytes * RIG_SEQS * 2, MEM_DEVICE, NULL,
                           &s->kv.state, &e),
           &e);
     memset(s->kv.state.p, 0xff, s->kv.state.bytes);
-    s->kv.state.bytes = (uint64_t)r->p.state_bytes * RIG_SEQS * 2;
 }
 
 static inline int64_t rig_rows(const struct rig *r, int v, int64_t n_t)
