@@ -105,6 +105,20 @@ static inline __m256 z_halves(const void *p, int stride)
                                          (short)h[3], (short)h[2], (short)h[1], (short)h[0]));
 }
 
+static inline __m512 z_pair8(__m256 a, __m256 b)
+{
+    return _mm512_insertf32x8(_mm512_castps256_ps512(a), b, 1);
+}
+
+/* The binary16 scales of eight blocks of 18 bytes: every ninth word of 128 bytes. */
+static inline __m256 z_ninths(const void *p)
+{
+    const __m512i at = _mm512_castsi128_si512(_mm_setr_epi16(0, 9, 18, 27, 36, 45, 54, 63));
+    const __m512i v = _mm512_permutex2var_epi16(z_load64(p), at, z_load64((const char *)p + 64));
+
+    return _mm256_cvtph_ps(_mm512_castsi512_si128(v));
+}
+
 /* -- blocks of 32 with a binary16 scale -- */
 
 #define SIMD_q4_0 1
@@ -116,7 +130,7 @@ static inline __m512i q4_0_u64(const struct q4_0 *b, int c)
 
 static inline __m256 q4_0_s(const struct q4_0 *b)
 {
-    return z_halves(&b->d, sizeof *b);
+    return z_ninths(b);
 }
 
 #define SIMD_q4_1 1
@@ -197,7 +211,7 @@ static inline __m512i iq4_nl_u64(const struct iq4_nl *b, int c)
 
 static inline __m256 iq4_nl_s(const struct iq4_nl *b)
 {
-    return z_halves(&b->d, sizeof *b);
+    return z_ninths(b);
 }
 
 /* -- floating-point scales of 8 bits -- */
@@ -321,6 +335,38 @@ static inline __m256 q4_k_m(const struct q4_k *b)
     return _mm256_mul_ps(z_bytes8(bits_k_mins(b->scales)), _mm256_set1_ps(-bits_half(b->dmin)));
 }
 
+/* d and dmin of two rows, which stand side by side: d d' then min min' as f32. */
+static inline __m128 z_k_halves(const void *a, const void *b)
+{
+    const __m128i h = _mm_unpacklo_epi16(_mm_cvtsi32_si128((int)bits_u32(a)),
+                                         _mm_cvtsi32_si128((int)bits_u32(b)));
+
+    return _mm_cvtph_ps(h);
+}
+
+/* Bytes of two rows as f32, times number k of h for the first, k + 1 for the second. */
+static inline __m512 z_k_times(uint64_t a, uint64_t b, __m128 h, int k)
+{
+    const __m512i at = _mm512_setr_epi32(k, k, k, k, k, k, k, k, k + 1, k + 1, k + 1, k + 1, k + 1,
+                                         k + 1, k + 1, k + 1);
+    const __m512 v = z_bytes(_mm_set_epi64x((long long)b, (long long)a));
+
+    return _mm512_mul_ps(v, _mm512_permutexvar_ps(at, _mm512_castps128_ps512(h)));
+}
+
+#define PAIR_q4_k 1
+static inline __m512 q4_k_s2(const struct q4_k *a, const struct q4_k *b)
+{
+    return z_k_times(bits_k_scales(a->scales), bits_k_scales(b->scales), z_k_halves(a, b), 0);
+}
+
+static inline __m512 q4_k_m2(const struct q4_k *a, const struct q4_k *b)
+{
+    const __m128 h = _mm_xor_ps(z_k_halves(a, b), _mm_set1_ps(-0.0f));
+
+    return z_k_times(bits_k_mins(a->scales), bits_k_mins(b->scales), h, 2);
+}
+
 #define SIMD_q5_k 1
 #define BACK_q5_k NO_BACK
 static inline __m512i q5_k_u64(const struct q5_k *b, int c)
@@ -338,6 +384,19 @@ static inline __m256 q5_k_s(const struct q5_k *b)
 static inline __m256 q5_k_m(const struct q5_k *b)
 {
     return _mm256_mul_ps(z_bytes8(bits_k_mins(b->scales)), _mm256_set1_ps(-bits_half(b->dmin)));
+}
+
+#define PAIR_q5_k 1
+static inline __m512 q5_k_s2(const struct q5_k *a, const struct q5_k *b)
+{
+    return z_k_times(bits_k_scales(a->scales), bits_k_scales(b->scales), z_k_halves(a, b), 0);
+}
+
+static inline __m512 q5_k_m2(const struct q5_k *a, const struct q5_k *b)
+{
+    const __m128 h = _mm_xor_ps(z_k_halves(a, b), _mm_set1_ps(-0.0f));
+
+    return z_k_times(bits_k_mins(a->scales), bits_k_mins(b->scales), h, 2);
 }
 
 #define SIMD_q6_k 1

@@ -34,14 +34,15 @@ static inline __m512i z_parts_16(const __m512i *t)
     return _mm512_permutexvar_epi32(order, z_parts(t));
 }
 
-static inline __m256i z_parts_32(const __m512i *t)
+/* Two rows, parts of 32: those of the first, those of the second. */
+static inline __m512i z_parts_32(const __m512i *t, const __m512i *t2)
 {
-    const __m512i even = _mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 0, 0, 0, 0, 0, 0, 0, 0);
-    const __m512i odd = _mm512_setr_epi32(4, 12, 5, 13, 6, 14, 7, 15, 0, 0, 0, 0, 0, 0, 0, 0);
-    const __m512i a = z_parts(t);
+    const __m512i order = _mm512_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
+    const __m512i a = z_parts(t), b = z_parts(t2);
+    const __m512i sum = _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x88),
+                                         _mm512_shuffle_i32x4(a, b, 0xdd));
 
-    return _mm256_add_epi32(_mm512_castsi512_si256(_mm512_permutexvar_epi32(even, a)),
-                            _mm512_castsi512_si256(_mm512_permutexvar_epi32(odd, a)));
+    return _mm512_permutexvar_epi32(order, sum);
 }
 
 /* Each of eight numbers twice. */
@@ -62,10 +63,12 @@ static inline __m512i z_wide_16(__m512 a)
     return _mm512_castps_si512(a);
 }
 
-/* dot_tree over the lanes; v_sum is the one for 16. */
-static inline float z_tree_8(__m256 a)
+/* dot_tree over 16 lanes, or over half number k of them. */
+static inline float z_tree(__m512 a, int halves, int k)
 {
-    __m128 q = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    const __m256 low = _mm512_castps512_ps256(a), high = _mm512_extractf32x8_ps(a, 1);
+    const __m256 v = halves == 1 ? _mm256_add_ps(low, high) : k ? high : low;
+    __m128 q = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
 
     q = _mm_add_ps(q, _mm_movehl_ps(q, q));
     return _mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q)));
