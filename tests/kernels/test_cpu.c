@@ -1,6 +1,6 @@
 /* test_cpu.c - the CPU backend's manners: opening, memory, refusals, and how often its team meets.
  */
-#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/prep.h"
 #include "kernels/registry.h"
 #include "tests/kernels/rig.h"
 
@@ -266,6 +266,45 @@ START_TEST(embeddings_take_the_place_of_tokens)
 }
 END_TEST
 
+/* Rotary positions of their own: every row turned as the fifth is. */
+START_TEST(rotary_positions_may_differ_from_places)
+{
+    struct rig *r = rig_new(11);
+    struct ref x = rig_embed(r, 64), y = rig_value(r, ROWS_T, 64);
+    struct op *op = rig_op(r, OP_rope, y, x);
+    int32_t rpos[40][4];
+    float tab[64], want[64];
+    struct bench *b;
+    struct err e = {0};
+
+    op->a.rope = (struct rope_args){.n_head = 2,
+                                    .head_in = 32,
+                                    .head_out = 32,
+                                    .n_rot = 32,
+                                    .mode = ROPE_NEOX,
+                                    .base = 1e4f,
+                                    .freq_scale = 1.0f};
+    r->n_seq = 1;
+    r->len[0] = 40;
+    b = bench_new(r);
+    for (int t = 0; t < 40; t++)
+        rpos[t][0] = rpos[t][1] = rpos[t][2] = rpos[t][3] = 5;
+    b->batch.rpos = (const int32_t(*)[4])rpos;
+    ck_ok(cpu_backend.prepare(b->d, &b->s, &e), &e);
+    ck_assert_int_ge(cpu_backend.run(b->d, &b->s, &b->batch), 0);
+    memcpy(tab,
+           ((struct cpu_seg *)b->s.impl)->scratch + ((struct cpu_seg *)b->s.impl)->slot_at[PACKS],
+           sizeof tab);
+    for (int t = 0; t < 40; t++) {
+        const float *in = (float *)b->s.arena.p + t * 64;
+        const float *out = (float *)((char *)b->s.arena.p + b->at[y.v]) + t * 64;
+        b->d->k->rope(want, in, tab, &op->a.rope);
+        ck_assert_mem_eq(out, want, sizeof want);
+    }
+    bench_free(b);
+}
+END_TEST
+
 START_TEST(records_that_make_no_sense_are_refused)
 {
     struct bench *b = bench_new(small_model(FMT_F32));
@@ -400,5 +439,5 @@ END_TEST
 TEST_MAIN("kernels/cpu", a_layer_meets_ten_times, a_run_allocates_nothing, kernels_are_named,
           prepare_survives_every_failing_allocation, open_survives_every_failing_allocation,
           a_batch_with_a_wrong_number_is_refused, embeddings_take_the_place_of_tokens,
-          records_that_make_no_sense_are_refused, opening, memory, devices_by_name,
-          hostile_logits_choose_valid_experts, equal_experts_go_by_number)
+          rotary_positions_may_differ_from_places, records_that_make_no_sense_are_refused, opening,
+          memory, devices_by_name, hostile_logits_choose_valid_experts, equal_experts_go_by_number)
