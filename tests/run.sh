@@ -19,7 +19,9 @@ if [ "${1-}" = --one ]; then
     log=obj/check/$(printf %s "${prog#"$SRCDIR"/}" | tr '/ ' '__').log
     start=$(date +%s)
     case $prog in *.gold) gold=$SRCDIR/tests/cli/run.sh ;; *) gold= ;; esac
-    timeout "$([ -n "$LONG" ] && echo 3000 || echo 300)" $gold "$prog" >"$log" 2>&1 </dev/null
+    limit=300
+    if [ -n "$LONG" ] || grep -q '^SANITIZE = .' config.mk; then limit=3000; fi
+    timeout $limit $gold "$prog" >"$log" 2>&1 </dev/null
     rc=$?
     last=$(grep -aE '^[^:]+: [0-9]+ passed, [0-9]+ failed' "$log" | tail -n 1)
     name=${last%%:*}

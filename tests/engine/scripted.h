@@ -138,7 +138,7 @@ static inline void script_open(struct script *s, int n_ctx, int32_t eos)
 
     tok_spec_init(&spec);
     for (int i = 0; i < SCRIPT_V; i++) {
-        snprintf(text[i], sizeof text[i], "<%02d>", i);
+        snprintf(text[i], sizeof text[i], "<%02u>", (unsigned)i % 100);
         piece[i] = slice_of(text[i]);
     }
     spec.model = TOK_SPM;

@@ -354,6 +354,7 @@ START_TEST(none)
     tok_decode(t, &id, 1, TOK_SHOW, &b);
     ck_assert_uint_eq(b.n, 0);
     ck_assert_int_eq(tok_find(t, slice_of("a")), -1);
+    buf_fini(&b);
     tok_free(t);
 }
 END_TEST
