@@ -25,8 +25,8 @@ struct x256 {
 };
 _Static_assert(sizeof(struct x256) == 512, "layout of struct x256");
 
-/* An odd number of 512 bytes: in a first-level cache, where places repeat every 4096, eight rows that
- * are read together then lie side by side. */
+/* An odd number of 512 bytes: in a first-level cache, where places repeat every 4096, eight rows
+ * that are read together then lie side by side. */
 static inline size_t q8_packed(int64_t n)
 {
     return (size_t)((n + 255) / 256 | 1) * sizeof(struct x256);
