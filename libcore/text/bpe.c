@@ -326,6 +326,36 @@ static int merge_cached(struct enc *x, const char *p, size_t n)
     return rc;
 }
 
+/* Merges a piece that is the text of token id. Whether that gives the token is found out once in a
+ * call: English is nine tenths such pieces, and trying all tokens when a vocabulary is opened would
+ * cost as much as all the rest of that. */
+static int merge_token(struct enc *x, uint32_t id, const char *p, size_t n)
+{
+    uint8_t *s = &x->self[id / 4];
+    unsigned shift = id % 4 * 2;
+    size_t before = x->out->n;
+    int rc;
+
+    if (*s >> shift & 1)
+        return merge_cached(x, p, n);
+    rc = merge_chunk(x, p, n);
+    if (rc == 0) {
+        bool self = x->out->n == before + 1 && x->out->id[before] == (int32_t)id;
+
+        *s |= (uint8_t)((self ? 3 : 1) << shift);
+    }
+    return rc;
+}
+
+static inline int merge_found(struct enc *x, uint32_t id, const char *p, size_t n)
+{
+    if (unlikely(!x->self) || id >= x->t->n)
+        return merge_cached(x, p, n);
+    if (likely(x->self[id / 4] >> id % 4 * 2 & 2))
+        return put(x, id);
+    return merge_token(x, id, p, n);
+}
+
 /* Merges text that may be cut where no symbol can cross. */
 static int merge_cut(struct enc *x, const char *p, size_t n)
 {
@@ -342,11 +372,7 @@ static int merge_cut(struct enc *x, const char *p, size_t n)
             len = t->by_char ? char_len(p + at, n - at) : 1;
         }
         id = at - from <= t->max_piece ? piece_get(&t->merged, p + from, at - from) : NO_ID;
-        if (id < t->n && t->flag[id] & FLAG_SELF)
-            rc = put(x, id);
-        else
-            rc = merge_cached(x, p + from, at - from);
-        if (rc < 0)
+        if ((rc = merge_found(x, id, p + from, at - from)) < 0)
             return rc;
     }
     return 0;
@@ -358,9 +384,9 @@ static inline int merge_piece(struct enc *x, const char *p, size_t n)
     const struct tok *t = x->t;
     uint32_t id = n <= t->max_piece ? piece_get(&t->merged, p, n) : NO_ID;
 
-    if (likely(id < t->n) && (t->whole_first || t->flag[id] & FLAG_SELF))
+    if (t->whole_some && id < t->n && (t->whole_first || t->flag[id] & FLAG_WHOLE))
         return put(x, id);
-    return t->by_char || n > SMALL ? merge_cut(x, p, n) : merge_cached(x, p, n);
+    return t->by_char || n > SMALL ? merge_cut(x, p, n) : merge_found(x, id, p, n);
 }
 
 static int on_piece(void *arg, struct slice s)

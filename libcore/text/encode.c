@@ -46,6 +46,7 @@ void enc_fini(struct enc *x)
 {
     pre_work_free(x->pre);
     mem_free(x->cache);
+    mem_free(x->self);
     mem_free(x->sym);
     mem_free(x->heap);
     mem_free(x->best);
@@ -270,10 +271,18 @@ static int encode_text(struct enc *x, struct slice text)
     return encode_segment(x, (struct slice){text.p + from, text.n - from});
 }
 
-static int cache_new(struct enc *x, size_t n)
+/* What remembers pieces of this text, where it is long enough. */
+static int memory_new(struct enc *x, size_t n)
 {
     uint32_t size = 256;
 
+    if (n < SELF_MIN || (x->t->model != TOK_SPM && x->t->model != TOK_BPE))
+        return 0;
+    x->self = mem_new(x->t->n / 4 + 1, x->e);
+    if (!x->self)
+        return E_NOMEM;
+    if (n < CACHE_MIN)
+        return 0;
     while (size < CACHE_MAX && size * 16 < n)
         size *= 2;
     x->cache_mask = size - 1;
@@ -295,8 +304,8 @@ int tok_encode(const struct tok *t, struct slice text, unsigned flags, struct to
         return err_set(e, E_RANGE, "a text of %zu bytes", text.n);
     if (add && t->add_bos)
         rc = put(&x, (uint32_t)t->role[t->model == TOK_WPM ? TOK_CLS : TOK_BOS]);
-    if (rc == 0 && text.n >= CACHE_MIN && (t->model == TOK_SPM || t->model == TOK_BPE))
-        rc = cache_new(&x, text.n);
+    if (rc == 0)
+        rc = memory_new(&x, text.n);
     if (rc == 0)
         rc = encode_text(&x, text);
     if (rc == 0 && add && t->add_sep)

@@ -116,31 +116,40 @@ static int alphabet_byte(uint32_t cp)
 /* Adds the bytes s is spelt for. A character outside the alphabet: the text stands for itself. */
 static void spell_alphabet(struct slice s, struct buf *out)
 {
-    size_t n = out->n;
+    char *to;
 
+    if (!buf_reserve(out, s.n))
+        return;
+    to = out->p + out->n;
     for (size_t i = 0; i < s.n;) {
-        uint32_t cp = 0;
-        int len = utf8_decode(s.p + i, s.n - i, &cp), b = len ? alphabet_byte(cp) : -1;
+        uint32_t cp = (uint8_t)s.p[i];
+        int len = cp < 128 ? 1 : utf8_decode(s.p + i, s.n - i, &cp),
+            b = len ? alphabet_byte(cp) : -1;
 
         if (b < 0) {
-            out->n = n;
             buf_slice(out, s);
             return;
         }
-        buf_byte(out, (char)b);
+        *to++ = (char)b;
         i += (size_t)len;
     }
+    out->n = (size_t)(to - out->p);
 }
 
 static void spell_marks(struct slice s, struct buf *out)
 {
-    while (s.n) {
-        bool mark = slice_starts(s, SLICE(MARK));
-        size_t n = mark ? 3 : 1;
+    char *to;
 
-        buf_byte(out, mark ? ' ' : s.p[0]);
-        s = (struct slice){s.p + n, s.n - n};
+    if (!buf_reserve(out, s.n))
+        return;
+    to = out->p + out->n;
+    for (size_t i = 0; i < s.n;) {
+        bool mark = s.n - i >= 3 && memcmp(s.p + i, MARK, 3) == 0;
+
+        *to++ = mark ? ' ' : s.p[i];
+        i += mark ? 3 : 1;
     }
+    out->n = (size_t)(to - out->p);
 }
 
 static int hex(char c)
@@ -306,12 +315,17 @@ static int fill_tables(struct build *b)
     return 0;
 }
 
-/* The symbol with these bytes; a new one, no token, where there is none. */
+/* The symbol with these bytes; a new one, no token, where there is none. *id comes in as a guess:
+ * the one before. */
 static int intern(struct build *b, const char *p, size_t n, uint32_t *id)
 {
     struct tok *t = b->t;
     int rc;
 
+    /* merges and the tokens they make mostly stand in the same order */
+    if (++*id < t->n && t->at[*id + 1] - t->at[*id] == n && is_mergeable(t, *id) &&
+        memcmp(t->arena + t->at[*id], p, n) == 0)
+        return 0;
     *id = piece_get(&t->merged, p, n);
     if (*id != NO_ID)
         return 0;
@@ -340,10 +354,10 @@ static int read_merges(struct build *b)
     struct tok *t = b->t;
     const struct tok_spec *s = b->s;
     struct buf text = {0};
+    uint32_t left = NO_ID - 1, right = NO_ID - 1, into = NO_ID - 1;
     int rc = pair_table_new(&t->pair, s->n_merge, b->e);
 
     for (uint32_t i = 0; i < s->n_merge && rc == 0; i++) {
-        uint32_t left, right, into;
         size_t n;
 
         if (s->merge[i][0].n > MAX_PIECE || s->merge[i][1].n > MAX_PIECE) {
@@ -404,6 +418,7 @@ static int prepare_merging(struct build *b)
     for (int i = 0; i < 256 && t->model == TOK_BPE; i++) {
         char c = (char)i;
 
+        t->byte_sym[i] = NO_ID - 1;
         if ((rc = intern(b, &c, 1, &t->byte_sym[i])) < 0)
             return rc;
         if (!b->s->raw_bpe && t->byte_sym[i] < t->n)
@@ -417,31 +432,6 @@ static int prepare_merging(struct build *b)
             t->prio[i] = t->model == TOK_SPM ? prio_of_score(t->score[i]) : i;
     }
     return 0;
-}
-
-/* Marks the tokens that merging their own text gives back: they need no merging when they come up
- * as a piece. */
-static int find_self(struct build *b)
-{
-    struct tok *t = b->t;
-    struct tok_ids ids = {0};
-    struct enc x = {.t = t, .out = &ids, .e = b->e, .unknown_end = SIZE_MAX};
-    int rc = 0;
-
-    for (uint32_t id = 0; id < t->n && rc == 0; id++) {
-        uint32_t n;
-        const char *p = sym_text(t, id, &n);
-
-        if (!is_mergeable(t, id) || piece_get(&t->merged, p, n) != id)
-            continue;
-        ids.n = 0;
-        rc = merge_chunk(&x, p, n);
-        if (ids.n == 1 && ids.id[0] == (int32_t)id)
-            t->flag[id] |= FLAG_SELF;
-    }
-    tok_ids_fini(&ids);
-    enc_fini(&x);
-    return rc;
 }
 
 static int build_pre(struct build *b)
@@ -458,6 +448,7 @@ static int build_pre(struct build *b)
         return err_set(b->e, E_UNSUPPORTED, "%s: pre-tokenizer '%.60s' is not known", b->name,
                        name);
     t->whole_first = b->s->whole_first || row->flags & PRE_WHOLE_FIRST;
+    t->whole_some = t->whole_first || row->flags & PRE_WHOLE_NL;
     t->pre_name = b->s->split ? "" : mem_dup(name, strlen(name), b->e);
     if (!t->pre_name)
         return E_NOMEM;
@@ -472,7 +463,7 @@ static int build_pre(struct build *b)
         while (i < n && p[i] == '\n')
             i++;
         if (i == n && is_mergeable(t, id))
-            t->flag[id] |= FLAG_SELF;
+            t->flag[id] |= FLAG_WHOLE;
     }
     return 0;
 }
@@ -669,9 +660,7 @@ static int build_model(struct build *b)
             note_inside(t, id);
             t->max_piece = n > t->max_piece ? n : t->max_piece;
         }
-    if (t->model == TOK_SPM || (t->model == TOK_BPE && !t->whole_first))
-        rc = find_self(b);
-    return rc;
+    return 0;
 }
 
 static void copy_flags(struct tok *t, const struct tok_spec *s)

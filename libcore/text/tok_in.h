@@ -12,8 +12,8 @@
 enum {
     FLAG_LSTRIP = TOK_LSTRIP,
     FLAG_RSTRIP = TOK_RSTRIP,
-    FLAG_END = 4, // ends a generation
-    FLAG_SELF = 8 // merging the token's own text gives the token
+    FLAG_END = 4,  // ends a generation
+    FLAG_WHOLE = 8 // a piece that is this token is not merged
 };
 
 #define NO_SYMBOL UINT32_MAX
@@ -37,8 +37,9 @@ struct tok {
     struct pair_table pair;    // merges, unless by_text
     bool by_text;              // two symbols merge when their text is a token
     bool by_char;              // the first symbols are characters, not bytes
-    bool whole_first;
-    bool fuse_unknown; // adjacent unknown characters are one unknown token
+    bool whole_first;          // every token is such a one,
+    bool whole_some;           //   some are
+    bool fuse_unknown;         // adjacent unknown characters are one unknown token
     uint32_t byte_sym[256];
     int32_t byte_id[256];   // the token that spells a byte, or -1
     uint64_t inside[1024];  // bit (a << 8 | b): b follows a inside some symbol
@@ -61,7 +62,8 @@ struct merged {
     uint8_t n, n_id; // its bytes; 0: free
     int32_t id[7];
 };
-enum { CACHE_MIN = 4096, CACHE_MAX = 8192 }; // bytes of text worth one; entries
+enum { SELF_MIN = 256, CACHE_MIN = 4096 }; // bytes of text from which on they pay
+enum { CACHE_MAX = 16384 };                // entries
 
 /* Unigram: the best way to write the text up to a place. */
 struct best {
@@ -82,6 +84,7 @@ struct enc {
     struct err *e;
     unsigned flags;
     size_t unknown_end;   // out->n behind the last unknown token
+    uint8_t *self;        // [n / 4 + 1] two bits a token: merging its text was tried, gave it
     struct merged *cache; // [cache_mask + 1], or NULL
     uint32_t cache_mask;
     struct pre_work *pre;
