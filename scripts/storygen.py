@@ -856,9 +856,32 @@ def make_chat(r):
     return out + [{"role": ("user", "assistant")[i % 2], "content": c} for i, c in enumerate(chat)]
 
 
+def make_quiz(r):
+    """One story and many questions about it: more to learn from than in a usual conversation."""
+    if r.chance(70):
+        s, ask = requested(r)
+        told = " ".join(s.text)
+    else:
+        s = make_story(r)
+        ask, told = opening(r, s)
+    chat, used = [ask, told], set()
+    for _ in range(4 + r.below(5)):
+        chat += question(r, s, used) or ()
+    return [{"role": ("user", "assistant")[i % 2], "content": c} for i, c in enumerate(chat)]
+
+
+def make_start(r):
+    """A request that names what it wants, and how the story begins (the caller cuts it short)."""
+    s = make_story(r)
+    ask = s.fill(r.pick(ASK).replace("{it}", r.pick(IT)))
+    return [{"role": "user", "content": ask}, {"role": "assistant", "content": " ".join(s.text)}]
+
+
 def document(seed, index, kind=None):
-    """Document number `index`: ("story", text) or ("chat", messages)."""
+    """Document number `index`: ("story", text) or ("chat", messages). kind: story, chat, quiz or start."""
     r = Rng(seed, index)
+    if kind in ("quiz", "start"):
+        return "chat", (make_quiz if kind == "quiz" else make_start)(r)
     if (kind or ("story" if r.chance(38) else "chat")) == "story":
         return "story", " ".join(make_story(r).text)
     return "chat", make_chat(r)

@@ -10,7 +10,7 @@ same data in the same order; how many steps fit into the minutes depends on the 
     train-embedded.py --minutes 20 --init model.pt --seed 2 --out better.pt      goes on, with other documents
 
 Copying a name from far back is learned late, because most other words can be told from their neighbours:
---names weights the names that the loss sees (see share/README.md for what that did).
+--names and --agree make such words weigh more in the loss (share/README.md says what that did).
 """
 
 import argparse
@@ -107,8 +107,11 @@ class Vocab:
                 out += self.pieces[k].replace(SPACE, " ").encode()
         return out.decode(errors="replace")
 
-    def document(self, doc, bare=False):
-        """(ids, 1 where the model is to learn the id). bare: no space mark after a control token."""
+    def document(self, doc, bare=False, answers=1):
+        """(ids, what each weighs in the loss). bare: no space mark after a control token.
+
+        answers: weight of the words that must obey the user: the beginning of what is told, and short replies.
+        """
         kind, what = doc
         if kind == "story":
             ids = [BOS] + self.encode(what) + [EOS]
@@ -118,7 +121,9 @@ class Vocab:
             head = [ROLES[m["role"]]] + self.encode("\n", not bare)
             body = self.encode(m["content"], False) + [END]
             ids += head + body
-            learn += [0] * len(head) + [int(m["role"] == "assistant")] * len(body)
+            one = int(m["role"] == "assistant")
+            near = min(len(body), 40 if len(body) <= 40 else 20)
+            learn += [0] * len(head) + [one * answers] * near + [one] * (len(body) - near)
         return ids, learn
 
 
@@ -213,13 +218,18 @@ class Muon:
 
 # Data and the loop. -------------------------------------------------------------------------------
 
-def batches(vocab, seed, tokens, n_ctx):
-    """Endless (ids, targets): documents of like length together, so that little is padding."""
+def batches(vocab, seed, tokens, n_ctx, answers=1, quiz=0, start=0):
+    """Endless (ids, targets, weights): documents of like length together, so that little is padding."""
     at, order = 0, storygen.Rng(seed, 1 << 50)
     while True:
         docs = []
         while len(docs) < 640:
-            ids, learn = vocab.document(storygen.document(seed, at), at % 7 == 3)
+            die = storygen.Rng(seed + 1, at).below(100)
+            kind = "quiz" if die < quiz else "start" if die < quiz + start else None
+            ids, learn = vocab.document(storygen.document(seed, at, kind), at % 7 == 3, answers)
+            if kind == "start":
+                n = learn.index(answers) + 24
+                ids, learn = ids[:n], learn[:n]
             at += 1
             if len(ids) <= n_ctx and any(learn):
                 docs.append((ids, learn))
@@ -235,17 +245,24 @@ def batches(vocab, seed, tokens, n_ctx):
             rows = out.pop(order.below(len(out)))
             width = max(len(d[0]) for d in rows) - 1
             x, y = torch.zeros(len(rows), width, dtype=torch.long), torch.full((len(rows), width), -100)
+            w = torch.zeros(len(rows), width)
             for i, (ids, learn) in enumerate(rows):
                 n = len(ids) - 1
                 x[i, :n] = torch.tensor(ids[:-1])
-                y[i, :n] = torch.tensor([k if w else -100 for k, w in zip(ids[1:], learn[1:])])
-            yield x, y
+                y[i, :n] = torch.tensor([k if u else -100 for k, u in zip(ids[1:], learn[1:])])
+                w[i, :n] = torch.tensor(learn[1:])
+            yield x, y, w
 
 
-def loss_of(model, x, y, weight=None):
+def loss_of(model, x, y, by_place=None, by_piece=None):
+    """Mean loss where y is set. A token weighs by where it stands and by what it is."""
     keep = y.flatten() != -100
-    h = model.hidden(x).flatten(0, 1)[keep]
-    return F.cross_entropy(F.linear(h, model.token_embd.weight), y.flatten()[keep], weight)
+    h, y = model.hidden(x).flatten(0, 1)[keep], y.flatten()[keep]
+    loss = F.cross_entropy(F.linear(h, model.token_embd.weight), y, reduction="none")
+    if by_place is None:
+        return loss.mean()
+    w = by_place.flatten()[keep] * by_piece[y]
+    return (loss * w).sum() / w.sum()
 
 
 @torch.no_grad()
@@ -283,12 +300,14 @@ def save(path, model, vocab, seed, note):
     os.replace(part, path)
 
 
-def name_weights(vocab, weight):
-    w = torch.ones(len(vocab.pieces))
-    for name in storygen.GIRLS + storygen.BOYS:
-        for piece in (name, SPACE + name):
+def name_weights(vocab, names, others):
+    """What pieces weigh in the loss beyond 1: names, and the other words that must agree with what was told."""
+    w = torch.zeros(len(vocab.pieces))
+    agree = sorted(storygen.KINDS) + storygen.COLORS + storygen.TOYS + storygen.FOODS + storygen.RARE + "he she him her his He She His Her".split()
+    for words, weight in ((agree, others), (storygen.GIRLS + storygen.BOYS, names)):
+        for piece in [p + word for word in words for p in ("", SPACE)]:
             if piece in vocab.id:
-                w[vocab.id[piece]] = weight
+                w[vocab.id[piece]] = weight - 1
     return w
 
 
@@ -318,19 +337,19 @@ def train(a):
     torch.set_num_threads(a.threads)
     vocab, model = load(a.init) if a.init else fresh(a)
     print("%d parameters" % sum(p.numel() for p in model.parameters()), flush=True)
-    weight = name_weights(vocab, a.names)
+    extra = name_weights(vocab, a.names, a.agree)
     inner = [p for n, p in model.named_parameters() if p.ndim == 2 and n.startswith("blk.")]
     other = [p for n, p in model.named_parameters() if not (p.ndim == 2 and n.startswith("blk."))]
     muon, adam = Muon(inner), torch.optim.AdamW(other, lr=a.lr_embd, betas=(0.9, 0.98), weight_decay=0.0)
     start = saved = told = time.time()
     seen = step = 0
     mean, done = None, 0.0
-    for x, y in batches(vocab, a.seed, a.batch, model.c["n_ctx"]):
+    for x, y, place in batches(vocab, a.seed, a.batch, model.c["n_ctx"], a.answers, a.quiz, a.start):
         done = (time.time() - start) / (60 * a.minutes)
         if done >= 1:
             break
         rate = min(1, (step + 1) / 30) * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * done)))
-        loss = loss_of(model, x, y, weight)
+        loss = loss_of(model, x, y, place, 1 + extra * (1 - done))
         loss.backward()
         nn.utils.clip_grad_norm_(other, 1.0)
         muon.step(a.lr * rate)
@@ -356,7 +375,11 @@ def main():
     p.add_argument("--minutes", type=float, default=40)
     p.add_argument("--init", metavar="CHECKPOINT", help="go on from here")
     p.add_argument("--seed", type=int, default=1)
-    p.add_argument("--names", type=float, default=1, metavar="W", help="weight of names in the loss")
+    p.add_argument("--names", type=float, default=1, metavar="W", help="weight of names in the loss, falling to 1 at the end")
+    p.add_argument("--agree", type=float, default=1, metavar="W", help="the same for kinds, colours, things and pronouns")
+    p.add_argument("--answers", type=float, default=1, metavar="W", help="weight of short replies and of how a story begins")
+    p.add_argument("--start", type=int, default=0, metavar="PERCENT", help="documents that are a request and how its story begins")
+    p.add_argument("--quiz", type=int, default=0, metavar="PERCENT", help="documents with many questions about one story")
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--vocab", type=int, default=1536)
     p.add_argument("--dim", type=int, default=256)
