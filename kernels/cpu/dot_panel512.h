@@ -8,10 +8,11 @@
 #define RILL_KERNELS_CPU_DOT_PANEL512_H
 
 enum {
-    FEW = 3,              // inputs up to which unpacking a panel does not pay
+    FEW = 5,              // inputs up to which unpacking a panel does not pay
+    PANEL_ROWS = 32,      // two registers: an input's number is loaded once for both
     PANEL_COLS = 8192,    // of a slice
-    PANEL_BYTES = 294912, // half of a 1 MB second-level cache, and one slice of any format
-    PANEL_GROUP = 8,      // inputs that pass a panel together
+    PANEL_BYTES = 393216, // one slice of any format; less than half of a 1 MB second-level cache
+    PANEL_GROUP = 8,      // inputs that pass a panel together: 16 sums hide the products' latency
 };
 
 /* -- lanes to parts -- */
@@ -39,8 +40,8 @@ static inline __m512i z_parts_32(const __m512i *t, const __m512i *t2)
 {
     const __m512i order = _mm512_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
     const __m512i a = z_parts(t), b = z_parts(t2);
-    const __m512i sum = _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x88),
-                                         _mm512_shuffle_i32x4(a, b, 0xdd));
+    const __m512i sum =
+        _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xdd));
 
     return _mm512_permutexvar_epi32(order, sum);
 }
@@ -76,7 +77,8 @@ static inline float z_tree(__m512 a, int halves, int k)
 
 /* -- panels -- */
 
-/* Element j of register i becomes element i of line j; n lines are wanted. */
+/* Element j of register i becomes element i of line j, lines being 128 bytes apart; n are wanted.
+ */
 static void z_transpose(char *restrict out, const __m512i *a, int n)
 {
     __m512i t[16], u[16];
@@ -97,16 +99,17 @@ static void z_transpose(char *restrict out, const __m512i *a, int n)
         const __m512i hi = _mm512_shuffle_i32x4(u[k], u[4 + k], 0xdd);
         const __m512i hi2 = _mm512_shuffle_i32x4(u[8 + k], u[12 + k], 0xdd);
         /* lo: lanes 0 and 2 of both; hi: lanes 1 and 3 */
-        _mm512_store_si512(out + k * 64, _mm512_shuffle_i32x4(lo, lo2, 0x88));
-        _mm512_store_si512(out + (4 + k) * 64, _mm512_shuffle_i32x4(hi, hi2, 0x88));
+        _mm512_store_si512(out + k * 128, _mm512_shuffle_i32x4(lo, lo2, 0x88));
+        _mm512_store_si512(out + (4 + k) * 128, _mm512_shuffle_i32x4(hi, hi2, 0x88));
         if (n > 8) {
-            _mm512_store_si512(out + (8 + k) * 64, _mm512_shuffle_i32x4(lo, lo2, 0xdd));
-            _mm512_store_si512(out + (12 + k) * 64, _mm512_shuffle_i32x4(hi, hi2, 0xdd));
+            _mm512_store_si512(out + (8 + k) * 128, _mm512_shuffle_i32x4(lo, lo2, 0xdd));
+            _mm512_store_si512(out + (12 + k) * 128, _mm512_shuffle_i32x4(hi, hi2, 0xdd));
         }
     }
 }
 
-/* A matrix times many inputs. fill makes a step of a panel: columns [c, c + 256) of n_r rows. */
+/* A matrix times many inputs. fill makes half of a step: columns [c, c + 256) of 16 rows, those
+ * behind n_r being the last one again. */
 struct panel_job {
     float *y;
     int64_t ldy;
@@ -123,11 +126,46 @@ struct panel_job {
 
 static inline int64_t panel_step_bytes(const struct panel_job *j)
 {
-    return 64 * (64 + j->parts * (1 + j->min));
+    return 128 * (64 + j->parts * (1 + j->min));
 }
 
-/* n columns of a panel times eight inputs: their chains [parts][8] go on. parts, min and back are
- * constants where this is called. */
+/* One part of a step times eight inputs: chain [inputs][2]. */
+static DOT_INLINE void panel_part(__m512 *restrict chain, const char *q, const char *scales, int p,
+                                  const struct x256 *const *x, int parts, bool min, bool back)
+{
+    __m512i dot[PANEL_GROUP][2];
+
+    for (int i = 0; i < PANEL_GROUP; i++)
+        dot[i][0] = dot[i][1] =
+            !back ? _mm512_setzero_si512()
+                  : _mm512_set1_epi32(parts == 8 ? x[i]->back_32[p] : x[i]->back_16[p]);
+    for (int k = 0; k < 256 / parts; k += 4, q += 128) {
+        const __m512i a = _mm512_load_si512(q), b = _mm512_load_si512(q + 64);
+
+        for (int i = 0; i < PANEL_GROUP; i++) {
+            const __m512i in = _mm512_set1_epi32((int)bits_u32(x[i]->q + p * (256 / parts) + k));
+            dot[i][0] = _mm512_dpbusd_epi32(dot[i][0], a, in);
+            dot[i][1] = _mm512_dpbusd_epi32(dot[i][1], b, in);
+        }
+    }
+    for (int h = 0; h < 2; h++) {
+        const __m512 s = _mm512_load_ps(scales + p * 128 + h * 64);
+
+        for (int i = 0; i < PANEL_GROUP; i++) {
+            const __m512 d = _mm512_set1_ps(x[i]->d[p * 8 / parts]);
+            __m512 sum = chain[i * 2 + h];
+            sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[i][h]), _mm512_mul_ps(s, d), sum);
+            if (min)
+                sum = _mm512_fmadd_ps(
+                    _mm512_load_ps(scales + (parts + p) * 128 + h * 64),
+                    _mm512_set1_ps(parts == 8 ? x[i]->sum_32[p] : x[i]->sum_16[p]), sum);
+            chain[i * 2 + h] = sum;
+        }
+    }
+}
+
+/* n columns of a panel times eight inputs: their chains [parts][8][2] go on. parts, min and back
+ * are constants where this is called. */
 static DOT_INLINE void panel_mul(__m512 *restrict chain, const char *restrict panel,
                                  const char *const *in, int64_t n, int parts, bool min, bool back)
 {
@@ -136,34 +174,10 @@ static DOT_INLINE void panel_mul(__m512 *restrict chain, const char *restrict pa
     for (int i = 0; i < PANEL_GROUP; i++)
         x[i] = (const struct x256 *)in[i];
     for (; n > 0; n -= 256) {
-        const char *scales = panel + 4096;
-
-        for (int p = 0; p < parts; p++) {
-            __m512i dot[PANEL_GROUP];
-            for (int i = 0; i < PANEL_GROUP; i++)
-                dot[i] = !back
-                             ? _mm512_setzero_si512()
-                             : _mm512_set1_epi32(parts == 8 ? x[i]->back_32[p] : x[i]->back_16[p]);
-            for (int k = 0; k < 256 / parts; k += 4, panel += 64) {
-                const __m512i q = _mm512_load_si512(panel);
-                for (int i = 0; i < PANEL_GROUP; i++)
-                    dot[i] = _mm512_dpbusd_epi32(
-                        dot[i], q,
-                        _mm512_set1_epi32((int)bits_u32(x[i]->q + p * (256 / parts) + k)));
-            }
-            const __m512 s = _mm512_load_ps(scales + p * 64);
-            for (int i = 0; i < PANEL_GROUP; i++) {
-                const __m512 d = _mm512_set1_ps(x[i]->d[p * 8 / parts]);
-                __m512 sum = chain[p * PANEL_GROUP + i];
-                sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[i]), _mm512_mul_ps(s, d), sum);
-                if (min)
-                    sum = _mm512_fmadd_ps(
-                        _mm512_load_ps(scales + (parts + p) * 64),
-                        _mm512_set1_ps(parts == 8 ? x[i]->sum_32[p] : x[i]->sum_16[p]), sum);
-                chain[p * PANEL_GROUP + i] = sum;
-            }
-        }
-        panel += 64 * parts * (1 + min);
+        for (int p = 0; p < parts; p++)
+            panel_part(chain + p * 2 * PANEL_GROUP, panel + p * (256 / parts / 4) * 128,
+                       panel + 8192, p, x, parts, min, back);
+        panel += 128 * (64 + parts * (1 + min));
         for (int i = 0; i < PANEL_GROUP; i++)
             x[i]++;
     }
@@ -192,32 +206,44 @@ static panel_mul_fn *panel_mul_for(const struct panel_job *j)
     return j->min ? panel_mul_16_min : j->back ? panel_mul_16_back : panel_mul_16;
 }
 
-/* dot_tree over chains [parts][8], a row per lane. */
+/* dot_tree over chains [parts][8][2], a row per lane. */
 static void panel_finish(float *restrict y, int64_t ldy, __m512 *restrict chain, int parts,
                          int rows, int inputs)
 {
-    const __mmask16 some = (__mmask16)((1u << rows) - 1u);
+    const uint32_t some = (uint32_t)((1ull << rows) - 1);
 
     for (int half = parts / 2; half; half /= 2)
-        for (int t = 0; t < half * PANEL_GROUP; t++)
-            chain[t] = _mm512_add_ps(chain[t], chain[t + half * PANEL_GROUP]);
-    for (int i = 0; i < inputs; i++)
-        _mm512_mask_storeu_ps(y + i * ldy, some, chain[i]);
+        for (int t = 0; t < half * 2 * PANEL_GROUP; t++)
+            chain[t] = _mm512_add_ps(chain[t], chain[t + half * 2 * PANEL_GROUP]);
+    for (int i = 0; i < inputs; i++) {
+        _mm512_mask_storeu_ps(y + i * ldy, (__mmask16)some, chain[2 * i]);
+        if (rows > 16)
+            _mm512_mask_storeu_ps(y + i * ldy + 16, (__mmask16)(some >> 16), chain[2 * i + 1]);
+    }
+}
+
+static inline int panel_least(int64_t a, int b)
+{
+    return a < b ? (int)a : b;
 }
 
 /* Rows [r, r + rows) and columns [c0, c1) as panels, one behind another. */
 static void panel_unpack(const struct panel_job *j, char *panel, int64_t r, int64_t rows,
                          int64_t c0, int64_t c1)
 {
-    for (int64_t p = 0; p < rows; p += 16)
+    for (int64_t p = 0; p < rows; p += PANEL_ROWS)
         for (int64_t c = c0; c < c1; c += 256, panel += panel_step_bytes(j))
-            j->fill(panel, j->w + (size_t)(r + p) * j->row_bytes, j->row_bytes,
-                    rows - p < 16 ? (int)(rows - p) : 16, c, j->n);
+            for (int h = 0; h < 2; h++) { /* no second half: the first one's last row */
+                const int64_t at = p + 16 * h < rows ? p + 16 * h : rows - 1;
+
+                j->fill(panel + 64 * h, j->w + (size_t)(r + at) * j->row_bytes, j->row_bytes,
+                        panel_least(rows - at, 16), c, j->n);
+            }
 }
 
 /* Inputs [i0, i1) pass the panels of rows [r, r + rows), columns [c0, c1). */
 static void panel_pass(const struct panel_job *j, const char *panel,
-                       __m512 (*restrict chain)[16 * PANEL_GROUP], int64_t r, int64_t rows,
+                       __m512 (*restrict chain)[32 * PANEL_GROUP], int64_t r, int64_t rows,
                        int64_t i0, int64_t i1, int64_t c0, int64_t c1)
 {
     panel_mul_fn *mul = panel_mul_for(j);
@@ -231,14 +257,13 @@ static void panel_pass(const struct panel_job *j, const char *panel,
         for (int k = 0; k < PANEL_GROUP; k++)
             in[k] = j->x + (size_t)(i + k < i1 ? i + k : i1 - 1) * j->x_bytes +
                     (size_t)(c0 / 256) * sizeof(struct x256);
-        for (int64_t p = 0; p < rows; p += 16) {
+        for (int64_t p = 0; p < rows; p += PANEL_ROWS) {
             if (c0 == 0)
-                memset(sum, 0, sizeof chain[0]);
-            mul(sum, panel + p / 16 * bytes, in, c1 - c0);
+                memset(sum, 0, (size_t)(j->parts * 2 * PANEL_GROUP) * sizeof *sum);
+            mul(sum, panel + p / PANEL_ROWS * bytes, in, c1 - c0);
             if (c1 == j->n)
                 panel_finish(j->y + i * j->ldy + r + p, j->ldy, sum, j->parts,
-                             rows - p < 16 ? (int)(rows - p) : 16,
-                             i1 - i < PANEL_GROUP ? (int)(i1 - i) : PANEL_GROUP);
+                             panel_least(rows - p, PANEL_ROWS), panel_least(i1 - i, PANEL_GROUP));
         }
     }
 }
@@ -248,10 +273,10 @@ static void panel_pass(const struct panel_job *j, const char *panel,
 static void panel_rows(const struct panel_job *j)
 {
     _Alignas(64) char panel[PANEL_BYTES];
-    __m512 chain[8][16 * PANEL_GROUP];
+    __m512 chain[8][32 * PANEL_GROUP];
     const bool whole = j->n <= PANEL_COLS;
     const int64_t r_step =
-        whole ? PANEL_BYTES / ((j->n + 255) / 256 * panel_step_bytes(j)) * 16 : 16;
+        whole ? PANEL_BYTES / ((j->n + 255) / 256 * panel_step_bytes(j)) * PANEL_ROWS : PANEL_ROWS;
     const int64_t i_step = whole ? j->n_x : 8 * PANEL_GROUP;
 
     for (int64_t r = 0; r < j->n_r; r += r_step) {
