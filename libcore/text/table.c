@@ -49,13 +49,16 @@ bool piece_table_put(struct piece_table *t, uint32_t id)
 {
     const char *p = *t->arena + (*t->at)[id];
     uint32_t n = (*t->at)[id + 1] - (*t->at)[id];
-    uint64_t key = n <= 8 ? load_key(p, n) : long_key(t->seed, p, n);
-    uint32_t i = (uint32_t)mix(key ^ t->seed ^ n) & t->mask;
+    uint64_t key = piece_key(t, p, n);
+    uint32_t i = piece_place(t, key, n);
 
-    if (piece_get(t, p, n) != NO_ID)
-        return false;
-    while (t->slot[i].id != NO_ID)
-        i = (i + 1) & t->mask;
+    for (; t->slot[i].id != NO_ID; i = (i + 1) & t->mask) {
+        const struct piece_slot *s = &t->slot[i];
+
+        if (s->key == key && s->n == n &&
+            (n <= 8 || memcmp(*t->arena + (*t->at)[s->id], p, n) == 0))
+            return false;
+    }
     t->slot[i] = (struct piece_slot){key, id, n};
     t->n++;
     return true;

@@ -88,11 +88,27 @@ static inline uint64_t mix(uint64_t v)
 
 uint64_t long_key(uint64_t seed, const char *p, size_t n); // of more than eight bytes
 
+static inline uint64_t piece_key(const struct piece_table *t, const char *p, size_t n)
+{
+    return n <= 8 ? load_key(p, n) : long_key(t->seed, p, n);
+}
+
+static inline uint32_t piece_place(const struct piece_table *t, uint64_t key, size_t n)
+{
+    return (uint32_t)mix(key ^ t->seed ^ n) & t->mask;
+}
+
+/* Says that a piece will be looked for soon: opening a vocabulary is mostly waiting for memory. */
+static inline void piece_soon(const struct piece_table *t, const char *p, size_t n)
+{
+    __builtin_prefetch(&t->slot[piece_place(t, piece_key(t, p, n), n)]);
+}
+
 /* The id of a piece, or NO_ID. */
 static inline uint32_t piece_get(const struct piece_table *t, const char *p, size_t n)
 {
-    uint64_t key = n <= 8 ? load_key(p, n) : long_key(t->seed, p, n);
-    uint32_t i = (uint32_t)mix(key ^ t->seed ^ n) & t->mask;
+    uint64_t key = piece_key(t, p, n);
+    uint32_t i = piece_place(t, key, n);
 
     for (;; i = (i + 1) & t->mask) {
         const struct piece_slot *s = &t->slot[i];

@@ -53,6 +53,7 @@ static const struct known {
      TOK_FIM_PRE, false},
     {"<PRE>", TOK_FIM_PRE, false},
     {"\xe2\x96\x81<PRE>", TOK_FIM_PRE, false},
+    {" <PRE>", TOK_FIM_PRE, false},
     {"<|code_prefix|>", TOK_FIM_PRE, false},
     {"<|prefix|>", TOK_FIM_PRE, false},
     {"<|fim_suffix|>", TOK_FIM_SUF, false},
@@ -63,6 +64,7 @@ static const struct known {
      TOK_FIM_SUF, false},
     {"<SUF>", TOK_FIM_SUF, false},
     {"\xe2\x96\x81<SUF>", TOK_FIM_SUF, false},
+    {" <SUF>", TOK_FIM_SUF, false},
     {"<|code_suffix|>", TOK_FIM_SUF, false},
     {"<|suffix|>", TOK_FIM_SUF, false},
     {"<|fim_middle|>", TOK_FIM_MID, false},
@@ -74,6 +76,7 @@ static const struct known {
      TOK_FIM_MID, false},
     {"<MID>", TOK_FIM_MID, false},
     {"\xe2\x96\x81<MID>", TOK_FIM_MID, false},
+    {" <MID>", TOK_FIM_MID, false},
     {"<|code_middle|>", TOK_FIM_MID, false},
     {"<|middle|>", TOK_FIM_MID, false},
     {"<|fim_pad|>", TOK_FIM_PAD, true},
@@ -210,6 +213,8 @@ static void spell(const struct tok_spec *s, enum tok_kind kind, struct slice pie
         spell_marks(piece, out);
 }
 
+enum { AHEAD = 12 }; // lookups begun before they are needed
+
 /* -- building -------------------------------------------------------------------------------- */
 
 struct build {
@@ -305,6 +310,9 @@ static int fill_tables(struct build *b)
         (rc = piece_table_new(&t->named, others, b->e)) < 0)
         return rc;
     for (uint32_t i = 0; i < t->n; i++) {
+        if (i + AHEAD < t->n)
+            piece_soon(&t->merged, t->arena + t->at[i + AHEAD],
+                       t->at[i + AHEAD + 1] - t->at[i + AHEAD]);
         if (t->at[i + 1] == t->at[i])
             continue;
         piece_table_put(is_mergeable(t, i) ? &t->merged : &t->named, i);
@@ -349,33 +357,53 @@ static int intern(struct build *b, const char *p, size_t n, uint32_t *id)
     return 0;
 }
 
+/* Merge i of the description, spelt behind what is in text; *mid and *end are where its halves end.
+ */
+static int spell_merge(struct build *b, uint32_t i, struct buf *text, size_t *mid, size_t *end)
+{
+    const struct slice *pair = b->s->merge[i];
+    size_t from = text->n;
+
+    if (pair[0].n > MAX_PIECE || pair[1].n > MAX_PIECE)
+        return err_set(b->e, E_FORMAT, "%s: merge %u is too long", b->name, (unsigned)i);
+    spell(b->s, TOK_NORMAL, pair[0], text);
+    *mid = text->n;
+    spell(b->s, TOK_NORMAL, pair[1], text);
+    *end = text->n;
+    if (text->bad)
+        return err_nomem(b->e, text->n);
+    if (*mid == from || *end == *mid)
+        return err_set(b->e, E_FORMAT, "%s: merge %u is no pair", b->name, (unsigned)i);
+    return 0;
+}
+
 static int read_merges(struct build *b)
 {
     struct tok *t = b->t;
-    const struct tok_spec *s = b->s;
+    uint32_t n = b->s->n_merge, left = NO_ID - 1, right = NO_ID - 1, into = NO_ID - 1;
+    size_t mid[AHEAD], end[AHEAD];
     struct buf text = {0};
-    uint32_t left = NO_ID - 1, right = NO_ID - 1, into = NO_ID - 1;
-    int rc = pair_table_new(&t->pair, s->n_merge, b->e);
+    int rc = pair_table_new(&t->pair, n, b->e);
 
-    for (uint32_t i = 0; i < s->n_merge && rc == 0; i++) {
-        size_t n;
+    for (uint32_t i = 0; i < n && rc == 0; i += AHEAD) {
+        uint32_t k, m = n - i < AHEAD ? n - i : AHEAD;
+        size_t from = 0;
 
-        if (s->merge[i][0].n > MAX_PIECE || s->merge[i][1].n > MAX_PIECE) {
-            rc = err_set(b->e, E_FORMAT, "%s: merge %u is too long", b->name, (unsigned)i);
-            break;
-        }
         buf_clear(&text);
-        spell(s, TOK_NORMAL, s->merge[i][0], &text);
-        n = text.n;
-        spell(s, TOK_NORMAL, s->merge[i][1], &text);
-        if (text.bad)
-            rc = err_nomem(b->e, text.n);
-        else if (n == 0 || text.n == n)
-            rc = err_set(b->e, E_FORMAT, "%s: merge %u is no pair", b->name, (unsigned)i);
-        else if ((rc = intern(b, text.p, n, &left)) == 0 &&
-                 (rc = intern(b, text.p + n, text.n - n, &right)) == 0 &&
-                 (rc = intern(b, text.p, text.n, &into)) == 0)
-            pair_table_put(&t->pair, left, right, i, into);
+        for (k = 0; k < m && rc == 0; k++) {
+            rc = spell_merge(b, i + k, &text, &mid[k], &end[k]);
+            if (rc == 0) {
+                piece_soon(&t->merged, text.p + from, mid[k] - from);
+                piece_soon(&t->merged, text.p + mid[k], end[k] - mid[k]);
+                from = end[k];
+            }
+        }
+        from = 0;
+        for (k = 0; k < m && rc == 0; k++, from = end[k - 1])
+            if ((rc = intern(b, text.p + from, mid[k] - from, &left)) == 0 &&
+                (rc = intern(b, text.p + mid[k], end[k] - mid[k], &right)) == 0 &&
+                (rc = intern(b, text.p + from, end[k] - from, &into)) == 0)
+                pair_table_put(&t->pair, left, right, i + k, into);
     }
     buf_fini(&text);
     return rc;
@@ -511,11 +539,6 @@ static int build_specials(struct build *b)
 
 /* -- roles ----------------------------------------------------------------------------------- */
 
-static int32_t find_text(const struct tok *t, const char *text)
-{
-    return tok_find(t, slice_of(text));
-}
-
 static int read_roles(struct build *b)
 {
     struct tok *t = b->t;
@@ -536,33 +559,53 @@ static int read_roles(struct build *b)
     return 0;
 }
 
-/* Gives tokens known by their text their role, and makes them control tokens: files exist where
- * such a token is an ordinary one by mistake, and a user could then write it. True: kinds changed.
- */
-static bool find_known(struct tok *t)
+/* The first token with each of the known texts, or -1. */
+static void find_known(const struct tok *t, int32_t *id)
 {
-    bool changed = false;
+    for (size_t k = 0; k < ARRAY_LEN(known); k++)
+        id[k] = -1;
+    for (uint32_t i = 0; i < t->n; i++) {
+        struct slice s = tok_piece(t, (int32_t)i);
 
-    for (size_t i = 0; i < ARRAY_LEN(known); i++) {
-        int32_t id = find_text(t, known[i].text);
-
-        if (id < 0)
+        if (s.n < 3 || s.n > 32 || !strchr("<[_ \xe2", s.p[0]) || !s.p[0])
             continue;
-        if (known[i].role >= 0 && t->role[known[i].role] < 0)
-            t->role[known[i].role] = id;
-        if (known[i].end)
-            t->flag[id] |= FLAG_END;
-        if (t->kind[id] == TOK_NORMAL || t->kind[id] == TOK_USER) {
-            t->kind[id] = TOK_CONTROL;
-            changed = true;
-        }
+        for (size_t k = 0; k < ARRAY_LEN(known); k++)
+            if (id[k] < 0 && slice_is(s, known[k].text))
+                id[k] = (int32_t)i;
+    }
+}
+
+static int32_t known_id(const int32_t *id, const char *text)
+{
+    for (size_t k = 0; k < ARRAY_LEN(known); k++)
+        if (strcmp(known[k].text, text) == 0)
+            return id[k];
+    return -1;
+}
+
+/* Gives tokens known by their text their role, and makes them control tokens: files exist where
+ * such a token is an ordinary one by mistake, and a user could then write it. */
+static void use_known(struct tok *t)
+{
+    int32_t ids[ARRAY_LEN(known)];
+
+    find_known(t, ids);
+    for (size_t k = 0; k < ARRAY_LEN(known); k++) {
+        if (ids[k] < 0)
+            continue;
+        if (known[k].role >= 0 && t->role[known[k].role] < 0)
+            t->role[known[k].role] = ids[k];
+        if (known[k].end)
+            t->flag[ids[k]] |= FLAG_END;
+        if (t->kind[ids[k]] == TOK_NORMAL || t->kind[ids[k]] == TOK_USER)
+            t->kind[ids[k]] = TOK_CONTROL;
     }
     for (size_t i = 0; i < ARRAY_LEN(not_end); i++) {
-        int32_t id = find_text(t, not_end[i].text);
+        int32_t id = known_id(ids, not_end[i].text);
         bool all = id >= 0;
 
         for (int k = 0; not_end[i].with[k]; k++)
-            all = all && find_text(t, not_end[i].with[k]) >= 0;
+            all = all && known_id(ids, not_end[i].with[k]) >= 0;
         if (all && id != t->role[TOK_EOS]) {
             t->flag[id] &= (uint8_t)~FLAG_END;
             if (t->role[TOK_EOT] == id)
@@ -572,7 +615,6 @@ static bool find_known(struct tok *t)
     for (enum tok_role r = TOK_EOS; r <= TOK_EOM; r++)
         if (t->role[r] >= 0)
             t->flag[t->role[r]] |= FLAG_END;
-    return changed;
 }
 
 static int check_added(const struct build *b)
@@ -591,30 +633,23 @@ static int check_added(const struct build *b)
     return 0;
 }
 
-/* Known tokens first: they change kinds, which the tables below depend on. */
+/* Known tokens first: they change kinds, which the tables depend on. */
 static int build_names(struct build *b)
 {
     struct tok *t = b->t;
-    bool changed;
-    int rc;
+    int rc = read_roles(b);
 
-    if ((rc = read_roles(b)) < 0 || (rc = fill_tables(b)) < 0)
+    if (rc < 0)
         return rc;
-    changed = find_known(t);
+    use_known(t);
     if (t->role[TOK_CLS] < 0)
         t->role[TOK_CLS] = t->role[TOK_BOS];
     if (t->role[TOK_SEP] < 0)
         t->role[TOK_SEP] = t->role[TOK_EOS];
-    if (changed) {
-        piece_table_fini(&t->merged);
-        piece_table_fini(&t->named);
-        if ((rc = fill_tables(b)) < 0)
-            return rc;
-    }
-    if ((rc = check_added(b)) < 0)
+    if ((rc = check_added(b)) < 0 || (rc = fill_tables(b)) < 0)
         return rc;
     if (t->role[TOK_NL] < 0)
-        t->role[TOK_NL] = find_text(t, "\n");
+        t->role[TOK_NL] = tok_find(t, SLICE("\n"));
     return build_specials(b);
 }
 
