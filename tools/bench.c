@@ -38,7 +38,7 @@ static const struct tool_option opts[] = {
     {'r', "repeat", OPT_INT, &opt_repeat, "N", "runs of each test, after one that is not counted",
      .min = 1, .max = 1000, .def = "3"},
     {0, "device", OPT_STR, &opt_device, "DEV", "cpu or auto"},
-    {0, "kv-type", OPT_STR, &kv_type_arg, "TYPE", "type of stored keys and values: f16 or f32"},
+    {0, "kv-type", OPT_STR, &kv_type_arg, "TYPE", "type of stored keys and values"},
     {0, "stream", OPT_FLAG, &opt_stream, 0,
      "measure how fast memory is read, for every number of threads", .group = "Other tests"},
     {0, "ops", OPT_FLAG, &opt_ops, 0, "time each record of the plan, with -p and -n rows"},

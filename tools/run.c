@@ -47,7 +47,7 @@ static const struct tool_option opts[] = {
     {'t', "threads", OPT_INT, &opt_threads, "N", "threads (0: one per processor)", .min = 0,
      .max = 1024},
     {0, "device", OPT_STR, &opt_device, "DEV", "cpu, cpu:THREADS or auto"},
-    {0, "kv-type", OPT_CHOICE, &kv_type, "TYPE", "type of stored keys and values: f16 or f32",
+    {0, "kv-type", OPT_CHOICE, &kv_type, "TYPE", "type of stored keys and values",
      .choices = kv_types},
     {0, "no-mmap", OPT_FLAG, &opt_no_mmap, 0, "read the model instead of mapping it"},
     {0, "stats-fd", OPT_INT, &opt_stats_fd, "FD", "write timings there, one JSON object per answer",

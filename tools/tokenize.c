@@ -27,7 +27,7 @@ static const struct tool_option opts[] = {
     {0, "no-bos", OPT_FLAG, &no_bos, 0, "add no BOS, EOS, CLS or SEP"},
     {0, "exact", OPT_FLAG, &exact, 0, "spell U+2581 in bytes instead of taking it for a space"},
     {0, "pieces", OPT_FLAG, &pieces, 0, "each token on a line with its text",
-     .group = "What to print instead of ids:"},
+     .group = "What to print instead of ids"},
     {0, "count", OPT_FLAG, &count, 0, "the number of tokens of each record"},
     {'j', "json", OPT_FLAG, &json, 0, "one JSON object per record"},
     {0, "bench", OPT_FLAG, &bench, 0, "how fast the input is encoded, and decoded"},

@@ -24,7 +24,7 @@ static int set_bias(void *out, const char *value, struct err *e)
 
 static const char *const kinds[] = {"f16", "f32", "q8_0", NULL};
 static const struct tool_option opts[] = {
-    {'m', "model", OPT_STR, &v.model, "MODEL", "a model's file", .group = "Model:"},
+    {'m', "model", OPT_STR, &v.model, "MODEL", "a model's file", .group = "Model"},
     {'p', "prompt", OPT_LIST, &v.pieces, "TEXT", "a piece"},
     {'f', "file", OPT_LIST, &v.pieces, "FILE", "a file as a piece"},
     {'n', "max-tokens", OPT_INT, &v.n, "N", "stop after N tokens", .min = 1, .max = 1000,

@@ -53,7 +53,7 @@ struct tool_option {
     const char *const *choices; // CHOICE: names, NULL-ended
     bool *given;                // set when the option is used; may be NULL
     int (*call)(void *out, const char *value, struct err *e);
-    const char *group; // a heading above this row in --help
+    const char *group; // a heading above this row in --help, without colon
     bool hidden;       // in neither --help nor completion
 };
 

@@ -1,12 +1,12 @@
 /* opt_show.c - see opt.h: an option table as --help and as shell completion. */
 #include <ctype.h>
-#include <limits.h>
 #include <string.h>
 
 #include "base/buf.h"
 #include "tools/lib/opt.h"
 
 enum { WIDTH = 80, COLUMN = 26 };
+enum { SOME_TOP = 100000 }; // a larger one only keeps arithmetic safe and tells nobody anything
 
 static bool visible(const struct tool_option *o)
 {
@@ -30,11 +30,10 @@ static void describe(struct buf *b, const struct tool_option *o, const struct to
         buf_str(b, ":");
         for (int i = 0; o->choices[i]; i++)
             buf_printf(b, "%s %s", i ? "," : "", o->choices[i]);
-    } else if (o->min != 0 || o->max != 0) {
-        if (o->max < o->min || o->max >= INT_MAX)
-            buf_printf(b, " (at least %.15g)", o->min);
-        else
-            buf_printf(b, " (%.15g to %.15g)", o->min, o->max);
+    } else if (o->max >= o->min && o->max < SOME_TOP && (o->min != 0 || o->max != 0)) {
+        buf_printf(b, " (%.15g to %.15g)", o->min, o->max);
+    } else if (o->min > 0) {
+        buf_printf(b, " (at least %.15g)", o->min);
     }
     if (o->def)
         buf_printf(b, " [%s]", o->def);
@@ -72,7 +71,7 @@ void opt_help(const struct tool_option *opts, FILE *to)
         if (!visible(o))
             continue;
         if (o->group)
-            fprintf(to, "\n%s\n", o->group);
+            fprintf(to, "\n%s:\n", o->group);
         buf_str(&left, "  ");
         if (o->letter)
             buf_printf(&left, "-%c%s", o->letter, o->name ? ", " : "");

@@ -140,7 +140,7 @@ static struct {
 
 static const struct tool_option common_rows[] = {
     {'q', "quiet", OPT_FLAG, &common.quiet, 0, "say nothing but errors",
-     .group = "Common options:"},
+     .group = "Common options"},
     {'v', "verbose", OPT_COUNT, &common.verbose, 0, "say more; twice: still more"},
     {'h', "help", OPT_FLAG, &common.help, 0, "print this text"},
     {'V', "version", OPT_FLAG, &common.version, 0, "print the version"},
