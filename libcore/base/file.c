@@ -175,6 +175,80 @@ int file_read(struct file_view *out, const char *path, uint64_t limit, struct er
     return rc;
 }
 
+struct file_in {
+    int fd;
+    bool regular;
+    char *path;
+};
+
+int file_in_open(struct file_in **out, const char *path, struct err *e)
+{
+    struct file_in *f = mem_new(sizeof *f, e);
+    struct stat st = {0};
+    int rc = E_NOMEM;
+
+    *out = NULL;
+    if (!f)
+        return rc;
+    f->fd = -1;
+    if (!(f->path = mem_dup(path, strlen(path), e)))
+        goto fail;
+    if ((rc = f->fd = open_read(path, &st, e)) < 0)
+        goto fail;
+    f->regular = S_ISREG(st.st_mode) && lseek(f->fd, 0, SEEK_CUR) == 0;
+    *out = f;
+    return 0;
+fail:
+    file_in_close(f);
+    return rc;
+}
+
+int file_in_read(struct file_in *f, void *p, size_t n, size_t *got, struct err *e)
+{
+    *got = 0;
+    while (*got < n) {
+        ssize_t r = refused() ? -1 : read(f->fd, (char *)p + *got, n - *got);
+
+        if (r < 0 && errno == EINTR)
+            continue;
+        if (r < 0)
+            return fail_io(e, f->path, "cannot read");
+        if (r == 0)
+            break;
+        *got += (size_t)r;
+    }
+    return 0;
+}
+
+bool file_in_regular(const struct file_in *f)
+{
+    return f->regular;
+}
+
+void file_in_close(struct file_in *f)
+{
+    if (!f)
+        return;
+    if (f->fd >= 0)
+        close(f->fd);
+    mem_free(f->path);
+    mem_free(f);
+}
+
+bool file_is_dir(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+bool file_exists(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0;
+}
+
 void file_unmap(struct file_view *v)
 {
     if (v->mapped)

@@ -24,6 +24,17 @@ int file_map(struct file_view *out, const char *path, struct err *e);
 int file_read(struct file_view *out, const char *path, uint64_t limit, struct err *e);
 void file_unmap(struct file_view *v);
 
+/* Front to back: *got bytes (0: the end) into p, as many as n unless the end comes first. */
+struct file_in;
+int file_in_open(struct file_in **out, const char *path, struct err *e); // "-": standard input
+int file_in_read(struct file_in *f, void *p, size_t n, size_t *got, struct err *e);
+bool file_in_regular(const struct file_in *f); // a file that could be mapped instead
+void file_in_close(struct file_in *f);         // accepts NULL
+
+/* Whether a path names a directory, or anything. */
+bool file_is_dir(const char *path);
+bool file_exists(const char *path);
+
 /* Says that a range of a mapping is wanted soon, or not any more. */
 void file_willneed(const struct file_view *v, size_t at, size_t n);
 void file_dontneed(const struct file_view *v, size_t at, size_t n);

@@ -15,6 +15,7 @@
 #ifndef RILL_FILE_GGUF_H
 #define RILL_FILE_GGUF_H
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/file.h"
 #include "base/map.h"
@@ -101,12 +102,18 @@ struct gguf {
     uint64_t file_bytes;        // of all parts
     struct map key_map, tensor_map;
     bool borrowed; // opened from memory
+    bool head;     // without data
 };
 
 /* Opens path ("-": standard input). Of a split model any part may be named: all are opened and
  * must agree. Malformed input is E_FORMAT, something we do not read E_UNSUPPORTED; either way one
  * sentence names the file and the key or tensor. */
 int gguf_open(struct gguf **out, const char *path, unsigned flags, struct err *e);
+
+/* The part of a file in front of its data: keys and tensors, whose p is NULL. p must outlive it.
+ * *data_at: where the data section begins. Short of bytes it is E_FORMAT. */
+int gguf_open_head(struct gguf **out, const char *name, const void *p, size_t n, uint64_t *data_at,
+                   struct err *e);
 
 /* The same for bytes in memory, which must outlive it and should be aligned
  * to 8 (tensors are as aligned as they are); name is what sentences call them. */
@@ -177,7 +184,8 @@ const char *gguf_show(char *out, size_t n, struct slice text);
  * gguf_finish succeeds. */
 struct gguf_out;
 
-/* path as for file_create. alignment 0: the default; another is also written as a key. */
+/* path as for file_create; NULL: no file, for gguf_head. alignment 0: the default; another is also
+ * written as a key. */
 int gguf_create(struct gguf_out **out, const char *path, uint32_t alignment, struct err *e);
 
 /* All are copied. A failure (memory; an empty or overlong name) is kept for gguf_begin. A key put
@@ -199,7 +207,9 @@ void gguf_drop_key(struct gguf_out *w, const char *key);
 void gguf_put_tensor(struct gguf_out *w, struct slice name, uint32_t type, uint32_t n_dims,
                      const uint64_t *ne);
 
-/* Writes everything in front of the data. */
+/* Adds everything in front of the data, as the file would have it, to a buffer. */
+int gguf_head(struct gguf_out *w, struct buf *out, struct err *e);
+/* Writes that. */
 int gguf_begin(struct gguf_out *w, struct err *e);
 /* The next n bytes of tensor data; the end of a tensor may lie anywhere in them, padding is added
  * here. More than was declared is E_RANGE. */

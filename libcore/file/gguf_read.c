@@ -249,6 +249,12 @@ static int place_tensors(struct gguf *g, struct err *e)
     for (uint32_t i = 0; i < g->n_tensor; i++) {
         struct gguf_tensor *t = &g->tensor[i];
 
+        if (g->head) {
+            if (t->offset > INT64_MAX - t->bytes)
+                return bad_item(g, "tensor", t->name, E_FORMAT, e, "offset %llu",
+                                (unsigned long long)t->offset);
+            continue;
+        }
         if (t->offset > left || t->bytes > left - t->offset)
             return bad_item(g, "tensor", t->name, E_FORMAT, e,
                             "needs %llu bytes at %llu of a data section of %llu bytes",
@@ -572,7 +578,8 @@ int gguf_open(struct gguf **out, const char *path, unsigned flags, struct err *e
     return 0;
 }
 
-int gguf_open_mem(struct gguf **out, const char *name, const void *p, size_t n, struct err *e)
+static int open_bytes(struct gguf **out, const char *name, const void *p, size_t n, bool head,
+                      struct err *e)
 {
     struct gguf *g = new_single(name, e);
     int rc;
@@ -581,6 +588,7 @@ int gguf_open_mem(struct gguf **out, const char *name, const void *p, size_t n, 
     if (!g)
         return E_NOMEM;
     g->borrowed = true;
+    g->head = head;
     g->part->view = (struct file_view){.p = p, .n = n};
     g->file_bytes = n;
     if ((rc = parse_file(g, e)) < 0 || (rc = map_tensors(g, e)) < 0) {
@@ -589,6 +597,21 @@ int gguf_open_mem(struct gguf **out, const char *name, const void *p, size_t n, 
     }
     *out = g;
     return 0;
+}
+
+int gguf_open_mem(struct gguf **out, const char *name, const void *p, size_t n, struct err *e)
+{
+    return open_bytes(out, name, p, n, false, e);
+}
+
+int gguf_open_head(struct gguf **out, const char *name, const void *p, size_t n, uint64_t *data_at,
+                   struct err *e)
+{
+    int rc = open_bytes(out, name, p, n, true, e);
+
+    if (rc == 0)
+        *data_at = (*out)->part[0].data_at;
+    return rc;
 }
 
 void gguf_close(struct gguf *g)

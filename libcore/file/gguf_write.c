@@ -317,12 +317,13 @@ int gguf_create(struct gguf_out **out, const char *path, uint32_t alignment, str
         return rc;
     w->alignment = alignment ? alignment : GGUF_ALIGNMENT;
     if (!gguf_alignment_ok(w->alignment)) {
-        rc = err_set(e, E_USAGE, "%s: alignment %u", gguf_path_tail(path), alignment);
+        rc = err_set(e, E_USAGE, "%s: alignment %u", path ? gguf_path_tail(path) : "GGUF",
+                     alignment);
         goto fail;
     }
-    if (!(w->path = mem_dup(path, strlen(path), e)))
+    if (!(w->path = mem_dup(path ? path : "GGUF", path ? strlen(path) : 4, e)))
         goto fail;
-    if ((rc = file_create(&w->file, path, e)) < 0)
+    if (path && (rc = file_create(&w->file, path, e)) < 0)
         goto fail;
     *out = w;
     return 0;
@@ -359,9 +360,8 @@ static void add_head(struct buf *b, const struct gguf_out *w)
     }
 }
 
-int gguf_begin(struct gguf_out *w, struct err *e)
+int gguf_head(struct gguf_out *w, struct buf *out, struct err *e)
 {
-    struct buf head = {0};
     int rc;
 
     /* a key copied from another file may say something else */
@@ -371,8 +371,17 @@ int gguf_begin(struct gguf_out *w, struct err *e)
         return err_set(e, w->err.code, "%s", w->err.text);
     if ((rc = check_names(w, e)) < 0)
         return rc;
-    add_head(&head, w);
-    rc = head.bad ? err_nomem(e, head.n) : file_write(w->file, head.p, head.n, e);
+    add_head(out, w);
+    return out->bad ? err_nomem(e, out->n) : 0;
+}
+
+int gguf_begin(struct gguf_out *w, struct err *e)
+{
+    struct buf head = {0};
+    int rc = gguf_head(w, &head, e);
+
+    if (rc == 0)
+        rc = file_write(w->file, head.p, head.n, e);
     buf_fini(&head);
     if (rc == 0)
         rc = file_pad(w->file, w->alignment, e);
