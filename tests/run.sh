@@ -1,6 +1,6 @@
 #!/bin/sh
 # run.sh [WORD...] - runs every test program of the build in the current directory, two or more at a
-# time, and adds up. With words: only those whose name contains one.
+# time, and adds up. With words: only those whose name contains one (quant, text/jinja, cli/run.gold).
 #
 # A test program is anything whose last matching line is "name: N passed, N failed[, N skipped]" and
 # whose exit status is 0 when none failed. One that crashes, hangs or says nothing is one failure.
@@ -57,9 +57,11 @@ list() {
 list | while read -r t; do
     [ $# -gt 0 ] || echo "$t"
     for word in "$@"; do
-        case ${t#"$SRCDIR"/} in *"$word"*) echo "$t" && break ;; esac
+        short=$(echo "${t#"$SRCDIR"/}" | sed 's,^obj/tests/,,; s,test_,,')
+        case $short in *"$word"*) echo "$t" && break ;; esac
     done
 done >obj/check/list
+[ -s obj/check/list ] || { echo "no test's name contains: $*" >&2 && exit 1; }
 tr '\n' '\0' <obj/check/list |
     xargs -0 -n 1 -P "${JOBS:-$(nproc 2>/dev/null || echo 2)}" "$0" --one
 

@@ -2,9 +2,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/mem.h"
+#include "base/sysmem.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/registry.h"
 
@@ -49,13 +49,13 @@ fail:
 
 static void cpu_info(const struct dev *d, struct dev_info *out)
 {
-    const long page = sysconf(_SC_PAGESIZE), total = sysconf(_SC_PHYS_PAGES);
-    const long free_now = sysconf(_SC_AVPHYS_PAGES);
     const int n = team_size(d->team);
+    struct sysmem m;
 
+    sysmem_get(&m, "");
     *out = (struct dev_info){
-        .bytes_total = (uint64_t)total * (uint64_t)page,
-        .bytes_free = (uint64_t)free_now * (uint64_t)page,
+        .bytes_total = m.total,
+        .bytes_free = m.free,
         .units = n,
         .host = true,
     };
