@@ -202,5 +202,24 @@ tok() {
     cd - >/dev/null
 }
 
+# -- safetensors -----------------------------------------------------------------------------------
+
+# st FILE HEADER BYTES: a header with its length in front, then that much data
+st() {
+    { u64 "${#2}" && printf %s "$2" && zeros "$3"; } >"$1"
+}
+
+safetensors() {
+    mkdir -p "$dir/safetensors"
+    cd "$dir/safetensors"
+    st empty '{}' 0
+    st one '{"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}}' 24
+    st meta '{"__metadata__":{"format":"pt","x":"\u00e9\n"}}' 0
+    st two '{"a":{"dtype":"BF16","shape":[],"data_offsets":[0,2]}, "b":{"shape":[0],"dtype":"I64","data_offsets":[2,2]}}' 2
+    st more '{"a":{"x":[1,{"y":null}],"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]}}' 1
+    cd - >/dev/null
+}
+
 (gguf)
 (tok)
+(safetensors)
