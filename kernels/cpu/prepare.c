@@ -423,6 +423,7 @@ int cpu_prepare(struct dev *d, struct segment *s, struct err *e)
                        .sort_slot = -1,
                        .part_slot = -1};
     s->kernel = mem_array((uint64_t)n, sizeof *s->kernel, e);
+    s->one_path = true; // kernels do not ask what kind of row they work on, nor how many there are
     s->impl = p->g = mem_new(sizeof *p->g, e);
     if (!s->kernel || !p->g)
         goto out;

@@ -38,6 +38,8 @@ struct segment {
     struct mem arena;
     const uint64_t *at;     // [n_value] byte offset of each value in the arena
     struct kv_bind kv;
+    bool one_path;          // set by prepare: a row gives the same bits as a prompt row and as a
+                            // generated one, whatever the batch
     const char **kernel;    // [to - from] set by prepare, for people: the kernel of each record
     void *impl;             // made by prepare; prepare with to == from frees it and kernel
 };
