@@ -110,11 +110,16 @@ struct rill_engine;
 struct rill_engine_opts {
     int max_seq;      // sequences at once; 0: 8
     int max_batch;    // rows of a step; 0: 512
+    int max_queue;    // requests that may wait for one of the sequences; 0: any number
     uint64_t kv_bytes; // key/value memory; 0: for max_seq sequences of n_ctx, at most half of what
                        // is free
     int n_ctx; // positions of the longest sequence, at most the model's; 0: the model's, less
                // where they do not fit
     uint64_t seed;    // of requests without one
+    bool no_cache;    // forget keys and values when their request ends
+    uint64_t swap_bytes; // host memory for those of requests sent back to wait; 0: none, they are
+                         // computed again
+    double step_seconds; // prompts are cut so that a step takes no longer; 0: any time
 };
 int rill_engine_open(struct rill_engine **out, struct rill_model *m,
                      const struct rill_engine_opts *opts, struct err *e);
@@ -155,15 +160,32 @@ struct rill_request {
     const int32_t *ids; // copied
     size_t n_ids;       // at least 1, with room left in the context
     int max_tokens;     // 0: until the model ends or the context is full
+    int min_tokens;     // no end token, and no stop string, before as many
+    int n;              // answers to the same prompt, each with random numbers of its own; 0: 1
     bool ignore_eos;    // go on after an end token
     bool show_control;  // control tokens appear in the text
     bool logits;        // events carry the row the token was drawn from
     bool prompt_logits; // an RILL_LOGITS event for each prompt row
+    bool logprobs;      // events carry log-probabilities, the prompt rows' too with prompt_logits
+    int top_logprobs;   // and those of as many likeliest tokens, at most RILL_TOP
     struct rill_sampling sampling;
     const struct rill_stop *stop; // [n_stop] strings that end the text; copied
     int n_stop;
-    int priority;       // higher first
+    int priority;       // higher first, -100 to 100
+    int client;         // who asks, 0 to RILL_CLIENTS - 1: clients get shares of the engine
+    float weight;       // of the client's share; 0: 1
+    double deadline;    // seconds from now after which it ends; 0: none
+    uint64_t salt;      // keys and values are shared only among requests with equal salt
+    bool pin;           // those of the prompt stay in memory until the engine is closed
     void *user;         // returned with every event
+};
+
+#define RILL_TOP     20
+#define RILL_CLIENTS 256
+
+struct rill_top {
+    int32_t id;
+    float logprob;
 };
 
 enum rill_event_kind {
@@ -178,11 +200,13 @@ enum rill_finish {
     RILL_LENGTH,    // max_tokens
     RILL_CONTEXT,   // the context is full
     RILL_CANCELLED,
+    RILL_DEADLINE,  // no time was left
     RILL_FAILED,    // code and message say why
 };
 
 struct rill_event {
     int request;        // number given by submit
+    int choice;         // which of its n answers
     int kind;           // enum rill_event_kind
     int finish;         // enum rill_finish, RILL_DONE only
     int code;           // error code of RILL_FAILED
@@ -191,13 +215,18 @@ struct rill_event {
     const char *text;   // whole UTF-8 characters; valid until the next call on the engine
     size_t n_text;
     const float *logits; // [n_vocab], if asked for; valid until the next call
+    float logprob;       // of id, if asked for: before bias, penalties and temperature; of
+                         // RILL_LOGITS the next prompt token's
+    const struct rill_top *top; // [n_top] likeliest first, valid until the next call
+    int n_top;
+    int cached;          // RILL_DONE: prompt rows that did not have to be computed
     const char *message;
     void *user;
 };
 
 /* Copies what it needs and returns at once; *number names the request. A prompt that does not fit
  * the context is E_CONTEXT, one that can never fit the memory E_RANGE, an id outside the vocabulary
- * E_RANGE. */
+ * E_RANGE; E_BUSY when the queue is full. */
 int rill_engine_submit(struct rill_engine *g, const struct rill_request *r, int *number,
                        struct err *e);
 
@@ -206,19 +235,24 @@ int rill_engine_submit(struct rill_engine *g, const struct rill_request *r, int 
  * failed and the engine can only be closed. A step may return 0 events only when idle. */
 int rill_engine_step(struct rill_engine *g, struct rill_event *ev, int max, struct err *e);
 
-/* Takes effect before the next step; the request still ends with one RILL_DONE. Unknown or ended
+/* Takes effect before the next step; each answer still ends with one RILL_DONE. Unknown or ended
  * numbers do nothing. */
 void rill_engine_cancel(struct rill_engine *g, int number);
 
 struct rill_stats {
     uint64_t steps;
     uint64_t prompt_rows;  // rows computed in the prompt phase
+    uint64_t cached_rows;  // prompt rows found in memory instead
     uint64_t drawn;        // tokens drawn
+    uint64_t preempted;    // times a request was sent back to wait for memory
+    uint64_t swapped;      // of those, times its keys and values were kept in host memory
     uint64_t bytes;        // weights and key/value memory read, by the plan's formulas
     double prompt_seconds; // wall time of steps that had prompt rows
     double decode_seconds; // of the others
     uint64_t decode_bytes; // bytes of those
-    int pages_used, pages;
+    int pages_used;        // of keys and values, those kept for later requests included
+    int blocks_known;      // blocks of tokens whose pages can be found by their text
+    int running, waiting;
 };
 void rill_engine_stats(const struct rill_engine *g, struct rill_stats *out);
 

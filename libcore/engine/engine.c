@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "base/mem.h"
+#include "engine/seats.h"
 #include "engine/step.h"
 
 /* -- requests -- */
@@ -33,35 +34,92 @@ static int grow(struct rill_engine *g, struct err *e)
     uint64_t old = (uint64_t)g->cap;
     uint64_t cap = old ? old * 2 : 8;
     uint64_t extra = (uint64_t)g->limits.max_out;
+    struct sched_pick *p = &g->pick;
     int rc = grow_one(&g->req, old, cap, sizeof *g->req, e);
 
     rc = rc < 0 ? rc : grow_one(&g->view, old, cap, sizeof *g->view, e);
-    rc = rc < 0 ? rc : grow_one(&g->part, old, cap, sizeof *g->part, e);
-    rc = rc < 0 ? rc : grow_one(&g->order, old, cap, sizeof *g->order, e);
-    rc = rc < 0 ? rc : grow_one(&g->event, old ? 2 * old + extra : 0, 2 * cap + extra,
-                                sizeof *g->event, e);
+    rc = rc < 0 ? rc : grow_one(&p->part, old, cap, sizeof *p->part, e);
+    rc = rc < 0 ? rc : grow_one(&p->admit, old, cap, sizeof *p->admit, e);
+    rc = rc < 0 ? rc : grow_one(&p->evict, old, cap, sizeof *p->evict, e);
+    rc = rc < 0 ? rc : grow_one(&p->order, old, cap, sizeof *p->order, e);
+    rc = rc < 0 ? rc : grow_one(&p->seen, old, cap, sizeof *p->seen, e);
+    rc = rc < 0
+             ? rc
+             : grow_one(&g->event, old ? 2 * old + extra : 0, 2 * cap + extra, sizeof *g->event, e);
     if (rc == 0)
         g->cap = (int)cap;
     return rc;
 }
 
+/* A client that comes back, or comes for the first time, stands where the least served of the
+ * others stands: it has no claim on the time when it was away. */
+static void enter(struct rill_engine *g, const struct request *r)
+{
+    double least = g->served[r->s.client];
+    bool others = false;
+
+    for (int i = 0; i < g->n_req; i++) {
+        int c = g->req[i]->s.client;
+
+        if (c == r->s.client)
+            return;
+        least = !others || g->served[c] < least ? g->served[c] : least;
+        others = true;
+    }
+    if (others && least > g->served[r->s.client])
+        g->served[r->s.client] = least;
+}
+
+static int waiting(const struct rill_engine *g)
+{
+    int n = 0;
+
+    for (int i = 0; i < g->n_req; i++)
+        n += g->req[i]->s.state == SCHED_WAITING;
+    return n;
+}
+
+static int check_room(const struct rill_engine *g, const struct rill_request *in, struct err *e)
+{
+    if (in->n < 0 || in->n > g->seg.kv.max_seq)
+        return err_set(e, E_RANGE, "n %d: must be from 1 to the %d sequences there are", in->n,
+                       g->seg.kv.max_seq);
+    if (g->max_queue > 0 && waiting(g) + (in->n > 1 ? in->n : 1) > g->max_queue)
+        return err_set(e, E_BUSY, "the queue of %d requests is full", g->max_queue);
+    return 0;
+}
+
 int rill_engine_submit(struct rill_engine *g, const struct rill_request *in, int *number,
                        struct err *e)
 {
-    struct request *r;
-    int rc;
+    const int first = g->n_req, n = in->n > 1 ? in->n : 1;
+    int rc = check_room(g, in, e);
 
-    if (g->n_req == g->cap && grow(g, e) < 0)
-        return E_NOMEM;
-    rc = request_new(&r, in, g->next_number, &g->lim, e);
-    if (rc < 0)
-        return rc;
-    if (!kv_possible(g->pool, r->room)) {
-        rc = err_set(e, E_RANGE, "%d positions do not fit into the key/value memory", r->room);
-        request_free(r);
+    for (int k = 0; k < n && rc == 0; k++) {
+        struct request *r = NULL;
+
+        if (g->n_req == g->cap && (rc = grow(g, e)) < 0)
+            break;
+        rc = request_new(&r, in, g->next_number, k, &g->lim, e);
+        if (rc < 0)
+            break;
+        if (!kv_possible(g->pool, r->room)) {
+            rc = err_set(e, E_RANGE, "%d positions do not fit into the key/value memory", r->room);
+            request_free(r);
+            break;
+        }
+        r->s.arrival = g->next_arrival++;
+        r->s.since = g->stats.steps;
+        if (in->deadline > 0)
+            r->deadline = engine_seconds() + in->deadline;
+        enter(g, r);
+        g->req[g->n_req++] = r;
+    }
+    if (rc < 0) {
+        while (g->n_req > first)
+            request_free(g->req[--g->n_req]);
         return rc;
     }
-    g->req[g->n_req++] = r;
     *number = g->next_number++;
     return 0;
 }
@@ -89,59 +147,66 @@ static void sweep(struct rill_engine *g)
 
 /* -- one step -- */
 
+double engine_seconds(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 static void emit_done(struct rill_engine *g, struct request *r, size_t from)
 {
-    if (r->seq >= 0)
-        kv_drop(g->pool, r->seq);
+    seats_leave(g, r);
     g->event[g->n_event++] = (struct rill_event){
         .request = r->number,
+        .choice = r->choice,
         .kind = RILL_DONE,
         .finish = r->finish,
         .code = r->code,
         .pos = r->n,
         .text = r->shown.p + from,
         .n_text = r->shown.n - from,
+        .cached = r->cached,
         .message = r->message,
         .user = r->user,
     };
 }
 
-static void drop_cancelled(struct rill_engine *g)
+/* Those that were cancelled, whose time is over, or that failed without a step. */
+static void drop_ended(struct rill_engine *g)
 {
+    const double now = engine_seconds();
+
     for (int i = 0; i < g->n_req; i++) {
-        if (!g->req[i]->cancelled)
-            continue;
-        request_end(g->req[i], RILL_CANCELLED);
-        emit_done(g, g->req[i], 0);
-    }
-}
-
-static void look(struct rill_engine *g)
-{
-    for (int i = 0; i < g->n_req; i++)
-        g->view[i] = g->req[i]->s;
-}
-
-static void admit(struct rill_engine *g)
-{
-    int i;
-
-    while ((i = sched_next_waiting(g->view, g->n_req)) >= 0) {
         struct request *r = g->req[i];
-        int seq = kv_commit(g->pool, r->room);
 
-        if (seq < 0)
-            return; // nobody overtakes the one that waits for room
-        r->seq = seq;
-        r->s.state = SCHED_PROMPT;
-        g->view[i] = r->s;
+        if (r->cancelled)
+            request_end(r, RILL_CANCELLED);
+        else if (r->deadline > 0 && now >= r->deadline)
+            request_end(r, RILL_DEADLINE);
+        if (r->finish)
+            emit_done(g, r, 0);
     }
 }
 
+/* One token from a row of logits. */
 static void drawn(struct rill_engine *g, struct request *r, const float *row)
 {
-    int id = sampler_draw(&g->work, &r->sampling, row, r->ids, r->n, r->seed, 0);
-    size_t shown;
+    const struct sampler_in in = {
+        .sampling = &r->sampling,
+        .logits = row,
+        .history = r->ids,
+        .n = r->n,
+        .n_prompt = r->n_prompt,
+        .seed = r->seed,
+        .choice = (uint32_t)r->choice,
+        .ban = g->end_ids,
+        .n_ban = r->n - r->n_prompt < r->min_tokens ? g->n_end : 0,
+    };
+    const size_t from = r->shown.n;
+    int id = sampler_draw(&g->work, &in);
+    struct rill_event *ev;
 
     if (id < 0) {
         request_fail(r, id, "request %d, position %d: the logits are not numbers", r->number, r->n);
@@ -150,83 +215,106 @@ static void drawn(struct rill_engine *g, struct request *r, const float *row)
     }
     request_token(r, id, &g->lim);
     g->stats.drawn++;
-    shown = r->finish ? r->shown.n : 0;
-    g->event[g->n_event++] = (struct rill_event){
+    ev = &g->event[g->n_event++];
+    *ev = (struct rill_event){
         .request = r->number,
+        .choice = r->choice,
         .kind = RILL_TOKEN,
         .id = id,
         .pos = r->n - 1,
-        .text = r->shown.p ? r->shown.p : "",
-        .n_text = r->shown.n,
+        .text = r->shown.p ? r->shown.p + from : "",
+        .n_text = r->shown.n - from,
         .logits = r->logits ? row : NULL,
         .user = r->user,
     };
+    if (r->logprobs) {
+        ev->logprob = sampler_logprobs(&g->work, row, id, r->top, r->n_top);
+        ev->top = r->top;
+        ev->n_top = r->n_top;
+    }
     if (r->finish)
-        emit_done(g, r, shown);
-    r->s.state = SCHED_DECODE;
+        emit_done(g, r, r->shown.n);
+}
+
+/* The other answers to the same prompt begin where the first one stands, if there are places; else
+ * they wait like others and find the prompt in memory. */
+static void fork_answers(struct rill_engine *g, const struct request *first, const float *row)
+{
+    for (int i = 0; i < g->n_req; i++) {
+        struct request *r = g->req[i];
+
+        if (r->number == first->number && r->choice > 0 && r->s.state == SCHED_WAITING &&
+            !r->s.again && !r->finish && !r->prompt_logits && seats_fork(g, first, r))
+            drawn(g, r, row);
+    }
+}
+
+static void tell_prompt(struct rill_engine *g, struct request *r, int rows, int out)
+{
+    for (int i = 0; i < rows; i++) {
+        int pos = r->stored - rows + i;
+        struct rill_event *ev = &g->event[g->n_event++];
+
+        *ev = (struct rill_event){
+            .request = r->number,
+            .choice = r->choice,
+            .kind = RILL_LOGITS,
+            .id = r->ids[pos],
+            .pos = pos,
+            .text = "",
+            .logits = step_logits(g, out + i),
+            .user = r->user,
+        };
+        if (r->logprobs && pos + 1 < r->n_prompt)
+            ev->logprob = sampler_logprobs(&g->work, ev->logits, r->ids[pos + 1], NULL, 0);
+    }
+    r->told = r->stored;
 }
 
 /* Events of one part of the step; out is its first row with logits. Returns the next part's. */
-static int collect(struct rill_engine *g, const struct sched_part *part, int out)
+static int collect(struct rill_engine *g, const struct sched_part *part, int out, struct err *e)
 {
     struct request *r = g->req[part->req];
-    bool last;
+    const bool first = r->n == r->n_prompt;
+    const bool told = r->s.outputs > 0;
+    int row;
 
     r->stored += part->rows;
-    r->s.rows -= r->s.state == SCHED_PROMPT ? part->rows : 0;
-    last = r->stored == r->n;
-    if (r->prompt_logits && r->s.state == SCHED_PROMPT) {
-        for (int i = 0; i < part->rows; i++)
-            g->event[g->n_event++] = (struct rill_event){
-                .request = r->number,
-                .kind = RILL_LOGITS,
-                .id = r->ids[r->stored - part->rows + i],
-                .pos = r->stored - part->rows + i,
-                .text = "",
-                .logits = step_logits(g, out + i),
-                .user = r->user,
-            };
-        r->s.outputs -= part->rows;
-        out += part->rows;
-        if (last)
-            drawn(g, r, step_logits(g, out - 1));
-    } else if (last) {
-        drawn(g, r, step_logits(g, out++));
-    }
+    g->served[r->s.client] += part->rows / (double)r->weight;
+    if (seats_publish(g, r) < 0)
+        return err_set(e, E_DEVICE, "the device failed to copy a state");
+    if (told)
+        tell_prompt(g, r, part->rows, out);
+    out += told ? part->rows : r->stored == r->n;
+    row = out - 1;
+    if (r->stored < r->n)
+        return out;
+    if (first && r->choice == 0)
+        fork_answers(g, r, step_logits(g, row));
+    drawn(g, r, step_logits(g, row));
     return out;
-}
-
-static double seconds(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 static int run_step(struct rill_engine *g, struct err *e)
 {
-    double begin = seconds();
+    double begin = engine_seconds();
     int out = 0;
-    int n;
     int rc;
 
-    drop_cancelled(g);
+    drop_ended(g);
     if (g->n_event)
         return 0;
-    look(g);
-    admit(g);
-    n = sched_pick(g->view, g->n_req, &g->limits, g->part, g->order);
-    if (n == 0)
-        return 0;
-    step_layout(g, n);
+    rc = seats_pick(g, e);
+    if (rc < 0 || g->pick.n_part == 0)
+        return rc;
+    step_layout(g);
     rc = step_run(g, e);
     if (rc < 0)
         return rc;
-    for (int i = 0; i < n; i++)
-        out = collect(g, &g->part[i], out);
-    step_count(g, seconds() - begin);
-    return 0;
+    for (int i = 0; i < g->pick.n_part && out >= 0; i++)
+        out = collect(g, &g->pick.part[i], out, e);
+    step_count(g, engine_seconds() - begin);
+    return out < 0 ? out : 0;
 }
 
 int rill_engine_step(struct rill_engine *g, struct rill_event *ev, int max, struct err *e)
@@ -262,4 +350,7 @@ void rill_engine_stats(const struct rill_engine *g, struct rill_stats *out)
     kv_count(g->pool, &c);
     *out = g->stats;
     out->pages_used = c.pages_used;
+    out->blocks_known = c.blocks;
+    out->running = g->n_req - waiting(g);
+    out->waiting = waiting(g);
 }

@@ -3,9 +3,10 @@
 #define RILL_ENGINE_ENGINE_H
 
 #include "engine/kvpool.h"
+#include "engine/public.h"
 #include "engine/request.h"
 #include "engine/sampler.h"
-#include "engine/public.h"
+#include "engine/swap.h"
 #include "plan/backend.h"
 
 struct rill_engine {
@@ -16,19 +17,27 @@ struct rill_engine {
     struct segment seg;
     uint64_t *at;             // [n_value]
     struct kvpool *pool;
+    struct swap *swap;        // NULL: requests sent back to wait are computed again
     struct request_limits lim;
     struct sched_limits limits;
     struct sampler_work work;
+    int32_t *end_ids;         // [n_end] tokens that end a generation
+    int n_end;
+    int max_queue;
+    bool cache;
     bool guard;               // a step that allocates aborts
 
     /* requests, and places that grow with them */
     struct request **req;     // [n_req]
     int n_req, cap, next_number;
+    uint64_t next_arrival;
     struct sched_req *view;   // [cap]
-    struct sched_part *part;  // [cap]
-    int32_t *order;           // [cap]
+    struct sched_pick pick;   // arrays of [cap]
     struct rill_event *event; // [2 * cap + max_out]
     int n_event, at_event;
+    const struct request *solo; // the one that must be alone, NULL: none
+    bool stuck;               // the last step could not begin
+    double served[RILL_CLIENTS];
 
     /* the batch of a step */
     struct batch batch;
@@ -38,6 +47,9 @@ struct rill_engine {
     int n_out;
 
     struct rill_stats stats;
+    double cost_bytes, cost_row, cost_pos; // of the plan: what a step reads, flops of a row, of a
+                                           // row for each position it sees
+    double seconds_per_cost; // measured against the model's guess; 1 before the first step
 
     rill_dump_fn *dump;
     void *dump_ctx;
@@ -52,9 +64,12 @@ struct engine_sizes {
     int max_seq, max_batch;  // 0: the defaults
     int max_out;             // rows with logits in a step
     int n_ctx;
+    int n_state;             // checkpoints of recurrent state
     uint64_t kv;             // bytes
 };
 void engine_rows(struct engine_sizes *s); // fills in defaults and what follows from them
+
+double engine_seconds(void); // a clock that only goes forward
 
 /* A step that allocates aborts the process; for tests. */
 void engine_guard(struct rill_engine *g, bool on);

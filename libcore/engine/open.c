@@ -4,12 +4,16 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/rng.h"
 #include "engine/engine.h"
+#include "engine/step.h"
 #include "plan/ops.h"
 
 #define MAX_BATCH 65536
 /* Rows with logits a step can give: prompt rows that want them come in chunks of this. */
 #define LEAST_OUT 16
+/* Steps of waiting that count as one level of priority. */
+#define PATIENCE 2000
 
 void engine_rows(struct engine_sizes *s)
 {
@@ -22,6 +26,7 @@ void engine_rows(struct engine_sizes *s)
     s->max_out = s->max_seq > LEAST_OUT ? s->max_seq : LEAST_OUT;
     if (s->max_out > s->max_batch)
         s->max_out = s->max_batch;
+    s->n_state = s->max_seq;
 }
 
 /* How much key/value memory, and so how long a context: what was asked for, or what max_seq full
@@ -59,9 +64,18 @@ static int size_up(const struct rill_model *m, const struct rill_engine_opts *o,
 static int take_memory(struct rill_engine *g, const struct engine_sizes *s, struct err *e)
 {
     struct kv_bind *kv = &g->seg.kv;
+    const struct plan *p = g->plan;
+    const struct kv_opts o = {.group = p->group,
+                              .n_group = p->n_group,
+                              .bytes = s->kv,
+                              .max_seq = s->max_seq,
+                              .max_pos = s->n_ctx,
+                              .max_rows = s->max_batch,
+                              .n_state = p->state_bytes ? s->n_state : -1,
+                              .cache = g->cache,
+                              .seed = rng_bits(g->lim.seed, 1, (uint64_t)(uintptr_t)g, 0)};
     uint64_t table;
-    int rc = kv_open(&g->pool, g->plan->group, g->plan->n_group, s->kv, s->max_seq, s->n_ctx,
-                     s->max_batch, e);
+    int rc = kv_open(&g->pool, &o, e);
 
     if (rc < 0)
         return rc;
@@ -70,9 +84,9 @@ static int take_memory(struct rill_engine *g, const struct engine_sizes *s, stru
     kv->max_page = kv_max_page(g->pool);
     rc = g->be->mem(g->dev, s->kv, MEM_DEVICE, NULL, &kv->pool, e);
     rc = rc < 0 ? rc : g->be->mem(g->dev, table, MEM_DEVICE, NULL, &kv->table, e);
-    if (rc == 0 && g->plan->state_bytes)
-        rc = g->be->mem(g->dev, (uint64_t)g->plan->state_bytes * (uint64_t)s->max_seq, MEM_DEVICE,
-                        NULL, &kv->state, e);
+    if (rc == 0 && p->state_bytes)
+        rc = g->be->mem(g->dev, (uint64_t)p->state_bytes * (uint64_t)(s->max_seq + s->n_state),
+                        MEM_DEVICE, NULL, &kv->state, e);
     return rc;
 }
 
@@ -114,6 +128,36 @@ static int take_batch(struct rill_engine *g, const struct engine_sizes *s, struc
     return g->logits ? 0 : E_NOMEM;
 }
 
+static int take_swap(struct rill_engine *g, uint64_t bytes, struct err *e)
+{
+    const struct swap_device d = {.be = g->be,
+                                  .dev = g->dev,
+                                  .kv = &g->seg.kv,
+                                  .pool = g->pool,
+                                  .group = g->plan->group,
+                                  .n_group = g->plan->n_group,
+                                  .state_bytes = g->plan->state_bytes};
+
+    return bytes ? swap_open(&g->swap, &d, bytes, e) : 0;
+}
+
+/* Tokens that end a generation, so that they can be forbidden for a while. */
+static int find_ends(struct rill_engine *g, struct err *e)
+{
+    const struct tok *t = g->lim.tok;
+    int n = 0;
+
+    for (int i = 0; t && i < g->lim.n_vocab; i++)
+        n += tok_is_end(t, i);
+    g->end_ids = mem_array((uint64_t)n, sizeof *g->end_ids, e);
+    if (!g->end_ids)
+        return E_NOMEM;
+    for (int i = 0; t && i < g->lim.n_vocab; i++)
+        if (tok_is_end(t, i))
+            g->end_ids[g->n_end++] = i;
+    return 0;
+}
+
 static size_t longest_piece(const struct tok *t)
 {
     size_t most = 0;
@@ -143,13 +187,25 @@ static int start(struct rill_engine *g, const struct rill_engine_opts *o, struct
     g->seg.to = p->n_op;
     g->seg.max_t = s.max_batch;
     g->seg.max_s = s.max_out;
-    g->limits = (struct sched_limits){s.max_batch, g->seg.max_s, p->granule > 0 ? p->granule : 1};
+    g->limits = (struct sched_limits){.max_rows = s.max_batch,
+                                      .max_out = g->seg.max_s,
+                                      .granule = p->granule > 0 ? p->granule : 1,
+                                      .page = KV_PAGE,
+                                      .patience = PATIENCE,
+                                      .budget = o->step_seconds};
+    g->max_queue = o->max_queue;
+    g->cache = !o->no_cache;
     rc = take_batch(g, &s, e);
     rc = rc < 0 ? rc : take_memory(g, &s, e);
     rc = rc < 0 ? rc : take_arena(g, false, e);
     rc = rc < 0 ? rc : sampler_work_init(&g->work, g->lim.n_vocab, e);
+    rc = rc < 0 ? rc : take_swap(g, o->swap_bytes, e);
+    rc = rc < 0 ? rc : find_ends(g, e);
     g->seg.at = g->at;
-    return rc < 0 ? rc : g->be->prepare(g->dev, &g->seg, e);
+    rc = rc < 0 ? rc : g->be->prepare(g->dev, &g->seg, e);
+    g->lim.one_path = g->seg.one_path;
+    step_cost_init(g, g->model->info.units);
+    return rc;
 }
 
 int rill_engine_open(struct rill_engine **out, struct rill_model *m,
@@ -198,12 +254,17 @@ void rill_engine_close(struct rill_engine *g)
     drop_mem(g, &g->seg.kv.pool);
     drop_mem(g, &g->seg.kv.table);
     drop_mem(g, &g->seg.kv.state);
+    swap_close(g->swap);
     kv_close(g->pool);
     sampler_work_fini(&g->work);
+    mem_free(g->end_ids);
     mem_free(g->req);
     mem_free(g->view);
-    mem_free(g->part);
-    mem_free(g->order);
+    mem_free(g->pick.part);
+    mem_free(g->pick.admit);
+    mem_free(g->pick.evict);
+    mem_free(g->pick.order);
+    mem_free(g->pick.seen);
     mem_free(g->event);
     mem_free(g->id);
     mem_free(g->row_seq);

@@ -21,6 +21,19 @@ static int check(const struct rill_request *in, const struct request_limits *lim
                            in->ids[i], lim->n_vocab);
     if (in->max_tokens < 0)
         return err_set(e, E_RANGE, "max_tokens %d: must not be negative", in->max_tokens);
+    if (in->min_tokens < 0 || (in->max_tokens > 0 && in->min_tokens > in->max_tokens))
+        return err_set(e, E_RANGE, "min_tokens %d: must be from 0 to max_tokens", in->min_tokens);
+    if (in->top_logprobs < 0 || in->top_logprobs > RILL_TOP)
+        return err_set(e, E_RANGE, "top_logprobs %d: must be from 0 to %d", in->top_logprobs,
+                       RILL_TOP);
+    if (in->priority < -100 || in->priority > 100)
+        return err_set(e, E_RANGE, "priority %d: must be from -100 to 100", in->priority);
+    if (in->client < 0 || in->client >= RILL_CLIENTS)
+        return err_set(e, E_RANGE, "client %d: must be from 0 to %d", in->client, RILL_CLIENTS - 1);
+    if (!(in->weight >= 0 && in->weight <= 1e6f))
+        return err_set(e, E_RANGE, "weight %g: must be from 0 to 1000000", (double)in->weight);
+    if (!(in->deadline >= 0))
+        return err_set(e, E_RANGE, "deadline %g: must not be negative", in->deadline);
     return sampler_check(&in->sampling, lim->n_vocab, e);
 }
 
@@ -52,8 +65,10 @@ static int copy(struct request *r, const struct rill_request *in, const struct r
     if (rc < 0)
         return rc;
     r->ids = mem_array((uint64_t)r->room, sizeof *r->ids, e);
+    r->paths = mem_array((uint64_t)r->room / KV_PAGE + 1, sizeof *r->paths, e);
     r->bias = mem_array((uint64_t)n_bias, sizeof *r->bias, e);
-    if (!r->ids || !r->bias || !buf_reserve(&r->piece, text) ||
+    r->top = mem_array((uint64_t)in->top_logprobs, sizeof *r->top, e);
+    if (!r->ids || !r->paths || !r->bias || !r->top || !buf_reserve(&r->piece, text) ||
         !buf_reserve(&r->shown, 2 * text + r->stop.held.cap))
         return err_nomem(e, (uint64_t)r->room * 4);
     memcpy(r->ids, in->ids, in->n_ids * sizeof *r->ids);
@@ -63,7 +78,7 @@ static int copy(struct request *r, const struct rill_request *in, const struct r
     return 0;
 }
 
-int request_new(struct request **out, const struct rill_request *in, int number,
+int request_new(struct request **out, const struct rill_request *in, int number, int choice,
                 const struct request_limits *lim, struct err *e)
 {
     int rc = check(in, lim, e);
@@ -75,22 +90,27 @@ int request_new(struct request **out, const struct rill_request *in, int number,
     if (!r)
         return E_NOMEM;
     r->number = number;
+    r->choice = choice;
     r->seq = -1;
+    r->swap = -1;
+    r->min_tokens = in->min_tokens;
+    r->weight = in->weight > 0 ? in->weight : 1;
+    r->key = in->salt;
+    r->logprobs = in->logprobs;
+    r->n_top = in->logprobs ? in->top_logprobs : 0;
+    r->pin = in->pin;
     r->room = room_for(in, lim);
     r->n_prompt = r->n = (int32_t)in->n_ids;
     r->room_is_context = in->max_tokens == 0 || in->max_tokens > r->room - r->n;
     r->sampling = in->sampling;
-    r->seed = in->sampling.has_seed ? in->sampling.seed
-                                    : rng_bits(lim->seed, 0, (uint64_t)number, 0);
+    r->seed =
+        in->sampling.has_seed ? in->sampling.seed : rng_bits(lim->seed, 0, (uint64_t)number, 0);
     r->ignore_eos = in->ignore_eos;
     r->logits = in->logits;
     r->prompt_logits = in->prompt_logits;
     r->user = in->user;
-    r->s = (struct sched_req){.state = SCHED_WAITING,
-                              .priority = in->priority,
-                              .arrival = (uint64_t)number,
-                              .rows = r->n,
-                              .outputs = in->prompt_logits ? r->n : 0};
+    r->s =
+        (struct sched_req){.state = SCHED_WAITING, .priority = in->priority, .client = in->client};
     detok_init(&r->detok, lim->tok,
                (has_text(in, lim->tok) ? DETOK_INSIDE : 0) | (in->show_control ? DETOK_SHOW : 0));
     rc = copy(r, in, lim, e);
@@ -110,7 +130,9 @@ void request_free(struct request *r)
     buf_fini(&r->piece);
     buf_fini(&r->shown);
     mem_free(r->ids);
+    mem_free(r->paths);
     mem_free(r->bias);
+    mem_free(r->top);
     mem_free(r);
 }
 
@@ -135,15 +157,43 @@ void request_fail(struct request *r, int code, const char *fmt, ...)
     r->code = code;
 }
 
+void request_look(struct request *r)
+{
+    struct sched_req *s = &r->s;
+    int32_t end = r->stored;
+
+    s->prompt = request_is_prompt(r, end);
+    while (end < r->n && request_is_prompt(r, end) == s->prompt)
+        end = s->prompt && !r->paths[end / KV_PAGE] && r->n_prompt - end > KV_PAGE
+                  ? (end / KV_PAGE + 1) * KV_PAGE // a whole block of prompt rows
+                  : end + 1;
+    if (r->mark > r->stored && r->mark < end)
+        end = r->mark;
+    s->outputs = 0;
+    if (s->prompt && r->prompt_logits) {
+        if (r->stored < r->told && r->told < end)
+            end = r->told;
+        s->outputs = r->stored < r->told ? 0 : end - r->stored;
+    }
+    s->stored = r->stored;
+    s->rows = end - r->stored;
+    s->pending = r->n - r->stored;
+}
+
 void request_token(struct request *r, int32_t id, const struct request_limits *lim)
 {
-    bool end = lim->tok && tok_is_end(lim->tok, id) && !r->ignore_eos;
+    bool early = r->n - r->n_prompt < r->min_tokens;
+    bool end = lim->tok && tok_is_end(lim->tok, id) && !r->ignore_eos && !early;
 
+    if (!lim->one_path)
+        r->paths[r->n / KV_PAGE] |= (uint32_t)1 << (r->n % KV_PAGE);
     r->ids[r->n++] = id;
     buf_clear(&r->piece);
     if (lim->tok && (!end || (r->detok.flags & DETOK_SHOW)))
         detok_add(&r->detok, id, &r->piece);
-    if (stop_add(&r->stop, buf_view(&r->piece), &r->shown)) {
+    if (early) {
+        buf_slice(&r->shown, buf_view(&r->piece));
+    } else if (stop_add(&r->stop, buf_view(&r->piece), &r->shown)) {
         r->finish = RILL_STOP;
         return;
     }

@@ -1,31 +1,46 @@
-/* request.h - one request from submit to its last event. The engine's own. */
+/* request.h - one answer to a request, from submit to its last event. The engine's own.
+ *
+ * A request for n answers is n of these with one number; they differ in their choice.
+ */
 #ifndef RILL_ENGINE_REQUEST_H
 #define RILL_ENGINE_REQUEST_H
 
+#include "engine/kvpool.h"
 #include "engine/sched.h"
 #include "engine/stop.h"
 #include "rill.h"
 #include "text/tok.h"
 
 struct request {
-    int number;
+    int number, choice;
     struct sched_req s;
-    int32_t seq;             // place in the pool and the page tables, -1: not started
+    int32_t seq;             // place in the pool and the page tables, -1: not running
     int32_t *ids;            // [room] prompt, then what was drawn
+    uint32_t *paths;         // [room / 32 + 1] a position's bit: its row counts as generated
     int32_t n_prompt, n, room;
     int32_t stored;          // positions whose rows were computed
+    int32_t told;            // prompt rows whose logits were given out
+    int32_t mark;            // position at which the recurrent state is to be kept, 0: none
+    int32_t cached;          // prompt rows found in memory
+    int32_t min_tokens;
+    uint64_t key;            // of the tree of known blocks
+    int64_t swap;            // what is kept of it in host memory, -1: nothing
     struct rill_sampling sampling; // bias points to own memory
     struct rill_bias *bias;
     uint64_t seed;
+    double deadline;         // on the engine's clock, 0: none
+    float weight;
     struct stop stop;
     struct detok detok;
     struct buf piece;        // text of the last token
     struct buf shown;        // text the last events point to
+    struct rill_top *top;    // [n_top] of the last event
+    int32_t n_top;
     int32_t finish;          // enum rill_finish
     int32_t code;            // of RILL_FAILED
     char message[160];
     bool room_is_context;    // room is the context, not what was asked for
-    bool cancelled, ignore_eos, logits, prompt_logits;
+    bool cancelled, ignore_eos, logits, prompt_logits, logprobs, pin;
     void *user;
 };
 
@@ -35,15 +50,30 @@ struct request_limits {
     int32_t n_ctx, n_vocab;
     size_t max_piece;        // bytes of the longest token
     uint64_t seed;           // of requests that bring none
+    bool one_path;           // generated rows need not be told apart
 };
 
 /* Checks and copies. number also keys the seed of a request without one. */
-int request_new(struct request **out, const struct rill_request *in, int number,
+int request_new(struct request **out, const struct rill_request *in, int number, int choice,
                 const struct request_limits *lim, struct err *e);
 void request_free(struct request *r); // accepts NULL and half-made objects
 
-/* A token was drawn for the next position: appends it, decodes it, looks for ends. Afterwards
- * shown holds the text to show and finish says whether the request goes on. */
+/* Whether the row at a position is computed as a prompt row. */
+static inline bool request_is_prompt(const struct request *r, int32_t pos)
+{
+    return pos < r->n_prompt && !(r->paths[pos / KV_PAGE] >> (pos % KV_PAGE) & 1);
+}
+
+static inline struct kv_text request_text(const struct request *r)
+{
+    return (struct kv_text){r->ids, r->paths, r->key};
+}
+
+/* Brings r->s up to date as far as the request itself knows: what is pending. */
+void request_look(struct request *r);
+
+/* A token was drawn for the next position: appends it, decodes it, looks for ends. Text that can be
+ * shown is added to shown; finish says whether the request goes on. */
 void request_token(struct request *r, int32_t id, const struct request_limits *lim);
 
 /* Ends it; text still held back is added to shown unless a stop string ended it. */

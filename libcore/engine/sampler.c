@@ -68,8 +68,8 @@ int sampler_check(const struct rill_sampling *s, int n_vocab, struct err *e)
 
 static bool penalizes(const struct rill_sampling *s)
 {
-    return s->penalty_last != 0 && (s->repetition_penalty != 1 || s->presence_penalty != 0 ||
-                                    s->frequency_penalty != 0);
+    return s->penalty_last != 0 &&
+           (s->repetition_penalty != 1 || s->presence_penalty != 0 || s->frequency_penalty != 0);
 }
 
 static void penalize(struct sampler_work *w, const struct rill_sampling *s, const int32_t *history,
@@ -214,22 +214,50 @@ static int32_t greedy(const struct sampler_work *w)
     return fabsf(w->row[best]) < INFINITY ? best : E_NUMERIC;
 }
 
-int sampler_draw(struct sampler_work *w, const struct rill_sampling *s, const float *logits,
-                 const int32_t *history, int n, uint64_t seed, uint32_t choice)
+int sampler_draw(struct sampler_work *w, const struct sampler_in *in)
 {
+    const struct rill_sampling *s = in->sampling;
     double sum;
     int n_cand, k;
 
-    memcpy(w->row, logits, (size_t)w->n_vocab * sizeof *logits);
+    memcpy(w->row, in->logits, (size_t)w->n_vocab * sizeof *w->row);
     for (int i = 0; i < s->n_bias; i++)
         w->row[s->bias[i].id] += s->bias[i].add;
     if (penalizes(s))
-        penalize(w, s, history, n);
+        penalize(w, s, in->history, in->n);
+    for (int i = 0; i < in->n_ban; i++)
+        w->row[in->ban[i]] = -INFINITY;
     if (s->temperature == 0)
         return greedy(w);
     n_cand = gather(w, s, &sum);
     if (n_cand < 0)
         return n_cand;
     k = keep(w->c, n_cand, s, sum);
-    return draw(w->c, n_cand, k, s->temperature, rng_unit(seed, choice, (uint64_t)n, 0));
+    return draw(w->c, n_cand, k, s->temperature,
+                rng_unit(in->seed, in->choice, (uint64_t)in->n, 0));
+}
+
+float sampler_logprobs(struct sampler_work *w, const float *logits, int32_t id,
+                       struct rill_top *top, int n_top)
+{
+    float most = -INFINITY;
+    double sum = 0;
+    int n = 0;
+
+    for (int i = 0; i < w->n_vocab; i++)
+        most = logits[i] > most ? logits[i] : most;
+    for (int i = 0; i < w->n_vocab; i++) {
+        int k = n;
+
+        sum += exp((double)logits[i] - most);
+        if (n_top == 0 || (n == n_top && logits[i] <= top[n - 1].logprob))
+            continue;
+        k = n < n_top ? n++ : n_top - 1;
+        for (; k > 0 && logits[i] > top[k - 1].logprob; k--)
+            top[k] = top[k - 1];
+        top[k] = (struct rill_top){i, logits[i]};
+    }
+    for (int k = 0; k < n; k++)
+        top[k].logprob = (float)((double)top[k].logprob - most - log(sum));
+    return (float)((double)logits[id] - most - log(sum));
 }

@@ -31,9 +31,25 @@ void sampler_work_fini(struct sampler_work *w);
 /* Checks ranges; E_RANGE with a sentence that names the field. */
 int sampler_check(const struct rill_sampling *s, int n_vocab, struct err *e);
 
+/* One draw. */
+struct sampler_in {
+    const struct rill_sampling *sampling;
+    const float *logits;    // [n_vocab]
+    const int32_t *history; // [n] tokens of the sequence so far, prompt included
+    int n, n_prompt;
+    uint64_t seed;
+    uint32_t choice;
+    const int32_t *ban;     // [n_ban] tokens that may not come now
+    int n_ban;
+};
+
 /* The token for this row, or E_NUMERIC when the row holds a NaN, an infinity above all, or nothing
- * that may be drawn. history: [n] tokens of the sequence so far, prompt included. */
-int sampler_draw(struct sampler_work *w, const struct rill_sampling *s, const float *logits,
-                 const int32_t *history, int n, uint64_t seed, uint32_t choice);
+ * that may be drawn. */
+int sampler_draw(struct sampler_work *w, const struct sampler_in *in);
+
+/* The log-probability of id in a row of logits, before anything is done to it, and the n_top
+ * likeliest tokens, the lowest id first among equals. */
+float sampler_logprobs(struct sampler_work *w, const float *logits, int32_t id,
+                       struct rill_top *top, int n_top);
 
 #endif

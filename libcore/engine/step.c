@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "engine/seats.h"
 #include "plan/ops.h"
 
 static void add_part(struct rill_engine *g, const struct sched_part *part)
@@ -10,16 +11,12 @@ static void add_part(struct rill_engine *g, const struct sched_part *part)
     struct request *r = g->req[part->req];
     struct batch *b = &g->batch;
     int32_t row = b->n_p + b->n_g;
-    bool prompt = r->s.state == SCHED_PROMPT;
-    bool all = prompt && r->prompt_logits;
 
-    kv_slide(g->pool, r->seq, r->stored);
-    kv_reserve(g->pool, r->seq, r->stored + part->rows);
     for (int i = 0; i < part->rows; i++) {
         g->id[row + i] = r->ids[r->stored + i];
         g->row_seq[row + i] = b->n_seq;
         g->pos[row + i] = r->stored + i;
-        if (all || r->stored + i + 1 == r->n)
+        if (r->s.outputs > 0 || r->stored + i + 1 == r->n)
             g->out[b->n_out++] = row + i;
     }
     g->seqs[b->n_seq++] = (struct seq_in){
@@ -29,17 +26,17 @@ static void add_part(struct rill_engine *g, const struct sched_part *part)
         .state_read = r->stored ? r->seq : -1,
         .state_write = r->seq,
     };
-    *(prompt ? &b->n_p : &b->n_g) += part->rows;
+    *(r->s.prompt ? &b->n_p : &b->n_g) += part->rows;
 }
 
-void step_layout(struct rill_engine *g, int n_part)
+void step_layout(struct rill_engine *g)
 {
     struct batch *b = &g->batch;
 
     *b = (struct batch){
         .id = g->id, .seq = g->row_seq, .pos = g->pos, .seqs = g->seqs, .out = g->out};
-    for (int i = 0; i < n_part; i++)
-        add_part(g, &g->part[i]);
+    for (int i = 0; i < g->pick.n_part; i++)
+        add_part(g, &g->pick.part[i]);
 }
 
 static void push_table(void *ctx, uint64_t at, uint64_t n)
@@ -74,8 +71,8 @@ static void dump(struct rill_engine *g)
         v = &g->plan->value[o.v];
         rows = (int)plan_rows(g->plan, v->rows, b->n_p + b->n_g, b->n_out);
         for (int r = 0; r < rows; r++) {
-            const char *from = (const char *)g->seg.arena.p + g->at[o.v] +
-                               ((int64_t)r * v->cols + o.at) * 4;
+            const char *from =
+                (const char *)g->seg.arena.p + g->at[o.v] + ((int64_t)r * v->cols + o.at) * 4;
 
             memcpy(g->dump_row + (int64_t)r * o.cols, from, (size_t)o.cols * 4);
         }
@@ -89,6 +86,8 @@ int step_run(struct rill_engine *g, struct err *e)
     const struct value *v = &g->plan->value[g->plan->logits];
     int ticket;
 
+    if (seats_copies(g) < 0)
+        return err_set(e, E_DEVICE, "the device failed to copy keys and values");
     step_tables(g);
     ticket = g->be->run(g->dev, &g->seg, b);
     if (ticket < 0 || g->be->wait(g->dev, ticket) < 0)
@@ -108,23 +107,72 @@ int step_run(struct rill_engine *g, struct err *e)
 
 const float *step_logits(const struct rill_engine *g, int out)
 {
-    const char *base = g->logits ? (const char *)g->logits
-                                 : (const char *)g->seg.arena.p + g->at[g->plan->logits];
+    const char *base =
+        g->logits ? (const char *)g->logits : (const char *)g->seg.arena.p + g->at[g->plan->logits];
 
-    return (const float *)(const void *)base +
-           (int64_t)out * g->plan->value[g->plan->logits].cols;
+    return (const float *)(const void *)base + (int64_t)out * g->plan->value[g->plan->logits].cols;
+}
+
+static double bytes_of(const struct plan *p, int n_t, int n_s, int64_t n_pos)
+{
+    double bytes = 0;
+
+    for (int i = 0; i < p->n_op; i++)
+        bytes += op_cost(p, &p->op[i], n_t, n_s, n_pos).bytes;
+    return bytes;
+}
+
+static double flops_of(const struct plan *p, int n_t, int64_t n_pos)
+{
+    double flops = 0;
+
+    for (int i = 0; i < p->n_op; i++)
+        flops += op_cost(p, &p->op[i], n_t, 1, n_pos).flops;
+    return flops;
+}
+
+/* A first guess of what a unit can do, put right by what steps are measured to take. */
+#define BYTES_PER_SECOND 1e10
+#define FLOPS_PER_UNIT   2e10
+
+void step_cost_init(struct rill_engine *g, int units)
+{
+    const double flops = FLOPS_PER_UNIT * (units > 0 ? units : 1);
+    const double one = flops_of(g->plan, 1, 0), many = flops_of(g->plan, 65, 0);
+
+    g->cost_bytes = bytes_of(g->plan, 1, 1, 0) / BYTES_PER_SECOND;
+    g->cost_row = (many - one) / 64 / flops;
+    g->cost_pos = (flops_of(g->plan, 1, 1000) - one) / 1000 / flops;
+    g->seconds_per_cost = 1;
+}
+
+/* Steps differ, so the measure moves slowly; a single slow step changes it by at most a quarter. */
+static void learn(struct rill_engine *g, double seconds)
+{
+    const struct batch *b = &g->batch;
+    double guess = g->cost_bytes;
+
+    for (int i = 0; i < b->n_p + b->n_g; i++)
+        guess += g->cost_row + g->cost_pos * b->pos[i];
+    if (guess > 0 && seconds > 0) {
+        double ratio = seconds / guess;
+
+        if (g->stats.steps > 0 && ratio > 2 * g->seconds_per_cost)
+            ratio = 2 * g->seconds_per_cost;
+        g->seconds_per_cost += (ratio - g->seconds_per_cost) * (g->stats.steps ? 0.25 : 1);
+    }
 }
 
 void step_count(struct rill_engine *g, double seconds)
 {
     const struct batch *b = &g->batch;
     int64_t n_pos = 0;
-    double bytes = 0;
+    double bytes;
 
     for (int i = 0; i < b->n_seq; i++)
         n_pos += b->seqs[i].len;
-    for (int i = 0; i < g->plan->n_op; i++)
-        bytes += op_cost(g->plan, &g->plan->op[i], b->n_p + b->n_g, b->n_out, n_pos).bytes;
+    bytes = bytes_of(g->plan, b->n_p + b->n_g, b->n_out, n_pos);
+    learn(g, seconds);
     g->stats.steps++;
     g->stats.prompt_rows += (uint64_t)b->n_p;
     g->stats.bytes += (uint64_t)bytes;

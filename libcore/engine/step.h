@@ -4,10 +4,12 @@
 
 #include "engine/engine.h"
 
-void step_layout(struct rill_engine *g, int n_part); // g->part[0, n_part) to g->batch
+void step_layout(struct rill_engine *g); // g->pick's parts to g->batch
 void step_tables(struct rill_engine *g); // page tables to the device, where they changed
 int step_run(struct rill_engine *g, struct err *e);
 const float *step_logits(const struct rill_engine *g, int out);
 void step_count(struct rill_engine *g, double seconds);
+/* What steps cost by the plan's formulas, in seconds of a machine with so many units. */
+void step_cost_init(struct rill_engine *g, int units);
 
 #endif

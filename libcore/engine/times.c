@@ -3,18 +3,8 @@
  * Every record becomes a segment of its own, so the figures hold what a record costs when nothing
  * overlaps it: the start of the team and the packing of its input included.
  */
-#include <time.h>
-
 #include "engine/step.h"
 #include "plan/ops.h"
-
-static double seconds(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void layout(struct rill_engine *g, int seq, int n_rows, int n_past)
 {
@@ -54,13 +44,13 @@ static int time_record(struct rill_engine *g, struct rill_record *r, int times, 
         return rc;
     r->seconds = 1e30;
     for (int k = 0; k < times && rc == 0; k++) {
-        const double start = seconds();
+        const double start = engine_seconds();
         const int ticket = g->be->run(g->dev, &s, &g->batch);
 
         if (ticket < 0 || g->be->wait(g->dev, ticket) < 0)
             rc = err_set(e, E_DEVICE, "the device failed in record %d", r->record);
-        else if (seconds() - start < r->seconds)
-            r->seconds = seconds() - start;
+        else if (engine_seconds() - start < r->seconds)
+            r->seconds = engine_seconds() - start;
     }
     r->kernel = s.kernel && s.kernel[0] ? s.kernel[0] : "";
     if (rc == 0)
@@ -79,9 +69,11 @@ int rill_engine_times(struct rill_engine *g, int n_rows, int n_past, int times, 
     if (n_rows < 1 || n_rows > g->seg.max_t || n_past < 0 || n_past > g->lim.n_ctx - n_rows)
         return err_set(e, E_RANGE, "%d rows behind %d positions: at most %d rows, %d positions",
                        n_rows, n_past, g->seg.max_t, g->lim.n_ctx);
-    if (g->n_req || (seq = kv_commit(g->pool, n_past + n_rows)) < 0)
+    if (g->n_req || (seq = kv_begin(g->pool)) < 0)
         return err_set(e, E_BUSY, "records cannot be timed while requests run");
-    kv_reserve(g->pool, seq, n_past + n_rows);
+    if (!kv_reserve(g->pool, seq, 0, n_past + n_rows))
+        rc = err_set(e, E_RANGE, "%d positions do not fit into the key/value memory",
+                     n_past + n_rows);
     step_tables(g);
     layout(g, seq, n_rows, n_past);
     for (int i = 0; i < g->plan->n_op && rc == 0; i++) {

@@ -1,9 +1,12 @@
-/* scripted.h - a backend whose logits follow a rule instead of weights, so that everything above
- * a plan can be tested without any.
+/* scripted.h - a backend whose logits follow a rule instead of weights, so that everything above a
+ * plan can be tested without any.
  *
  * The rule: behind position pos comes token (5 * sum + pos) mod V, where sum adds id * (place + 1)
- * over the sequence; its logit is 4, the others' 0. Ids are read back through the key/value pages,
- * so a wrong page table shows as a wrong token.
+ * over the sequence, and 7 * (place + 3) for each row computed as a generated one; its logit is 4,
+ * the others' 0 (or small ones that depend on sum, where `noise` is set). What was stored is read
+ * back through the key/value pages, so a wrong page table, a page of another's, or a row computed
+ * on the wrong path shows as a wrong token. A second group of pages has a window: what lies in it
+ * must be the same. A recurrent model keeps the sum in its state instead.
  */
 #ifndef RILL_TESTS_ENGINE_SCRIPTED_H
 #define RILL_TESTS_ENGINE_SCRIPTED_H
@@ -18,11 +21,15 @@
 enum { SCRIPT_V = 64, SCRIPT_PAGE = 1024 };
 
 struct dev {
+    bool recurrent; // the sum comes from the state, pages are not read
+    bool one_path;  // generated rows count like prompt rows
+    bool noise;
     int runs;
-    int fail_at;    // run that fails, 0: none
-    int nan_pos;    // position whose logits are NaN, -1: none
-    int max_rows;   // most rows in a run
-    int mixed;      // runs with prompt and generated rows
+    int fail_at;  // run that fails, 0: none
+    int nan_pos;  // position whose logits are NaN, -1: none
+    int max_rows; // most rows in a run
+    int64_t rows; // in all runs
+    int mixed;    // runs with prompt and generated rows
 };
 
 static int32_t script_next(int64_t sum, int32_t pos)
@@ -63,41 +70,102 @@ static int script_prepare(struct dev *d, struct segment *s, struct err *e)
 {
     (void)e;
     s->impl = s->from < s->to ? d : NULL;
+    s->one_path = d->one_path;
     return 0;
 }
 
-static int32_t *script_cell(const struct segment *s, int32_t slot, int32_t pos)
+static int32_t *script_cell(const struct segment *s, int g, int32_t slot, int32_t pos)
 {
     const int32_t *table = s->kv.table.p;
-    int32_t kib = table[slot * s->kv.max_page + pos / KV_PAGE];
+    int32_t kib = table[((int64_t)g * s->kv.max_seq + slot) * s->kv.max_page + pos / KV_PAGE];
 
-    ck_assert_int_gt(kib, 0);
+    if (kib <= 0) // ck_assert costs a system call each time
+        ck_abort_msg("position %d of sequence %d has no page", pos, slot);
     return (int32_t *)((char *)s->kv.pool.p + (int64_t)kib * 1024) + pos % KV_PAGE;
+}
+
+/* What a row leaves behind: its id, and whether it was a generated one. */
+static int32_t script_mark(const struct dev *d, const struct batch *b, int row)
+{
+    return b->id[row] + 1 + (row >= b->n_p && !d->one_path ? 1024 : 0);
+}
+
+static int64_t script_part(int32_t mark, int32_t pos)
+{
+    if (mark <= 0)
+        ck_abort_msg("position %d was never stored", pos);
+    return (int64_t)(mark % 1024 - 1) * (pos + 1) + (mark >= 1024 ? 7 * (pos + 3) : 0);
+}
+
+static int64_t *script_state(const struct segment *s, int32_t slot)
+{
+    return (int64_t *)(void *)((char *)s->kv.state.p + (int64_t)slot * 8);
+}
+
+/* Sums up to each row, from the pages. Keys behind a window are as in the first group. */
+static int64_t script_sum(const struct segment *s, int32_t slot, int32_t pos)
+{
+    int64_t sum = 0;
+
+    for (int p = 0; p <= pos; p++)
+        sum += script_part(*script_cell(s, 0, slot, p), p);
+    for (int g = 1; g < s->plan->n_group; g++)
+        for (int p = pos - s->plan->group[g].window + 1 < 0 ? 0
+                                                            : pos - s->plan->group[g].window + 1;
+             p <= pos; p++)
+            if (*script_cell(s, g, slot, p) != *script_cell(s, 0, slot, p))
+                ck_abort_msg("position %d differs behind a window", p);
+    return sum;
+}
+
+static void script_logits(const struct dev *d, float *logits, int64_t sum, int32_t pos)
+{
+    for (int v = 0; v < SCRIPT_V; v++)
+        logits[v] = d->nan_pos == pos ? NAN
+                    : d->noise        ? (float)((sum * 31 + v * 17 + pos) % 29) / 8
+                                      : 0;
+    logits[script_next(sum, pos)] += 4;
 }
 
 static int script_run(struct dev *d, struct segment *s, const struct batch *b)
 {
     float *logits = (float *)(void *)((char *)s->arena.p + s->at[0]);
     int rows = b->n_p + b->n_g;
+    int out = 0;
 
     ck_assert_int_le(rows, s->max_t);
     ck_assert_int_le(b->n_out, s->max_s);
     d->max_rows = rows > d->max_rows ? rows : d->max_rows;
     d->mixed += b->n_p > 0 && b->n_g > 0;
+    d->rows += rows;
     if (++d->runs == d->fail_at)
         return -1;
-    for (int i = 0; i < rows; i++)
-        *script_cell(s, b->seqs[b->seq[i]].slot, b->pos[i]) = b->id[i];
-    for (int i = 0; i < b->n_out; i++) {
-        int row = b->out[i];
+    for (int i = 0; i < rows; i++) {
+        const struct seq_in *q = &b->seqs[b->seq[i]];
+
+        for (int g = 0; g < s->plan->n_group; g++)
+            *script_cell(s, g, q->slot, b->pos[i]) = script_mark(d, b, i);
+    }
+    for (int i = 0; i < rows; i++) {
+        const struct seq_in *q = &b->seqs[b->seq[i]];
         int64_t sum = 0;
 
-        for (int p = 0; p <= b->pos[row]; p++)
-            sum += *script_cell(s, b->seqs[b->seq[row]].slot, p) * (p + 1);
-        for (int v = 0; v < SCRIPT_V; v++)
-            logits[i * SCRIPT_V + v] = d->nan_pos == b->pos[row] ? NAN : 0;
-        logits[i * SCRIPT_V + script_next(sum, b->pos[row])] += 4;
+        if (d->recurrent) {
+            bool first = i == 0 || b->seq[i - 1] != b->seq[i];
+            int64_t *to = script_state(s, q->state_write);
+
+            if (first)
+                *to = q->state_read < 0 ? 0 : *script_state(s, q->state_read);
+            *to += script_part(script_mark(d, b, i), b->pos[i]);
+            sum = *to;
+        }
+        if (out == b->n_out || b->out[out] != i)
+            continue;
+        if (!d->recurrent)
+            sum = script_sum(s, q->slot, b->pos[i]);
+        script_logits(d, logits + out++ * SCRIPT_V, sum, b->pos[i]);
     }
+    ck_assert_int_eq(out, b->n_out);
     return 0;
 }
 
@@ -125,11 +193,21 @@ struct script {
     struct dev dev;
     struct plan plan;
     struct value value;
-    struct kv_group group;
+    struct kv_group group[2];
     struct tok *tok;
 };
 
-static inline void script_open(struct script *s, int n_ctx, int32_t eos)
+enum script_kind {
+    SCRIPT_PLAIN,
+    SCRIPT_WINDOW,    // a second group of pages with a window
+    SCRIPT_RECURRENT, // a state, and pages as hybrid models have
+    SCRIPT_STATE,     // a state alone
+    SCRIPT_KINDS,
+    SCRIPT_TIGHT // large pages
+};
+enum { SCRIPT_WIDTH = 70 }; // of the window
+
+static inline void script_open_kind(struct script *s, int n_ctx, int32_t eos, int kind)
 {
     static char text[SCRIPT_V][8];
     struct slice piece[SCRIPT_V];
@@ -148,18 +226,27 @@ static inline void script_open(struct script *s, int n_ctx, int32_t eos)
     *s = (struct script){.dev = {.nan_pos = -1}};
     ck_ok(tok_new(&s->tok, &spec, &e), &e);
     s->value = (struct value){.rows = ROWS_S, .cols = SCRIPT_V};
-    s->group = (struct kv_group){.n_layer = 1, .bytes = SCRIPT_PAGE};
+    s->group[0] = (struct kv_group){.n_layer = 1, .bytes = SCRIPT_PAGE};
+    s->group[1] = (struct kv_group){.n_layer = 1, .bytes = 2 * SCRIPT_PAGE, .window = SCRIPT_WIDTH};
+    if (kind == SCRIPT_TIGHT)
+        s->group[0].bytes = 128 * SCRIPT_PAGE;
+    s->dev.recurrent = kind == SCRIPT_RECURRENT || kind == SCRIPT_STATE;
     s->plan = (struct plan){.value = &s->value,
                             .n_value = 1,
-                            .group = &s->group,
-                            .n_group = 1,
-                            .granule = 1,
+                            .group = s->group,
+                            .n_group = kind == SCRIPT_STATE    ? 0
+                                       : kind == SCRIPT_WINDOW ? 2
+                                                               : 1,
+                            .granule = s->dev.recurrent ? 8 : 1,
+                            .state_bytes = s->dev.recurrent ? 8 : 0,
                             .n_ctx = n_ctx};
-    s->model = (struct rill_model){.be = &script_backend,
-                                   .dev = &s->dev,
-                                   .plan = &s->plan,
-                                   .tok = s->tok,
-                                   .path = "script"};
+    s->model = (struct rill_model){
+        .be = &script_backend, .dev = &s->dev, .plan = &s->plan, .tok = s->tok, .path = "script"};
+}
+
+static inline void script_open(struct script *s, int n_ctx, int32_t eos)
+{
+    script_open_kind(s, n_ctx, eos, SCRIPT_PLAIN);
 }
 
 static inline void script_close(struct script *s)
@@ -167,7 +254,7 @@ static inline void script_close(struct script *s)
     tok_free(s->tok);
 }
 
-/* What the rule gives after a prompt: n tokens into out. */
+/* What the rule gives after a prompt: n tokens into out. For two paths. */
 static inline void script_expect(const int32_t *ids, int n_ids, int n, int32_t *out)
 {
     int64_t sum = 0;
@@ -178,7 +265,7 @@ static inline void script_expect(const int32_t *ids, int n_ids, int n, int32_t *
         int pos = n_ids + k - 1;
 
         out[k] = script_next(sum, pos);
-        sum += out[k] * (pos + 2);
+        sum += script_part(out[k] + 1 + 1024, pos + 1);
     }
 }
 

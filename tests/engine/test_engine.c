@@ -5,18 +5,20 @@
 
 enum { MOST = 400 };
 
+enum { CHOICES = 4 };
+
 struct seen {
     int32_t id[MOST];
     int n;
-    int done, finish, code;
+    int done, finish, code, cached;
     char text[MOST * 8];
     size_t n_text;
-    int logits;      // prompt rows seen
+    int logits; // prompt rows seen
 };
 
 static void take(struct seen *all, const struct rill_event *ev)
 {
-    struct seen *s = &all[ev->request];
+    struct seen *s = &all[ev->request * CHOICES + ev->choice];
 
     ck_assert_int_eq(s->done, 0);
     ck_assert_uint_lt(s->n_text + ev->n_text, sizeof s->text);
@@ -33,6 +35,7 @@ static void take(struct seen *all, const struct rill_event *ev)
         s->done = 1;
         s->finish = ev->finish;
         s->code = ev->code;
+        s->cached = ev->cached;
     }
 }
 
@@ -74,7 +77,7 @@ START_TEST(one_request)
     const int32_t ids[5] = {1, 9, 3, 60, 2};
     struct script s;
     struct rill_engine *g;
-    struct seen seen[1] = {0};
+    static struct seen seen[CHOICES];
     struct rill_request q = greedy(ids, 5, 40);
     struct err e = {0};
     int32_t want[40];
@@ -82,7 +85,9 @@ START_TEST(one_request)
 
     script_open(&s, 256, 63);
     g = open_guarded(&s, NULL);
+    engine_guard(g, false);
     ck_ok(rill_engine_submit(g, &q, &number, &e), &e);
+    engine_guard(g, true);
     ck_assert_int_eq(drain(g, seen, 1, &e), 0);
     script_expect(ids, 5, 40, want);
     ck_assert_int_eq(seen[0].n, 40);
@@ -94,80 +99,422 @@ START_TEST(one_request)
 }
 END_TEST
 
-/* Many requests of random lengths, submitted while others run, some cancelled; small batches, few
- * sequences and tight memory in turn. */
-static void crowd(uint64_t seed)
+/* -- crowds: many requests of random lengths with shared beginnings, submitted while others run,
+ * some cancelled; small batches, few sequences and little memory in turn -- */
+
+enum { CROWD = 60, IDS = 160 };
+
+struct crowd {
+    int32_t ids[CROWD][IDS];
+    int n_ids[CROWD], n_max[CROWD], n[CROWD];
+    bool cancelled[CROWD];
+    struct seen seen[CROWD * CHOICES];
+    struct rng r;
+};
+
+static int up_to(struct crowd *c, int n)
 {
-    enum { N = 60 };
-    static struct seen seen[N];
-    static int32_t ids[N][100];
-    struct rng r = {.seed = seed};
-    struct rill_engine_opts o = {.max_seq = 1 + (int)(rng_next(&r) % 9),
-                                 .max_batch = 1 + (int)(rng_next(&r) % 70)};
-    int n_ids[N], n_max[N], cancelled[N] = {0};
+    return (int)(rng_next(&c->r) % (uint64_t)n);
+}
+
+static void submit_one(struct crowd *c, struct rill_engine *g, int i, int max_seq)
+{
+    struct rill_request q;
+    struct err e = {0};
+    int number, same = i > 0 ? up_to(c, i) : 0;
+
+    c->n_ids[i] = 1 + up_to(c, IDS);
+    c->n_max[i] = 1 + up_to(c, 60);
+    for (int k = 0; k < c->n_ids[i]; k++)
+        c->ids[i][k] = up_to(c, SCRIPT_V);
+    if (i > 0 && up_to(c, 3)) // begins as another does
+        memcpy(c->ids[i], c->ids[same], (size_t)(up_to(c, c->n_ids[i]) + 1) * sizeof **c->ids);
+    for (int k = 0; k < c->n_ids[i]; k++)
+        c->ids[i][k] &= SCRIPT_V - 1;
+    q = greedy(c->ids[i], c->n_ids[i], c->n_max[i]);
+    q.priority = up_to(c, 2);
+    q.client = up_to(c, 3);
+    q.weight = (float)(1 + q.client);
+    q.prompt_logits = up_to(c, 5) == 0;
+    q.pin = up_to(c, 40) == 0;
+    q.n = 1 + up_to(c, CHOICES < max_seq ? CHOICES : max_seq);
+    c->n[i] = q.n;
+    engine_guard(g, false);
+    ck_ok(rill_engine_submit(g, &q, &number, &e), &e);
+    engine_guard(g, true);
+    ck_assert_int_eq(number, i);
+}
+
+static void check_crowd(const struct crowd *c)
+{
+    for (int i = 0; i < CROWD; i++)
+        for (int k = 0; k < c->n[i]; k++) {
+            const struct seen *s = &c->seen[i * CHOICES + k];
+            int32_t want[MOST];
+
+            script_expect(c->ids[i], c->n_ids[i], c->n_max[i], want);
+            ck_assert_int_eq(s->done, 1);
+            if (s->finish == RILL_CANCELLED)
+                ck_assert(c->cancelled[i]);
+            else
+                ck_assert_int_eq(s->finish, RILL_LENGTH);
+            if (s->finish == RILL_LENGTH)
+                ck_assert_int_eq(s->n, c->n_max[i]);
+            ck_assert_mem_eq(s->id, want, (size_t)s->n * sizeof *want);
+        }
+}
+
+static struct rill_stats crowd(uint64_t seed, int kind, uint64_t kv, uint64_t swap)
+{
+    static struct crowd c;
+    struct rill_engine_opts o = {.kv_bytes = kv, .swap_bytes = swap};
+    struct rill_stats stats;
     struct script s;
     struct rill_engine *g;
     struct err e = {0};
-    int sent = 0;
-    int n = 1;
+    int sent = 0, n = 1;
 
-    memset(seen, 0, sizeof seen);
-    o.kv_bytes = 4u << 20;
-    script_open(&s, 256, 63);
+    memset(&c, 0, sizeof c);
+    c.r.seed = seed;
+    o.max_seq = 1 + up_to(&c, 9);
+    o.max_batch = 8 + up_to(&c, 70);
+    o.no_cache = seed % 4 == 3;
+    o.step_seconds = seed % 3 == 1 ? 1e-5 : 0;
+    script_open_kind(&s, 256, 63, kind);
     g = open_guarded(&s, &o);
-    while (sent < N || n > 0) {
+    while (sent < CROWD || n > 0) {
         struct rill_event ev[3];
 
-        while (sent < N && rng_next(&r) % 3) {
-            struct rill_request q;
-            int number;
-
-            n_ids[sent] = 1 + (int)(rng_next(&r) % 99);
-            n_max[sent] = 1 + (int)(rng_next(&r) % 60);
-            for (int i = 0; i < n_ids[sent]; i++)
-                ids[sent][i] = (int32_t)(rng_next(&r) % SCRIPT_V);
-            q = greedy(ids[sent], n_ids[sent], n_max[sent]);
-            q.priority = (int)(rng_next(&r) % 2);
-            q.prompt_logits = rng_next(&r) % 4 == 0;
-            engine_guard(g, false);
-            ck_ok(rill_engine_submit(g, &q, &number, &e), &e);
-            engine_guard(g, true);
-            ck_assert_int_eq(number, sent);
-            sent++;
-        }
-        n = rill_engine_step(g, ev, 1 + (int)(rng_next(&r) % 3), &e);
+        while (sent < CROWD && up_to(&c, 3))
+            submit_one(&c, g, sent++, o.max_seq);
+        n = rill_engine_step(g, ev, 1 + up_to(&c, 3), &e);
         ck_assert_msg(n >= 0, "%s", e.text);
         for (int i = 0; i < n; i++)
-            take(seen, &ev[i]);
-        if (sent && rng_next(&r) % 50 == 0) {
-            int who = (int)(rng_next(&r) % (uint64_t)sent);
+            take(c.seen, &ev[i]);
+        if (sent && up_to(&c, 50) == 0) {
+            int who = up_to(&c, sent);
 
             rill_engine_cancel(g, who);
-            cancelled[who] = 1;
+            c.cancelled[who] = true;
         }
     }
-    for (int i = 0; i < N; i++) {
-        int32_t want[MOST];
-
-        script_expect(ids[i], n_ids[i], n_max[i], want);
-        ck_assert_int_eq(seen[i].done, 1);
-        if (seen[i].finish == RILL_CANCELLED)
-            ck_assert_int_eq(cancelled[i], 1);
-        else
-            ck_assert_int_eq(seen[i].finish, RILL_LENGTH);
-        if (seen[i].finish == RILL_LENGTH)
-            ck_assert_int_eq(seen[i].n, n_max[i]);
-        ck_assert_mem_eq(seen[i].id, want, (size_t)seen[i].n * sizeof *want);
-    }
+    check_crowd(&c);
     ck_assert_int_le(s.dev.max_rows, o.max_batch > o.max_seq ? o.max_batch : o.max_seq);
+    rill_engine_stats(g, &stats);
     rill_engine_close(g);
     script_close(&s);
+    return stats;
 }
 
 START_TEST(crowds)
 {
-    for (uint64_t seed = 0; seed < 12; seed++)
-        crowd(seed);
+    for (int kind = 0; kind < SCRIPT_KINDS; kind++) {
+        uint64_t cached = 0;
+
+        for (uint64_t seed = 0; seed < 6; seed++)
+            cached += crowd(seed, kind, 5u << 20, 0).cached_rows;
+        ck_assert_msg(cached > 0, "kind %d", kind);
+    }
+}
+END_TEST
+
+/* A page is 128 KiB here: memory for 16 blocks, of which one sequence may need seven. */
+START_TEST(crowds_in_little_memory)
+{
+    uint64_t preempted = 0, swapped = 0;
+
+    for (uint64_t seed = 0; seed < 16; seed++) {
+        struct rill_stats s =
+            crowd(100 + seed, SCRIPT_TIGHT, (2u << 20) + (128u << 10), seed % 2 ? 4u << 20 : 0);
+
+        preempted += s.preempted;
+        swapped += s.swapped;
+    }
+    ck_assert_uint_ge(preempted, 10);
+    ck_assert_uint_gt(swapped, 5);
+}
+END_TEST
+
+/* -- known beginnings -- */
+
+START_TEST(a_second_request_finds_the_first)
+{
+    struct script s;
+    struct rill_engine *g;
+    static struct seen seen[3 * CHOICES];
+    static int32_t ids[100];
+    int32_t want[20];
+    struct rill_request q = greedy(ids, 100, 20);
+    struct rill_stats stats;
+    struct err e = {0};
+    int number;
+
+    memset(seen, 0, sizeof seen);
+    for (int i = 0; i < 100; i++)
+        ids[i] = i * i % SCRIPT_V;
+    script_expect(ids, 100, 20, want);
+    script_open(&s, 256, 63);
+    g = open_guarded(&s, NULL);
+    for (int i = 0; i < 3; i++) {
+        engine_guard(g, false);
+        q.salt = i == 2;
+        ck_ok(rill_engine_submit(g, &q, &number, &e), &e);
+        engine_guard(g, true);
+        ck_assert_int_eq(drain(g, seen, 16, &e), 0);
+        ck_assert_mem_eq(seen[i * CHOICES].id, want, sizeof want);
+    }
+    ck_assert_int_eq(seen[0].cached, 0);
+    ck_assert_int_eq(seen[1 * CHOICES].cached, 96);
+    ck_assert_int_eq(seen[2 * CHOICES].cached, 0); // another client's
+    rill_engine_stats(g, &stats);
+    ck_assert_uint_eq(stats.cached_rows, 96);
+    ck_assert_uint_eq(stats.prompt_rows, 100 + 4 + 100);
+    rill_engine_close(g);
+    script_close(&s);
+}
+END_TEST
+
+/* Many requests over one beginning, submitted together: it is computed once and held once. */
+START_TEST(a_shared_beginning_is_computed_once)
+{
+    enum { N = 16 };
+    struct script s;
+    struct rill_engine *g;
+    static struct seen seen[N * CHOICES];
+    static int32_t ids[N][140];
+    struct rill_engine_opts o = {.max_seq = N, .max_batch = 64};
+    struct rill_stats stats;
+    struct err e = {0};
+    int number;
+
+    memset(seen, 0, sizeof seen);
+    script_open(&s, 256, 63);
+    g = open_guarded(&s, &o);
+    engine_guard(g, false);
+    for (int i = 0; i < N; i++) {
+        struct rill_request q;
+
+        for (int k = 0; k < 140; k++)
+            ids[i][k] = (k < 130 ? k * 7 : k * 7 + i) % SCRIPT_V;
+        q = greedy(ids[i], 140, 30);
+        ck_ok(rill_engine_submit(g, &q, &number, &e), &e);
+    }
+    engine_guard(g, true);
+    for (int k = 0; k < 8; k++) {
+        struct rill_event ev[64];
+        int n = rill_engine_step(g, ev, 64, &e);
+
+        ck_assert_int_gt(n, 0);
+        for (int i = 0; i < n; i++)
+            take(seen, &ev[i]);
+    }
+    rill_engine_stats(g, &stats);
+    ck_assert_int_eq(stats.pages_used, 4 + N); // four shared blocks, one of each one's own
+    ck_assert_int_eq(drain(g, seen, 16, &e), 0);
+    rill_engine_stats(g, &stats);
+    ck_assert_uint_eq(stats.prompt_rows, 140 + (N - 1) * 12);
+    for (int i = 0; i < N; i++) {
+        int32_t want[30];
+
+        script_expect(ids[i], 140, 30, want);
+        ck_assert_mem_eq(seen[i * CHOICES].id, want, sizeof want);
+    }
+    rill_engine_close(g);
+    script_close(&s);
+}
+END_TEST
+
+/* -- the life of a request -- */
+
+START_TEST(several_answers)
+{
+    const int32_t ids[40] = {3, 1, 4, 1, 5};
+    struct script s;
+    struct rill_engine *g;
+    static struct seen seen[2 * CHOICES];
+    struct rill_request q = greedy(ids, 40, 25);
+    struct rill_stats stats;
+    struct err e = {0};
+    int number, differ = 0;
+
+    memset(seen, 0, sizeof seen);
+    script_open(&s, 256, 63);
+    s.dev.noise = true;
+    g = open_guarded(&s, NULL);
+    engine_guard(g, false);
+    q.n = 4;
+    q.sampling.temperature = 3;
+    ck_ok(rill_engine_submit(g, &q, &number, &e), &e);
+    engine_guard(g, true);
+    ck_assert_int_eq(drain(g, seen, 16, &e), 0);
+    rill_engine_stats(g, &stats);
+    ck_assert_uint_eq(stats.prompt_rows, 40); // once for all
+    for (int k = 0; k < 4; k++) {
+        ck_assert_int_eq(seen[k].n, 25);
+        differ += memcmp(seen[k].id, seen[0].id, sizeof(int32_t) * 25) != 0;
+    }
+    ck_assert_int_eq(differ, 3);
+    rill_engine_close(g);
+
+    /* with one sequence they come one after the other, and are the same */
+    g = open_guarded(&s, &(struct rill_engine_opts){.max_seq = 1, .max_batch = 16});
+    engine_guard(g, false);
+    q.n = 2;
+    ck_fails(rill_engine_submit(g, &q, &number, &e), &e, E_RANGE, "n 2");
+    rill_engine_close(g);
+    script_close(&s);
+}
+END_TEST
+
+START_TEST(cancelled_in_the_prompt)
+{
+    static int32_t ids[200];
+    struct script s;
+    struct rill_engine *g;
+    static struct seen seen[2 * CHOICES];
+    struct rill_engine_opts o = {.max_batch = 16};
+    struct rill_request q = greedy(ids, 200, 25);
+    struct rill_request p = greedy(ids, 2, 12);
+    struct rill_event ev;
+    struct err e = {0};
+    int number, runs;
+
+    memset(seen, 0, sizeof seen);
+    script_open(&s, 256, 63);
+    g = open_guarded(&s, &o);
+    engine_guard(g, false);
+    ck_ok(rill_engine_submit(g, &p, &number, &e), &e);
+    ck_ok(rill_engine_submit(g, &q, &number, &e), &e);
+    engine_guard(g, true);
+    ck_assert_int_eq(rill_engine_step(g, &ev, 1, &e), 1);
+    ck_assert_int_eq(ev.request, 0);
+    rill_engine_cancel(g, number);
+    rill_engine_cancel(g, number); // twice: once
+    runs = s.dev.runs;
+    ck_assert_int_eq(rill_engine_step(g, &ev, 1, &e), 1);
+    ck_assert_int_eq(ev.request, 1);
+    ck_assert_int_eq(ev.finish, RILL_CANCELLED);
+    ck_assert_int_eq(s.dev.runs, runs);
+    ck_assert_int_eq(drain(g, seen, 16, &e), 0);
+    rill_engine_cancel(g, number);
+    rill_engine_close(g);
+    script_close(&s);
+}
+END_TEST
+
+START_TEST(deadlines_and_full_queues)
+{
+    const int32_t ids[3] = {1, 2, 3};
+    struct script s;
+    struct rill_engine *g;
+    static struct seen seen[4 * CHOICES];
+    struct rill_engine_opts o = {.max_seq = 1, .max_queue = 2};
+    struct rill_request q = greedy(ids, 3, 5);
+    struct err e = {0};
+    int number;
+
+    memset(seen, 0, sizeof seen);
+    script_open(&s, 256, 63);
+    g = open_guarded(&s, &o);
+    engine_guard(g, false);
+    q.deadline = 1e-9;
+    ck_ok(rill_engine_submit(g, &q, &number, &e), &e);
+    q.deadline = 0;
+    ck_ok(rill_engine_submit(g, &q, &number, &e), &e);
+    ck_fails(rill_engine_submit(g, &q, &number, &e), &e, E_BUSY, "queue");
+    engine_guard(g, true);
+    ck_assert_int_eq(drain(g, seen, 16, &e), 0);
+    ck_assert_int_eq(seen[0].finish, RILL_DEADLINE);
+    ck_assert_int_eq(seen[0].n, 0);
+    ck_assert_int_eq(seen[1 * CHOICES].finish, RILL_LENGTH);
+    rill_engine_close(g);
+    script_close(&s);
+}
+END_TEST
+
+START_TEST(min_tokens_puts_off_the_end)
+{
+    const int32_t ids[3] = {4, 5, 6};
+    struct script s;
+    struct rill_engine *g;
+    static struct seen seen[CHOICES];
+    struct rill_request q = greedy(ids, 3, 60);
+    struct rill_stop stop = {"<", 1};
+    struct err e = {0};
+    int32_t want[60];
+    int number;
+
+    memset(seen, 0, sizeof seen);
+    script_expect(ids, 3, 60, want);
+    script_open(&s, 128, want[0]); // would end at once
+    s.dev.noise = true;
+    g = open_guarded(&s, NULL);
+    engine_guard(g, false);
+    q.ignore_eos = false;
+    q.min_tokens = 10;
+    q.stop = &stop;
+    q.n_stop = 1;
+    ck_ok(rill_engine_submit(g, &q, &number, &e), &e);
+    engine_guard(g, true);
+    ck_assert_int_eq(drain(g, seen, 16, &e), 0);
+    ck_assert_int_eq(seen[0].n, 11);
+    for (int i = 0; i < 10; i++)
+        ck_assert_int_ne(seen[0].id[i], want[0]);
+    ck_assert_uint_eq(seen[0].n_text, 10 * 4);
+    ck_assert_int_eq(seen[0].finish, RILL_STOP);
+    rill_engine_close(g);
+    script_close(&s);
+}
+END_TEST
+
+/* Against the definition, in double precision. */
+START_TEST(logprobs)
+{
+    const int32_t ids[70] = {4, 5, 6};
+    struct script s;
+    struct rill_engine *g;
+    struct rill_request q = greedy(ids, 70, 6);
+    struct rill_event ev;
+    struct err e = {0};
+    int number, prompt = 0, drawn = 0;
+
+    script_open(&s, 128, 63);
+    s.dev.noise = true;
+    g = open_guarded(&s, NULL);
+    engine_guard(g, false);
+    q.logprobs = q.logits = q.prompt_logits = true;
+    q.top_logprobs = 5;
+    q.sampling.temperature = 2; // changes the draw, not the logarithms
+    ck_ok(rill_engine_submit(g, &q, &number, &e), &e);
+    engine_guard(g, true);
+    while (rill_engine_step(g, &ev, 1, &e) > 0) {
+        double sum = 0;
+        int32_t id = ev.kind == RILL_TOKEN ? ev.id : ev.pos < 69 ? ids[ev.pos + 1] : 0;
+
+        if (ev.kind == RILL_DONE)
+            continue;
+        for (int v = 0; v < SCRIPT_V; v++)
+            sum += exp((double)ev.logits[v]);
+        if (ev.kind == RILL_TOKEN || ev.pos < 69)
+            ck_assert_double_eq_tol((double)ev.logprob, (double)ev.logits[id] - log(sum), 1e-5);
+        prompt += ev.kind == RILL_LOGITS;
+        drawn += ev.kind == RILL_TOKEN;
+        ck_assert_int_eq(ev.n_top, ev.kind == RILL_TOKEN ? 5 : 0);
+        for (int k = 0; k < ev.n_top; k++) {
+            int rank = 0;
+
+            for (int v = 0; v < SCRIPT_V; v++)
+                rank += ev.logits[v] > ev.logits[ev.top[k].id] ||
+                        (ev.logits[v] == ev.logits[ev.top[k].id] && v < ev.top[k].id);
+            ck_assert_int_eq(rank, k);
+            ck_assert_double_eq_tol((double)ev.top[k].logprob,
+                                    (double)ev.logits[ev.top[k].id] - log(sum), 1e-5);
+        }
+    }
+    ck_assert_int_eq(prompt, 70);
+    ck_assert_int_eq(drawn, 6);
+    rill_engine_close(g);
+    script_close(&s);
 }
 END_TEST
 
@@ -176,7 +523,7 @@ START_TEST(ends)
     const int32_t ids[3] = {4, 5, 6};
     struct script s;
     struct rill_engine *g;
-    static struct seen seen[4];
+    static struct seen seen[4 * CHOICES];
     struct rill_request q = greedy(ids, 3, 0);
     struct err e = {0};
     int32_t want[MOST];
@@ -203,11 +550,11 @@ START_TEST(ends)
     ck_assert_int_eq(drain(g, seen, 16, &e), 0);
     ck_assert_int_eq(seen[0].finish, RILL_CONTEXT);
     ck_assert_int_eq(seen[0].n, 125);
-    ck_assert_int_eq(seen[1].finish, RILL_STOP);
-    ck_assert_int_eq(seen[1].n, end + 1);
-    ck_assert_uint_eq(seen[1].n_text, (size_t)end * 4);
-    ck_assert_int_eq(seen[2].finish, RILL_STOP);
-    ck_assert_uint_eq(seen[2].n_text, 7 * 4 + 1);
+    ck_assert_int_eq(seen[1 * CHOICES].finish, RILL_STOP);
+    ck_assert_int_eq(seen[1 * CHOICES].n, end + 1);
+    ck_assert_uint_eq(seen[1 * CHOICES].n_text, (size_t)end * 4);
+    ck_assert_int_eq(seen[2 * CHOICES].finish, RILL_STOP);
+    ck_assert_uint_eq(seen[2 * CHOICES].n_text, 7 * 4 + 1);
     rill_engine_close(g);
     script_close(&s);
 }
@@ -219,7 +566,7 @@ START_TEST(failures_end_one_request_only)
     const int32_t more[30] = {7};
     struct script s;
     struct rill_engine *g;
-    static struct seen seen[2];
+    static struct seen seen[2 * CHOICES];
     struct rill_request q = greedy(ids, 3, 10);
     struct err e = {0};
     int number;
@@ -237,7 +584,7 @@ START_TEST(failures_end_one_request_only)
     ck_assert_int_eq(seen[0].finish, RILL_FAILED);
     ck_assert_int_eq(seen[0].code, E_NUMERIC);
     ck_assert_int_eq(seen[0].n, 7);
-    ck_assert_int_eq(seen[1].finish, RILL_LENGTH);
+    ck_assert_int_eq(seen[1 * CHOICES].finish, RILL_LENGTH);
     rill_engine_close(g);
     s.dev.fail_at = s.dev.runs + 2;
     g = open_guarded(&s, NULL);
@@ -298,8 +645,9 @@ START_TEST(allocations_fail)
     script_open(&s, 128, 63);
     for (long n = 0; hit; n++) {
         struct rill_engine *g = NULL;
-        static struct seen seen[1];
+        static struct seen seen[CHOICES];
         struct rill_request q = greedy(ids, 3, 5);
+        struct rill_engine_opts o = {.swap_bytes = 4 << 20};
         struct err e = {0};
         int number;
         int rc;
@@ -308,7 +656,7 @@ START_TEST(allocations_fail)
         q.stop = &stop;
         q.n_stop = 1;
         mem_fail_after(n);
-        rc = rill_engine_open(&g, &s.model, NULL, &e);
+        rc = rill_engine_open(&g, &s.model, &o, &e);
         if (rc == 0)
             rc = rill_engine_submit(g, &q, &number, &e);
         hit = mem_fail_hit();
@@ -322,5 +670,7 @@ START_TEST(allocations_fail)
 }
 END_TEST
 
-TEST_MAIN("engine/engine", one_request, crowds, ends, failures_end_one_request_only, bad_requests,
-          allocations_fail)
+TEST_MAIN("engine/engine", one_request, crowds, crowds_in_little_memory,
+          a_second_request_finds_the_first, a_shared_beginning_is_computed_once, several_answers,
+          cancelled_in_the_prompt, deadlines_and_full_queues, min_tokens_puts_off_the_end, logprobs,
+          ends, failures_end_one_request_only, bad_requests, allocations_fail)

@@ -21,6 +21,15 @@ static struct rill_sampling plain(void)
     return s;
 }
 
+static int draw(struct sampler_work *w, const struct rill_sampling *s, const float *row,
+                const int32_t *history, int n, uint64_t seed)
+{
+    const struct sampler_in in = {
+        .sampling = s, .logits = row, .history = history, .n = n, .seed = seed};
+
+    return sampler_draw(w, &in);
+}
+
 /* How often each token is drawn of n. */
 static void tally(const struct rill_sampling *s, int n, const int32_t *hist, int n_hist, int *count)
 {
@@ -30,7 +39,7 @@ static void tally(const struct rill_sampling *s, int n, const int32_t *hist, int
     memset(count, 0, V * sizeof *count);
     ck_ok(sampler_work_init(&w, V, &e), &e);
     for (int i = 0; i < n; i++) {
-        int id = sampler_draw(&w, s, logits, hist, n_hist, (uint64_t)i, 0);
+        int id = draw(&w, s, logits, hist, n_hist, (uint64_t)i);
 
         ck_assert_int_ge(id, 0);
         count[id]++;
@@ -47,14 +56,14 @@ START_TEST(greedy_takes_the_first_largest)
 
     s.temperature = 0;
     ck_ok(sampler_work_init(&w, V, &e), &e);
-    ck_assert_int_eq(sampler_draw(&w, &s, logits, NULL, 0, 1, 0), 2);
-    ck_assert_int_eq(sampler_draw(&w, &s, tie, NULL, 0, 1, 0), 1);
+    ck_assert_int_eq(draw(&w, &s, logits, NULL, 0, 1), 2);
+    ck_assert_int_eq(draw(&w, &s, tie, NULL, 0, 1), 1);
     tie[4] = NAN;
-    ck_assert_int_eq(sampler_draw(&w, &s, tie, NULL, 0, 1, 0), E_NUMERIC);
+    ck_assert_int_eq(draw(&w, &s, tie, NULL, 0, 1), E_NUMERIC);
     s.temperature = 1;
-    ck_assert_int_eq(sampler_draw(&w, &s, tie, NULL, 0, 1, 0), E_NUMERIC);
+    ck_assert_int_eq(draw(&w, &s, tie, NULL, 0, 1), E_NUMERIC);
     tie[4] = INFINITY;
-    ck_assert_int_eq(sampler_draw(&w, &s, tie, NULL, 0, 1, 0), E_NUMERIC);
+    ck_assert_int_eq(draw(&w, &s, tie, NULL, 0, 1), E_NUMERIC);
     sampler_work_fini(&w);
 }
 END_TEST
@@ -157,10 +166,10 @@ START_TEST(draws_repeat)
 
     ck_ok(sampler_work_init(&w, V, &e), &e);
     for (int n = 0; n < 64; n++) {
-        int a = sampler_draw(&w, &s, logits, hist, n, 7, 0);
+        int a = draw(&w, &s, logits, hist, n, 7);
 
-        ck_assert_int_eq(a, sampler_draw(&w, &s, logits, hist, n, 7, 0));
-        differ += a != sampler_draw(&w, &s, logits, hist, n, 8, 0);
+        ck_assert_int_eq(a, draw(&w, &s, logits, hist, n, 7));
+        differ += a != draw(&w, &s, logits, hist, n, 8);
     }
     ck_assert_int_gt(differ, 10);
     sampler_work_fini(&w);
