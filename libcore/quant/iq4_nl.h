@@ -36,9 +36,10 @@ FMT_FN void iq4_nl_scales(const struct iq4_nl *b, float *s, float *m)
 
 FMT_DECODE(iq4_nl, 32, 32)
 
-FMT_FN void iq4_nl_encode(const float *in, struct iq4_nl *b)
+FMT_FN void iq4_nl_encode(const float *in, const float *column, float mean2, struct iq4_nl *b)
 {
-    float d = iq4_scale(in);
+    mean2 = column ? iq4_mean2(32, in) : 0.0f;
+    float d = iq4_scale(in, column, mean2);
     float inv = d != 0.0f ? 1.0f / d : 0.0f;
 
     b->d = f32_to_f16(d);
@@ -58,7 +59,7 @@ FMT_FN void iq4_nl_encode(const float *in, struct iq4_nl *b)
 #define FMT_MIN    0
 #define FMT_ACT    ACT_Q8
 #define FMT_TOL    5e-3f
-#define FMT_ENCODE 1
+#define FMT_ENCODE 2
 #include FMT_HOOK
 #include "quant/fmt_end.h"
 #endif

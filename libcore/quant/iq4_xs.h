@@ -55,12 +55,13 @@ FMT_FN void iq4_xs_scales(const struct iq4_xs *b, float *s, float *m)
 
 FMT_DECODE(iq4_xs, 256, 32)
 
-FMT_FN void iq4_xs_encode(const float *in, struct iq4_xs *b)
+FMT_FN void iq4_xs_encode(const float *in, const float *column, float mean2, struct iq4_xs *b)
 {
     float scale[8];
 
+    mean2 = column ? iq4_mean2(256, in) : 0.0f;
     for (int p = 0; p < 8; p++)
-        scale[p] = iq4_scale(in + 32 * p);
+        scale[p] = iq4_scale(in + 32 * p, column ? column + 32 * p : NULL, mean2);
     float d = -k_top(8, scale) / 32.0f;
     float inv = d != 0.0f ? 1.0f / d : 0.0f;
 
@@ -92,7 +93,7 @@ FMT_FN void iq4_xs_encode(const float *in, struct iq4_xs *b)
 #define FMT_MIN    0
 #define FMT_ACT    ACT_Q8
 #define FMT_TOL    5e-3f
-#define FMT_ENCODE 1
+#define FMT_ENCODE 2
 #include FMT_HOOK
 #include "quant/fmt_end.h"
 #endif

@@ -6,6 +6,7 @@
 #ifndef RILL_QUANT_K_FIT_H
 #define RILL_QUANT_K_FIT_H
 
+#include <math.h>
 #include <stdbool.h>
 
 #include "quant/half.h"
@@ -53,11 +54,11 @@ FMT_FN float k_try(int n, int top, const float *x, const float *weight, float in
     return error;
 }
 
-/* x is about scale * code - min, code 0..top, min >= 0. Tries steps + 1 ranges from first on, a
- * tenth of a code apart, each with the scale and min of least squares. Returns the scale. n is at
- * most 32. */
-FMT_FN float k_fit_min(int n, int top, const float *x, const float *weight, float first, int steps,
-                       bool squared, uint8_t *code, float *min)
+/* x is about scale * code - min, code 0..top, min >= 0. Tries steps + 1 ranges from first on, step
+ * of a code apart, each with the scale and min of least squares. Returns the scale. n is at most
+ * 32. */
+FMT_FN float k_fit_min(int n, int top, const float *x, const float *weight, float first, float step,
+                       int steps, bool squared, uint8_t *code, float *min)
 {
     float low = x[0], high = x[0], sum_w = weight[0], sum_x = sum_w * x[0];
     uint8_t trial[32];
@@ -80,7 +81,7 @@ FMT_FN float k_fit_min(int n, int top, const float *x, const float *weight, floa
     for (int t = 0; t <= steps; t++) {
         float sum_q = 0.0f, sum_q2 = 0.0f, sum_xq = 0.0f;
 
-        inv = (first + 0.1f * (float)t + (float)top) / (high - least);
+        inv = (first + step * (float)t + (float)top) / (high - least);
         for (int i = 0; i < n; i++) {
             float q = (float)k_round(inv * (x[i] - least), 0, top);
             float w = weight[i];
@@ -113,9 +114,9 @@ FMT_FN float k_fit_min(int n, int top, const float *x, const float *weight, floa
     return scale;
 }
 
-/* x is about scale * (code - top), code 0..2*top-1, weights x * x. Tries nineteen scales around the
- * one that brings the value of largest magnitude to -top. Returns the best scale. */
-FMT_FN float k_fit_signed(int n, int top, const float *x, uint8_t *code)
+/* x is about scale * (code - top), code 0..2*top-1; weight NULL: x * x. Tries nineteen scales around
+ * the one that brings the value of largest magnitude to -top. Returns the best scale. */
+FMT_FN float k_fit_signed(int n, int top, const float *x, const float *weight, uint8_t *code)
 {
     float far = k_top(n, x);
     float scale = 0.0f, best = 0.0f;
@@ -130,7 +131,7 @@ FMT_FN float k_fit_signed(int n, int top, const float *x, uint8_t *code)
 
         for (int i = 0; i < n; i++) {
             float q = (float)k_round(inv * x[i], -top, top - 1);
-            float w = x[i] * x[i];
+            float w = weight ? weight[i] : x[i] * x[i];
 
             sum_xq += w * x[i] * q;
             sum_q2 += w * q * q;
@@ -190,6 +191,87 @@ FMT_FN float k_fit_moves(int n, int top, const float *x, uint8_t *code)
         }
     }
     return sum_q2 > 0.0f ? sum_xq / sum_q2 : 0.0f;
+}
+
+/* x >= 0 is about scale * code, code 0..top: of nine scales around the one that brings the largest
+ * to top the one of least error, then moves as above. Returns the scale. */
+FMT_FN float k_fit_positive(int n, int top, const float *x, const float *weight, uint8_t *code)
+{
+    float high = 0.0f, sum_xq = 0.0f, sum_q2 = 0.0f, inv = 0.0f, best = 0.0f;
+    bool moved = true;
+
+    memset(code, 0, (size_t)n);
+    for (int i = 0; i < n; i++)
+        high = x[i] > high ? x[i] : high;
+    if (!(high >= K_FIT_NONE))
+        return 0.0f;
+    for (int t = 0; t < 9; t++) {
+        int step = t == 0 ? 0 : t < 5 ? t - 5 : t - 4; /* 0, then -4..-1, 1..4 */
+        float to = step ? (0.1f * (float)step + (float)top) / high : (float)top / high;
+        float scale = 1.0f / to, error = 0.0f;
+
+        for (int i = 0; i < n; i++) {
+            float off = x[i] - scale * (float)k_round(to * x[i], 0, top);
+
+            error += weight[i] * off * off;
+        }
+        if (t == 0 || error < best) {
+            best = error;
+            inv = to;
+        }
+    }
+    for (int i = 0; i < n; i++) {
+        code[i] = (uint8_t)k_round(inv * x[i], 0, top);
+        sum_xq += weight[i] * x[i] * (float)code[i];
+        sum_q2 += weight[i] * (float)code[i] * (float)code[i];
+    }
+    for (int round = 0; round < 5 && moved; round++) {
+        moved = false;
+        for (int i = 0; i < n; i++) {
+            float w = weight[i], q = (float)code[i];
+            float xq = sum_xq - w * x[i] * q;
+            float q2 = sum_q2 - w * q * q;
+
+            if (!(xq > 0.0f && q2 > 0.0f))
+                continue;
+            int to = k_round(x[i] * q2 / xq, 0, top);
+
+            if (to == code[i])
+                continue;
+            xq += w * x[i] * (float)to;
+            q2 += w * (float)to * (float)to;
+            if (xq * xq * sum_q2 > sum_xq * sum_xq * q2) {
+                code[i] = (uint8_t)to;
+                sum_xq = xq;
+                sum_q2 = q2;
+                moved = true;
+            }
+        }
+    }
+    return sum_q2 > 0.0f ? sum_xq / sum_q2 : 0.0f;
+}
+
+/* Mean of the squares of n values. */
+FMT_FN float k_mean2(int n, const float *x)
+{
+    float sum = 0.0f;
+
+    for (int i = 0; i < n; i++)
+        sum += x[i] * x[i];
+    return sum / (float)n;
+}
+
+/* How much each of n values counts: the importance of its column times its own size, to which
+ * mean2 lends some of its neighbours'. Returns the sum. */
+FMT_FN float k_weigh(int n, const float *x, const float *column, float mean2, float *weight)
+{
+    float sum = 0.0f;
+
+    for (int i = 0; i < n; i++)
+        weight[i] = column[i] * sqrtf(mean2 + x[i] * x[i]);
+    for (int i = 0; i < n; i++)
+        sum += weight[i];
+    return sum;
 }
 
 /* The largest of n values, at least 0. */

@@ -7,8 +7,6 @@
 #ifndef RILL_QUANT_K_SCALES_H
 #define RILL_QUANT_K_SCALES_H
 
-#include <math.h>
-
 #include "quant/k_fit.h"
 
 /* Scale of part p, 0..63. */
@@ -57,15 +55,40 @@ FMT_FN void k_scales_put(uint8_t *scales, uint16_t *d, uint16_t *dmin, const flo
 /* Scale and min of 32 weights, each counted by its magnitude plus the root mean square of all. */
 FMT_FN float k_fit_part(const float *x, int top, float first, int steps, uint8_t *code, float *min)
 {
-    float sum = 0.0f, weight[32];
-
-    for (int i = 0; i < 32; i++)
-        sum += x[i] * x[i];
-    float rms = sqrtf(sum / 32.0f);
+    float weight[32], rms = sqrtf(k_mean2(32, x));
 
     for (int i = 0; i < 32; i++)
         weight[i] = rms + k_abs(x[i]);
-    return k_fit_min(32, top, x, weight, first, steps, true, code, min);
+    return k_fit_min(32, top, x, weight, first, 0.1f, steps, true, code, min);
+}
+
+/* What Q4_K and Q5_K choose: codes 0..top of 256 weights, and the packed scales. column: how much
+ * the columns count; NULL: all alike. */
+FMT_FN void k_fit_block(const float *in, const float *column, int top, uint8_t *code,
+                        uint8_t *scales, uint16_t *d, uint16_t *dmin)
+{
+    float scale[8], min[8], sum[8], weight[32];
+    uint8_t s[8], m[8];
+
+    memset(scales, 0, 12);
+    if (!column) {
+        for (int p = 0; p < 8; p++)
+            scale[p] = k_fit_part(in + 32 * p, top, top == 15 ? -1.0f : -0.5f, top == 15 ? 20 : 15,
+                                  code + 32 * p, &min[p]);
+        k_scales_put(scales, d, dmin, scale, min);
+        return;
+    }
+    float mean2 = 2.0f * k_mean2(256, in); /* doubled as in the reference */
+
+    for (int p = 0; p < 8; p++) {
+        sum[p] = k_weigh(32, in + 32 * p, column + 32 * p, mean2, weight);
+        scale[p] = k_fit_min(32, top, in + 32 * p, weight, -0.9f, 0.05f, 36, true, code + 32 * p,
+                             &min[p]);
+    }
+    *d = f32_to_f16(k_fit_positive(8, 63, scale, sum, s));
+    *dmin = f32_to_f16(k_fit_positive(8, 63, min, sum, m));
+    for (int p = 0; p < 8; p++)
+        k_put(scales, p, s[p], m[p]);
 }
 
 #endif

@@ -47,16 +47,9 @@ FMT_FN void q2_k_scales(const struct q2_k *b, float *s, float *m)
 
 FMT_DECODE_MIN(q2_k, 256, 16)
 
-FMT_FN void q2_k_encode(const float *in, struct q2_k *b)
+/* Rounds sixteen scales and mins to 4 bits each, and their common factors. */
+FMT_FN void q2_k_put(struct q2_k *b, const float *scale, const float *min)
 {
-    float scale[16], min[16], weight[16], s[16], m[16];
-    uint8_t code[256];
-
-    for (int p = 0; p < 16; p++) {
-        for (int i = 0; i < 16; i++)
-            weight[i] = k_abs(in[16 * p + i]);
-        scale[p] = k_fit_min(16, 3, in + 16 * p, weight, -0.5f, 15, false, code + 16 * p, &min[p]);
-    }
     float high = k_max(16, scale), high_min = k_max(16, min);
     float inv = high > 0.0f ? 15.0f / high : 0.0f;
     float inv_min = high_min > 0.0f ? 15.0f / high_min : 0.0f;
@@ -66,6 +59,42 @@ FMT_FN void q2_k_encode(const float *in, struct q2_k *b)
     for (int p = 0; p < 16; p++)
         b->scales[p] =
             (uint8_t)(k_round(inv * scale[p], 0, 15) | k_round(inv_min * min[p], 0, 15) << 4);
+}
+
+/* The same where the parts count sum[] each. */
+FMT_FN void q2_k_put_weighted(struct q2_k *b, const float *scale, const float *min,
+                              const float *sum)
+{
+    uint8_t s[16], m[16];
+
+    b->d = f32_to_f16(k_fit_positive(16, 15, scale, sum, s));
+    b->dmin = f32_to_f16(k_fit_positive(16, 15, min, sum, m));
+    for (int p = 0; p < 16; p++)
+        b->scales[p] = (uint8_t)(s[p] | m[p] << 4);
+}
+
+FMT_FN void q2_k_encode(const float *in, const float *column, float mean2, struct q2_k *b)
+{
+    float scale[16], min[16], sum[16], weight[16], s[16], m[16];
+    uint8_t code[256];
+
+    mean2 = column ? k_mean2(256, in) : 0.0f;
+    for (int p = 0; p < 16; p++) {
+        const float *x = in + 16 * p;
+
+        for (int i = 0; i < 16; i++)
+            weight[i] = k_abs(x[i]);
+        if (column)
+            sum[p] = k_weigh(16, x, column + 16 * p, mean2, weight);
+        scale[p] = column ? k_fit_min(16, 3, x, weight, -0.9f, 0.05f, 36, true, code + 16 * p,
+                                      &min[p])
+                          : k_fit_min(16, 3, x, weight, -0.5f, 0.1f, 15, false, code + 16 * p,
+                                      &min[p]);
+    }
+    if (column)
+        q2_k_put_weighted(b, scale, min, sum);
+    else
+        q2_k_put(b, scale, min);
     memset(b->qs, 0, sizeof b->qs);
     q2_k_scales(b, s, m);
     for (int i = 0; i < 256; i++) {
@@ -88,7 +117,7 @@ FMT_FN void q2_k_encode(const float *in, struct q2_k *b)
 #define FMT_MIN    1
 #define FMT_ACT    ACT_Q8
 #define FMT_TOL    5e-3f
-#define FMT_ENCODE 1
+#define FMT_ENCODE 2
 #include FMT_HOOK
 #include "quant/fmt_end.h"
 #endif

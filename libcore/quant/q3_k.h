@@ -58,24 +58,48 @@ FMT_FN void q3_k_scales(const struct q3_k *b, float *s, float *m)
 
 FMT_DECODE(q3_k, 256, 16)
 
-FMT_FN void q3_k_encode(const float *in, struct q3_k *b)
+/* Puts scale l (0..63) of part p; the bytes were 0 before. */
+FMT_FN void q3_k_put(struct q3_k *b, int p, int l)
 {
-    float scale[16], s[16], m[16];
-    uint8_t code[256];
+    b->scales[p % 8] |= (uint8_t)((l & 15) << (p / 8 * 4));
+    b->scales[8 + p % 4] |= (uint8_t)(l >> 4 << (p / 4 * 2));
+}
 
-    for (int p = 0; p < 16; p++)
-        scale[p] = k_fit_moves(16, 4, in + 16 * p, code + 16 * p);
+/* Rounds sixteen scales to 6 bits, and their common factor; sum: how much the parts count, or
+ * NULL. The bytes were 0 before. */
+FMT_FN void q3_k_scales_put(struct q3_k *b, const float *scale, const float *sum)
+{
     float top = k_top(16, scale);
     float inv = top != 0.0f ? -32.0f / top : 0.0f;
+    uint8_t l[16];
 
-    memset(b, 0, sizeof *b);
-    b->d = f32_to_f16(top != 0.0f ? 1.0f / inv : 0.0f);
-    for (int p = 0; top != 0.0f && p < 16; p++) {
-        int l = k_round(inv * scale[p], -32, 31) + 32;
-
-        b->scales[p % 8] |= (uint8_t)((l & 15) << (p / 8 * 4));
-        b->scales[8 + p % 4] |= (uint8_t)(l >> 4 << (p / 4 * 2));
+    if (sum) {
+        b->d = f32_to_f16(k_fit_signed(16, 32, scale, sum, l));
+        for (int p = 0; p < 16; p++)
+            q3_k_put(b, p, l[p]);
+        return;
     }
+    b->d = f32_to_f16(top != 0.0f ? 1.0f / inv : 0.0f);
+    for (int p = 0; top != 0.0f && p < 16; p++)
+        q3_k_put(b, p, k_round(inv * scale[p], -32, 31) + 32);
+}
+
+FMT_FN void q3_k_encode(const float *in, const float *column, float mean2, struct q3_k *b)
+{
+    float scale[16], sum[16], weight[16], s[16], m[16];
+    uint8_t code[256];
+
+    mean2 = column ? 2.0f * k_mean2(256, in) : 0.0f; /* doubled as in the reference */
+    for (int p = 0; p < 16; p++) {
+        const float *x = in + 16 * p;
+
+        if (column)
+            sum[p] = k_weigh(16, x, column + 16 * p, mean2, weight);
+        scale[p] = column ? k_fit_signed(16, 4, x, weight, code + 16 * p)
+                          : k_fit_moves(16, 4, x, code + 16 * p);
+    }
+    memset(b, 0, sizeof *b);
+    q3_k_scales_put(b, scale, column ? sum : NULL);
     q3_k_scales(b, s, m);
     for (int i = 0; i < 256; i++) {
         float d = s[i / 16];
@@ -98,7 +122,7 @@ FMT_FN void q3_k_encode(const float *in, struct q3_k *b)
 #define FMT_MIN    0
 #define FMT_ACT    ACT_Q8
 #define FMT_TOL    5e-3f
-#define FMT_ENCODE 1
+#define FMT_ENCODE 2
 #include FMT_HOOK
 #include "quant/fmt_end.h"
 #endif

@@ -5,7 +5,7 @@
 #ifndef RILL_QUANT_Q4_0_H
 #define RILL_QUANT_Q4_0_H
 
-#include "quant/half.h"
+#include "quant/k_fit.h"
 
 struct q4_0 {
     uint16_t d; // binary16
@@ -36,20 +36,26 @@ FMT_FN void q4_0_scales(const struct q4_0 *b, float *s, float *m)
 
 FMT_DECODE(q4_0, 32, 32)
 
-/* The value of largest magnitude becomes -8, so that the scale takes its sign. */
-FMT_FN void q4_0_encode(const float *in, struct q4_0 *b)
+/* The scale of least error where columns count differently. */
+FMT_FN void q4_0_encode_weighted(const float *in, const float *column, float mean2, struct q4_0 *b)
 {
-    float top = 0.0f, high = 0.0f;
+    float weight[32];
+    uint8_t code[32];
 
-    for (int j = 0; j < 32; j++) {
-        float a = in[j] < 0.0f ? -in[j] : in[j];
+    k_weigh(32, in, column, mean2, weight);
+    b->d = f32_to_f16(k_fit_signed(32, 8, in, weight, code));
+    for (int j = 0; j < 16; j++)
+        b->qs[j] = (uint8_t)(code[j] | code[j + 16] << 4);
+}
 
-        if (a > high) {
-            high = a;
-            top = in[j];
-        }
+/* The value of largest magnitude becomes -8, so that the scale takes its sign. */
+FMT_FN void q4_0_encode(const float *in, const float *column, float mean2, struct q4_0 *b)
+{
+    if (column) {
+        q4_0_encode_weighted(in, column, mean2, b);
+        return;
     }
-    float d = top / -8.0f;
+    float d = k_top(32, in) / -8.0f;
     float inv = d != 0.0f ? 1.0f / d : 0.0f;
 
     b->d = f32_to_f16(d);
@@ -73,7 +79,7 @@ FMT_FN void q4_0_encode(const float *in, struct q4_0 *b)
 #define FMT_MIN    0
 #define FMT_ACT    ACT_Q8
 #define FMT_TOL    5e-3f
-#define FMT_ENCODE 1
+#define FMT_ENCODE 2
 #include FMT_HOOK
 #include "quant/fmt_end.h"
 #endif

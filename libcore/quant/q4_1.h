@@ -5,7 +5,7 @@
 #ifndef RILL_QUANT_Q4_1_H
 #define RILL_QUANT_Q4_1_H
 
-#include "quant/half.h"
+#include "quant/k_fit.h"
 
 struct q4_1 {
     uint16_t d; // binary16
@@ -37,8 +37,25 @@ FMT_FN void q4_1_scales(const struct q4_1 *b, float *s, float *m)
 
 FMT_DECODE_MIN(q4_1, 32, 32)
 
-FMT_FN void q4_1_encode(const float *in, struct q4_1 *b)
+/* Scale and min of least error where columns count differently. */
+FMT_FN void q4_1_encode_weighted(const float *in, const float *column, float mean2, struct q4_1 *b)
 {
+    float weight[32], min;
+    uint8_t code[32];
+
+    k_weigh(32, in, column, mean2, weight);
+    b->d = f32_to_f16(k_fit_min(32, 15, in, weight, -0.9f, 0.05f, 36, true, code, &min));
+    b->m = f32_to_f16(-min);
+    for (int j = 0; j < 16; j++)
+        b->qs[j] = (uint8_t)(code[j] | code[j + 16] << 4);
+}
+
+FMT_FN void q4_1_encode(const float *in, const float *column, float mean2, struct q4_1 *b)
+{
+    if (column) {
+        q4_1_encode_weighted(in, column, mean2, b);
+        return;
+    }
     float low = 3.402823466e38f, high = -3.402823466e38f;
 
     for (int j = 0; j < 32; j++) {
@@ -70,7 +87,7 @@ FMT_FN void q4_1_encode(const float *in, struct q4_1 *b)
 #define FMT_MIN    1
 #define FMT_ACT    ACT_Q8
 #define FMT_TOL    5e-3f
-#define FMT_ENCODE 1
+#define FMT_ENCODE 2
 #include FMT_HOOK
 #include "quant/fmt_end.h"
 #endif

@@ -5,7 +5,7 @@
 #ifndef RILL_QUANT_Q5_0_H
 #define RILL_QUANT_Q5_0_H
 
-#include "quant/half.h"
+#include "quant/k_fit.h"
 
 struct q5_0 {
     uint16_t d; // binary16
@@ -40,32 +40,37 @@ FMT_FN void q5_0_scales(const struct q5_0 *b, float *s, float *m)
 FMT_DECODE(q5_0, 32, 32)
 
 /* The value of largest magnitude becomes -16, so that the scale takes its sign. */
-FMT_FN void q5_0_encode(const float *in, struct q5_0 *b)
+FMT_FN void q5_0_put(const uint8_t *code, uint8_t *qs, uint8_t *qh)
 {
-    float top = 0.0f, high = 0.0f;
     uint32_t fifth = 0;
 
-    for (int j = 0; j < 32; j++) {
-        float a = in[j] < 0.0f ? -in[j] : in[j];
-
-        if (a > high) {
-            high = a;
-            top = in[j];
-        }
-    }
-    float d = top / -16.0f;
-    float inv = d != 0.0f ? 1.0f / d : 0.0f;
-
-    b->d = f32_to_f16(d);
     for (int j = 0; j < 16; j++) {
-        int lo = fmt_cut(in[j] * inv + 16.5f, 0, 31);
-        int hi = fmt_cut(in[j + 16] * inv + 16.5f, 0, 31);
-
-        b->qs[j] = (uint8_t)((lo & 15) | (hi & 15) << 4);
-        fifth |= (uint32_t)(lo >> 4) << j | (uint32_t)(hi >> 4) << (j + 16);
+        qs[j] = (uint8_t)((code[j] & 15) | (code[j + 16] & 15) << 4);
+        fifth |= (uint32_t)(code[j] >> 4) << j | (uint32_t)(code[j + 16] >> 4) << (j + 16);
     }
     for (int k = 0; k < 4; k++)
-        b->qh[k] = (uint8_t)(fifth >> 8 * k);
+        qh[k] = (uint8_t)(fifth >> 8 * k);
+}
+
+/* As in q4_0.h, with one bit more. */
+FMT_FN void q5_0_encode(const float *in, const float *column, float mean2, struct q5_0 *b)
+{
+    uint8_t code[32];
+
+    if (column) {
+        float weight[32];
+
+        k_weigh(32, in, column, mean2, weight);
+        b->d = f32_to_f16(k_fit_signed(32, 16, in, weight, code));
+    } else {
+        float d = k_top(32, in) / -16.0f;
+        float inv = d != 0.0f ? 1.0f / d : 0.0f;
+
+        b->d = f32_to_f16(d);
+        for (int j = 0; j < 32; j++)
+            code[j] = (uint8_t)fmt_cut(in[j] * inv + 16.5f, 0, 31);
+    }
+    q5_0_put(code, b->qs, b->qh);
 }
 
 #endif
@@ -80,7 +85,7 @@ FMT_FN void q5_0_encode(const float *in, struct q5_0 *b)
 #define FMT_MIN    0
 #define FMT_ACT    ACT_Q8
 #define FMT_TOL    5e-3f
-#define FMT_ENCODE 1
+#define FMT_ENCODE 2
 #include FMT_HOOK
 #include "quant/fmt_end.h"
 #endif

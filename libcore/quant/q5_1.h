@@ -5,7 +5,7 @@
 #ifndef RILL_QUANT_Q5_1_H
 #define RILL_QUANT_Q5_1_H
 
-#include "quant/half.h"
+#include "quant/k_fit.h"
 
 struct q5_1 {
     uint16_t d; // binary16
@@ -40,11 +40,39 @@ FMT_FN void q5_1_scales(const struct q5_1 *b, float *s, float *m)
 
 FMT_DECODE_MIN(q5_1, 32, 32)
 
-FMT_FN void q5_1_encode(const float *in, struct q5_1 *b)
+FMT_FN void q5_1_put(const uint8_t *code, uint8_t *qs, uint8_t *qh)
 {
-    float low = 3.402823466e38f, high = -3.402823466e38f;
     uint32_t fifth = 0;
 
+    for (int j = 0; j < 16; j++) {
+        qs[j] = (uint8_t)((code[j] & 15) | (code[j + 16] & 15) << 4);
+        fifth |= (uint32_t)(code[j] >> 4) << j | (uint32_t)(code[j + 16] >> 4) << (j + 16);
+    }
+    for (int k = 0; k < 4; k++)
+        qh[k] = (uint8_t)(fifth >> 8 * k);
+}
+
+/* Scale and min of least error where columns count differently. */
+FMT_FN void q5_1_encode_weighted(const float *in, const float *column, float mean2, struct q5_1 *b)
+{
+    float weight[32], min;
+    uint8_t code[32];
+
+    k_weigh(32, in, column, mean2, weight);
+    b->d = f32_to_f16(k_fit_min(32, 31, in, weight, -0.9f, 0.05f, 36, true, code, &min));
+    b->m = f32_to_f16(-min);
+    q5_1_put(code, b->qs, b->qh);
+}
+
+FMT_FN void q5_1_encode(const float *in, const float *column, float mean2, struct q5_1 *b)
+{
+    float low = 3.402823466e38f, high = -3.402823466e38f;
+    uint8_t code[32];
+
+    if (column) {
+        q5_1_encode_weighted(in, column, mean2, b);
+        return;
+    }
     for (int j = 0; j < 32; j++) {
         low = in[j] < low ? in[j] : low;
         high = in[j] > high ? in[j] : high;
@@ -54,15 +82,9 @@ FMT_FN void q5_1_encode(const float *in, struct q5_1 *b)
 
     b->d = f32_to_f16(d);
     b->m = f32_to_f16(low);
-    for (int j = 0; j < 16; j++) {
-        int lo = fmt_cut((in[j] - low) * inv + 0.5f, 0, 31);
-        int hi = fmt_cut((in[j + 16] - low) * inv + 0.5f, 0, 31);
-
-        b->qs[j] = (uint8_t)((lo & 15) | (hi & 15) << 4);
-        fifth |= (uint32_t)(lo >> 4) << j | (uint32_t)(hi >> 4) << (j + 16);
-    }
-    for (int k = 0; k < 4; k++)
-        b->qh[k] = (uint8_t)(fifth >> 8 * k);
+    for (int j = 0; j < 32; j++)
+        code[j] = (uint8_t)fmt_cut((in[j] - low) * inv + 0.5f, 0, 31);
+    q5_1_put(code, b->qs, b->qh);
 }
 
 #endif
@@ -77,7 +99,7 @@ FMT_FN void q5_1_encode(const float *in, struct q5_1 *b)
 #define FMT_MIN    1
 #define FMT_ACT    ACT_Q8
 #define FMT_TOL    5e-3f
-#define FMT_ENCODE 1
+#define FMT_ENCODE 2
 #include FMT_HOOK
 #include "quant/fmt_end.h"
 #endif

@@ -53,15 +53,14 @@ FMT_FN void q5_k_scales(const struct q5_k *b, float *s, float *m)
 
 FMT_DECODE_MIN(q5_k, 256, 32)
 
-FMT_FN void q5_k_encode(const float *in, struct q5_k *b)
+FMT_FN void q5_k_encode(const float *in, const float *column, float mean2, struct q5_k *b)
 {
-    float scale[8], min[8], s[8], m[8];
+    float s[8], m[8];
     uint8_t code[256];
 
-    for (int p = 0; p < 8; p++)
-        scale[p] = k_fit_part(in + 32 * p, 31, -0.5f, 15, code + 32 * p, &min[p]);
+    (void)mean2;
     memset(b, 0, sizeof *b);
-    k_scales_put(b->scales, &b->d, &b->dmin, scale, min);
+    k_fit_block(in, column, 31, code, b->scales, &b->d, &b->dmin);
     q5_k_scales(b, s, m);
     for (int i = 0; i < 256; i++) {
         float d = s[i / 32];
@@ -84,7 +83,7 @@ FMT_FN void q5_k_encode(const float *in, struct q5_k *b)
 #define FMT_MIN    1
 #define FMT_ACT    ACT_Q8
 #define FMT_TOL    5e-3f
-#define FMT_ENCODE 1
+#define FMT_ENCODE 2
 #include FMT_HOOK
 #include "quant/fmt_end.h"
 #endif

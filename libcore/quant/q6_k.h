@@ -51,13 +51,15 @@ FMT_FN void q6_k_scales(const struct q6_k *b, float *s, float *m)
 
 FMT_DECODE(q6_k, 256, 16)
 
-FMT_FN void q6_k_encode(const float *in, struct q6_k *b)
+FMT_FN void q6_k_encode(const float *in, const float *column, float mean2, struct q6_k *b)
 {
     float scale[16], s[16], m[16];
     uint8_t code[256];
 
+    (void)mean2;
     for (int p = 0; p < 16; p++)
-        scale[p] = k_fit_signed(16, 32, in + 16 * p, code + 16 * p);
+        scale[p] = k_fit_signed(16, 32, in + 16 * p, column ? column + 16 * p : NULL,
+                                code + 16 * p);
     float top = k_top(16, scale);
 
     memset(b, 0, sizeof *b);
@@ -91,7 +93,7 @@ FMT_FN void q6_k_encode(const float *in, struct q6_k *b)
 #define FMT_MIN    0
 #define FMT_ACT    ACT_Q8
 #define FMT_TOL    5e-3f
-#define FMT_ENCODE 1
+#define FMT_ENCODE 2
 #include FMT_HOOK
 #include "quant/fmt_end.h"
 #endif

@@ -27,7 +27,11 @@ struct fmt_info {
     enum fmt_act act; // the form of activations its dot product wants
     float tol;        // a dot product is within tol * |w| * |x| of the one in f64 (Euclidean norms)
     void (*decode)(const void *blocks, float *out, size_t n_blocks);
-    void (*encode)(const float *in, void *blocks, size_t n_blocks); // NULL: not written yet
+    void (*encode)(const float *in, void *blocks, size_t n_blocks); // NULL: see encode_weighted
+    /* NULL: an importance matrix changes nothing. column: how much each of the inputs' columns
+     * counts, or NULL; mean2: mean of the squares of the row they are from. */
+    void (*encode_weighted)(const float *in, const float *column, float mean2, void *blocks,
+                            size_t n_blocks);
     float (*get)(const void *block, int i);                         // weight i; the definition
     void (*codes)(const void *block, int8_t *q);                    // [block]; NULL if sub is 0
     void (*scales)(const void *block, float *s, float *m);          // [block / sub]; likewise
