@@ -113,6 +113,12 @@ struct cpu_kernels {
                  const float *bias, int64_t ld, int c0, int c1, int width, int64_t n_t, int act);
     void (*scan)(float *state, const struct cpu_scan *a); // [d_state][head_dim]
     void (*rwkv)(float *state, const struct cpu_rwkv *a); // [key][value]
+
+    /* encode.inc: weights to blocks and halves to floats, the same bytes as quant/quant.h's
+     * encode_weighted and decode. NULL: no faster way than those. */
+    void (*encode[CPU_FMT_MAX])(const float *in, const float *column, float mean2, void *blocks,
+                                size_t n_blocks);
+    void (*decode_f16)(const void *blocks, float *out, size_t n);
 };
 
 /* The level named by RILL_CPU, or the best one this machine can run. NULL and *e when a forced

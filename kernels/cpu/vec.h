@@ -39,6 +39,7 @@ static inline vf v_lt(vf a, vf b, vf yes, vf no)
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
 }
 static inline vf v_abs(vf a) { return _mm512_abs_ps(a); }
+static inline vf v_sqrt(vf a) { return _mm512_sqrt_ps(a); }
 static inline vf v_sign(vf mag, vf sign)
 {
     __m512i s = _mm512_and_si512(_mm512_castps_si512(sign), _mm512_set1_epi32((int)0x80000000));
@@ -99,6 +100,7 @@ static inline vf v_lt(vf a, vf b, vf yes, vf no)
     return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
 }
 static inline vf v_abs(vf a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+static inline vf v_sqrt(vf a) { return _mm256_sqrt_ps(a); }
 static inline vf v_sign(vf mag, vf sign)
 {
     return _mm256_or_ps(mag, _mm256_and_ps(_mm256_set1_ps(-0.0f), sign));
@@ -166,6 +168,7 @@ static inline vf v_min(vf a, vf b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
 static inline vf v_max(vf a, vf b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
 static inline vf v_lt(vf a, vf b, vf yes, vf no) { return vbslq_f32(vcltq_f32(a, b), yes, no); }
 static inline vf v_abs(vf a) { return vabsq_f32(a); }
+static inline vf v_sqrt(vf a) { return vsqrtq_f32(a); }
 static inline vf v_sign(vf mag, vf sign)
 {
     return vbslq_f32(vdupq_n_u32(0x80000000u), sign, mag);

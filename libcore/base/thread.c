@@ -187,6 +187,13 @@ int thread_cpus(void)
     return 1;
 }
 
+void thread_ieee(void)
+{
+#if defined(__SSE2__)
+    _mm_setcsr(_mm_getcsr() & ~0x8040u);
+#endif
+}
+
 void thread_ftz(void)
 {
 #if defined(__SSE2__)

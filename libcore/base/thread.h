@@ -25,5 +25,7 @@ int thread_cpus(void);
 
 /* Flush-to-zero and denormals-are-zero for the calling thread: every team and engine thread. */
 void thread_ftz(void);
+/* The contrary: numbers below 2^-126 as IEEE 754 has them, for what encodes weights. */
+void thread_ieee(void);
 
 #endif

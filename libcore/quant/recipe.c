@@ -57,7 +57,7 @@ static const struct mix mixes[] = {
 #define X(name, type, fmt, remark) {#name, type, FMT_##fmt, remark},
     MIXES(X)
 #undef X
-    {"COPY", -1, FMT_COPY, "every tensor keeps its type"},
+        {"COPY", -1, FMT_COPY, "every tensor keeps its type"},
 };
 
 /* -- what a tensor is for -- */
@@ -94,10 +94,14 @@ static enum role role_of(struct slice name)
         const char *part;
         enum role role;
     } parts[] = {
-        {"attn_qkv.weight", ATTN_QKV}, {"attn_kv_b.weight", ATTN_KV_B},
-        {"attn_v.weight", ATTN_V},     {"attn_k.weight", ATTN_K},
-        {"attn_q.weight", ATTN_Q},     {"attn_output.weight", ATTN_OUT},
-        {"ffn_up", FFN_UP},            {"ffn_gate", FFN_GATE},
+        {"attn_qkv.weight", ATTN_QKV},
+        {"attn_kv_b.weight", ATTN_KV_B},
+        {"attn_v.weight", ATTN_V},
+        {"attn_k.weight", ATTN_K},
+        {"attn_q.weight", ATTN_Q},
+        {"attn_output.weight", ATTN_OUT},
+        {"ffn_up", FFN_UP},
+        {"ffn_gate", FFN_GATE},
         {"ffn_down", FFN_DOWN},
     };
 
@@ -116,15 +120,41 @@ static enum role role_of(struct slice name)
 static bool kept(struct slice name)
 {
     static const char *const parts[] = {
-        "_norm.weight", "ffn_gate_inp.weight", "ffn_gate_tid2eid.weight", "altup", "laurel",
-        "per_layer_model_proj", "ssm_conv1d", "shortconv.conv.weight", "indexer.k_proj.weight",
-        "indexer.q_proj.weight", "time_mix_first.weight", "time_mix_w0.weight",
-        "time_mix_w1.weight", "time_mix_w2.weight", "time_mix_v0.weight", "time_mix_v1.weight",
-        "time_mix_v2.weight", "time_mix_a0.weight", "time_mix_a1.weight", "time_mix_a2.weight",
-        "time_mix_g1.weight", "time_mix_g2.weight", "time_mix_decay_w1.weight",
-        "time_mix_decay_w2.weight", "time_mix_lerp_fused.weight", "attn_rel_b.weight",
-        ".position_embd", "sam.pos_embd", "sam.neck.", "sam.net_", ".rel_pos", ".patch_embd",
-        ".patch_merger", "a.rvq.codebook", "mm.a.code_embd",
+        "_norm.weight",
+        "ffn_gate_inp.weight",
+        "ffn_gate_tid2eid.weight",
+        "altup",
+        "laurel",
+        "per_layer_model_proj",
+        "ssm_conv1d",
+        "shortconv.conv.weight",
+        "indexer.k_proj.weight",
+        "indexer.q_proj.weight",
+        "time_mix_first.weight",
+        "time_mix_w0.weight",
+        "time_mix_w1.weight",
+        "time_mix_w2.weight",
+        "time_mix_v0.weight",
+        "time_mix_v1.weight",
+        "time_mix_v2.weight",
+        "time_mix_a0.weight",
+        "time_mix_a1.weight",
+        "time_mix_a2.weight",
+        "time_mix_g1.weight",
+        "time_mix_g2.weight",
+        "time_mix_decay_w1.weight",
+        "time_mix_decay_w2.weight",
+        "time_mix_lerp_fused.weight",
+        "attn_rel_b.weight",
+        ".position_embd",
+        "sam.pos_embd",
+        "sam.neck.",
+        "sam.net_",
+        ".rel_pos",
+        ".patch_embd",
+        ".patch_merger",
+        "a.rvq.codebook",
+        "mm.a.code_embd",
     };
 
     for (size_t i = 0; i < ARRAY_LEN(parts); i++)
@@ -167,9 +197,9 @@ enum when {
     FIRST_4 = 1024,
     FIRST_8TH = 2048,
     FIRST_16TH = 4096,
-    OUTER = 8192, // the first and last eighth, and every third between
-    MIDDLE = 16384, // all but the first and last eighth
-    FITS = 32768,   // the row is a whole number of the base format's blocks
+    OUTER = 8192,    // the first and last eighth, and every third between
+    MIDDLE = 16384,  // all but the first and last eighth
+    FITS = 32768,    // the row is a whole number of the base format's blocks
     STACKED = 65536, // a tensor of experts
 };
 
@@ -266,10 +296,10 @@ static const struct exception rows[] = {
 struct chooser {
     const struct recipe_model *m;
     const struct recipe_args *a;
-    uint64_t mix;                     // its bit
-    unsigned always;                  // conditions that hold for every tensor
-    bool tied;                        // no output.weight: the embedding is used for it
-    uint32_t n_values;                // tensors of VALUES
+    uint64_t mix;                            // its bit
+    unsigned always;                         // conditions that hold for every tensor
+    bool tied;                               // no output.weight: the embedding is used for it
+    uint32_t n_values;                       // tensors of VALUES
     uint32_t i_values, i_down, i_gate, i_up; // seen so far
 };
 
@@ -307,7 +337,7 @@ static uint32_t layer_of(struct slice name)
 
 static uint32_t *counter(struct chooser *c, enum role r)
 {
-    return r & VALUES     ? &c->i_values
+    return r & VALUES      ? &c->i_values
            : r == FFN_DOWN ? &c->i_down
            : r == FFN_GATE ? &c->i_gate
            : r == FFN_UP   ? &c->i_up
@@ -375,11 +405,11 @@ static bool is_block_format(int fmt)
 int recipe_fitting(int fmt, uint64_t cols)
 {
     static const int next[][2] = {
-        {FMT_IQ1_S, FMT_IQ4_NL},   {FMT_IQ1_M, FMT_IQ4_NL}, {FMT_IQ2_XXS, FMT_IQ4_NL},
-        {FMT_IQ2_XS, FMT_IQ4_NL},  {FMT_IQ2_S, FMT_IQ4_NL}, {FMT_IQ3_XXS, FMT_IQ4_NL},
-        {FMT_IQ3_S, FMT_IQ4_NL},   {FMT_IQ4_XS, FMT_IQ4_NL}, {FMT_Q2_K, FMT_Q4_0},
-        {FMT_Q3_K, FMT_Q4_0},      {FMT_TQ1_0, FMT_Q4_0},   {FMT_TQ2_0, FMT_Q4_0},
-        {FMT_Q4_K, FMT_Q5_0},      {FMT_Q5_K, FMT_Q5_1},    {FMT_Q6_K, FMT_Q8_0},
+        {FMT_IQ1_S, FMT_IQ4_NL},  {FMT_IQ1_M, FMT_IQ4_NL},  {FMT_IQ2_XXS, FMT_IQ4_NL},
+        {FMT_IQ2_XS, FMT_IQ4_NL}, {FMT_IQ2_S, FMT_IQ4_NL},  {FMT_IQ3_XXS, FMT_IQ4_NL},
+        {FMT_IQ3_S, FMT_IQ4_NL},  {FMT_IQ4_XS, FMT_IQ4_NL}, {FMT_Q2_K, FMT_Q4_0},
+        {FMT_Q3_K, FMT_Q4_0},     {FMT_TQ1_0, FMT_Q4_0},    {FMT_TQ2_0, FMT_Q4_0},
+        {FMT_Q4_K, FMT_Q5_0},     {FMT_Q5_K, FMT_Q5_1},     {FMT_Q6_K, FMT_Q8_0},
         {FMT_NVFP4, FMT_MXFP4},
     };
     const struct fmt_info *f = fmt_find(fmt);
@@ -399,8 +429,7 @@ static bool bad_without_weights(struct slice name, int fmt, const struct mix *mi
     if (r == OUTPUT || r == EMBEDDING)
         return false;
     return fmt == FMT_IQ3_XXS || fmt == FMT_IQ2_XXS || fmt == FMT_IQ2_XS || fmt == FMT_IQ2_S ||
-           fmt == FMT_IQ1_M || fmt == FMT_IQ1_S ||
-           (fmt == FMT_Q2_K && mix == &mixes[MIX_Q2_K_S]);
+           fmt == FMT_IQ1_M || fmt == FMT_IQ1_S || (fmt == FMT_Q2_K && mix == &mixes[MIX_Q2_K_S]);
 }
 
 static void choose(struct chooser *c, struct recipe_tensor *t)
@@ -504,8 +533,8 @@ const struct mix *mix_by_name(struct slice name)
         const char *name;
         enum mix_id mix;
     } others[] = {
-        {"Q3_K", MIX_Q3_K_M}, {"Q4_K", MIX_Q4_K_M}, {"Q5_K", MIX_Q5_K_M}, {"FP16", MIX_F16},
-        {"FP32", MIX_F32},    {"MXFP4", MIX_MXFP4_MOE},
+        {"Q3_K", MIX_Q3_K_M}, {"Q4_K", MIX_Q4_K_M}, {"Q5_K", MIX_Q5_K_M},
+        {"FP16", MIX_F16},    {"FP32", MIX_F32},    {"MXFP4", MIX_MXFP4_MOE},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(mixes); i++)

@@ -29,7 +29,7 @@ const struct mix *mix_by_name(struct slice name);
 
 /* What the choice depends on beside the tensors. */
 struct recipe_model {
-    struct slice arch;     // "llama"
+    struct slice arch; // "llama"
     uint32_t n_layer;
     uint32_t n_head, n_head_kv; // of the first layer
     uint32_t n_expert;
@@ -40,18 +40,18 @@ struct recipe_tensor {
     int fmt; // what it has; an id of no known format is kept
     uint64_t ne[4];
 
-    int to;       // out: what it gets
-    int wanted;   // out: what it would get if its rows fitted; else the same
-    bool chosen;  // out: by a pattern, --output-tensor-type or --token-embedding-type
+    int to;             // out: what it gets
+    int wanted;         // out: what it would get if its rows fitted; else the same
+    bool chosen;        // out: by a pattern, --output-tensor-type or --token-embedding-type
     bool needs_weights; // out: bad without an importance matrix
 };
 
 struct recipe_args {
     const struct mix *mix;
     int output_fmt, embedding_fmt; // FMT_COPY: as the mix says
-    bool pure;         // the base format for all
-    bool leave_output; // output.weight keeps what it has
-    bool has_weights;  // an importance matrix will be used
+    bool pure;                     // the base format for all
+    bool leave_output;             // output.weight keeps what it has
+    bool has_weights;              // an importance matrix will be used
     /* NULL, or: the format the user wants for a tensor of this name, FMT_COPY for none */
     int (*pattern)(void *arg, struct slice name);
     void *arg;
