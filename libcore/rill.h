@@ -132,20 +132,47 @@ struct rill_bias {
     float add; // to the logit; -INFINITY: never
 };
 
-/* How tokens are chosen. Zeroed is not neutral: take rill_sampling_defaults(). */
+/* What narrows the choice down, in the order it is done unless told otherwise. */
+enum rill_filter {
+    RILL_TOP_N_SIGMA = 1,
+    RILL_TOP_K,
+    RILL_TYPICAL,
+    RILL_TOP_P,
+    RILL_MIN_P,
+    RILL_XTC,
+    RILL_TEMPERATURE,
+    RILL_FILTERS // one more than there are
+};
+
+/* How tokens are chosen. Zeroed is not neutral: take rill_sampling_defaults(). rill-run(1) says what
+ * each does and where it was published. */
 struct rill_sampling {
     float temperature;        // 0: greedy
+    float dynatemp_range;     // 0: off; else temperature varies by as much with the entropy
+    float dynatemp_exponent;
     int top_k;                // 0: all
     float top_p;              // 1: all
     float min_p;              // 0: all
+    float typical_p;          // 1: all
+    float top_n_sigma;        // 0: all
+    float xtc_probability;    // 0: off
+    float xtc_threshold;
     float repetition_penalty; // 1: none; logits of seen tokens are divided (> 0) or multiplied
     float presence_penalty;   // subtracted once from every token seen
     float frequency_penalty;  // subtracted for each time a token was seen
     int penalty_last;         // tokens looked back at; 0: none, -1: all
+    float dry_multiplier;     // 0: off
+    float dry_base;
+    int dry_allowed_length;
+    int dry_last;             // tokens looked back at; -1: all
+    int no_repeat_ngram;      // 0: off
+    unsigned char order[RILL_FILTERS]; // enum rill_filter, then 0; empty: the order above
     bool has_seed;
     uint64_t seed;
     const struct rill_bias *bias; // [n_bias], copied by submit
     int n_bias;
+    const int32_t *allowed;   // [n_allowed] no other tokens may come, copied by submit
+    int n_allowed;            // 0: all may
 };
 struct rill_sampling rill_sampling_defaults(void); // 0.8, top_p 0.95, min_p 0.05, penalties off
 /* The same with the model's own settings where its file has some. */

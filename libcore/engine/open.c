@@ -141,21 +141,45 @@ static int take_swap(struct rill_engine *g, uint64_t bytes, struct err *e)
     return bytes ? swap_open(&g->swap, &d, bytes, e) : 0;
 }
 
+/* Tokens that have a text and logits: a file may have more of one than of the other. */
+static int n_named(const struct rill_engine *g)
+{
+    const struct tok *t = g->lim.tok;
+
+    if (!t || tok_count(t) > (uint32_t)g->lim.n_vocab)
+        return t ? g->lim.n_vocab : 0;
+    return (int)tok_count(t);
+}
+
 /* Tokens that end a generation, so that they can be forbidden for a while. */
 static int find_ends(struct rill_engine *g, struct err *e)
 {
     const struct tok *t = g->lim.tok;
     int n = 0;
 
-    for (int i = 0; t && i < g->lim.n_vocab; i++)
+    for (int i = 0; i < n_named(g); i++)
         n += tok_is_end(t, i);
     g->end_ids = mem_array((uint64_t)n, sizeof *g->end_ids, e);
     if (!g->end_ids)
         return E_NOMEM;
-    for (int i = 0; t && i < g->lim.n_vocab; i++)
+    for (int i = 0; i < n_named(g); i++)
         if (tok_is_end(t, i))
             g->end_ids[g->n_end++] = i;
     return 0;
+}
+
+/* DRY's usual sequence breakers: a newline, a colon, a quotation mark, an asterisk. */
+static void find_breakers(struct rill_engine *g)
+{
+    const struct tok *t = g->lim.tok;
+
+    for (int i = 0; i < n_named(g); i++) {
+        struct slice piece = tok_piece(t, i);
+
+        for (size_t k = 0; k < piece.n; k++)
+            if (memchr("\n:\"*", piece.p[k], 4))
+                g->work.breaker[i] = 1;
+    }
 }
 
 static size_t longest_piece(const struct tok *t)
@@ -198,9 +222,11 @@ static int start(struct rill_engine *g, const struct rill_engine_opts *o, struct
     rc = take_batch(g, &s, e);
     rc = rc < 0 ? rc : take_memory(g, &s, e);
     rc = rc < 0 ? rc : take_arena(g, false, e);
-    rc = rc < 0 ? rc : sampler_work_init(&g->work, g->lim.n_vocab, e);
+    rc = rc < 0 ? rc : sampler_work_init(&g->work, g->lim.n_vocab, s.n_ctx, e);
     rc = rc < 0 ? rc : take_swap(g, o->swap_bytes, e);
     rc = rc < 0 ? rc : find_ends(g, e);
+    if (rc == 0)
+        find_breakers(g);
     g->seg.at = g->at;
     rc = rc < 0 ? rc : g->be->prepare(g->dev, &g->seg, e);
     g->lim.one_path = g->seg.one_path;

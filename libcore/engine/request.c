@@ -67,14 +67,19 @@ static int copy(struct request *r, const struct rill_request *in, const struct r
     r->ids = mem_array((uint64_t)r->room, sizeof *r->ids, e);
     r->paths = mem_array((uint64_t)r->room / KV_PAGE + 1, sizeof *r->paths, e);
     r->bias = mem_array((uint64_t)n_bias, sizeof *r->bias, e);
+    r->allowed = mem_array((uint64_t)in->sampling.n_allowed, sizeof *r->allowed, e);
     r->top = mem_array((uint64_t)in->top_logprobs, sizeof *r->top, e);
-    if (!r->ids || !r->paths || !r->bias || !r->top || !buf_reserve(&r->piece, text) ||
-        !buf_reserve(&r->shown, 2 * text + r->stop.held.cap))
+    if (!r->ids || !r->paths || !r->bias || !r->allowed || !r->top ||
+        !buf_reserve(&r->piece, text) || !buf_reserve(&r->shown, 2 * text + r->stop.held.cap))
         return err_nomem(e, (uint64_t)r->room * 4);
     memcpy(r->ids, in->ids, in->n_ids * sizeof *r->ids);
     if (n_bias)
         memcpy(r->bias, in->sampling.bias, (size_t)n_bias * sizeof *r->bias);
+    if (in->sampling.n_allowed)
+        memcpy(r->allowed, in->sampling.allowed,
+               (size_t)in->sampling.n_allowed * sizeof *r->allowed);
     r->sampling.bias = r->bias;
+    r->sampling.allowed = r->allowed;
     return 0;
 }
 
@@ -132,6 +137,7 @@ void request_free(struct request *r)
     mem_free(r->ids);
     mem_free(r->paths);
     mem_free(r->bias);
+    mem_free(r->allowed);
     mem_free(r->top);
     mem_free(r);
 }

@@ -25,8 +25,9 @@ struct request {
     int32_t min_tokens;
     uint64_t key;            // of the tree of known blocks
     int64_t swap;            // what is kept of it in host memory, -1: nothing
-    struct rill_sampling sampling; // bias points to own memory
+    struct rill_sampling sampling; // bias and allowed point to own memory
     struct rill_bias *bias;
+    int32_t *allowed;
     uint64_t seed;
     double deadline;         // on the engine's clock, 0: none
     float weight;

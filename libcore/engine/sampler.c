@@ -12,17 +12,26 @@ struct rill_sampling rill_sampling_defaults(void)
     return (struct rill_sampling){.temperature = 0.8f,
                                   .top_p = 0.95f,
                                   .min_p = 0.05f,
+                                  .typical_p = 1,
+                                  .dynatemp_exponent = 1,
+                                  .xtc_threshold = 0.1f,
+                                  .dry_base = 1.75f,
+                                  .dry_allowed_length = 2,
+                                  .dry_last = -1,
                                   .repetition_penalty = 1,
                                   .penalty_last = -1};
 }
 
-int sampler_work_init(struct sampler_work *w, int n_vocab, struct err *e)
+int sampler_work_init(struct sampler_work *w, int n_vocab, int n_ctx, struct err *e)
 {
     w->n_vocab = n_vocab;
+    w->n_ctx = n_ctx;
+    w->match = mem_array((uint64_t)n_ctx, sizeof *w->match, e);
+    w->breaker = mem_array((uint64_t)n_vocab, sizeof *w->breaker, e);
     w->c = mem_array((uint64_t)n_vocab, sizeof *w->c, e);
     w->row = mem_array((uint64_t)n_vocab, sizeof *w->row, e);
     w->count = mem_array((uint64_t)n_vocab, sizeof *w->count, e);
-    if (w->c && w->row && w->count)
+    if (w->c && w->row && w->count && w->match && w->breaker)
         return 0;
     sampler_work_fini(w);
     return E_NOMEM;
@@ -33,6 +42,8 @@ void sampler_work_fini(struct sampler_work *w)
     mem_free(w->c);
     mem_free(w->row);
     mem_free(w->count);
+    mem_free(w->match);
+    mem_free(w->breaker);
     *w = (struct sampler_work){0};
 }
 
@@ -43,19 +54,9 @@ static int check_range(const char *name, double v, double lo, double hi, struct 
     return err_set(e, E_RANGE, "%s %g: must be from %g to %g", name, v, lo, hi);
 }
 
-int sampler_check(const struct rill_sampling *s, int n_vocab, struct err *e)
+static int check_bias(const struct rill_sampling *s, int n_vocab, struct err *e)
 {
-    int rc = check_range("temperature", s->temperature, 0, 100, e);
-
-    rc = rc < 0 ? rc : check_range("top_k", s->top_k, 0, INT32_MAX, e);
-    rc = rc < 0 ? rc : check_range("top_p", s->top_p, 0, 1, e);
-    rc = rc < 0 ? rc : check_range("min_p", s->min_p, 0, 1, e);
-    rc = rc < 0 ? rc : check_range("repetition_penalty", s->repetition_penalty, 0.01, 100, e);
-    rc = rc < 0 ? rc : check_range("presence_penalty", s->presence_penalty, -100, 100, e);
-    rc = rc < 0 ? rc : check_range("frequency_penalty", s->frequency_penalty, -100, 100, e);
-    rc = rc < 0 ? rc : check_range("penalty_last", s->penalty_last, -1, INT32_MAX, e);
-    rc = rc < 0 ? rc : check_range("n_bias", s->n_bias, 0, n_vocab, e);
-    for (int i = 0; rc == 0 && i < s->n_bias; i++) {
+    for (int i = 0; i < s->n_bias; i++) {
         if (s->bias[i].id < 0 || s->bias[i].id >= n_vocab)
             return err_set(e, E_RANGE, "logit_bias: token %d is not below %d", s->bias[i].id,
                            n_vocab);
@@ -63,7 +64,47 @@ int sampler_check(const struct rill_sampling *s, int n_vocab, struct err *e)
             return err_set(e, E_RANGE, "logit_bias: the bias of token %d is not finite",
                            s->bias[i].id);
     }
-    return rc;
+    for (int i = 0; i < s->n_allowed; i++)
+        if (s->allowed[i] < 0 || s->allowed[i] >= n_vocab)
+            return err_set(e, E_RANGE, "allowed: token %d is not below %d", s->allowed[i], n_vocab);
+    return 0;
+}
+
+int sampler_check(const struct rill_sampling *s, int n_vocab, struct err *e)
+{
+    const struct {
+        const char *name;
+        double value, lo, hi;
+    } all[] = {
+        {"temperature", s->temperature, 0, 100},
+        {"dynatemp_range", s->dynatemp_range, 0, 100},
+        {"dynatemp_exponent", s->dynatemp_exponent, 0, 100},
+        {"top_k", s->top_k, 0, INT32_MAX},
+        {"top_p", s->top_p, 0, 1},
+        {"min_p", s->min_p, 0, 1},
+        {"typical_p", s->typical_p, 0, 1},
+        {"top_n_sigma", s->top_n_sigma, 0, 1000},
+        {"xtc_probability", s->xtc_probability, 0, 1},
+        {"xtc_threshold", s->xtc_threshold, 0, 1},
+        {"repetition_penalty", s->repetition_penalty, 0.01, 100},
+        {"presence_penalty", s->presence_penalty, -100, 100},
+        {"frequency_penalty", s->frequency_penalty, -100, 100},
+        {"penalty_last", s->penalty_last, -1, INT32_MAX},
+        {"dry_multiplier", s->dry_multiplier, 0, 100},
+        {"dry_base", s->dry_base, 1, 100},
+        {"dry_allowed_length", s->dry_allowed_length, 0, INT32_MAX},
+        {"dry_last", s->dry_last, -1, INT32_MAX},
+        {"no_repeat_ngram", s->no_repeat_ngram, 0, INT32_MAX},
+        {"n_bias", s->n_bias, 0, n_vocab},
+        {"n_allowed", s->n_allowed, 0, n_vocab},
+    };
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < ARRAY_LEN(all); i++)
+        rc = check_range(all[i].name, all[i].value, all[i].lo, all[i].hi, e);
+    if (rc == 0 && !filters_order_good(s->order))
+        rc = err_set(e, E_RANGE, "order: filters must be known, and each named once");
+    return rc < 0 ? rc : check_bias(s, n_vocab, e);
 }
 
 static bool penalizes(const struct rill_sampling *s)
@@ -91,44 +132,96 @@ static void penalize(struct sampler_work *w, const struct rill_sampling *s, cons
     }
 }
 
-/* Largest first; the lower id among equals. */
-static bool better(const struct candidate *a, const struct candidate *b)
-{
-    return a->logit > b->logit || (a->logit == b->logit && a->id < b->id);
-}
+/* -- repetition of sequences -- */
 
-static void sift(struct candidate *c, int n, int i)
+/* match[i] for i in [from, n - 1): how many tokens up to and with history[i] equal the last
+ * ones. Z-algorithm over the reversed text (Gusfield, "Algorithms on Strings, Trees, and
+ * Sequences", 1.4). */
+static void find_matches(struct sampler_work *w, const int32_t *history, int from, int n)
 {
-    struct candidate v = c[i];
+    const int len = n - from;
+    const int32_t *end = history + n - 1; // end[-j] is the reversed text
+    int32_t *z = w->match;                // z[j]: at place n - 1 - j
+    int l = 0, r = 0;
 
-    for (int k = 2 * i + 1; k < n; k = 2 * i + 1) {
-        if (k + 1 < n && better(&c[k + 1], &c[k]))
+    for (int j = 1; j < len; j++) {
+        int k = j < r ? (z[j - l] < r - j ? z[j - l] : r - j) : 0;
+
+        while (j + k < len && end[-k] == end[-(j + k)])
             k++;
-        if (!better(&c[k], &v))
-            break;
-        c[i] = c[k];
-        i = k;
+        z[j] = k;
+        if (j + k > r) {
+            l = j;
+            r = j + k;
+        }
     }
-    c[i] = v;
 }
 
-/* Moves the best of the heap c[0, n) behind it; returns the new size. */
-static int pop(struct candidate *c, int n)
+/* Tokens that would go on with a sequence that was there before are made less likely, the more the
+ * longer it is. */
+static void dry(struct sampler_work *w, const struct rill_sampling *s, const int32_t *history,
+                int n)
 {
-    struct candidate best = c[0];
+    int from = s->dry_last >= 0 && s->dry_last < n ? n - s->dry_last : 0;
+    int most = 0;
 
-    c[0] = c[n - 1];
-    sift(c, n - 1, 0);
-    c[n - 1] = best;
-    return n - 1;
+    while (most < n - from && !w->breaker[history[n - 1 - most]])
+        most++;
+    if (most == 0)
+        return;
+    find_matches(w, history, from, n);
+    for (int j = 1; j < n - from; j++) {
+        int32_t id = history[n - j]; // what came behind place n - 1 - j
+        int len = w->match[j] < most ? w->match[j] : most;
+
+        if (len > w->count[id])
+            w->count[id] = len;
+    }
+    for (int j = 1; j < n - from; j++) {
+        int32_t id = history[n - j];
+        int over = w->count[id] - s->dry_allowed_length;
+
+        if (w->count[id] > 0 && over >= 0)
+            w->row[id] -=
+                (float)fmin((double)s->dry_multiplier * pow((double)s->dry_base, over), 1e30);
+        w->count[id] = 0;
+    }
 }
 
-/* Candidates within reach of the best: min-p bounds the distance of a logit from the largest, so
- * most of a large vocabulary never enters the heap. Returns how many, or E_NUMERIC. */
-static int gather(struct sampler_work *w, const struct rill_sampling *s, double *sum)
+static void no_repeat(struct sampler_work *w, int size, const int32_t *history, int n)
 {
+    for (int i = 0; i + size <= n; i++)
+        if (memcmp(history + i, history + n - (size - 1), (size_t)(size - 1) * sizeof *history) ==
+            0)
+            w->row[history[i + size - 1]] = -INFINITY;
+}
+
+static void only_allowed(struct sampler_work *w, const struct rill_sampling *s)
+{
+    for (int i = 0; i < s->n_allowed; i++)
+        w->count[s->allowed[i]] = 1;
+    for (int i = 0; i < w->n_vocab; i++)
+        if (!w->count[i])
+            w->row[i] = -INFINITY;
+    for (int i = 0; i < s->n_allowed; i++)
+        w->count[s->allowed[i]] = 0;
+}
+
+/* -- the common case: top-k, top-p and min-p before temperature, without sorting all -- */
+
+static bool common(const struct rill_sampling *s)
+{
+    return !s->order[0] && s->typical_p >= 1 && s->top_n_sigma <= 0 && s->xtc_probability <= 0 &&
+           s->dynatemp_range <= 0;
+}
+
+/* Candidates within reach of the best: min-p bounds the distance of a logit from the largest,
+ * *least, so most of a large vocabulary never enters the heap. Only when top-p is to be measured
+ * against what top-k leaves must they all be there. Returns how many, or E_NUMERIC. */
+static int gather(struct sampler_work *w, const struct rill_sampling *s, double *sum, float *least)
+{
+    const bool all = s->top_k > 0 && s->top_p < 1;
     float top = -INFINITY;
-    float least;
     int n = 0;
 
     *sum = 0;
@@ -140,12 +233,12 @@ static int gather(struct sampler_work *w, const struct rill_sampling *s, double 
     }
     if (!(top > -INFINITY && top < INFINITY))
         return E_NUMERIC;
-    least = s->min_p > 0 ? top + logf(s->min_p) : -INFINITY;
+    *least = s->min_p > 0 ? top + logf(s->min_p) : -INFINITY;
     for (int i = 0; i < w->n_vocab; i++) {
         if (s->top_p < 1 && s->top_k == 0)
             *sum += exp((double)w->row[i] - top);
-        if (w->row[i] >= least && w->row[i] > -INFINITY)
-            w->c[n++] = (struct candidate){w->row[i], 0, i};
+        if ((all || w->row[i] >= *least) && w->row[i] > -INFINITY)
+            w->c[n++] = (struct candidate){w->row[i], w->row[i], i};
     }
     return n;
 }
@@ -160,12 +253,11 @@ static int keep(struct candidate *c, int n, const struct rill_sampling *s, doubl
 
     if (most == n && s->top_p >= 1)
         return n; // all of them: their order does not matter
-    for (int i = n / 2 - 1; i >= 0; i--)
-        sift(c, n, i);
+    filters_heap(c, n);
     top = c[0].logit;
     if (s->top_p < 1 && s->top_k > 0) { // top-p works on what top-k left
         while (n - heap < most)
-            heap = pop(c, heap);
+            heap = filters_pop(c, heap);
         for (int i = heap; i < n; i++)
             sum += exp(c[i].logit - top);
         for (int i = n - 1; i >= heap; i--) {
@@ -176,7 +268,7 @@ static int keep(struct candidate *c, int n, const struct rill_sampling *s, doubl
         return most;
     }
     while (n - heap < most) {
-        heap = pop(c, heap);
+        heap = filters_pop(c, heap);
         seen += exp(c[heap].logit - top);
         if (s->top_p < 1 && seen >= s->top_p * sum)
             break;
@@ -214,27 +306,61 @@ static int32_t greedy(const struct sampler_work *w)
     return fabsf(w->row[best]) < INFINITY ? best : E_NUMERIC;
 }
 
-int sampler_draw(struct sampler_work *w, const struct sampler_in *in)
+/* All that may come, for filters that need to see them; their number, or E_NUMERIC. */
+static int gather_all(struct sampler_work *w)
+{
+    int n = 0;
+
+    for (int i = 0; i < w->n_vocab; i++) {
+        if (isnan(w->row[i]) || w->row[i] == INFINITY)
+            return E_NUMERIC;
+        if (w->row[i] > -INFINITY)
+            w->c[n++] = (struct candidate){w->row[i], w->row[i], i};
+    }
+    return n ? n : E_NUMERIC;
+}
+
+static void prepare_row(struct sampler_work *w, const struct sampler_in *in)
 {
     const struct rill_sampling *s = in->sampling;
-    double sum;
-    int n_cand, k;
 
     memcpy(w->row, in->logits, (size_t)w->n_vocab * sizeof *w->row);
+    if (s->n_allowed)
+        only_allowed(w, s);
     for (int i = 0; i < s->n_bias; i++)
         w->row[s->bias[i].id] += s->bias[i].add;
     if (penalizes(s))
         penalize(w, s, in->history, in->n);
+    if (s->dry_multiplier > 0)
+        dry(w, s, in->history, in->n);
+    if (s->no_repeat_ngram > 0)
+        no_repeat(w, s->no_repeat_ngram, in->history, in->n);
     for (int i = 0; i < in->n_ban; i++)
         w->row[in->ban[i]] = -INFINITY;
+}
+
+int sampler_draw(struct sampler_work *w, const struct sampler_in *in)
+{
+    const struct rill_sampling *s = in->sampling;
+    const uint64_t at = (uint64_t)in->n;
+    const struct chances u = {rng_unit(in->seed, in->choice, at, 0),
+                              rng_unit(in->seed, in->choice, at, 1)};
+    double sum = 0;
+    float least = -INFINITY;
+    int n, k;
+
+    prepare_row(w, in);
     if (s->temperature == 0)
         return greedy(w);
-    n_cand = gather(w, s, &sum);
-    if (n_cand < 0)
-        return n_cand;
-    k = keep(w->c, n_cand, s, sum);
-    return draw(w->c, n_cand, k, s->temperature,
-                rng_unit(in->seed, in->choice, (uint64_t)in->n, 0));
+    n = common(s) ? gather(w, s, &sum, &least) : gather_all(w);
+    if (n < 0)
+        return n;
+    if (!common(s))
+        return filters_draw(w->c, n, s, u);
+    k = keep(w->c, n, s, sum);
+    while (k > 1 && s->top_k > 0 && w->c[n - k].logit < least)
+        k--;
+    return draw(w->c, n, k, s->temperature, u.token);
 }
 
 float sampler_logprobs(struct sampler_work *w, const float *logits, int32_t id,

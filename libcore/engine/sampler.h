@@ -1,22 +1,17 @@
 /* sampler.h - from a row of logits to a token.
  *
- * Order: logit bias, penalties, top-k, top-p, min-p, temperature, draw. With temperature 0 the
- * largest logit wins, the lowest id among equals. A draw is a pure function of (seed, choice,
- * position): random numbers are counter-based (base/rng.h).
+ * Order: allowed tokens, logit bias, penalties, DRY, n-grams that may not come again, what is
+ * banned for now; then the filters (filters.h) in the request's order, and the draw. With
+ * temperature 0 the largest logit wins, the lowest id among equals. A draw is a pure function of
+ * (seed, choice, position): random numbers are counter-based (base/rng.h).
  *
- * Sources: top-p, Holtzman et al. 2019 (arXiv 1904.09751); min-p, Nguyen et al. 2024 (arXiv
- * 2407.01082); repetition penalty, Keskar et al. 2019 (arXiv 1909.05858).
+ * Sources: repetition penalty, Keskar et al. 2019 (arXiv 1909.05858); n-grams, Paulus et al. 2017
+ * (arXiv 1705.04304); DRY, oobabooga/text-generation-webui, pull request 5677.
  */
 #ifndef RILL_ENGINE_SAMPLER_H
 #define RILL_ENGINE_SAMPLER_H
 
-#include "rill.h"
-
-struct candidate {
-    float logit;
-    float p;
-    int32_t id;
-};
+#include "engine/filters.h"
 
 /* Memory shared by all requests of an engine, for one draw at a time. */
 struct sampler_work {
@@ -24,8 +19,11 @@ struct sampler_work {
     struct candidate *c; // [n_vocab]
     float *row;          // [n_vocab]
     int32_t *count;      // [n_vocab], all 0 between draws
+    int32_t *match;      // [n_ctx] how much of the end each place of the text repeats
+    uint8_t *breaker;    // [n_vocab] tokens that DRY never reaches across
+    int32_t n_ctx;
 };
-int sampler_work_init(struct sampler_work *w, int n_vocab, struct err *e);
+int sampler_work_init(struct sampler_work *w, int n_vocab, int n_ctx, struct err *e);
 void sampler_work_fini(struct sampler_work *w);
 
 /* Checks ranges; E_RANGE with a sentence that names the field. */

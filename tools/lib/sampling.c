@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 
@@ -28,6 +29,68 @@ int sampling_bias(void *options, const char *value, struct err *e)
     return 0;
 }
 
+int sampling_allowed(void *options, const char *value, struct err *e)
+{
+    struct sampling_options *o = options;
+    char *end;
+    long id;
+
+    errno = 0;
+    id = strtol(value, &end, 10);
+    if (errno || end == value || *end || id < 0 || id > INT32_MAX)
+        return err_set(e, E_USAGE, "'%s' is no token id", value);
+    if (o->n_allowed == (int)ARRAY_LEN(o->allowed))
+        return err_set(e, E_USAGE, "more than %zu tokens", ARRAY_LEN(o->allowed));
+    o->allowed[o->n_allowed++] = (int32_t)id;
+    return 0;
+}
+
+static const char *const filters[RILL_FILTERS] = {
+    [RILL_TOP_N_SIGMA] = "top_n_sigma",
+    [RILL_TOP_K] = "top_k",
+    [RILL_TYPICAL] = "typical_p",
+    [RILL_TOP_P] = "top_p",
+    [RILL_MIN_P] = "min_p",
+    [RILL_XTC] = "xtc",
+    [RILL_TEMPERATURE] = "temperature",
+};
+
+int sampling_filter(const char *name, size_t n)
+{
+    for (int i = 1; i < RILL_FILTERS; i++)
+        if (strlen(filters[i]) == n && memcmp(filters[i], name, n) == 0)
+            return i;
+    return 0;
+}
+
+const char *sampling_filter_name(int filter)
+{
+    return filters[filter];
+}
+
+int sampling_order(void *options, const char *value, struct err *e)
+{
+    struct sampling_options *o = options;
+    int n = 0;
+
+    memset(o->order, 0, sizeof o->order);
+    while (*value) {
+        size_t len = strcspn(value, ",;");
+        int filter = sampling_filter(value, len);
+
+        if (!filter)
+            return err_set(e, E_USAGE,
+                           "'%.*s' is no filter: top_n_sigma, top_k, typical_p, top_p, "
+                           "min_p, xtc or temperature",
+                           (int)len, value);
+        if (memchr(o->order, filter, (size_t)n))
+            return err_set(e, E_USAGE, "'%s' is named twice", filters[filter]);
+        o->order[n++] = (unsigned char)filter;
+        value += len + (value[len] != 0);
+    }
+    return n ? 0 : err_set(e, E_USAGE, "no filter is named");
+}
+
 void sampling_apply(struct sampling_options *o, struct rill_sampling *s)
 {
     if (o->has_temperature)
@@ -46,6 +109,31 @@ void sampling_apply(struct sampling_options *o, struct rill_sampling *s)
         s->frequency_penalty = (float)o->frequency;
     if (o->has_last)
         s->penalty_last = o->last;
+    if (o->has_typical)
+        s->typical_p = (float)o->typical;
+    if (o->has_sigma)
+        s->top_n_sigma = (float)o->sigma;
+    if (o->has_xtc)
+        s->xtc_probability = (float)o->xtc;
+    if (o->has_xtc_threshold)
+        s->xtc_threshold = (float)o->xtc_threshold;
+    if (o->has_dyn_range)
+        s->dynatemp_range = (float)o->dyn_range;
+    if (o->has_dyn_exponent)
+        s->dynatemp_exponent = (float)o->dyn_exponent;
+    if (o->has_dry)
+        s->dry_multiplier = (float)o->dry;
+    if (o->has_dry_base)
+        s->dry_base = (float)o->dry_base;
+    if (o->has_dry_length)
+        s->dry_allowed_length = o->dry_length;
+    if (o->has_dry_last)
+        s->dry_last = o->dry_last;
+    if (o->has_ngram)
+        s->no_repeat_ngram = o->ngram;
+    memcpy(s->order, o->order, sizeof s->order);
+    s->allowed = o->allowed;
+    s->n_allowed = o->n_allowed;
     s->has_seed = true;
     s->seed = o->seed;
     s->bias = o->list;
