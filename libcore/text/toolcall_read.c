@@ -727,6 +727,8 @@ static int message_begins(struct toolcall *t, struct slice head)
     bool reason =
         !call && t->r && t->r->channels && slice_is(head_word(head, "<|channel|>"), "analysis");
 
+    if (t->pos - t->start > t->hold)
+        return tc_no_call(t);
     if (call) {
         if (slice_starts(to, SLICE("functions.")))
             to = (struct slice){to.p + 10, to.n - 10};
