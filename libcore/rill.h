@@ -144,8 +144,8 @@ enum rill_filter {
     RILL_FILTERS // one more than there are
 };
 
-/* How tokens are chosen. Zeroed is not neutral: take rill_sampling_defaults(). rill-run(1) says what
- * each does and where it was published. */
+/* How tokens are chosen. Zeroed is not neutral: take rill_sampling_defaults(). rill-run(1) says
+ * what each does and where it was published. */
 struct rill_sampling {
     float temperature;        // 0: greedy
     float dynatemp_range;     // 0: off; else temperature varies by as much with the entropy
