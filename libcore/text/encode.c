@@ -85,7 +85,7 @@ static void normalize_spaces(struct enc *x, struct slice text)
             to = (struct slice){to.p + 1, to.n - 1};
         if (to.n == 0)
             continue;
-        if (!any && t->add_space_prefix)
+        if (!any && t->add_space_prefix && !x->after)
             buf_byte(&x->text, ' ');
         any = true;
         if (slice_is(to, MARK))
@@ -176,7 +176,7 @@ static int encode_spaced(struct enc *x, struct slice text)
     if (t->model == TOK_UNIGRAM || t->n_charsmap || t->remove_extra_spaces)
         normalize_spaces(x, text);
     else
-        copy_marks(x, text, t->add_space_prefix && t->model == TOK_SPM);
+        copy_marks(x, text, t->add_space_prefix && t->model == TOK_SPM && !x->after);
     if (x->text.bad)
         return err_nomem(x->e, text.n);
     text = buf_view(&x->text);
@@ -263,6 +263,7 @@ static int encode_text(struct enc *x, struct slice text)
             left.n -= blank_back(left);
         if ((rc = encode_segment(x, left)) < 0 || (rc = put(x, id)) < 0)
             return rc;
+        x->after = false;
         at += n;
         if (t->flag[id] & FLAG_RSTRIP)
             at += blank_front((struct slice){text.p + at, text.n - at});
@@ -293,7 +294,7 @@ static int memory_new(struct enc *x, size_t n)
 int tok_encode(const struct tok *t, struct slice text, unsigned flags, struct tok_ids *out,
                struct err *e)
 {
-    struct enc x = {.t = t, .out = out, .e = e, .flags = flags};
+    struct enc x = {.t = t, .out = out, .e = e, .flags = flags, .after = flags & TOK_AFTER};
     bool add = flags & TOK_ADD;
     size_t before = out->n;
     int rc = 0;

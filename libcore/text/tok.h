@@ -140,8 +140,9 @@ int32_t tok_find(const struct tok *t, struct slice piece);
 enum {
     TOK_ADD = 1,   // BOS, EOS, CLS, SEP as the description says
     TOK_PARSE = 2, // control and unknown tokens written out in the text become those tokens
-    TOK_EXACT = 4  // SPM: U+2581 in the text is spelt in bytes, so that it comes back; otherwise it
+    TOK_EXACT = 4, // SPM: U+2581 in the text is spelt in bytes, so that it comes back; otherwise it
                    // is taken for a space, as SentencePiece does
+    TOK_AFTER = 8  // the text goes on where other ids end: no space is added in front
 };
 
 /* A growing list of ids; zeroed it is an empty one. max: E_CONTEXT instead of more than that many

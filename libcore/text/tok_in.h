@@ -83,6 +83,7 @@ struct enc {
     struct tok_ids *out;
     struct err *e;
     unsigned flags;
+    bool after;           // the first segment goes on where other ids end
     size_t unknown_end;   // out->n behind the last unknown token
     uint8_t *self;        // [n / 4 + 1] two bits a token: merging its text was tried, gave it
     struct merged *cache; // [cache_mask + 1], or NULL

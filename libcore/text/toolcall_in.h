@@ -103,6 +103,7 @@ enum tc_state {
     S_LEAD,
     S_JSON,
     S_STRING,
+    S_OBJECTS,
     S_OBJECT,
     S_PARAM,
     S_KEY,

@@ -175,25 +175,18 @@ static int read_section(struct toolcall *t)
     return tc_no_call(t);
 }
 
+/* A list of objects or one, in a fence or not. */
 static int read_objects(struct toolcall *t)
 {
-    int m = tc_mark(t, M_FENCE_JSON, t->pos);
+    int m;
 
-    if (m < 0)
-        return WAIT;
-    if (m > 0) {
-        tc_go(t, t->mark[M_FENCE_JSON].s.n, S_CALL);
-        if (!tc_skip_space(t))
-            return WAIT;
-    }
     t->style = READ_OBJECTS;
-    if (tc_here(t) == '[' && !t->list) {
-        t->list = true;
-        tc_go(t, 1, S_CALL);
-        if (!tc_skip_space(t))
-            return WAIT;
-    }
-    return tc_here(t) == '{' ? tc_go(t, 0, S_OBJECT) : tc_no_call(t);
+    if (!tc_skip_space(t) || (m = tc_mark(t, M_FENCE_JSON, t->pos)) < 0)
+        return WAIT;
+    if (m > 0)
+        return tc_go(t, t->mark[M_FENCE_JSON].s.n, S_OBJECTS);
+    t->list = tc_here(t) == '[';
+    return tc_go(t, t->list, S_OBJECT); // which wants a {
 }
 
 static int read_call(struct toolcall *t)
@@ -214,7 +207,7 @@ static int read_call(struct toolcall *t)
             return tc_go(t, 0, S_NAME);
         }
         if (t->rd->style == READ_OBJECTS || c == '{' || c == '[')
-            return read_objects(t);
+            return tc_go(t, 0, S_OBJECTS);
     }
     return tc_go(t, 0, t->mark[M_PREFIX].s.n ? S_PREFIX : S_NAME);
 }
@@ -772,6 +765,7 @@ int (*const tc_read[N_STATE])(struct toolcall *t) = {
     [S_LEAD] = read_lead,
     [S_JSON] = read_json,
     [S_STRING] = read_string,
+    [S_OBJECTS] = read_objects,
     [S_OBJECT] = read_object,
     [S_PARAM] = tc_read_param,
     [S_KEY] = tc_read_key,

@@ -494,8 +494,7 @@ const struct toolcall_format *toolcall_find(const char *name, struct err *e)
         if (strcmp(formats[i].name, name) == 0)
             return &formats[i];
         if (n + strlen(formats[i].name) + 2 < sizeof list)
-            n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", n ? " " : "",
-                                  formats[i].name);
+            n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", n ? " " : "", formats[i].name);
     }
     err_set(e, E_USAGE, "tool-call format '%.40s': none of %.400s", name, list);
     return NULL;

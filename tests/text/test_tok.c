@@ -53,6 +53,8 @@ START_TEST(spm)
     expect(t, "<x>b", 0, "[<x>][ ][b]"); // a user-defined token is always found
     expect(t, "</s>b", 0, "[ ][3c][2f][73][3e][b]");
     expect(t, "b</s>b", TOK_PARSE, "[ ][b][</s>][ ][b]");
+    expect(t, "ab", TOK_AFTER, "[ab]"); // behind other ids there is no space in front,
+    expect(t, "b</s>b", TOK_AFTER | TOK_PARSE, "[b][</s>][ ][b]"); // of the first piece
     expect(t, "un", 0, "[ ][u][n]"); // an unused token is taken apart,
     expect(t, "unc", 0, "[ ][unc]"); // and is a step to others
     expect_identity(t, slice_of("  a b<x> c \n \xff\xfe zz\xe2\x82"), 0);
