@@ -220,6 +220,49 @@ safetensors() {
     cd - >/dev/null
 }
 
+# -- jinja -----------------------------------------------------------------------------------------
+
+# template NAME: its source on stdin, then a zero byte and a context
+template() {
+    cat >"$1"
+    printf '\000%s' '{"messages":[{"role":"user","content":"a b<c>"},{"role":"assistant","content":null,
+"tool_calls":[{"function":{"name":"f","arguments":{"x":[1,2.5,null,true]}}}]}],"tools":[],"n":7,"s":"x\u00e9\n"}' >>"$1"
+}
+
+jinja() {
+    mkdir -p "$dir/jinja"
+    cd "$dir/jinja"
+    template chat <<'END'
+{{- bos_token }}{% for m in messages %}
+  {%- if m.role == 'user' and loop.first %}<|{{ m['role'] }}|>{{ m.content | trim }}
+  {%- elif m.tool_calls is defined %}{% for c in m.tool_calls %}{{ c.function | tojson(indent=1) }}{% endfor %}{% endif %}
+{% else %}none{% endfor %}{% if add_generation_prompt %}<a>{% endif %}
+END
+    template macros <<'END'
+{% macro m(a, b=2) %}{{ a }}{{ varargs }}{{ kwargs }}{{ caller(1) if caller }}{% endmacro %}{{ m(1, 2, 3, x=4) }}
+{% call(v) m(*[1], **{'b': s}) %}{{ v }}{% endcall %}{% set ns = namespace(x=1) %}{% set ns.x = ns.x + n %}{{ ns.x }}
+{% set b | upper %}x{% endset %}{{ b }}{% with q = 1 %}{{ q }}{% endwith %}{% filter replace('a', s) %}aa{% endfilter %}
+END
+    template loops <<'END'
+{% for k, v in {'a': 1, 'b': [2, (3,)]}.items() recursive %}{{ loop.index ~ loop.previtem ~ loop.cycle(1, 2) }}{% endfor %}
+{% for i in range(9, 0, -2) if i is odd %}{% if i == 3 %}{% break %}{% endif %}{% continue %}{% endfor %}{% raw %}{{ }}{% endraw %}
+{% generation %}{{ s[::-1] }}{{ s[1:-1] }}{% endgeneration %}{#- c -#}{% set x, (y, z) = 1, 'ab' %}{{ x if y else z }}
+END
+    template filters <<'END'
+{{ [3, 1, 2] | sort(reverse=true) | map('string') | join('-') }}{{ messages | selectattr('content') | map(attribute='role') | list }}
+{{ s | upper | title | indent(2, true) | urlencode | e }}{{ [1, 1] | unique | list | length }}{{ 2.5 | round(1, 'ceil') | int }}
+{{ messages | groupby('role') | first }}{{ {'b': 1, 'a': 2} | dictsort(by='value') | tojson(separators=(',', ':')) }}{{ n | abs | filesizeformat }}
+{{ range(5) | batch(2, 0) | list }}{{ [1, 2] | sum | default(1, true) }}{{ s | truncate(3, leeway=0) | center(9) | wordcount | string | safe }}
+END
+    template strings <<'END'
+{{ s.split() }}{{ 'a,b'.rsplit(',', 1) }}{{ s.strip('x').replace('a', 'b', 1).startswith(('a', '')) }}{{ '%5.2f|%-3s|%(a)s' }}
+{{ '%05d %s %r %x' | format(n, s, 2.5, 255) }}{{ '{0:>5}{a!r:^7}{b:,.1%}'.format(1, a=s, b=0.5) }}{{ '\x41\u00e9\'' ~ 1e5 ~ 0x1f ~ -7 // 2 ** 2 }}
+{{ 'ß'.upper() }}{{ s.partition(' ') }}{{ s.splitlines(true) }}{{ strftime_now('%d %b %Y %-H %G %V %j') }}{{ 1 < 2 <= 3 != 4 not in [5] }}
+END
+    cd - >/dev/null
+}
+
 (gguf)
 (tok)
+(jinja)
 (safetensors)
