@@ -20,7 +20,8 @@ BEGIN {
     law["tools/lib"] = "base text tools/lib rill.h"
     law["tools"] = "base tools/lib rill.h"
     many = "base quant file text tools/lib rill.h"
-    law["tools/convert.c"] = law["tools/quantize.c"] = law["tools/eval.c"] = many
+    law["tools/convert.c"] = law["tools/eval.c"] = many
+    law["tools/quantize.c"] = many " kernels/encode.h"
     law["tools/tokenize.c"] = many " model/vocab.h"
     law["tools/inspect.c"] = many " plan"
     law["tools/bench.c"] = law["tools"] " plan model/random.h"

@@ -114,8 +114,8 @@ FMT_FN float k_fit_min(int n, int top, const float *x, const float *weight, floa
     return scale;
 }
 
-/* x is about scale * (code - top), code 0..2*top-1; weight NULL: x * x. Tries nineteen scales around
- * the one that brings the value of largest magnitude to -top. Returns the best scale. */
+/* x is about scale * (code - top), code 0..2*top-1; weight NULL: x * x. Tries nineteen scales
+ * around the one that brings the value of largest magnitude to -top. Returns the best scale. */
 FMT_FN float k_fit_signed(int n, int top, const float *x, const float *weight, uint8_t *code)
 {
     float far = k_top(n, x);

@@ -82,8 +82,8 @@ FMT_FN void k_fit_block(const float *in, const float *column, int top, uint8_t *
 
     for (int p = 0; p < 8; p++) {
         sum[p] = k_weigh(32, in + 32 * p, column + 32 * p, mean2, weight);
-        scale[p] = k_fit_min(32, top, in + 32 * p, weight, -0.9f, 0.05f, 36, true, code + 32 * p,
-                             &min[p]);
+        scale[p] =
+            k_fit_min(32, top, in + 32 * p, weight, -0.9f, 0.05f, 36, true, code + 32 * p, &min[p]);
     }
     *d = f32_to_f16(k_fit_positive(8, 63, scale, sum, s));
     *dmin = f32_to_f16(k_fit_positive(8, 63, min, sum, m));

@@ -86,10 +86,9 @@ FMT_FN void q2_k_encode(const float *in, const float *column, float mean2, struc
             weight[i] = k_abs(x[i]);
         if (column)
             sum[p] = k_weigh(16, x, column + 16 * p, mean2, weight);
-        scale[p] = column ? k_fit_min(16, 3, x, weight, -0.9f, 0.05f, 36, true, code + 16 * p,
-                                      &min[p])
-                          : k_fit_min(16, 3, x, weight, -0.5f, 0.1f, 15, false, code + 16 * p,
-                                      &min[p]);
+        scale[p] =
+            column ? k_fit_min(16, 3, x, weight, -0.9f, 0.05f, 36, true, code + 16 * p, &min[p])
+                   : k_fit_min(16, 3, x, weight, -0.5f, 0.1f, 15, false, code + 16 * p, &min[p]);
     }
     if (column)
         q2_k_put_weighted(b, scale, min, sum);

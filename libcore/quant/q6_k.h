@@ -58,8 +58,8 @@ FMT_FN void q6_k_encode(const float *in, const float *column, float mean2, struc
 
     (void)mean2;
     for (int p = 0; p < 16; p++)
-        scale[p] = k_fit_signed(16, 32, in + 16 * p, column ? column + 16 * p : NULL,
-                                code + 16 * p);
+        scale[p] =
+            k_fit_signed(16, 32, in + 16 * p, column ? column + 16 * p : NULL, code + 16 * p);
     float top = k_top(16, scale);
 
     memset(b, 0, sizeof *b);
