@@ -1,5 +1,6 @@
 /* test_toolcall.c - tool calls in outputs: the examples of tests/golden/toolcalls.txt whole and cut
  * at every byte, calls written and read back in every format, detection, hostile input. */
+#define _GNU_SOURCE // memmem
 #include "tests/text/toolcalls.h"
 
 #include "base/file.h"
@@ -414,6 +415,28 @@ START_TEST(names)
 }
 END_TEST
 
+/* rill-toolcalls(7) lists every format and every pair of reasoning marks. */
+START_TEST(man_page)
+{
+    struct file_view f;
+    struct err e = {0};
+    char item[80];
+
+    ck_ok(file_read(&f, srcfile("man/rill-toolcalls.7"), 1 << 20, &e), &e);
+    for (size_t i = 0; toolcall_at(i) || reasoning_at(i); i++)
+        for (int k = 0; k < 2; k++) {
+            const char *name = k == 0 ? (toolcall_at(i) ? toolcall_at(i)->name : NULL)
+                                      : (reasoning_at(i) ? reasoning_at(i)->name : NULL);
+
+            if (!name)
+                continue;
+            snprintf(item, sizeof item, "\n.It Cm %s\n", name);
+            ck_assert_msg(memmem(f.p, f.n, item, strlen(item)) != NULL, "%s is missing", name);
+        }
+    file_unmap(&f);
+}
+END_TEST
+
 /* -- ids, cuts inside characters, memory, hostile input -- */
 
 START_TEST(made_ids)
@@ -638,5 +661,6 @@ START_TEST(instructions)
 END_TEST
 
 TEST_MAIN("text/toolcall", examples_whole, examples_cut_in_two, examples_cut_at_random,
-          other_text_stays, written_and_read_back, detection, names, made_ids, whole_characters,
-          arguments_stream, memory_fails, hostile, nothing_after_the_end, instructions)
+          other_text_stays, written_and_read_back, detection, names, man_page, made_ids,
+          whole_characters, arguments_stream, memory_fails, hostile, nothing_after_the_end,
+          instructions)
