@@ -188,7 +188,7 @@ struct rill_request {
     size_t n_ids;       // at least 1, with room left in the context
     int max_tokens;     // 0: until the model ends or the context is full
     int min_tokens;     // no end token, and no stop string, before as many
-    int n;              // answers to the same prompt, each with random numbers of its own; 0: 1
+    int n;              // answers to the prompt, each with random numbers of its own; 0: 1
     bool ignore_eos;    // go on after an end token
     bool show_control;  // control tokens appear in the text
     bool logits;        // events carry the row the token was drawn from

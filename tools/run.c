@@ -1,6 +1,7 @@
 /* run.c - rill-run: a prompt in, text out.
  *
- * One prompt, or with -l and -0 one per record of standard input, answered in order.
+ * One prompt, or with -l and -0 one per record of standard input, answered in order; with --jsonl
+ * requests of the OpenAI API, many at a time (tools/lib/batch.c).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -10,11 +11,15 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "rill.h"
+#include "tools/lib/batch.h"
 #include "tools/lib/sampling.h"
 #include "tools/lib/tool.h"
 
 static const char *opt_model, *opt_device, *opt_dump;
-static int opt_n, opt_ctx, opt_threads, opt_stats_fd = -1;
+static int opt_n, opt_ctx, opt_threads, opt_stats_fd = -1, opt_parallel, opt_rows, opt_min;
+static const char *opt_out, *opt_shard, *opt_kv_mem, *opt_swap_mem;
+static double opt_step_ms;
+static bool opt_jsonl, opt_resume, opt_unordered, opt_lenient, opt_timings, opt_verify, no_cache;
 static bool opt_lines, opt_nul, opt_json, opt_echo, opt_raw, opt_ids_in, opt_ids_out;
 static bool opt_ignore_eos, opt_special, opt_no_mmap, n_given;
 static struct opt_list pieces, stops;
@@ -39,9 +44,27 @@ static const struct tool_option opts[] = {
     {'j', "json", OPT_FLAG, &opt_json, 0, "print one JSON object per answer"},
     {'n', "max-tokens", OPT_INT, &opt_n, "N", "stop after N tokens (0: when the model ends)",
      .min = 0, .max = 1e9, .given = &n_given},
+    {0, "min-tokens", OPT_INT, &opt_min, "N", "do not end before N tokens", .min = 0, .max = 1e9},
     {0, "stop", OPT_LIST, &stops, "TEXT", "end the answer before TEXT; may be repeated"},
     {0, "ignore-eos", OPT_FLAG, &opt_ignore_eos, 0, "go on when the model ends"},
     SAMPLING_OPTIONS(sampling),
+    {0, "jsonl", OPT_FLAG, &opt_jsonl, 0,
+     "answer requests of the OpenAI API, one per line of input", .group = "Many requests"},
+    {'o', "output", OPT_STR, &opt_out, "FILE", "where the replies go (appended line by line)"},
+    {0, "resume", OPT_FLAG, &opt_resume, 0, "go on where FILE ends"},
+    {0, "unordered", OPT_FLAG, &opt_unordered, 0, "replies as they are finished"},
+    {0, "shard", OPT_STR, &opt_shard, "I/N",
+     "every N-th line, from the I-th on; auto: by scheduler"},
+    {0, "lenient", OPT_FLAG, &opt_lenient, 0, "fields that are not known are warnings"},
+    {0, "timings", OPT_FLAG, &opt_timings, 0, "replies tell times"},
+    {0, "verify-batch", OPT_FLAG, &opt_verify, 0, "make each answer once more alone and compare"},
+    {0, "parallel", OPT_INT, &opt_parallel, "N", "requests at once (16)", .min = 0, .max = 4096},
+    {0, "batch-rows", OPT_INT, &opt_rows, "N", "rows of a step (512)", .min = 0, .max = 65536},
+    {0, "step-ms", OPT_FLOAT, &opt_step_ms, "X", "prompts are cut so that a step is shorter (250)",
+     .min = 0, .max = 1e6, .def = "250"},
+    {0, "kv-mem", OPT_STR, &opt_kv_mem, "SIZE", "memory for keys and values"},
+    {0, "swap-mem", OPT_STR, &opt_swap_mem, "SIZE", "host memory for requests that must wait"},
+    {0, "no-prefix-cache", OPT_FLAG, &no_cache, 0, "forget keys and values with their request"},
     {'c', "ctx", OPT_INT, &opt_ctx, "N", "positions of context (0: the model's own)", .min = 0,
      .max = 1e9, .group = "Running"},
     {'t', "threads", OPT_INT, &opt_threads, "N", "threads (0: one per processor)", .min = 0,
@@ -69,9 +92,10 @@ struct run {
     FILE *dump;
     FILE *stats;
     bool tty;
-    double load;       // seconds
+    double load; // seconds
     int answers;
-    bool cut;          // an answer reached the end of the context unasked
+    bool cut;    // an answer reached the end of the context unasked
+    bool failed; // a line was not answered, or an answer differs
 };
 
 struct answer {
@@ -288,6 +312,7 @@ static int answer(struct run *r, struct slice prompt, struct err *e)
 
     q.ids = ids;
     q.max_tokens = opt_n;
+    q.min_tokens = opt_min;
     q.ignore_eos = opt_ignore_eos;
     q.sampling = r->sampling;
     q.stop = r->stop;
@@ -345,6 +370,40 @@ static int open_dump(struct run *r, struct err *e)
     return rill_engine_dump(r->engine, some ? colon + 1 : NULL, dump_value, r, e);
 }
 
+/* "512M", "4GiB", "1000000" */
+static int parse_size(const char *name, const char *text, uint64_t *out, struct err *e)
+{
+    static const char units[] = "KMGT";
+    char *end;
+    double v;
+    const char *unit;
+
+    *out = 0;
+    if (!text)
+        return 0;
+    v = strtod(text, &end);
+    unit = *end ? strchr(units, *end & ~0x20) : NULL;
+    for (const char *u = units; unit && u <= unit; u++)
+        v *= 1024;
+    if (end == text || !(v >= 0 && v < 1e18) || (*end && !unit) ||
+        (unit && end[1] && strcmp(end + 1, "B") != 0 && strcmp(end + 1, "iB") != 0))
+        return err_set(e, E_USAGE, "%s '%s': must be a size such as 512M or 4G", name, text);
+    *out = (uint64_t)v;
+    return 0;
+}
+
+static int engine_opts(struct rill_engine_opts *o, struct err *e)
+{
+    int rc = parse_size("--kv-mem", opt_kv_mem, &o->kv_bytes, e);
+
+    rc = rc < 0 ? rc : parse_size("--swap-mem", opt_swap_mem, &o->swap_bytes, e);
+    o->max_seq = opt_jsonl ? opt_parallel : 1;
+    o->max_batch = opt_rows;
+    o->no_cache = no_cache;
+    o->step_seconds = opt_jsonl ? opt_step_ms / 1000 : 0;
+    return rc;
+}
+
 static int open_all(struct run *r, struct err *e)
 {
     const char *path = tool_model(opt_model, e);
@@ -353,9 +412,11 @@ static int open_all(struct run *r, struct err *e)
                                  .n_ctx = opt_ctx,
                                  .kv_type = kv_type < 0 ? NULL : kv_types[kv_type],
                                  .no_mmap = opt_no_mmap};
-    struct rill_engine_opts eo = {.max_seq = 1};
-    int rc;
+    struct rill_engine_opts eo = {0};
+    int rc = engine_opts(&eo, e);
 
+    if (rc < 0)
+        return rc;
     if (!path)
         return e->code;
     rc = rill_model_open(&r->model, path, &mo, e);
@@ -372,15 +433,36 @@ static int open_all(struct run *r, struct err *e)
     if (rill_engine_ctx(r->engine) < r->info.n_ctx)
         tool_note("the context is %d positions instead of %d: more does not fit into free memory",
                   rill_engine_ctx(r->engine), r->info.n_ctx);
-    if (r->info.chat_template && !opt_raw && !opt_ids_in)
+    if (r->info.chat_template && !opt_raw && !opt_ids_in && !opt_jsonl)
         tool_note("the model has a chat template; the prompt is completed as it is (--raw)");
     return 0;
+}
+
+static void check_jsonl(void)
+{
+    static const char *const alone[] = {"-p and -f",   "-l",           "-0",    "--echo",
+                                        "--tokens-in", "--tokens-out", "--dump"};
+    const bool used[] = {pieces.n > 0, opt_lines,   opt_nul,         opt_echo,
+                         opt_ids_in,   opt_ids_out, opt_dump != NULL};
+
+    for (size_t i = 0; opt_jsonl && i < ARRAY_LEN(alone); i++)
+        if (used[i])
+            tool_usage("%s has no meaning with --jsonl", alone[i]);
+    if (!opt_jsonl && (opt_out || opt_resume || opt_unordered || opt_shard || opt_lenient ||
+                       opt_timings || opt_verify || opt_parallel))
+        tool_usage("-o, --resume, --unordered, --shard, --lenient, --timings, --verify-batch and "
+                   "--parallel need --jsonl");
+    if (opt_resume && !opt_out)
+        tool_usage("--resume needs -o");
+    if (opt_parallel == 0)
+        opt_parallel = 16;
 }
 
 static int read_options(struct run *r, struct err *e)
 {
     bool stdin_piece = false;
 
+    check_jsonl();
     if (opt_lines && opt_nul)
         tool_usage("-l and -0 exclude each other");
     for (size_t i = 0; i < pieces.n; i++)
@@ -422,6 +504,35 @@ static int answer_records(struct run *r, struct slice before, struct err *e)
     return rc;
 }
 
+static int answer_jsonl(struct run *r, struct err *e)
+{
+    const char *epoch = getenv("SOURCE_DATE_EPOCH");
+    struct batch_opts o = {.api = {.model = r->model,
+                                   .name = r->info.name[0] ? r->info.name : r->info.path,
+                                   .sampling = r->sampling,
+                                   .max_tokens = opt_n,
+                                   .lenient = opt_lenient,
+                                   .created = epoch ? strtoll(epoch, NULL, 10) : 0},
+                           .out = opt_out,
+                           .resume = opt_resume,
+                           .unordered = opt_unordered,
+                           .timings = opt_timings,
+                           .verify = opt_verify,
+                           .seed = r->sampling.seed,
+                           .parallel = opt_parallel};
+    struct batch_result done;
+    int rc = opt_shard ? batch_shard(opt_shard, &o.shard, &o.shards, e) : 0;
+
+    if (rc == 0)
+        rc = batch_run(r->engine, &o, &done, e);
+    if (rc < 0)
+        return rc;
+    tool_detail(1, "%llu lines answered, %llu failed, %llu skipped", (unsigned long long)done.lines,
+                (unsigned long long)done.failed, (unsigned long long)done.skipped);
+    r->failed = done.failed > 0 || done.differ > 0;
+    return 0;
+}
+
 static int run(struct run *r, struct err *e)
 {
     struct buf prompt = {0};
@@ -430,6 +541,8 @@ static int run(struct run *r, struct err *e)
 
     rc = rc < 0 ? rc : open_all(r, e);
     r->load = tool_now() - begin;
+    if (rc == 0 && opt_jsonl)
+        return answer_jsonl(r, e);
     rc = rc < 0 ? rc : fixed_prompt(&prompt, e);
     if (rc == 0 && (opt_lines || opt_nul || pieces.n == 0))
         rc = answer_records(r, buf_view(&prompt), e);
@@ -452,6 +565,8 @@ int main(int argc, char **argv)
         tool_usage("unexpected operand '%s' (a prompt is given with -p)", argv[first]);
     if (run(&r, &e) < 0)
         status = tool_fail(&e);
+    else if (r.failed)
+        status = 1;
     rill_engine_close(r.engine);
     rill_model_close(r.model);
     if (r.dump && fclose(r.dump) != 0 && status == 0)

@@ -13,6 +13,8 @@
 #include "engine/seats.h"
 #include "engine/step.h"
 
+#define MAX_ANSWERS 128 // to one prompt
+
 /* -- requests -- */
 
 static int grow_one(void *array, uint64_t old_n, uint64_t n, size_t size, struct err *e)
@@ -81,9 +83,8 @@ static int waiting(const struct rill_engine *g)
 
 static int check_room(const struct rill_engine *g, const struct rill_request *in, struct err *e)
 {
-    if (in->n < 0 || in->n > g->seg.kv.max_seq)
-        return err_set(e, E_RANGE, "n %d: must be from 1 to the %d sequences there are", in->n,
-                       g->seg.kv.max_seq);
+    if (in->n < 0 || in->n > MAX_ANSWERS)
+        return err_set(e, E_RANGE, "n %d: must be from 1 to %d", in->n, MAX_ANSWERS);
     if (g->max_queue > 0 && waiting(g) + (in->n > 1 ? in->n : 1) > g->max_queue)
         return err_set(e, E_BUSY, "the queue of %d requests is full", g->max_queue);
     return 0;

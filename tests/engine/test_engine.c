@@ -331,7 +331,7 @@ START_TEST(several_answers)
     const int32_t ids[40] = {3, 1, 4, 1, 5};
     struct script s;
     struct rill_engine *g;
-    static struct seen seen[2 * CHOICES];
+    static struct seen seen[2 * CHOICES], first[2 * CHOICES];
     struct rill_request q = greedy(ids, 40, 25);
     struct rill_stats stats;
     struct err e = {0};
@@ -357,10 +357,18 @@ START_TEST(several_answers)
     rill_engine_close(g);
 
     /* with one sequence they come one after the other, and are the same */
+    memcpy(first, seen, sizeof first);
+    memset(seen, 0, sizeof seen);
     g = open_guarded(&s, &(struct rill_engine_opts){.max_seq = 1, .max_batch = 16});
     engine_guard(g, false);
-    q.n = 2;
-    ck_fails(rill_engine_submit(g, &q, &number, &e), &e, E_RANGE, "n 2");
+    ck_ok(rill_engine_submit(g, &q, &number, &e), &e);
+    engine_guard(g, true);
+    ck_assert_int_eq(drain(g, seen, 16, &e), 0);
+    for (int k = 0; k < 4; k++)
+        ck_assert_mem_eq(seen[k].id, first[k].id, sizeof first[k].id);
+    engine_guard(g, false);
+    q.n = 1000;
+    ck_fails(rill_engine_submit(g, &q, &number, &e), &e, E_RANGE, "n 1000");
     rill_engine_close(g);
     script_close(&s);
 }

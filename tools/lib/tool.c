@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -139,8 +140,7 @@ static struct {
 } common;
 
 static const struct tool_option common_rows[] = {
-    {'q', "quiet", OPT_FLAG, &common.quiet, 0, "say nothing but errors",
-     .group = "Common options"},
+    {'q', "quiet", OPT_FLAG, &common.quiet, 0, "say nothing but errors", .group = "Common options"},
     {'v', "verbose", OPT_COUNT, &common.verbose, 0, "say more; twice: still more"},
     {'h', "help", OPT_FLAG, &common.help, 0, "print this text"},
     {'V', "version", OPT_FLAG, &common.version, 0, "print the version"},
@@ -425,6 +425,27 @@ int records_next(struct records *r, struct slice *out, struct err *e)
             return records_rest(r, out);
         if ((rc = read_more(r, e)) < 0)
             return rc;
+    }
+}
+
+bool records_ready(struct records *r)
+{
+    const int end = r->kind == RECORD_NUL ? 0 : '\n';
+    struct pollfd p = {.fd = r->fd, .events = POLLIN};
+
+    for (;;) {
+        size_t from = r->at + r->seen;
+
+        if (r->end || signal_seen)
+            return true;
+        if (r->kind != RECORD_WHOLE && r->held.n > from &&
+            memchr(r->held.p + from, end, r->held.n - from))
+            return true;
+        r->seen = r->held.n - r->at;
+        if (poll(&p, 1, 0) <= 0)
+            return false;
+        if (read_more(r, NULL) < 0)
+            return true; // records_next meets the same error and says it
     }
 }
 

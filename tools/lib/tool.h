@@ -89,6 +89,8 @@ struct records {
 
 /* 1 and the next record (valid until the next call), 0 at the end or when interrupted, < 0. */
 int records_next(struct records *r, struct slice *out, struct err *e);
+/* Whether records_next would return at once; reads what can be had without waiting. */
+bool records_ready(struct records *r);
 void records_fini(struct records *r);
 
 /* -- progress on stderr ---------------------------------------------------------------------- */
