@@ -356,7 +356,6 @@ static int scan(struct toolcall *t)
     size_t n = t->in.n;
     size_t at = t->start;
     size_t space;
-    bool wait = false;
 
     while (at < n && !first[(uint8_t)t->in.p[at]] && !tc_is_space(t->in.p[at]))
         at++;
@@ -382,10 +381,9 @@ static int scan(struct toolcall *t)
             act_on(t, i, space, at);
             return GO;
         }
-        wait = wait || m < 0;
+        if (m < 0) // those that come later would act too soon
+            return WAIT;
     }
-    if (wait)
-        return WAIT;
     emit(t, at + 1);
     return GO;
 }
