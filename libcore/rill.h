@@ -93,6 +93,7 @@ void rill_free(void *p);
 enum rill_token_flags {
     RILL_ADD_SPECIAL = 1,   // BOS, EOS, CLS, SEP as the model's own settings say
     RILL_PARSE_SPECIAL = 2, // control tokens written out in the text become those tokens
+    RILL_AFTER = 4,         // the text goes on behind other ids: no space is added in front
 };
 
 /* *ids is the caller's (rill_free). */
@@ -101,6 +102,7 @@ int rill_tokenize(const struct rill_model *m, const char *text, size_t n, unsign
 /* The bytes of one token. control: also those of control tokens (else they are empty). Borrowed. */
 const char *rill_piece(const struct rill_model *m, int32_t id, bool control, size_t *n);
 int32_t rill_bos(const struct rill_model *m); // -1: none
+int32_t rill_eos(const struct rill_model *m); // the one a template may name; -1: none
 bool rill_is_end(const struct rill_model *m, int32_t id); // ends a generation
 
 /* -- engine: requests through one model, batched -- */

@@ -207,7 +207,8 @@ int rill_tokenize(const struct rill_model *m, const char *text, size_t n, unsign
 {
     struct tok_ids list = {0};
     unsigned f = (flags & RILL_ADD_SPECIAL ? TOK_ADD : 0) |
-                 (flags & RILL_PARSE_SPECIAL ? TOK_PARSE : 0);
+                 (flags & RILL_PARSE_SPECIAL ? TOK_PARSE : 0) |
+                 (flags & RILL_AFTER ? TOK_AFTER : 0);
     int rc = m->tok ? tok_encode(m->tok, (struct slice){text, n}, f, &list, e)
                     : err_set(e, E_UNSUPPORTED, "%s: the file has no vocabulary", m->path);
 
@@ -231,6 +232,11 @@ const char *rill_piece(const struct rill_model *m, int32_t id, bool control, siz
 int32_t rill_bos(const struct rill_model *m)
 {
     return tok_role_id(m->tok, TOK_BOS);
+}
+
+int32_t rill_eos(const struct rill_model *m)
+{
+    return tok_role_id(m->tok, TOK_EOS);
 }
 
 bool rill_is_end(const struct rill_model *m, int32_t id)
