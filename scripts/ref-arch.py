@@ -10,6 +10,10 @@ NAME.gguf    the model, all tensors F32, with the names, keys and rearranged wei
              GGUF converter of the ggml project gives a model of this family; the names and the
              keys come from the package gguf (0.19.0)
 NAME.logits  f32 little-endian, [40 x vocabulary], no header: the logits after each of the ids
+NAME.hf.json the same model as a Hugging Face directory, its numbers left out: "config", and for
+             each tensor of the safetensors file its type, shape and the CRC-32 of its bytes (null
+             where they are not those of the GGUF file moved about). With HF=DIR in the environment
+             the directory itself is written too, to DIR/NAME
 
 The ids are (i * 37 + 11) % vocabulary for i in 0..39; the vocabulary is 64. A model is opened
 with a context of 64 positions: phi3-short and phi3-long stand on the two sides of that. Windows
@@ -20,14 +24,18 @@ made again alone. Matrices have spread enough that attention is not flat, norm w
 Each case is run in float64 too; the difference is printed, so that a case in which rounding
 decides something (an expert, say) is seen and gets another seed.
 """
+import json
 import logging
+import os
 import pathlib
 import sys
+import tempfile
 import zlib
 
 import gguf
 import numpy as np
 import torch
+import safetensors.numpy
 import transformers as tf
 
 N_IDS = 40
@@ -83,6 +91,7 @@ class Golden:
 
     def __init__(self, out, name, arch, model, gain=lambda n: None, norm_at=1.0):
         self.out, self.name, self.model = out, name, model.float().eval()
+        self.norm_at = norm_at
         self.c = c = model.config
         self.n_layer = c.num_hidden_layers
         self.w = gguf.GGUFWriter(out / f"{name}.gguf", gguf.MODEL_ARCH_NAMES[arch])
@@ -185,6 +194,7 @@ class Golden:
         self.w.write_kv_data_to_file()
         self.w.write_tensors_to_file()
         self.w.close()
+        self.directory()
         y = self.run(self.model)
         z = self.run(self.model.double())
         assert y.shape == (N_IDS, self.c.vocab_size) and y.dtype == np.float32
@@ -193,6 +203,22 @@ class Golden:
         size = (self.out / f"{self.name}.gguf").stat().st_size
         print(f"{self.name:20} {size:7} bytes  rms {y.std():6.2f}  f32 to f64 {rel:.1e}")
         assert rel < 2e-5, "rounding decides something here"
+
+    def directory(self):
+        """What save_pretrained writes."""
+        with tempfile.TemporaryDirectory() as tmp:
+            to = pathlib.Path(os.environ.get("HF") or tmp) / self.name
+            self.model.save_pretrained(to)
+            config = json.loads((to / "config.json").read_text())
+            tensors = {}
+            for n, a in sorted(safetensors.numpy.load_file(to / "model.safetensors").items()):
+                if self.norm_at == 0.0 and n.endswith("norm.weight"):
+                    a = (a + np.float32(1)) - np.float32(1)  # as one who has the GGUF file sees it
+                crc = None if n.endswith("A_log") else zlib.crc32(np.ascontiguousarray(a).tobytes())
+                tensors[n] = ["F32", list(a.shape), crc]
+        text = ",\n".join(f"{json.dumps(n)}: {json.dumps(t)}" for n, t in tensors.items())
+        (self.out / f"{self.name}.hf.json").write_text(
+            f'{{"config": {json.dumps(config)},\n"tensors": {{\n{text}}}}}\n')
 
     def run(self, model):
         ids = torch.tensor([[(i * 37 + 11) % self.c.vocab_size for i in range(N_IDS)]])

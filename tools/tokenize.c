@@ -6,7 +6,7 @@
 
 #include "base/utf8.h"
 #include "file/gguf.h"
-#include "model/vocab.h"
+#include "model/hfdir.h"
 #include "text/tok.h"
 #include "tools/lib/tool.h"
 
@@ -309,15 +309,15 @@ static int bench_all(const struct tok *t, struct records *in, struct err *e)
 static int open_vocab(struct tok **t, struct err *e)
 {
     const char *path = tool_model(model_path, e);
-    struct gguf *g;
+    struct source *s;
     int rc;
 
     if (!path)
         return e->code;
-    if ((rc = gguf_open(&g, path, 0, e)) < 0)
+    if ((rc = model_source(&s, path, HF_VOCAB_ONLY, e)) < 0)
         return rc;
-    rc = vocab_from_gguf(t, g, e);
-    gguf_close(g);
+    rc = model_source_vocab(t, s, e);
+    source_close(s);
     return rc;
 }
 

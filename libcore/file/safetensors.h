@@ -82,8 +82,7 @@ struct safetensors {
  * or which has a model.safetensors. */
 int st_open(struct safetensors **out, const char *path, struct err *e);
 /* A file's bytes in memory, which must outlive it. */
-int st_open_mem(struct safetensors **out, const char *name, const void *p, size_t n,
-                struct err *e);
+int st_open_mem(struct safetensors **out, const char *name, const void *p, size_t n, struct err *e);
 void st_close(struct safetensors *s); // accepts NULL and half-made objects
 
 const struct st_tensor *st_find(const struct safetensors *s, struct slice name); // NULL: absent

@@ -109,15 +109,15 @@ static int check_index(const struct safetensors *s, json_t *map, json_t *files, 
     const char *name;
     json_t *file;
 
-    json_object_foreach (map, name, file) {
+    json_object_foreach(map, name, file)
+    {
         const struct st_tensor *t = st_find(s, slice_of(name));
         json_int_t part = json_integer_value(json_object_get(files, json_string_value(file)));
         char shown[96];
 
         if (!t || t->part != part)
             return err_set(e, E_FORMAT, "%s: tensor '%s' is not in %s", gguf_path_tail(path),
-                           gguf_show(shown, sizeof shown, slice_of(name)),
-                           json_string_value(file));
+                           gguf_show(shown, sizeof shown, slice_of(name)), json_string_value(file));
     }
     return 0;
 }
@@ -132,7 +132,8 @@ static int list_files(json_t *map, json_t *files, const char *path, struct err *
 
     if (!json_is_object(map) || json_object_size(map) == 0)
         return err_set(e, E_FORMAT, "%s: no \"weight_map\"", gguf_path_tail(path));
-    json_object_foreach (map, name, file) {
+    json_object_foreach(map, name, file)
+    {
         if (!json_is_string(file) || !plain_name(json_string_value(file)))
             return err_set(e, E_FORMAT, "%s: tensor '%s' is in no file of the directory",
                            gguf_path_tail(path), gguf_show(shown, sizeof shown, slice_of(name)));
@@ -162,10 +163,9 @@ static int open_parts(struct safetensors **out, const char *dir, json_t *files, 
 
     *out = s;
     for (uint32_t i = 0; i < n && rc == 0; i++)
-        json_object_foreach (files, name, number) /* few, and usually in order */
+        json_object_foreach(files, name, number) /* few, and usually in order */
             if (rc == 0 && json_integer_value(number) == i &&
-                (rc = join_path(&path, dir, name, e)) == 0)
-                rc = add_part(s, path.p, e);
+                (rc = join_path(&path, dir, name, e)) == 0) rc = add_part(s, path.p, e);
     buf_fini(&path);
     return rc < 0 ? rc : build_map(s, e);
 }

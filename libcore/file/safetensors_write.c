@@ -11,8 +11,8 @@ struct st_out {
     char *path;
     struct buf head; // the JSON object, not closed yet
     struct buf meta; // what "__metadata__" holds
-    struct err err;   // the first failure of an st_put_*
-    uint64_t want;    // bytes of data declared
+    struct err err;  // the first failure of an st_put_*
+    uint64_t want;   // bytes of data declared
     uint64_t done;
     bool begun;
 };
@@ -25,8 +25,7 @@ int st_create(struct st_out **out, const char *path, struct err *e)
     *out = NULL;
     if (!w)
         return rc;
-    if (!(w->path = mem_dup(path, strlen(path), e)) ||
-        (rc = file_create(&w->file, path, e)) < 0) {
+    if (!(w->path = mem_dup(path, strlen(path), e)) || (rc = file_create(&w->file, path, e)) < 0) {
         st_abort(w);
         return rc;
     }
@@ -109,8 +108,8 @@ int st_data(struct st_out *w, const void *p, uint64_t n, struct err *e)
     if (!w->begun)
         return err_set(e, E_USAGE, "%s: data before the header", gguf_path_tail(w->path));
     if (n > w->want - w->done)
-        return err_set(e, E_RANGE, "%s: %llu bytes behind the last tensor",
-                       gguf_path_tail(w->path), (unsigned long long)(n - (w->want - w->done)));
+        return err_set(e, E_RANGE, "%s: %llu bytes behind the last tensor", gguf_path_tail(w->path),
+                       (unsigned long long)(n - (w->want - w->done)));
     w->done += n;
     return file_write(w->file, p, (size_t)n, e);
 }

@@ -82,23 +82,26 @@ enum {
     WR_MODEL = 1, // once, not per layer
     WR_OPT = 2,   // may be absent
     WR_F32 = 4,   // read as numbers, not multiplied as a matrix: kept in F32
+    WR_COL = 8,   // a vector that files have as a column, one number a row
 };
 
-/* What a converter does to the Hugging Face tensor. */
+/* What becomes of the Hugging Face tensor (hf_place.h). */
 enum transform {
     TR_NONE,
     TR_ROPE_Q, // rows of each head from halves to pairs
     TR_ROPE_K,
     TR_ADD_ONE,    // Gemma's norms are stored around zero
-    TR_TRANSPOSE,  // GPT-2's Conv1D
+    TR_TRANSPOSE,  // GPT-2's Conv1D, gpt-oss's experts: [inputs x outputs]
     TR_NEG_EXP,    // A = -exp(A_log)
     TR_QKV_HEADS,  // GPT-NeoX: q, k, v interleaved per head
     TR_SPLIT_K,    // DeepSeek: the key half of kv_b_proj, transposed per head
     TR_SPLIT_V,    // and its value half
-    TR_FIRST_HALF, // of a fused gate and up
+    TR_FIRST_HALF, // rows of a fused gate and up
     TR_SECOND_HALF,
-    TR_EVEN_ROWS, // of interleaved gate and up (gpt-oss)
-    TR_ODD_ROWS,
+    TR_EVEN_COLS, // gpt-oss: gate and up alternate, [inputs x outputs]
+    TR_ODD_COLS,
+    TR_EVEN, // and their biases
+    TR_ODD,
 };
 
 struct weight_row {
@@ -111,12 +114,17 @@ struct weight_row {
     uint8_t dim[3];    // enum dim: matrices, rows, columns
 };
 
+struct config;
+
 struct arch {
     const char *name;                                // general.architecture
     const char *const *hf;                           // "architectures" of config.json, NULL-ended
     const struct key_row *keys;                      // ended by key NULL
     const struct weight_row *weights;                // ended by name NULL
     int (*derive)(struct hparams *h, struct err *e); // after the keys are read; may be NULL
+    /* puts the keys that config.json says otherwise than the table has it (config.h); may be NULL
+     */
+    int (*config)(struct config *c, struct err *e);
     int (*build)(struct builder *b, const struct hparams *h);
 };
 

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "kernels/registry.h"
 #include "model/mla.h"
+#include "model/hfdir.h"
 #include "model/vocab.h"
 #include "quant/quant.h"
 
@@ -26,7 +27,10 @@ void model_close(struct model *m)
     tok_free(m->tok);
     mem_free(m->w);
     weight_copies_free(m->copies);
-    gguf_close(m->gguf);
+    if (m->src)
+        source_close(m->src);
+    else
+        gguf_close(m->gguf);
     mem_free(m);
 }
 
@@ -168,8 +172,9 @@ static int open_weights(struct model *m, const struct model_opts *o, struct err 
     return load_weights(m, e);
 }
 
-/* Takes g, also on failure. */
-static int open_gguf(struct model **out, struct gguf *g, const struct model_opts *o, struct err *e)
+/* Takes g, or src whose it is, also on failure. */
+static int open_it(struct model **out, struct source *src, struct gguf *g,
+                   const struct model_opts *o, struct err *e)
 {
     struct err own = {0};
     struct model *m;
@@ -177,11 +182,16 @@ static int open_gguf(struct model **out, struct gguf *g, const struct model_opts
 
     e = e ? e : &own;
     if (!(m = mem_new(sizeof *m, e))) {
-        gguf_close(g);
+        if (src)
+            source_close(src);
+        else
+            gguf_close(g);
         return rc;
     }
+    m->src = src;
     m->gguf = g;
-    if ((rc = vocab_from_gguf(&m->tok, g, e)) < 0)
+    rc = src ? model_source_vocab(&m->tok, src, e) : vocab_from_gguf(&m->tok, g, e);
+    if (rc < 0 || (src && !o->vocab_only && (rc = model_source_load(src, e)) < 0))
         goto fail;
     if (!o->vocab_only && ((rc = find_arch(m, e)) < 0 || (rc = open_weights(m, o, e)) < 0))
         goto fail;
@@ -195,12 +205,18 @@ fail:
 int model_open(struct model **out, const char *path, const struct model_opts *opts, struct err *e)
 {
     const struct model_opts *o = opts ? opts : &defaults;
+    unsigned flags = (o->no_mmap ? GGUF_READ : 0) | (o->vocab_only ? HF_VOCAB_ONLY : 0);
+    struct source *src;
     struct gguf *g;
     int rc;
 
     *out = NULL;
-    rc = gguf_open(&g, path, o->no_mmap ? GGUF_READ : 0, e);
-    return rc < 0 ? rc : open_gguf(out, g, o, e);
+    if (strcmp(path, "-") == 0) { /* all of it is wanted, so it is read to its end */
+        rc = gguf_open(&g, path, flags & GGUF_READ, e);
+        return rc < 0 ? rc : open_it(out, NULL, g, o, e);
+    }
+    rc = model_source(&src, path, flags, e);
+    return rc < 0 ? rc : open_it(out, src, src->g, o, e);
 }
 
 int model_open_mem(struct model **out, const char *name, const void *p, size_t n,
@@ -211,5 +227,5 @@ int model_open_mem(struct model **out, const char *name, const void *p, size_t n
 
     *out = NULL;
     rc = gguf_open_mem(&g, name, p, n, e);
-    return rc < 0 ? rc : open_gguf(out, g, opts ? opts : &defaults, e);
+    return rc < 0 ? rc : open_it(out, NULL, g, opts ? opts : &defaults, e);
 }

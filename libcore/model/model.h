@@ -6,7 +6,7 @@
 #ifndef RILL_MODEL_MODEL_H
 #define RILL_MODEL_MODEL_H
 
-#include "file/gguf.h"
+#include "file/source.h"
 #include "model/arch.h"
 #include "model/hparams.h"
 #include "model/weights.h"
@@ -30,6 +30,7 @@ struct model_opts {
     } // the defaults
 
 struct model {
+    struct source *src; // whose gguf is; NULL: it is the model's own
     struct gguf *gguf;
     const struct arch *arch; // NULL with vocab_only
     struct hparams h;

@@ -76,7 +76,7 @@ void weight_copies_free(struct weight_copy *c)
     }
 }
 
-static void *copy_new(struct weight_copy **list, uint64_t bytes, struct err *e)
+void *weight_copy_new(struct weight_copy **list, uint64_t bytes, struct err *e)
 {
     struct weight_copy *c = mem_new(sizeof *c, e);
 
@@ -145,7 +145,7 @@ bool weight_row_f32(const struct weight *w, int64_t m, int64_t r, float *out)
 static int to_f32(struct weight *w, struct weight_copy **copies, const char *path, struct err *e)
 {
     uint64_t total = (uint64_t)w->n * (uint64_t)w->rows * (uint64_t)w->cols;
-    float *p = total > UINT64_MAX / 8 ? NULL : copy_new(copies, total * sizeof *p, e);
+    float *p = total > UINT64_MAX / 8 ? NULL : weight_copy_new(copies, total * sizeof *p, e);
 
     if (!p)
         return err_nomem(e, total);
@@ -233,7 +233,7 @@ int weights_add(struct weight **w, int *n, struct weight_copy **copies, const ch
     if (!(all = mem_resize(*w, (uint64_t)*n, (uint64_t)*n + 1, sizeof *all, e)))
         return E_NOMEM;
     *w = all;
-    if (!(*data = copy_new(copies, bytes, e)))
+    if (!(*data = weight_copy_new(copies, bytes, e)))
         return E_NOMEM;
     all += (*n)++;
     snprintf(all->name, sizeof all->name, "%s", name);

@@ -23,6 +23,7 @@ struct weight_copy {
     void *p;
     struct weight_copy *next;
 };
+void *weight_copy_new(struct weight_copy **list, uint64_t bytes, struct err *e); // aligned to 64
 void weight_copies_free(struct weight_copy *c);
 
 /* Finds the weights in a file: *out (the caller's) has one entry per tensor that is there, its

@@ -75,6 +75,13 @@ static inline uint32_t first_symbol(const struct tok *t, const char *p, size_t n
         return t->byte_sym[(uint8_t)p[0]];
     }
     *len = char_len(p, n);
+    if (t->word_end && *len == n) {
+        char last[8];
+
+        memcpy(last, p, *len);
+        last[*len] = ' ';
+        return piece_get(&t->merged, last, *len + 1);
+    }
     return piece_get(&t->merged, p, *len);
 }
 
@@ -392,6 +399,11 @@ static inline int merge_piece(struct enc *x, const char *p, size_t n)
 static int on_piece(void *arg, struct slice s)
 {
     return merge_piece(arg, s.p, s.n);
+}
+
+int encode_piece(struct enc *x, struct slice s)
+{
+    return x->t->word_end ? merge_chunk(x, s.p, s.n) : merge_piece(x, s.p, s.n);
 }
 
 /* Bytes at the front that are no valid UTF-8; with valid set, those that are. */

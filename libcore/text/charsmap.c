@@ -28,7 +28,9 @@ static uint32_t offset_of(uint32_t unit)
     return (unit >> 10) << ((unit & 1u << 9) >> 6);
 }
 
-size_t charsmap_find(const uint8_t *map, size_t n, struct slice text, struct slice *with)
+/* The longest entry at the front of text, or the shortest: its bytes, 0 where there is none. */
+static size_t find(const uint8_t *map, size_t n, struct slice text, bool shortest,
+                   struct slice *with)
 {
     const uint8_t *units = map + 4;
     uint32_t n_unit = word_at(map) / 4;
@@ -53,9 +55,21 @@ size_t charsmap_find(const uint8_t *map, size_t n, struct slice text, struct sli
             break;
         value = word_at(units + (size_t)node * 4) & 0x7fffffff;
         found = i + 1;
+        if (shortest)
+            break;
     }
     if (found == 0 || value >= n_strings)
         return 0;
     *with = slice_of(strings + value); /* the last byte is NUL: charsmap_check */
     return found;
+}
+
+size_t charsmap_find(const uint8_t *map, size_t n, struct slice text, struct slice *with)
+{
+    return find(map, n, text, false, with);
+}
+
+bool charsmap_shortest(const uint8_t *map, size_t n, struct slice text, struct slice *with)
+{
+    return find(map, n, text, true, with) > 0;
 }

@@ -4,8 +4,8 @@
 /* Whether encoding puts a space in front of text. */
 static bool has_prefix(const struct tok *t)
 {
-    return t->model == TOK_WPM ||
-           ((t->model == TOK_SPM || t->model == TOK_UNIGRAM) && t->add_space_prefix);
+    return t->model == TOK_WPM || t->model == TOK_WORD ||
+           ((t->model == TOK_SPM || t->model == TOK_UNIGRAM || t->by_char) && t->add_space_prefix);
 }
 
 /* The bytes of one token of a stream. *inside: the last one was text. */
@@ -16,7 +16,7 @@ static struct slice next_piece(const struct tok *t, int32_t id, unsigned flags, 
 
     if (kind == TOK_CONTROL || kind == TOK_UNKNOWN || kind == TOK_USER) {
         /* encoding puts a space behind it again, except in WordPiece */
-        if (t->model != TOK_WPM)
+        if (t->model != TOK_WPM && t->model != TOK_WORD)
             *inside = false;
         else if (flags & TOK_SHOW || kind == TOK_USER)
             *inside = true;

@@ -303,12 +303,17 @@ int tok_encode(const struct tok *t, struct slice text, unsigned flags, struct to
         return err_set(e, E_UNSUPPORTED, "the model has no vocabulary");
     if (text.n > UINT32_MAX - 16)
         return err_set(e, E_RANGE, "a text of %zu bytes", text.n);
-    if (add && t->add_bos)
+    for (uint32_t i = 0; add && i < t->n_front && rc == 0; i++)
+        rc = put(&x, (uint32_t)t->ends[i]);
+    if (rc == 0 && add && t->add_bos && !t->pipe)
         rc = put(&x, (uint32_t)t->role[t->model == TOK_WPM ? TOK_CLS : TOK_BOS]);
     if (rc == 0)
         rc = memory_new(&x, text.n);
     if (rc == 0)
-        rc = encode_text(&x, text);
+        rc = t->pipe ? pipe_encode(&x, t->pipe, text) : encode_text(&x, text);
+    for (uint32_t i = 0; add && i < t->n_back && rc == 0; i++)
+        rc = put(&x, (uint32_t)t->ends[t->n_front + i]);
+    add = add && !t->pipe;
     if (rc == 0 && add && t->add_sep)
         rc = put(&x, (uint32_t)t->role[TOK_SEP]);
     if (rc == 0 && add && t->add_eos && !(t->add_sep && t->role[TOK_SEP] == t->role[TOK_EOS]))

@@ -604,3 +604,155 @@ int pre_split(const struct pre *p, struct pre_work *w, struct slice text,
 
     return text.n ? split_by(&s, 0, text) : 0;
 }
+
+/* -- single expressions ---------------------------------------------------------------------- */
+
+struct pre_re {
+    pcre2_code *code;
+    pcre2_general_context *memory;
+};
+
+struct pre_match {
+    pcre2_match_data *data;
+    pcre2_match_context *limits;
+    pcre2_general_context *memory;
+};
+
+/* \p{Han} is a script there, and a script with its extensions here. */
+static bool is_script(struct slice s)
+{
+    static const char *const names[] = {"Han",    "Hiragana", "Katakana", "Hangul", "Thai",
+                                        "Arabic", "Cyrillic", "Greek",    "Latin",  "Hebrew"};
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (slice_is(s, names[i]))
+            return true;
+    return false;
+}
+
+/* What \w has there (uclass_word). */
+#define WORD                                                                                       \
+    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"    \
+    "\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
+
+/* A set inside a set joins it there and is text here. */
+void pre_re_spell(const char *s, struct buf *out)
+{
+    int depth = 0;
+
+    for (; *s; s++) {
+        const char *end = strchr(s, '}');
+
+        if (*s == '\\' && (s[1] == 'p' || s[1] == 'P') && s[2] == '{' && end &&
+            is_script((struct slice){s + 3, (size_t)(end - s - 3)})) {
+            buf_printf(out, "\\%c{sc:%.*s", s[1], (int)(end - s - 3), s + 3);
+            s = end - 1;
+        } else if (*s == '\\' && (s[1] == 'w' || (s[1] == 'W' && depth == 0))) {
+            buf_printf(out, depth ? WORD : *++s == 'W' ? "[^" WORD "]" : "[" WORD "]");
+            s += depth > 0;
+        } else if (*s == '\\' && s[1]) {
+            buf_add(out, s++, 2);
+        } else if (*s == '[' && (depth == 0 || s[1] == ':')) {
+            depth += s[1] != ':' || depth == 0;
+            buf_byte(out, *s);
+            if (depth == 1 && s[1] == '^')
+                buf_byte(out, *++s);
+        } else if (*s == '[') {
+            depth++;
+        } else if (*s == ']' && depth > 0) {
+            if (s[-1] == ':' || --depth == 0)
+                buf_byte(out, *s);
+        } else {
+            buf_byte(out, *s);
+        }
+    }
+}
+
+int pre_re_new(struct pre_re **out, const char *pattern, struct err *e)
+{
+    struct pre_re *r = mem_new(sizeof *r, e);
+    struct buf b = {0};
+    int rc = E_NOMEM;
+
+    *out = NULL;
+    if (!r)
+        return rc;
+    pre_re_spell(pattern, &b);
+    r->memory = pcre2_general_context_create(give, take, NULL);
+    if (!r->memory || b.bad) {
+        rc = err_nomem(e, sizeof *r);
+    } else {
+        struct pre p = {.memory = r->memory};
+
+        rc = compile(&p, b.p ? b.p : "", &r->code, e);
+    }
+    buf_fini(&b);
+    if (rc < 0)
+        pre_re_free(r);
+    else
+        *out = r;
+    return rc;
+}
+
+void pre_re_free(struct pre_re *r)
+{
+    if (!r)
+        return;
+    if (r->code)
+        pcre2_code_free(r->code);
+    if (r->memory)
+        pcre2_general_context_free(r->memory);
+    mem_free(r);
+}
+
+int pre_match_new(struct pre_match **out, struct err *e)
+{
+    struct pre_match *m = mem_new(sizeof *m, e);
+
+    *out = m;
+    if (!m)
+        return E_NOMEM;
+    m->memory = pcre2_general_context_create(give, take, NULL);
+    m->limits = m->memory ? pcre2_match_context_create(m->memory) : NULL;
+    m->data = m->memory ? pcre2_match_data_create(1, m->memory) : NULL;
+    if (!m->limits || !m->data)
+        return err_nomem(e, sizeof *m);
+    pcre2_set_match_limit(m->limits, 10000000);
+    pcre2_set_heap_limit(m->limits, 64 * 1024);
+    return 0;
+}
+
+void pre_match_free(struct pre_match *m)
+{
+    if (!m)
+        return;
+    if (m->data)
+        pcre2_match_data_free(m->data);
+    if (m->limits)
+        pcre2_match_context_free(m->limits);
+    if (m->memory)
+        pcre2_general_context_free(m->memory);
+    mem_free(m);
+}
+
+int pre_re_find(const struct pre_re *r, struct pre_match *m, struct slice text, size_t at,
+                size_t *from, size_t *to, struct err *e)
+{
+    const PCRE2_SIZE *span = pcre2_get_ovector_pointer(m->data);
+    int got = pcre2_match(r->code, (PCRE2_SPTR)text.p, text.n, at, PCRE2_NO_UTF_CHECK, m->data,
+                          m->limits);
+
+    if (got == PCRE2_ERROR_JIT_STACKLIMIT)
+        got = pcre2_match(r->code, (PCRE2_SPTR)text.p, text.n, at,
+                          PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, m->data, m->limits);
+    if (got == PCRE2_ERROR_NOMATCH)
+        return 0;
+    if (got == PCRE2_ERROR_NOMEMORY)
+        return err_nomem(e, text.n);
+    if (got < 0)
+        return err_set(e, E_RANGE, "an expression gave up on a piece of %zu bytes (%d)", text.n,
+                       got);
+    *from = span[0];
+    *to = span[1];
+    return 1;
+}

@@ -6,6 +6,7 @@
 #ifndef RILL_TEXT_PRE_H
 #define RILL_TEXT_PRE_H
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/slice.h"
 #include "text/scan.h"
@@ -40,6 +41,22 @@ void pre_work_free(struct pre_work *w);
  * negative answer and returns it. */
 int pre_split(const struct pre *p, struct pre_work *w, struct slice text,
               int (*piece)(void *arg, struct slice s), void *arg, struct err *e);
+
+/* One expression, as Hugging Face files spell it (Oniguruma's way), for other uses than splitting
+ * front to back. */
+struct pre_re;
+int pre_re_new(struct pre_re **out, const char *pattern, struct err *e);
+void pre_re_free(struct pre_re *r); // accepts NULL
+/* What one thread needs to match. */
+struct pre_match;
+int pre_match_new(struct pre_match **out, struct err *e);
+void pre_match_free(struct pre_match *m); // accepts NULL
+/* 1: the next match at or behind `at` is text[*from, *to); 0: none. text is valid UTF-8. */
+int pre_re_find(const struct pre_re *r, struct pre_match *m, struct slice text, size_t at,
+                size_t *from, size_t *to, struct err *e);
+/* The expression with what PCRE2 reads otherwise than Oniguruma spelt for PCRE2; the result can be
+ * a step of a pre_row. */
+void pre_re_spell(const char *pattern, struct buf *out);
 
 /* The scanner, when it is all there is: then its caller may run the loop itself. */
 scan_fn *pre_scan(const struct pre *p, const struct scan_rule **rule);

@@ -5,8 +5,8 @@
 
 /* -- names ----------------------------------------------------------------------------------- */
 
-static const char *const model_names[TOK_N_MODEL] = {"none",      "spm",     "bpe",
-                                                     "wordpiece", "unigram", "rwkv"};
+static const char *const model_names[TOK_N_MODEL] = {"none",    "spm",  "bpe",      "wordpiece",
+                                                     "unigram", "rwkv", "wordlevel"};
 
 static const char *const role_names[TOK_N_ROLE] = {
 #define X(name, text) text,
@@ -116,8 +116,21 @@ static int alphabet_byte(uint32_t cp)
     return cp == 0x143 ? 0xad : -1;
 }
 
+void tok_to_alphabet(struct slice s, struct buf *out)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        uint8_t b = (uint8_t)s.p[i];
+        uint32_t cp = b <= 0x20 ? 0x100u + b : b <= 0x7e ? b : b <= 0xa0 ? 0x121u + b - 0x7fu : b;
+        char c[4];
+
+        if (b == 0xad)
+            cp = 0x143;
+        buf_add(out, c, (size_t)utf8_encode(cp, c));
+    }
+}
+
 /* Adds the bytes s is spelt for. A character outside the alphabet: the text stands for itself. */
-static void spell_alphabet(struct slice s, struct buf *out)
+void tok_spell_alphabet(struct slice s, struct buf *out)
 {
     char *to;
 
@@ -139,7 +152,7 @@ static void spell_alphabet(struct slice s, struct buf *out)
     out->n = (size_t)(to - out->p);
 }
 
-static void spell_marks(struct slice s, struct buf *out)
+void tok_spell_marks(struct slice s, struct buf *out)
 {
     char *to;
 
@@ -191,6 +204,17 @@ static int byte_of(struct slice s)
     return hex(s.p[3]) * 16 + hex(s.p[4]);
 }
 
+/* The text itself; what says that a word ends there is a space, which no word has in it. */
+static void spell_as_is(const struct tok_spec *s, struct slice piece, struct buf *out)
+{
+    size_t n = s->word_end.n;
+    bool end = n && piece.n >= n && memcmp(piece.p + piece.n - n, s->word_end.p, n) == 0;
+
+    buf_add(out, piece.p, piece.n - (end ? n : 0));
+    if (end)
+        buf_byte(out, ' ');
+}
+
 /* Adds the bytes a piece of this kind stands for. */
 static void spell(const struct tok_spec *s, enum tok_kind kind, struct slice piece, struct buf *out)
 {
@@ -203,14 +227,18 @@ static void spell(const struct tok_spec *s, enum tok_kind kind, struct slice pie
         spell_escapes(piece, out);
     else if (!plain || s->raw_bytes)
         buf_slice(out, piece);
+    else if (s->as_is)
+        spell_as_is(s, piece, out);
+    else if (s->model == TOK_WORD)
+        buf_byte(out, ' '), buf_slice(out, piece);
     else if (s->model == TOK_BPE && !s->raw_bpe)
-        spell_alphabet(piece, out);
+        tok_spell_alphabet(piece, out);
     else if (s->model == TOK_WPM && s->plain_pieces && slice_starts(piece, SLICE("##")))
         buf_add(out, piece.p + 2, piece.n - 2);
     else if (s->model == TOK_WPM && s->plain_pieces)
         buf_byte(out, ' '), buf_slice(out, piece);
     else
-        spell_marks(piece, out);
+        tok_spell_marks(piece, out);
 }
 
 enum { AHEAD = 12 }; // lookups begun before they are needed
@@ -438,9 +466,10 @@ static int prepare_merging(struct build *b)
     struct tok *t = b->t;
     int rc;
 
-    t->by_char = t->model == TOK_SPM || b->s->raw_bpe;
+    t->by_char = t->model == TOK_SPM || b->s->raw_bpe || b->s->as_is;
+    t->word_end = b->s->word_end.n > 0;
     t->by_text = t->model == TOK_SPM || b->s->n_merge == 0;
-    t->fuse_unknown = t->by_char;
+    t->fuse_unknown = b->s->take_pipe ? b->s->fuse_unknown : t->by_char;
     if (!t->by_text && (rc = read_merges(b)) < 0)
         return rc;
     for (int i = 0; i < 256 && t->model == TOK_BPE; i++) {
@@ -449,7 +478,7 @@ static int prepare_merging(struct build *b)
         t->byte_sym[i] = NO_ID - 1;
         if ((rc = intern(b, &c, 1, &t->byte_sym[i])) < 0)
             return rc;
-        if (!b->s->raw_bpe && t->byte_sym[i] < t->n)
+        if (!b->s->raw_bpe && !b->s->as_is && t->byte_sym[i] < t->n)
             t->byte_id[i] = (int32_t)t->byte_sym[i];
     }
     if (t->by_text) {
@@ -622,6 +651,8 @@ static int check_added(const struct build *b)
     const struct tok *t = b->t;
     bool wpm = t->model == TOK_WPM;
 
+    if (t->pipe)
+        return 0; /* the lists in front and behind say it */
     if (t->add_bos && t->role[wpm ? TOK_CLS : TOK_BOS] < 0)
         return err_set(b->e, E_FORMAT, "%s: a %s token is to be added and there is none", b->name,
                        wpm ? "CLS" : "BOS");
@@ -663,7 +694,7 @@ static int build_model(struct build *b)
         return 0;
     if ((t->model == TOK_SPM || t->model == TOK_BPE) && (rc = prepare_merging(b)) < 0)
         return rc;
-    if (t->model == TOK_BPE && (rc = build_pre(b)) < 0)
+    if (t->model == TOK_BPE && (!t->pipe || t->pipe->fast) && (rc = build_pre(b)) < 0)
         return rc;
     if (t->model == TOK_UNIGRAM || t->model == TOK_RWKV)
         rc = build_trie(b, &t->words,
@@ -698,6 +729,33 @@ static int build_model(struct build *b)
     return 0;
 }
 
+/* What goes around a text, when it is more than flags can say. */
+static int read_ends(struct build *b)
+{
+    struct tok *t = b->t;
+    const struct tok_spec *s = b->s;
+    uint64_t n = (uint64_t)s->n_front + s->n_back;
+
+    if (n == 0)
+        return 0;
+    for (uint64_t i = 0; i < n; i++) {
+        int32_t id = i < s->n_front ? s->front[i] : s->back[i - s->n_front];
+
+        if (id < 0 || (uint32_t)id >= s->n)
+            return err_set(b->e, E_RANGE, "%s: an added token is %d of %u", b->name, (int)id,
+                           (unsigned)s->n);
+    }
+    if (!(t->ends = mem_array(n, sizeof *t->ends, b->e)))
+        return E_NOMEM;
+    if (s->n_front)
+        memcpy(t->ends, s->front, s->n_front * sizeof *t->ends);
+    if (s->n_back)
+        memcpy(t->ends + s->n_front, s->back, s->n_back * sizeof *t->ends);
+    t->n_front = s->n_front;
+    t->n_back = s->n_back;
+    return 0;
+}
+
 static void copy_flags(struct tok *t, const struct tok_spec *s)
 {
     t->model = s->model;
@@ -710,6 +768,8 @@ static void copy_flags(struct tok *t, const struct tok_spec *s)
     t->lowercase = s->lowercase;
     t->strip_accents = s->strip_accents;
     t->nfc = s->nfc;
+    t->max_word = s->max_word ? s->max_word : 100; /* as in the original */
+    t->pipe = s->take_pipe;
     for (int i = 0; i < 256; i++)
         t->byte_id[i] = -1;
 }
@@ -728,8 +788,10 @@ int tok_new(struct tok **out, const struct tok_spec *s, struct err *e)
     int rc = E_NOMEM;
 
     *out = NULL;
-    if (!t)
+    if (!t) {
+        pipe_free(s->take_pipe);
         return rc;
+    }
     copy_flags(t, s);
     if (s->model >= TOK_N_MODEL || s->n >= INT32_MAX / 2 || (s->n == 0 && s->model != TOK_NONE)) {
         rc = err_set(e, E_FORMAT, "%s: %u tokens of model %d", b.name, (unsigned)s->n,
@@ -739,7 +801,8 @@ int tok_new(struct tok **out, const struct tok_spec *s, struct err *e)
     t->kind = mem_array(t->n, sizeof *t->kind, e);
     t->flag = mem_array(t->n, sizeof *t->flag, e);
     t->score = mem_array(t->n, sizeof *t->score, e);
-    if (!t->kind || !t->flag || !t->score || (rc = read_pieces(&b)) < 0 ||
+    if (!t->kind || !t->flag || !t->score || (rc = read_ends(&b)) < 0 ||
+        (rc = read_pieces(&b)) < 0 ||
         (rc = build_names(&b)) < 0 || (rc = build_model(&b)) < 0)
         goto fail;
     *out = t;
@@ -762,6 +825,8 @@ void tok_free(struct tok *t)
     trie_fini(&t->special[1]);
     trie_fini(&t->words);
     pre_free(t->pre);
+    pipe_free(t->pipe);
+    mem_free(t->ends);
     if (t->pre_name && *t->pre_name)
         mem_free((char *)t->pre_name);
     mem_free((char *)t->arena);

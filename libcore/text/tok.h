@@ -18,6 +18,7 @@
 #include "base/slice.h"
 
 struct tok;
+struct pipe;
 
 enum tok_model {
     TOK_NONE,    // ids only: encoding is an error, pieces are empty
@@ -26,6 +27,7 @@ enum tok_model {
     TOK_WPM,     // WordPiece (BERT)
     TOK_UNIGRAM, // SentencePiece Unigram: the best path by score
     TOK_RWKV,    // the longest match, nothing else
+    TOK_WORD,    // whole words
     TOK_N_MODEL
 };
 
@@ -89,6 +91,8 @@ struct tok_spec {
     bool raw_bpe;             // pieces are text with U+2581 for spaces and <0x00> bytes, not the
                               // byte alphabet (gemma4)
     bool raw_bytes;           // pieces are bytes as they are, not the byte alphabet (tiktoken)
+    bool as_is;               // pieces are characters as they are
+    struct slice word_end;    // with as_is: what pieces that end words end with ("</w>"), or empty
 
     int32_t role[TOK_N_ROLE]; // -1: none. CLS, SEP: absent ones are BOS and EOS
     const int32_t *end;       // [n_end] further tokens that end a generation
@@ -103,6 +107,14 @@ struct tok_spec {
     bool plain_pieces;        //   and pieces spelt "##ing" and "the" instead of "ing" and "▁the"
     struct slice charsmap;    // SentencePiece precompiled_charsmap, or empty
     bool nfc;                 // text is brought to NFC first (some Hugging Face files)
+
+    /* A tokenizer.json's own steps and added tokens (tokjson.h). Then front and back, not the
+     * flags, say what TOK_ADD adds. */
+    struct pipe *take_pipe; // tok_new takes it, also when it fails
+    bool fuse_unknown;      // unknown characters in a row are one token
+    uint32_t max_word;      // WordPiece: characters; longer words are unknown. 0: 100
+    const int32_t *front, *back;
+    uint32_t n_front, n_back;
 };
 
 void tok_spec_init(struct tok_spec *s); // zero, and no roles

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "text/pipe.h"
 #include "text/pre.h"
 #include "text/table.h"
 #include "text/tok.h"
@@ -54,6 +55,11 @@ struct tok {
     int32_t role[TOK_N_ROLE];
     bool add_bos, add_eos, add_sep, add_space_prefix, remove_extra_spaces;
     bool lowercase, strip_accents, nfc;
+    struct pipe *pipe; // NULL: the steps of the models themselves
+    int32_t *ends;     // [n_front + n_back]
+    uint32_t n_front, n_back;
+    uint32_t max_word;
+    bool word_end; // the last character of a word is another symbol
 };
 
 /* Pieces that were merged lately: in a long text most come up again. */
@@ -145,6 +151,15 @@ int encode_wpm(struct enc *x, struct slice text);
 int encode_unigram(struct enc *x, struct slice text);
 int encode_rwkv(struct enc *x, struct slice text);
 
+/* Pieces of a pipe. */
+int encode_piece(struct enc *x, struct slice s); // BPE
+int encode_word(struct enc *x, struct slice s);  // WordPiece
+int encode_whole(struct enc *x, struct slice s); // whole words
+
+void tok_to_alphabet(struct slice s, struct buf *out);    // each byte as its letter
+void tok_spell_alphabet(struct slice s, struct buf *out); // and back
+void tok_spell_marks(struct slice s, struct buf *out);    // spaces for U+2581
+
 /* Merges one piece by itself (building finds out with it which tokens merge to themselves). */
 int merge_chunk(struct enc *x, const char *p, size_t n);
 void enc_fini(struct enc *x); // its memory, not the ids
@@ -155,6 +170,7 @@ void unigram_unknown_score(struct tok *t);
 int charsmap_check(const uint8_t *p, size_t n, struct err *e);
 /* The replacement of what begins at text; returns the bytes it stands for (0: nothing is mapped).
  */
+bool charsmap_shortest(const uint8_t *map, size_t n, struct slice text, struct slice *with);
 size_t charsmap_find(const uint8_t *map, size_t n, struct slice text, struct slice *with);
 
 #endif

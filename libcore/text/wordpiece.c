@@ -9,8 +9,6 @@
 
 #include "text/uclass.h"
 
-enum { MAX_WORD = 100 }; // characters; longer words are unknown (as in the original)
-
 static int put_unknown(struct enc *x)
 {
     return x->t->role[TOK_UNK] >= 0 ? put(x, (uint32_t)x->t->role[TOK_UNK]) : 0;
@@ -21,16 +19,16 @@ static int end_word(struct enc *x)
 {
     const struct tok *t = x->t;
     const char *p = x->text.p;
-    size_t n = x->text.n, n_ids = x->out->n, chars = 0, at = 0;
+    size_t most = t->max_word, n = x->text.n, n_ids = x->out->n, chars = 0, at = 0;
     int rc = 0;
 
     if (x->text.bad)
         return err_nomem(x->e, n);
     if (n == 1)
         return 0;
-    for (size_t i = 1; i < n && chars <= MAX_WORD; i++)
+    for (size_t i = 1; i < n && chars <= most; i++)
         chars += ((uint8_t)p[i] & 0xc0) != 0x80;
-    while (at < n && chars <= MAX_WORD) {
+    while (at < n && chars <= most) {
         size_t end = n - at < t->max_piece ? n : at + t->max_piece;
         uint32_t id = NO_ID;
 
@@ -126,6 +124,27 @@ static int add_text(struct enc *x, uint32_t cp)
             rc = add_char(x, 0x307); /* the only lower case of two characters */
     }
     return alone && rc == 0 ? end_word(x) : rc;
+}
+
+int encode_word(struct enc *x, struct slice s)
+{
+    buf_clear(&x->text);
+    buf_byte(&x->text, ' ');
+    buf_slice(&x->text, s);
+    return end_word(x);
+}
+
+int encode_whole(struct enc *x, struct slice s)
+{
+    uint32_t id;
+
+    buf_clear(&x->text);
+    buf_byte(&x->text, ' ');
+    buf_slice(&x->text, s);
+    if (x->text.bad)
+        return err_nomem(x->e, s.n);
+    id = piece_get(&x->t->merged, x->text.p, x->text.n);
+    return id < x->t->n ? put(x, id) : put_unknown(x);
 }
 
 int encode_wpm(struct enc *x, struct slice text)

@@ -151,5 +151,4 @@ START_TEST(a_short_pipe_says_so)
 }
 END_TEST
 
-TEST_MAIN("file/source", a_file_and_a_pipe_give_the_same, a_pipe_goes_by_once,
-          a_short_pipe_says_so)
+TEST_MAIN("file/source", a_file_and_a_pipe_give_the_same, a_pipe_goes_by_once, a_short_pipe_says_so)

@@ -5,8 +5,10 @@
  * themselves (arXiv 2405.04434, section 2.1.2).
  */
 #include <math.h>
+#include <string.h>
 
 #include "model/blocks.h"
+#include "model/config.h"
 
 static const char *const hf[] = {"DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM", NULL};
 
@@ -62,6 +64,26 @@ static const struct weight_row weights[] = {
     W_SHARED(M "shared_experts."),
     W_END,
 };
+
+static int config(struct config *c, struct err *e)
+{
+    int64_t rope = cfg_int_or(c, "qk_rope_head_dim", 0), lora = cfg_int_or(c, "kv_lora_rank", 0);
+    const char *score = cfg_str(c, "scoring_func"),
+               *first = json_string_value(json_array_get(cfg_find(c, "architectures"), 0));
+    bool sigmoid = score ? strcmp(score, "sigmoid") == 0 : strstr(first, "V3") != NULL;
+    double all;
+
+    (void)e;
+    cfg_put_int(c, "attention.head_count_kv", 1);
+    cfg_put_int(c, "attention.key_length", lora + rope);
+    cfg_put_int(c, "attention.value_length", lora);
+    cfg_put_int(c, "attention.key_length_mla", cfg_int_or(c, "qk_nope_head_dim", 0) + rope);
+    cfg_put_int(c, "expert_gating_func", sigmoid ? 2 : 1);
+    cfg_put_int(c, "nextn_predict_layers", 0); /* they lie behind the others and are left out */
+    if (cfg_real(c, "rope_scaling.mscale_all_dim", &all))
+        cfg_put_real(c, "rope.scaling.yarn_log_multiplier", 0.1 * all);
+    return 0;
+}
 
 static int derive(struct hparams *h, struct err *e)
 {
@@ -176,4 +198,5 @@ const struct arch arch_deepseek2 = {.name = "deepseek2",
                                     .keys = keys,
                                     .weights = weights,
                                     .derive = derive,
+                                    .config = config,
                                     .build = build};

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "model/blocks.h"
+#include "model/config.h"
 
 static const char *const hf[] = {"Gemma2ForCausalLM", NULL};
 
@@ -36,6 +37,18 @@ static const struct weight_row weights[] = {
     W_END,
 };
 
+static int config(struct config *c, struct err *e)
+{
+    double scalar;
+    int64_t dim;
+
+    (void)e;
+    if (cfg_real(c, "query_pre_attn_scalar", &scalar) && scalar > 0 &&
+        cfg_int(c, "head_dim", &dim) && scalar != (double)dim)
+        cfg_put_real(c, "attention.scale", 1 / sqrt(scalar));
+    return 0;
+}
+
 static int derive(struct hparams *h, struct err *e)
 {
     (void)e;
@@ -67,5 +80,10 @@ static int build(struct builder *b, const struct hparams *h)
     return b_status(b);
 }
 
-const struct arch arch_gemma2 = {
-    .name = "gemma2", .hf = hf, .keys = keys, .weights = weights, .derive = derive, .build = build};
+const struct arch arch_gemma2 = {.name = "gemma2",
+                                 .hf = hf,
+                                 .keys = keys,
+                                 .weights = weights,
+                                 .derive = derive,
+                                 .config = config,
+                                 .build = build};

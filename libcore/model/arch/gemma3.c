@@ -2,7 +2,9 @@
  * window and a rotation base of their own. */
 #include <math.h>
 
+#include "base/mem.h"
 #include "model/blocks.h"
+#include "model/config.h"
 
 static const char *const hf[] = {"Gemma3ForCausalLM", "Gemma3ForConditionalGeneration", NULL};
 
@@ -39,6 +41,34 @@ static const struct weight_row weights[] = {
     W_END,
 };
 
+static int config(struct config *c, struct err *e)
+{
+    double scalar;
+    int64_t dim;
+
+    (void)e;
+    if (cfg_find(c, "model_type") && c->text != c->root) { /* what short text_configs leave out */
+        static const struct {
+            const char *key;
+            int64_t v;
+        } usual[] = {{"attention.head_count", 8},   {"attention.head_count_kv", 4},
+                     {"attention.key_length", 256}, {"attention.value_length", 256},
+                     {"context_length", 131072},    {"vocab_size", 262208}};
+
+        for (size_t i = 0; i < ARRAY_LEN(usual); i++)
+            if (cfg_lacks(c, usual[i].key))
+                cfg_put_int(c, usual[i].key, usual[i].v);
+        if (cfg_lacks(c, "attention.layer_norm_rms_epsilon"))
+            cfg_put_real(c, "attention.layer_norm_rms_epsilon", 1e-6);
+        if (cfg_lacks(c, "rope.freq_base"))
+            cfg_put_real(c, "rope.freq_base", 1e6);
+    }
+    if (cfg_real(c, "query_pre_attn_scalar", &scalar) && scalar > 0 &&
+        cfg_int(c, "head_dim", &dim) && scalar != (double)dim)
+        cfg_put_real(c, "attention.scale", 1 / sqrt(scalar));
+    return 0;
+}
+
 static int derive(struct hparams *h, struct err *e)
 {
     (void)e;
@@ -70,5 +100,10 @@ static int build(struct builder *b, const struct hparams *h)
     return b_status(b);
 }
 
-const struct arch arch_gemma3 = {
-    .name = "gemma3", .hf = hf, .keys = keys, .weights = weights, .derive = derive, .build = build};
+const struct arch arch_gemma3 = {.name = "gemma3",
+                                 .hf = hf,
+                                 .keys = keys,
+                                 .weights = weights,
+                                 .derive = derive,
+                                 .config = config,
+                                 .build = build};

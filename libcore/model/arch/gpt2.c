@@ -1,5 +1,6 @@
 /* gpt2.c - GPT-2: learned positions, layernorm, GELU. */
 #include "model/blocks.h"
+#include "model/config.h"
 
 static const char *const hf[] = {"GPT2LMHeadModel", NULL};
 
@@ -37,6 +38,14 @@ static const struct weight_row weights[] = {
     W_END,
 };
 
+static int config(struct config *c, struct err *e)
+{
+    (void)e;
+    if (cfg_lacks(c, "feed_forward_length"))
+        cfg_put_int(c, "feed_forward_length", 4 * cfg_int_or(c, "hidden_size", 0));
+    return 0;
+}
+
 static int build(struct builder *b, const struct hparams *h)
 {
     const struct self_attn at = {.no_rope = true};
@@ -57,4 +66,4 @@ static int build(struct builder *b, const struct hparams *h)
 }
 
 const struct arch arch_gpt2 = {
-    .name = "gpt2", .hf = hf, .keys = keys, .weights = weights, .build = build};
+    .name = "gpt2", .hf = hf, .keys = keys, .weights = weights, .config = config, .build = build};

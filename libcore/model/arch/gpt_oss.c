@@ -1,6 +1,7 @@
 /* gpt_oss.c - gpt-oss: experts with clamped gates, attention sinks, every other layer with a
  * window. */
 #include "model/blocks.h"
+#include "model/config.h"
 
 static const char *const hf[] = {"GptOssForCausalLM", NULL};
 
@@ -32,14 +33,21 @@ static const struct weight_row weights[] = {
     WNORM("post_attention_norm.weight", "model.layers.%d.post_attention_layernorm.weight"),
     WMAT("ffn_gate_inp.weight", M "router.weight", NONE, EXPERT, EMBD),
     WVEC("ffn_gate_inp.bias", M "router.bias", EXPERT),
-    EXPERTS("ffn_gate_exps.weight", M "experts.gate_up_proj", EVEN_ROWS, ROWS, FF_EXP, EMBD),
-    EXPERTS("ffn_up_exps.weight", M "experts.gate_up_proj", ODD_ROWS, ROWS, FF_EXP, EMBD),
-    EXPERTS("ffn_down_exps.weight", M "experts.down_proj", NONE, COLS, EMBD, FF_EXP),
-    EXPERTS_BIAS("ffn_gate_exps.bias", M "experts.gate_up_proj_bias", EVEN_ROWS, FF_EXP),
-    EXPERTS_BIAS("ffn_up_exps.bias", M "experts.gate_up_proj_bias", ODD_ROWS, FF_EXP),
+    EXPERTS("ffn_gate_exps.weight", M "experts.gate_up_proj", EVEN_COLS, ROWS, FF_EXP, EMBD),
+    EXPERTS("ffn_up_exps.weight", M "experts.gate_up_proj", ODD_COLS, ROWS, FF_EXP, EMBD),
+    EXPERTS("ffn_down_exps.weight", M "experts.down_proj", TRANSPOSE, COLS, EMBD, FF_EXP),
+    EXPERTS_BIAS("ffn_gate_exps.bias", M "experts.gate_up_proj_bias", EVEN, FF_EXP),
+    EXPERTS_BIAS("ffn_up_exps.bias", M "experts.gate_up_proj_bias", ODD, FF_EXP),
     EXPERTS_BIAS("ffn_down_exps.bias", M "experts.down_proj_bias", NONE, EMBD),
     W_END,
 };
+
+static int config(struct config *c, struct err *e)
+{
+    (void)e;
+    cfg_put_int(c, "expert_feed_forward_length", cfg_int_or(c, "intermediate_size", 0));
+    return 0;
+}
 
 static int derive(struct hparams *h, struct err *e)
 {
@@ -76,4 +84,5 @@ const struct arch arch_gpt_oss = {.name = "gpt-oss",
                                   .keys = keys,
                                   .weights = weights,
                                   .derive = derive,
+                                  .config = config,
                                   .build = build};

@@ -1,6 +1,7 @@
 /* gptneox.c - GPT-NeoX and Pythia: attention and feed-forward side by side, part of a head rotated.
  */
 #include "model/blocks.h"
+#include "model/config.h"
 
 static const char *const hf[] = {"GPTNeoXForCausalLM", NULL};
 
@@ -37,6 +38,13 @@ static const struct weight_row weights[] = {
     W_END,
 };
 
+static int config(struct config *c, struct err *e)
+{
+    (void)e; /* every head has keys and values, whatever else is said */
+    cfg_put_int(c, "attention.head_count_kv", cfg_int_or(c, "num_attention_heads", 0));
+    return 0;
+}
+
 static int build(struct builder *b, const struct hparams *h)
 {
     const struct self_attn at = {.mode = ROPE_NEOX};
@@ -57,5 +65,9 @@ static int build(struct builder *b, const struct hparams *h)
     return b_status(b);
 }
 
-const struct arch arch_gptneox = {
-    .name = "gptneox", .hf = hf, .keys = keys, .weights = weights, .build = build};
+const struct arch arch_gptneox = {.name = "gptneox",
+                                  .hf = hf,
+                                  .keys = keys,
+                                  .weights = weights,
+                                  .config = config,
+                                  .build = build};

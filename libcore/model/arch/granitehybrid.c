@@ -1,5 +1,8 @@
 /* granitehybrid.c - Granite 4: Mamba-2 layers with attention between, dense or with experts. */
+#include <string.h>
+
 #include "model/blocks.h"
+#include "model/config.h"
 
 static const char *const hf[] = {"GraniteMoeHybridForCausalLM", "BambaForCausalLM", NULL};
 
@@ -38,8 +41,8 @@ static const struct weight_row weights[] = {
     SSM_VEC("ssm_conv1d.weight", S "conv1d.weight", 0, NONE, SSM_CONV, SSM_TAPS),
     SSM_VEC("ssm_conv1d.bias", S "conv1d.bias", WR_OPT, NONE, ONE, SSM_CONV),
     SSM_VEC("ssm_dt.bias", S "dt_bias", 0, NONE, ONE, SSM_HEADS),
-    SSM_VEC("ssm_a", S "A_log", 0, NEG_EXP, ONE, SSM_HEADS),
-    SSM_VEC("ssm_d", S "D", 0, NONE, ONE, SSM_HEADS),
+    SSM_VEC("ssm_a", S "A_log", WR_COL, NEG_EXP, ONE, SSM_HEADS),
+    SSM_VEC("ssm_d", S "D", WR_COL, NONE, ONE, SSM_HEADS),
     SSM_VEC("ssm_norm.weight", S "norm.weight", 0, NONE, SSM_GROUPS, SSM_GROUP),
     WROW("ssm_out.weight", S "out_proj.weight", 0, SSM, NONE, NONE, ONE, EMBD, SSM_INNER),
     W_QKV(A, ROPE_Q, ROPE_K),
@@ -54,6 +57,31 @@ static const struct weight_row weights[] = {
     W_SHARED_FUSED(M),
     W_END,
 };
+
+static int config(struct config *c, struct err *e)
+{
+    static const char *const attends[] = {"attention", "full_attention", NULL};
+    int64_t n = cfg_int_or(c, "num_hidden_layers", 0);
+    uint32_t kv[MAX_LAYER];
+    const char *positions = cfg_str(c, "position_embedding_type");
+    bool rope = positions && strcmp(positions, "rope") == 0;
+
+    (void)e;
+    for (int64_t l = 0; l < n && l < MAX_LAYER; l++)
+        kv[l] = cfg_layer_is(c, l, attends) != 0
+                    ? (uint32_t)cfg_int_or(c, "num_key_value_heads", 0)
+                    : 0;
+    if (n > 0 && n <= MAX_LAYER)
+        cfg_put_ints(c, "attention.head_count_kv", kv, (int)n);
+    if (cfg_int_or(c, "num_local_experts", 0) == 0)
+        cfg_put_int(c, "feed_forward_length", cfg_int_or(c, "shared_intermediate_size", 0));
+    cfg_put_int(c, "ssm.inner_size",
+                cfg_int_or(c, "mamba_expand", 2) * cfg_int_or(c, "hidden_size", 0));
+    cfg_put_bool(c, "rope.scaling.finetuned", rope);
+    if (!rope) /* nothing ends where training did */
+        cfg_put_int(c, "context_length", 1 << 20);
+    return 0;
+}
 
 static int derive(struct hparams *h, struct err *e)
 {
@@ -120,4 +148,5 @@ const struct arch arch_granitehybrid = {.name = "granitehybrid",
                                         .keys = keys,
                                         .weights = weights,
                                         .derive = derive,
+                                        .config = config,
                                         .build = build};

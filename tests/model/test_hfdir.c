@@ -1,0 +1,297 @@
+/* test_hfdir.c - every architecture as a Hugging Face directory: weights of the goldens are moved
+ * back to where the original has them, must have its CRCs there, and the directory must give its
+ * logits
+ * (scripts/ref-arch.py).
+ */
+#include "tests/model/runner.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <sys/stat.h>
+
+#include "file/safetensors.h"
+#include "model/hf_place.h"
+#include "model/hfdir.h"
+
+enum { N = 40 };
+
+static uint32_t crc32(const uint8_t *p, size_t n)
+{
+    uint32_t c = UINT32_MAX;
+
+    for (size_t i = 0; i < n; i++) {
+        c ^= p[i];
+        for (int k = 0; k < 8; k++)
+            c = c >> 1 ^ (c & 1 ? 0xedb88320u : 0);
+    }
+    return ~c;
+}
+
+/* A tensor of the directory being made. */
+struct hf_tensor {
+    const char *name;
+    float *v;
+    uint64_t n, filled;
+};
+
+struct made_dir {
+    json_t *root;
+    struct hf_tensor *t; // [n_t] in the order of the JSON
+    size_t n_t;
+};
+
+static void spell(char out[256], const char *pattern, int layer, int64_t expert)
+{
+    size_t n = 0;
+
+    for (; *pattern; pattern++) {
+        if (*pattern == '%')
+            n += (size_t)snprintf(out + n, 12, "%d", *++pattern == 'd' ? layer : (int)expert);
+        else
+            out[n++] = *pattern;
+    }
+    out[n] = 0;
+}
+
+static float back(int transform, float v)
+{
+    return transform == TR_ADD_ONE ? v - 1.0f : transform == TR_NEG_EXP ? logf(-v) : v;
+}
+
+/* Puts the numbers of one GGUF tensor where they came from. */
+static void scatter(struct made_dir *d, const struct weight_spec *s, const struct hparams *h,
+                    const float *from)
+{
+    bool apart = strstr(s->row->hf, "%e") != NULL, vec = hf_rearranged(s);
+    char name[256];
+
+    for (int64_t m = 0; m < s->n; m++) {
+        struct hf_tensor *t = NULL;
+
+        spell(name, s->row->hf, s->layer, m);
+        for (size_t i = 0; i < d->n_t && !t; i++)
+            if (strcmp(d->t[i].name, name) == 0)
+                t = &d->t[i];
+        ck_assert_msg(t != NULL, "there is no '%s' for '%s'", name, s->name);
+        for (int64_t r = 0; r < (vec ? s->cols : s->rows); r++) {
+            struct hf_run run = hf_place(s, h, apart, m, r);
+
+            for (int64_t c = 0; c < (vec ? 1 : s->cols); c++, t->filled++) {
+                uint64_t at = run.base + (uint64_t)c * run.stride;
+
+                if (at >= t->n)
+                    ck_abort_msg("%s: number %llu", name, (unsigned long long)at);
+                t->v[at] = back(s->row->transform, *from++);
+            }
+        }
+    }
+}
+
+static void read_json(struct made_dir *d, const char *name)
+{
+    char path[128];
+    const char *key;
+    json_t *v;
+    size_t i = 0;
+
+    snprintf(path, sizeof path, "tests/golden/arch/%s.hf.json", name);
+    d->root = json_load_file(srcfile(path), 0, NULL);
+    ck_assert_msg(d->root != NULL, "%s", path);
+    d->n_t = json_object_size(json_object_get(d->root, "tensors"));
+    d->t = mem_array(d->n_t, sizeof *d->t, NULL);
+    json_object_foreach(json_object_get(d->root, "tensors"), key, v)
+    {
+        json_t *shape = json_array_get(v, 1);
+
+        d->t[i].name = key;
+        d->t[i].n = 1;
+        for (size_t k = 0; k < json_array_size(shape); k++)
+            d->t[i].n *= (uint64_t)json_integer_value(json_array_get(shape, k));
+        d->t[i].v = mem_array(d->t[i].n, sizeof(float), NULL);
+        i++;
+    }
+}
+
+static void fill(struct made_dir *d, const char *name)
+{
+    struct weight_spec *spec;
+    struct err e = {0};
+    struct hparams h;
+    struct slice arch;
+    struct gguf *g;
+    char path[128];
+    int n;
+
+    snprintf(path, sizeof path, "tests/golden/arch/%s.gguf", name);
+    ck_ok(gguf_open(&g, srcfile(path), 0, &e), &e);
+    ck_assert_int_eq(gguf_get_str(g, "general.architecture", &arch, &e), 1);
+    const struct arch *a = arch_find(arch, &e);
+    ck_ok(hparams_read(&h, g, a, &e), &e);
+    ck_ok(weights_list(&spec, &n, a, &h, &e), &e);
+    for (int i = 0; i < n; i++) {
+        const struct gguf_tensor *t = gguf_tensor(g, spec[i].name);
+
+        if (t && spec[i].row->hf)
+            scatter(d, &spec[i], &h, (const float *)(const void *)t->p);
+    }
+    mem_free(spec);
+    gguf_close(g);
+}
+
+/* Every number has come from somewhere, and is the one the original has there. */
+static void check_contents(const struct made_dir *d, const char *name)
+{
+    for (size_t i = 0; i < d->n_t; i++) {
+        const struct hf_tensor *t = &d->t[i];
+        json_t *v = json_object_get(json_object_get(d->root, "tensors"), t->name),
+               *crc = json_array_get(v, 2);
+
+        ck_assert_msg(t->filled == t->n, "%s: %s: %llu of %llu numbers", name, t->name,
+                      (unsigned long long)t->filled, (unsigned long long)t->n);
+        if (json_is_integer(crc))
+            ck_assert_msg(crc32((const uint8_t *)t->v, t->n * sizeof *t->v) ==
+                              (uint32_t)json_integer_value(crc),
+                          "%s: %s: other numbers", name, t->name);
+    }
+}
+
+static void write_dir(const struct made_dir *d, const char *dir)
+{
+    char path[600];
+    struct st_out *w;
+    struct err e = {0};
+
+    ck_assert_int_eq(mkdir(dir, 0777), 0);
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    ck_assert_int_eq(json_dump_file(json_object_get(d->root, "config"), path, 0), 0);
+    snprintf(path, sizeof path, "%s/model.safetensors", dir);
+    ck_ok(st_create(&w, path, &e), &e);
+    for (size_t i = 0; i < d->n_t; i++) {
+        json_t *shape =
+            json_array_get(json_object_get(json_object_get(d->root, "tensors"), d->t[i].name), 1);
+        uint64_t ne[4];
+
+        for (size_t k = 0; k < json_array_size(shape); k++)
+            ne[k] = (uint64_t)json_integer_value(json_array_get(shape, k));
+        st_put_tensor(w, slice_of(d->t[i].name), ST_F32, (uint32_t)json_array_size(shape), ne);
+    }
+    ck_ok(st_begin(w, &e), &e);
+    for (size_t i = 0; i < d->n_t; i++)
+        ck_ok(st_data(w, d->t[i].v, d->t[i].n * sizeof(float), &e), &e);
+    ck_ok(st_finish(w, &e), &e);
+}
+
+static void remove_dir(const char *dir)
+{
+    char path[600];
+
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    remove(path);
+    snprintf(path, sizeof path, "%s/model.safetensors", dir);
+    remove(path);
+    rmdir(dir);
+}
+
+static void check_logits(const char *name, const char *dir)
+{
+    struct model_opts o = MODEL_OPTS;
+    int32_t ids[N];
+    struct runner r;
+    char path[128];
+    float *got, *want, diff = 0, most = 0;
+    FILE *f;
+
+    o.device = "cpu:1";
+    o.n_ctx = 64;
+    runner_open(&r, dir, &o);
+    size_t n = (size_t)N * (size_t)r.m->h.n_vocab;
+    got = mem_array(n, sizeof *got, NULL);
+    want = mem_array(n, sizeof *want, NULL);
+    for (int i = 0; i < N; i++)
+        ids[i] = (i * 37 + 11) % r.m->h.n_vocab;
+    runner_list(&r, ids, N, N, false, got);
+    ck_assert_int_eq(r.m->n_unknown, 0);
+    runner_close(&r);
+    snprintf(path, sizeof path, "tests/golden/arch/%s.logits", name);
+    f = fopen(srcfile(path), "rb");
+    ck_assert_ptr_nonnull(f);
+    ck_assert_uint_eq(fread(want, sizeof *want, n, f), n);
+    fclose(f);
+    for (size_t i = 0; i < n; i++) {
+        float a = fabsf(got[i] - want[i]);
+
+        diff = a > diff || isnan(a) ? a : diff;
+        most = fmaxf(most, fabsf(want[i]));
+    }
+    ck_assert_msg(diff <= 1e-4f * most, "%s: off by %g of %g", name, (double)diff, (double)most);
+    mem_free(got);
+    mem_free(want);
+}
+
+static void check_case(const char *name)
+{
+    struct made_dir d = {0};
+    const char *dir = tmpfile_path("hf");
+
+    read_json(&d, name);
+    fill(&d, name);
+    check_contents(&d, name);
+    write_dir(&d, dir);
+    check_logits(name, dir);
+    remove_dir(dir);
+    for (size_t i = 0; i < d.n_t; i++)
+        mem_free(d.t[i].v);
+    mem_free(d.t);
+    json_decref(d.root);
+}
+
+#define CASES(X)                                                                                   \
+    X(command_r, "command-r")                                                                      \
+    X(command_r_norms, "command-r-norms")                                                          \
+    X(cohere2, "cohere2")                                                                          \
+    X(deepseek2, "deepseek2")                                                                      \
+    X(deepseek2_groups, "deepseek2-groups")                                                        \
+    X(deepseek2_lite, "deepseek2-lite")                                                            \
+    X(gemma, "gemma")                                                                              \
+    X(gemma2, "gemma2")                                                                            \
+    X(gemma3, "gemma3")                                                                            \
+    X(gpt2, "gpt2")                                                                                \
+    X(gpt_oss, "gpt-oss")                                                                          \
+    X(gptneox, "gptneox")                                                                          \
+    X(gptneox_serial, "gptneox-serial")                                                            \
+    X(granite, "granite")                                                                          \
+    X(granitehybrid, "granitehybrid")                                                              \
+    X(granitehybrid_dense, "granitehybrid-dense")                                                  \
+    X(granitemoe, "granitemoe")                                                                    \
+    X(granitemoe_shared, "granitemoe-shared")                                                      \
+    X(llama, "llama")                                                                              \
+    X(llama_bias, "llama-bias")                                                                    \
+    X(llama_linear, "llama-linear")                                                                \
+    X(llama_rope3, "llama-rope3")                                                                  \
+    X(llama_yarn, "llama-yarn")                                                                    \
+    X(mixtral, "mixtral")                                                                          \
+    X(olmo2, "olmo2")                                                                              \
+    X(phi3_long, "phi3-long")                                                                      \
+    X(phi3_short, "phi3-short")                                                                    \
+    X(qwen2, "qwen2")                                                                              \
+    X(qwen3, "qwen3")                                                                              \
+    X(qwen3moe, "qwen3moe")                                                                        \
+    X(starcoder2, "starcoder2")
+
+#define X(test, name)                                                                              \
+    START_TEST(test)                                                                               \
+    {                                                                                              \
+        check_case(name);                                                                          \
+    }                                                                                              \
+    END_TEST
+CASES(X)
+#undef X
+
+#define X(test, name) test,
+int main(int argc, char **argv)
+{
+    const TTest *const all[] = {CASES(X)};
+
+    return suite_main("model/hfdir", all, (int)ARRAY_LEN(all), argc, argv);
+}
+#undef X

@@ -1,0 +1,212 @@
+/* test_tokjson.c - tokenizer.json files against the library that writes them (golden files by
+ * scripts/ref-tokjson.py), what is refused, and the vectors of the test data.
+ */
+#define _GNU_SOURCE 1
+#include "tests/text/vocabs.h"
+
+#include "base/file.h"
+#include "text/tokjson.h"
+
+static struct tok *tok_of(struct slice text, const char *name, struct err *e)
+{
+    struct tokjson *j;
+    struct tok *t = NULL;
+
+    if (tokjson_open(&j, text, name, e) < 0)
+        return NULL;
+    tok_new(&t, &j->spec, e);
+    j->spec.take_pipe = NULL;
+    tokjson_close(j);
+    return t;
+}
+
+static void run_golden(const char *name)
+{
+    char path[200], label[80];
+    struct err e = {0};
+    struct file_view v;
+    struct tok *t = NULL;
+    int n = 0;
+
+    snprintf(path, sizeof path, "tests/golden/text/tokjson/%s.jsonl", name);
+    ck_ok(file_map(&v, srcfile(path), &e), &e);
+    for (const char *p = (const char *)v.p, *end = p + v.n, *nl; p < end; p = nl + 1, n++) {
+        json_t *row, *ids;
+        int32_t want[512];
+
+        nl = memchr(p, '\n', (size_t)(end - p));
+        ck_assert_ptr_nonnull(nl);
+        if (n == 0) {
+            t = tok_of((struct slice){p, (size_t)(nl - p)}, name, &e);
+            ck_assert_msg(t != NULL, "%s", e.text);
+            continue;
+        }
+        row = json_loadb(p, (size_t)(nl - p), JSON_ALLOW_NUL, NULL);
+        ids = json_object_get(row, "ids");
+        ck_assert_uint_le(json_array_size(ids), ARRAY_LEN(want));
+        for (size_t i = 0; i < json_array_size(ids); i++)
+            want[i] = (int32_t)json_integer_value(json_array_get(ids, i));
+        snprintf(label, sizeof label, "%s line %d", name, n + 1);
+        expect_ids(t, tokjson_str(row, "text"), TOK_ADD | TOK_PARSE, want, json_array_size(ids),
+                   label);
+        json_decref(row);
+    }
+    ck_assert_int_gt(n, 60);
+    tok_free(t);
+    file_unmap(&v);
+}
+
+#define GOLDENS(X)                                                                                 \
+    X(byte_level)                                                                                  \
+    X(gpt2)                                                                                        \
+    X(falcon)                                                                                      \
+    X(normalizer_bytes)                                                                            \
+    X(llama)                                                                                       \
+    X(metaspace_first)                                                                             \
+    X(metaspace_split)                                                                             \
+    X(unigram)                                                                                     \
+    X(bert)                                                                                        \
+    X(wordpiece)                                                                                   \
+    X(words)                                                                                       \
+    X(clip)                                                                                        \
+    X(odd)
+
+#define X(name)                                                                                    \
+    START_TEST(name)                                                                               \
+    {                                                                                              \
+        run_golden(#name);                                                                         \
+    }                                                                                              \
+    END_TEST
+GOLDENS(X)
+#undef X
+
+#define MODEL                                                                                      \
+    "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]}"
+
+START_TEST(what_is_refused)
+{
+    static const struct {
+        const char *text, *part;
+        int code;
+    } row[] = {
+        {"[]", "no object", E_FORMAT},
+        {"{", "line 1", E_FORMAT},
+        {"{}", "model '?' is not known", E_UNSUPPORTED},
+        {"{\"model\":{\"type\":\"LSTM\"}}", "model 'LSTM' is not known", E_UNSUPPORTED},
+        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{}}}", "no vocabulary", E_FORMAT},
+        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":\"0\"}}}", "id is no number", E_FORMAT},
+        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":-1}}}", "has the id -1", E_RANGE},
+        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":99999999}}}", "has the id", E_RANGE},
+        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":0}}}", "two tokens", E_FORMAT},
+        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a\"]}}",
+         "merge 0 is no pair", E_FORMAT},
+        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\"]]}}", "no text with a score",
+         E_FORMAT},
+        {"{" MODEL ",\"normalizer\":{\"type\":\"Rot13\"}}", "normalizer 'Rot13' is not known",
+         E_UNSUPPORTED},
+        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":"
+         "[{\"type\":\"Jieba\"}]}}",
+         "pre-tokenizer 'Jieba' is not known", E_UNSUPPORTED},
+        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\"}}",
+         "lacks its pattern", E_FORMAT},
+        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\","
+         "\"pattern\":{\"Regex\":\"(\"}}}",
+         "t.json: ", E_UNSUPPORTED},
+        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Punctuation\",\"behavior\":\"Eaten\"}}",
+         "behavior 'Eaten' is not known", E_UNSUPPORTED},
+        {"{" MODEL ",\"decoder\":{\"type\":\"CTC\"}}", "decoder 'CTC' is not known", E_UNSUPPORTED},
+        {"{" MODEL ",\"post_processor\":{\"type\":\"X\"}}", "post-processor 'X' is not known",
+         E_UNSUPPORTED},
+        {"{" MODEL ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":"
+         "[{\"SpecialToken\":{\"id\":\"q\"}}]}}",
+         "unknown special token", E_FORMAT},
+        {"{" MODEL ",\"post_processor\":{\"type\":\"BertProcessing\",\"cls\":[\"c\",9],"
+         "\"sep\":[\"s\",1]}}",
+         "an added token is 9 of 3", E_RANGE},
+        {"{" MODEL ",\"added_tokens\":[{\"id\":1}]}", "lacks its id or content", E_FORMAT},
+        {"{" MODEL ",\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"!!\"}}",
+         "no base64", E_FORMAT},
+        {"{" MODEL ",\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAAA\"}}",
+         "precompiled_charsmap", E_FORMAT},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+        struct err e = {0};
+        struct tok *t = tok_of(slice_of(row[i].text), "t.json", &e);
+
+        ck_assert_msg(t == NULL, "accepted: %s", row[i].text);
+        ck_assert_msg(e.code == row[i].code && strstr(e.text, row[i].part), "%s: %d '%s'",
+                      row[i].text, e.code, e.text);
+        ck_assert_msg(strncmp(e.text, "t.json: ", 8) == 0, "%s", e.text);
+    }
+}
+END_TEST
+
+/* Every allocation fails once: an error or, where nothing depended on it, the same ids. */
+START_TEST(memory_runs_out)
+{
+    static const char *const names[] = {"unigram", "bert", "words", "odd"};
+
+    for (size_t k = 0; k < ARRAY_LEN(names); k++) {
+        struct err e = {0};
+        struct file_view v;
+        char path[200];
+        struct tok *t = NULL;
+
+        snprintf(path, sizeof path, "tests/golden/text/tokjson/%s.jsonl", names[k]);
+        ck_ok(file_map(&v, srcfile(path), &e), &e);
+        struct slice text = {(const char *)v.p,
+                             (size_t)((const char *)memchr(v.p, '\n', v.n) - (const char *)v.p)};
+        for (long n = 0; !t; n++) {
+            e = (struct err){0};
+            mem_fail_after(n);
+            t = tok_of(text, "t.json", &e);
+            if (!t && e.code != E_NOMEM)
+                ck_abort_msg("allocation %ld: %d %s", n, e.code, e.text);
+        }
+        mem_fail_after(-1);
+        for (long n = 0, rc = -1; rc < 0; n++) {
+            struct tok_ids ids = {0};
+
+            e = (struct err){0};
+            mem_fail_after(n);
+            rc = tok_encode(t, SLICE("King  a\xcc\x81 9?"), TOK_PARSE, &ids, &e);
+            if (rc < 0 && rc != E_NOMEM)
+                ck_abort_msg("allocation %ld: %ld %s", n, rc, e.text);
+            tok_ids_fini(&ids);
+        }
+        mem_fail_after(-1);
+        tok_free(t);
+        file_unmap(&v);
+    }
+}
+END_TEST
+
+/* What was encoded comes back, where the vocabulary can write every byte. */
+START_TEST(text_comes_back)
+{
+    static const char *const names[] = {"byte_level", "llama", "metaspace_first"};
+    static const char *const text[] = {"The King's \xe4\xbd\xa0\xe5\xa5\xbd\n\n  x", " a b", "42"};
+
+    for (size_t k = 0; k < ARRAY_LEN(names); k++) {
+        struct err e = {0};
+        struct file_view v;
+        char path[200];
+
+        snprintf(path, sizeof path, "tests/golden/text/tokjson/%s.jsonl", names[k]);
+        ck_ok(file_map(&v, srcfile(path), &e), &e);
+        struct slice line = {(const char *)v.p,
+                             (size_t)((const char *)memchr(v.p, '\n', v.n) - (const char *)v.p)};
+        struct tok *t = tok_of(line, "t.json", &e);
+        ck_assert_ptr_nonnull(t);
+        for (size_t i = 0; i < ARRAY_LEN(text); i++)
+            if (i != 1 || k != 2) /* a leading space is the one that is added there */
+                expect_identity(t, slice_of(text[i]), 0);
+        tok_free(t);
+        file_unmap(&v);
+    }
+}
+END_TEST
+
+#define X(name) name,
+TEST_MAIN("text/tokjson", GOLDENS(X) what_is_refused, memory_runs_out, text_comes_back)
