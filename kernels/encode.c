@@ -3,13 +3,22 @@
 
 #include "base/mem.h"
 #include "kernels/cpu/cpu_kernels.h"
+#include "quant/grid_encode.h"
 #include "quant/k_fit.h"
 #include "quant/quant.h"
 
 struct encoder {
     const struct fmt_info *f;
+    struct grid_search *grid; // of formats that need one
     void (*fast)(const float *in, const float *column, float mean2, void *blocks, size_t n_blocks);
 };
+
+bool encoder_exists(int fmt)
+{
+    const struct fmt_info *f = fmt_find(fmt);
+
+    return f && (f->encode || grid_format(fmt));
+}
 
 int encoder_new(struct encoder **out, int fmt, struct err *e)
 {
@@ -20,18 +29,24 @@ int encoder_new(struct encoder **out, int fmt, struct err *e)
     *out = NULL;
     if (!k)
         return e ? e->code : E_DEVICE;
-    if (!f || !f->encode)
+    if (!encoder_exists(fmt))
         return err_set(e, E_UNSUPPORTED, "weights cannot be encoded as %s", f ? f->name : "?");
     if (!(c = mem_new(sizeof *c, e)))
         return E_NOMEM;
     c->f = f;
     c->fast = k->encode[fmt] ? k->encode[fmt] : f->encode_weighted;
+    if (grid_format(fmt) && grid_search_new(&c->grid, fmt, e) < 0) {
+        mem_free(c);
+        return E_NOMEM;
+    }
     *out = c;
     return 0;
 }
 
 void encoder_free(struct encoder *c)
 {
+    if (c)
+        grid_search_free(c->grid);
     mem_free(c);
 }
 
@@ -41,6 +56,10 @@ void encode_row(const struct encoder *c, const float *in, const float *column, u
     const struct fmt_info *f = c->f;
     size_t blocks = (size_t)(n / (uint64_t)f->block);
 
+    if (c->grid) {
+        grid_encode(c->grid, in, column, out, blocks);
+        return;
+    }
     if (!c->fast) {
         f->encode(in, out, blocks);
         return;

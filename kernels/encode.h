@@ -5,6 +5,7 @@
 #ifndef RILL_KERNELS_ENCODE_H
 #define RILL_KERNELS_ENCODE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,7 +15,9 @@
  * may use one. */
 struct encoder;
 
-/* E_UNSUPPORTED when weights cannot be encoded in that format. */
+bool encoder_exists(int fmt);
+/* E_UNSUPPORTED when weights cannot be encoded in that format. Tables to search in take up to half
+ * a second to make. */
 int encoder_new(struct encoder **out, int fmt, struct err *e);
 void encoder_free(struct encoder *c); // accepts NULL
 

@@ -86,13 +86,11 @@ static const char *fmt_name(size_t i)
 static int find_fmt(const char *name, size_t n, int *out, struct err *e)
 {
     const struct fmt_info *f = fmt_by_name((struct slice){name, n});
-    struct encoder *c;
 
     if (!f)
         return unknown_type(name, fmt_name, e);
-    if (encoder_new(&c, f->id, e) < 0)
+    if (!encoder_exists(f->id))
         return err_set(e, E_USAGE, "weights cannot be made %s", f->name);
-    encoder_free(c);
     *out = f->id;
     return 0;
 }
@@ -179,6 +177,7 @@ struct job {
     struct team *team;
     struct member *m;
     struct progress bar;
+    struct encoder *encoders[FMT_ID_END]; // made when first wanted
     uint64_t done, bytes_in, bytes_out, weights;
 
     /* the tensor in work */
@@ -527,7 +526,6 @@ static int do_tensor(struct job *j, uint32_t i, struct err *e)
 {
     const struct gguf_tensor *t = &j->g->tensor[i];
     uint64_t batch = BATCH_WEIGHTS / t->ne[0], n = source_n_rows(t);
-    struct encoder *enc = NULL;
     float *means = NULL;
     uint8_t *raw = NULL;
     int rc = 0, to = j->t[i].to;
@@ -535,6 +533,7 @@ static int do_tensor(struct job *j, uint32_t i, struct err *e)
     batch = batch < (uint64_t)team_size(j->team) ? (uint64_t)team_size(j->team) : batch;
     batch = batch < n ? batch : n;
     j->tensor = i;
+    j->enc = NULL;
     if (!t->p && !(raw = mem_array(batch, (size_t)source_row_bytes(t), e)))
         rc = E_NOMEM;
     if (rc == 0 && to != (int)t->type) {
@@ -547,12 +546,12 @@ static int do_tensor(struct job *j, uint32_t i, struct err *e)
             if (t->type != FMT_F32 && !(j->m[m].x = mem_array(t->ne[0], sizeof(float), e)))
                 goto done;
         }
-        if ((rc = encoder_new(&enc, to, e)) < 0 ||
+        if ((!j->encoders[to] && (rc = encoder_new(&j->encoders[to], to, e)) < 0) ||
             (rc = decoder_find(&j->dec, (int)t->type, e)) < 0 ||
             (rc = get_means(j, t, &means, e)) < 0)
             goto done;
+        j->enc = j->encoders[to];
     }
-    j->enc = enc;
     j->means = means;
     if (rc == 0)
         rc = do_rows(j, t, batch, raw, e);
@@ -564,7 +563,6 @@ done:
     }
     mem_free(j->blocks);
     j->blocks = NULL;
-    encoder_free(enc);
     mem_free(means);
     mem_free(raw);
     return rc;
@@ -786,6 +784,8 @@ static int run(char **file, const char *type, struct err *e)
                   bpw(j.bytes_out, j.weights));
     for (uint32_t i = 0; j.out && i < j.n_out; i++)
         gguf_abort(j.out[i]);
+    for (int i = 0; i < FMT_ID_END; i++)
+        encoder_free(j.encoders[i]);
     mem_free(j.out);
     mem_free(j.t);
     mem_free(j.m);
