@@ -16,6 +16,11 @@ struct slice {
     size_t n;
 };
 
+/* A run of bytes by its place in others. */
+struct byte_span {
+    size_t at, n;
+};
+
 #define SLICE(lit) ((struct slice){(lit), sizeof(lit) - 1}) // of a string literal
 
 static inline struct slice slice_of(const char *s)

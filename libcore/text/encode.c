@@ -241,21 +241,45 @@ static size_t blank_back(struct slice s)
     return s.n - n;
 }
 
+/* The longest special token at a place; its length, 0: none. Of those that need TOK_PARSE only what
+ * ends before content begins; *k is the first span that does not end before the place. */
+static size_t special_at(const struct enc *x, struct slice text, size_t at, size_t *k, uint32_t *id)
+{
+    const struct tok *t = x->t;
+    struct slice rest = {text.p + at, text.n - at}, own = rest;
+    size_t n = 0, m;
+    uint32_t other;
+
+    if (!(x->flags & TOK_PARSE))
+        return trie_longest(&t->special[0], rest, id);
+    while (*k < x->n_content && x->content[*k].at + x->content[*k].n <= at)
+        ++*k;
+    if (*k == x->n_content)
+        return trie_longest(&t->special[1], rest, id);
+    own.n = x->content[*k].at > at ? x->content[*k].at - at : 0;
+    own.n = own.n < rest.n ? own.n : rest.n;
+    if (own.n)
+        n = trie_longest(&t->special[1], own, id);
+    m = t->has_special[0] ? trie_longest(&t->special[0], rest, &other) : 0;
+    if (m > n)
+        *id = other;
+    return m > n ? m : n;
+}
+
 /* Cuts special tokens out: the leftmost, of those the longest. */
 static int encode_text(struct enc *x, struct slice text)
 {
     const struct tok *t = x->t;
     int set = x->flags & TOK_PARSE ? 1 : 0, rc;
     const struct trie *special = t->has_special[set] ? &t->special[set] : NULL;
-    size_t from = 0;
+    size_t from = 0, k = 0;
 
     for (size_t at = 0; special && at < text.n;) {
         struct slice left = {text.p + from, at - from};
         uint32_t id;
         size_t n;
 
-        if (!special->first[(uint8_t)text.p[at]] ||
-            (n = trie_longest(special, (struct slice){text.p + at, text.n - at}, &id)) == 0) {
+        if (!special->first[(uint8_t)text.p[at]] || (n = special_at(x, text, at, &k, &id)) == 0) {
             at++;
             continue;
         }
@@ -294,7 +318,19 @@ static int memory_new(struct enc *x, size_t n)
 int tok_encode(const struct tok *t, struct slice text, unsigned flags, struct tok_ids *out,
                struct err *e)
 {
-    struct enc x = {.t = t, .out = out, .e = e, .flags = flags, .after = flags & TOK_AFTER};
+    return tok_encode_parts(t, text, NULL, 0, flags, out, e);
+}
+
+int tok_encode_parts(const struct tok *t, struct slice text, const struct byte_span *content,
+                     size_t n_content, unsigned flags, struct tok_ids *out, struct err *e)
+{
+    struct enc x = {.t = t,
+                    .out = out,
+                    .e = e,
+                    .flags = flags,
+                    .after = flags & TOK_AFTER,
+                    .content = content,
+                    .n_content = n_content};
     bool add = flags & TOK_ADD;
     size_t before = out->n;
     int rc = 0;

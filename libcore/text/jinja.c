@@ -86,14 +86,14 @@ void jinja_text_fini(struct jinja_text *t)
 }
 
 /* The runs of content of what was built. Twice: to count, and to keep. */
-static size_t spans(const struct jbuf *b, struct jinja_span *out)
+static size_t spans(const struct jbuf *b, struct byte_span *out)
 {
     size_t n = 0, at = 0;
 
     if (!b->mask) {
         if (b->n && b->one == M_CONTENT) {
             if (out)
-                out[0] = (struct jinja_span){0, b->n};
+                out[0] = (struct byte_span){0, b->n};
             n = 1;
         }
         return n;
@@ -106,7 +106,7 @@ static size_t spans(const struct jbuf *b, struct jinja_span *out)
         at = (size_t)(from - b->mask);
         to = memchr(from, M_OWN, b->n - at);
         if (out)
-            out[n] = (struct jinja_span){at, to ? (size_t)(to - from) : b->n - at};
+            out[n] = (struct byte_span){at, to ? (size_t)(to - from) : b->n - at};
         n++;
         at = to ? (size_t)(to - b->mask) : b->n;
     }

@@ -55,14 +55,10 @@ struct jinja_var {
     enum jinja_mark mark;
 };
 
-struct jinja_span {
-    size_t at, n;
-};
-
 /* A rendered text; zeroed it is an empty one. content: [n_content] ascending, never adjacent. */
 struct jinja_text {
     struct buf text;
-    struct jinja_span *content;
+    struct byte_span *content;
     size_t n_content;
 };
 void jinja_text_fini(struct jinja_text *t);

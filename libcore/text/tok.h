@@ -172,6 +172,12 @@ int tok_ids_add(struct tok_ids *l, int32_t id, struct err *e);
 int tok_encode(const struct tok *t, struct slice text, unsigned flags, struct tok_ids *out,
                struct err *e);
 
+/* The same for a text of which parts are somebody else's: in the spans of content (ascending,
+ * apart) control and unknown tokens are not looked for, nor any that would reach into one.
+ * Everything else is as if the text were one: pieces go across the ends of spans. */
+int tok_encode_parts(const struct tok *t, struct slice text, const struct byte_span *content,
+                     size_t n_content, unsigned flags, struct tok_ids *out, struct err *e);
+
 /* -- decoding -- */
 
 enum {

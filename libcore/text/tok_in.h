@@ -89,6 +89,8 @@ struct enc {
     struct tok_ids *out;
     struct err *e;
     unsigned flags;
+    const struct byte_span *content; // [n_content] where control tokens are not looked for
+    size_t n_content;
     bool after;           // the first segment goes on where other ids end
     size_t unknown_end;   // out->n behind the last unknown token
     uint8_t *self;        // [n / 4 + 1] two bits a token: merging its text was tried, gave it
