@@ -27,7 +27,7 @@
     "(:" H16 "){0,5})?::" H16 "|(" H16 "(:" H16 "){0,6})?::)"
 #define ATEXT    "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 #define PCT      "%[0-9A-Fa-f]{2}"
-#define UNRES    "A-Za-z0-9._~-"
+#define UNRES    "A-Za-z0-9._~\\-"
 #define SUBDEL   "!$&'()*+,;="
 #define PCHAR    "([" UNRES SUBDEL ":@]|" PCT ")"
 #define AUTH                                                                                       \

@@ -5,7 +5,7 @@
 
 #include "base/mem.h"
 
-#define MAX_NODES 2000000u // of a grammar's expressions
+#define MAX_NODES 200000u // of a grammar's expressions
 
 int gram_init(struct gram *g, struct err *e)
 {
