@@ -373,6 +373,9 @@ rx rx_deriv(struct rxs *s, rx e, unsigned c)
     m = memo_slot(s, key);
     if (m->key)
         return m->to;
+    s->work += s->node[e].kind == RX_OR || s->node[e].kind == RX_AND ? 4 + s->node[e].b : 4;
+    if (s->max_work && s->work > s->max_work)
+        s->bad = E_RANGE;
     if (!rx_enter(s))
         return RX_NONE;
     d = step(s, e, c);

@@ -203,9 +203,12 @@ static void arr_items(struct places *p, const struct shape_arr *a, const uint32_
 static void emit_arr(struct js *j, const struct shape_arr *a, uint32_t rule)
 {
     struct places p = {.j = j, .rule = rule, .n = (int)a->n_has + 1};
-    uint32_t c[MAX_COUNTERS] = {0}, top = a->n_pre > a->min ? a->n_pre : a->min;
+    uint32_t c[MAX_COUNTERS] = {0}, top = 1; // the first item has no comma before it
+
     rx open = mark(j, '['), close = mark(j, ']'), next = comma(j);
 
+    top = a->n_pre > top ? a->n_pre : top;
+    top = a->min > top ? a->min : top;
     if (a->n_has > 6) {
         js_fail(j, E_RANGE, "", "too many 'contains' at once");
         return;
@@ -233,15 +236,6 @@ static void emit_arr(struct js *j, const struct shape_arr *a, uint32_t rule)
         if (c[0] > 0) {
             from = gram_state(j->g, rule);
             gram_read(j->g, at, next, from);
-        } else if (top == 0 && a->max == NO_LIMIT) {
-            /* the one place is both the first and later ones: they differ by the comma */
-            uint32_t later = gram_state(j->g, rule), again = gram_state(j->g, rule);
-
-            read_goal(j, at, a->rest, later);
-            gram_read(j->g, later, close, j->g->rule[rule].end);
-            gram_read(j->g, later, next, again);
-            read_goal(j, again, a->rest, later);
-            continue;
         }
         arr_items(&p, a, c, c[0] < a->n_pre ? a->pre[c[0]] : a->rest, from);
     }
@@ -251,7 +245,8 @@ end:
 
 /* -- objects --------------------------------------------------------------------------------- */
 
-/* Counters: the next property in order (n_prop: the others), whether anything was written, how many
+/* Counters: the next property in order (n_prop: the others), or, in any order, which of the needed
+ * ones were there; whether anything was written, how many
  * were for minProperties, how many for maxProperties, whether one of the others was, and which of
  * `some` were met. */
 enum { C_PROP, C_WRITTEN, C_MIN, C_MAX, C_OTHER, C_SOME, C_N };
@@ -261,6 +256,9 @@ struct obj_emit {
     const struct shape_obj *o;
     rx names;     // of all properties in order
     rx *key[2];   // [n_prop] terminals: first, later
+    bool any_order;
+    uint32_t *bit; // [n_prop] in any order: of a needed one, else 0
+    uint32_t all;  // those
 };
 
 static void counted(const struct obj_emit *x, const uint32_t *c, bool other, uint32_t *next)
@@ -283,7 +281,7 @@ static void obj_prop(struct obj_emit *x, const uint32_t *c, uint32_t i, uint32_t
 
     gram_read(j->g, at, x->key[c[C_WRITTEN]][i], mid);
     counted(x, c, false, next);
-    next[C_PROP] = i + 1;
+    next[C_PROP] = x->any_order ? c[C_PROP] | x->bit[i] : i + 1;
     read_goal(j, mid, k->goal, place(&x->p, next));
     for (uint32_t s = 0; s < x->o->n_some; s++)
         if (!(c[C_SOME] >> s & 1) && rx_match(j->s, x->o->some[s].key, k->name)) {
@@ -324,26 +322,38 @@ static void obj_place(struct obj_emit *x, const uint32_t *c)
 {
     struct js *j = x->p.j;
     const struct shape_obj *o = x->o;
-    uint32_t at = place(&x->p, c), i = c[C_PROP], all = (1u << o->n_some) - 1;
+    uint32_t at = place(&x->p, c), all = (1u << o->n_some) - 1, last[C_N];
     bool full = o->max != NO_LIMIT && c[C_MAX] >= o->max;
 
-    for (; i < o->n_prop; i++) {
+    for (uint32_t i = x->any_order ? 0 : c[C_PROP]; i < o->n_prop; i++) {
         if (!full && o->prop[i].goal != GOAL_NONE)
             obj_prop(x, c, i, at);
-        if (o->prop[i].need)
+        if (o->prop[i].need && !x->any_order)
             return;
     }
-    if (c[C_MIN] >= o->min && c[C_SOME] == all)
+    if (c[C_MIN] >= o->min && c[C_SOME] == all && (!x->any_order || c[C_PROP] == x->all))
         gram_read(j->g, at, mark(j, '}'), j->g->rule[x->p.rule].end);
+    memcpy(last, c, sizeof last);
+    if (!x->any_order)
+        last[C_PROP] = o->n_prop;
     for (uint32_t k = 0; k < o->n_keys && !full; k++)
         for (uint32_t set = 0; set <= all; set++)
-            if (!(set & c[C_SOME])) {
-                uint32_t last[C_N];
-
-                memcpy(last, c, sizeof last);
-                last[C_PROP] = o->n_prop;
+            if (!(set & c[C_SOME]))
                 obj_other(x, last, &o->keys[k], set, at);
-            }
+}
+
+/* In any order what was written is remembered in sets, as long as these are few. */
+static bool obj_order(struct obj_emit *x, uint32_t needed)
+{
+    const struct shape_obj *o = x->o;
+
+    if (!x->p.j->opts.any_order || needed > 8 || o->n_prop << needed > 4096)
+        return false;
+    x->bit = js_mem(x->p.j, o->n_prop, sizeof *x->bit);
+    for (uint32_t i = 0, n = 0; x->bit && i < o->n_prop; i++)
+        if (o->prop[i].need)
+            x->all |= x->bit[i] = 1u << n++;
+    return x->bit != NULL;
 }
 
 static bool obj_names(struct obj_emit *x)
@@ -371,6 +381,7 @@ static void emit_obj(struct js *j, const struct shape_obj *o, uint32_t rule)
 {
     struct obj_emit x = {.o = o, .p = {.j = j, .rule = rule, .n = C_N}};
     uint32_t c[C_N] = {0}, needed = 0, *size = x.p.size;
+    bool counts_min, counts_max;
 
     for (uint32_t i = 0; i < o->n_prop; i++)
         needed += o->prop[i].need;
@@ -378,20 +389,20 @@ static void emit_obj(struct js *j, const struct shape_obj *o, uint32_t rule)
         js_fail(j, E_RANGE, "", "too many conditions on some property");
         return;
     }
-    size[C_PROP] = o->n_prop + 1;
+    x.any_order = obj_order(&x, needed);
+    counts_min = o->min > needed;
+    counts_max = o->max != NO_LIMIT && (x.any_order || o->n_keys || o->max < o->n_prop);
+    size[C_PROP] = x.any_order ? 1u << needed : o->n_prop + 1;
     size[C_WRITTEN] = 2;
-    size[C_MIN] = o->min > needed ? o->min + 1 : 1;
-    size[C_MAX] = o->max == NO_LIMIT || (o->n_keys == 0 && o->max >= o->n_prop) ? 1 : o->max + 1;
-    size[C_OTHER] = size[C_MIN] > 1 && j->opts.line ? 2 : 1;
+    size[C_MIN] = counts_min ? o->min + 1 : 1;
+    size[C_MAX] = counts_max ? o->max + 1 : 1;
+    size[C_OTHER] = counts_min && j->opts.line ? 2 : 1;
     size[C_SOME] = 1u << o->n_some;
-    if (obj_names(&x) &&
-        places_init(&x.p, "objects this large are counted in too many ways")) {
+    if (obj_names(&x) && places_init(&x.p, "objects this large are counted in too many ways")) {
         struct shape_obj free = *o;
 
-        if (size[C_MIN] == 1)
-            free.min = 0;
-        if (size[C_MAX] == 1)
-            free.max = NO_LIMIT;
+        free.min = counts_min ? o->min : 0;
+        free.max = counts_max ? o->max : NO_LIMIT;
         x.o = &free;
         gram_read(j->g, j->g->rule[rule].start, mark(j, '{'), place(&x.p, c));
         while (next_place(&x.p, c))

@@ -5,12 +5,17 @@
 
 #include "base/mem.h"
 
-#define MAX_NODES 200000u // of a grammar's expressions
+#define MAX_NODES 200000u  // of a grammar's expressions
+#define MAX_WORK  6000000u // derivatives while compiling: about half a second
 
 int gram_init(struct gram *g, struct err *e)
 {
+    int rc;
+
     *g = (struct gram){0};
-    return rxs_init(&g->rx, MAX_NODES, e);
+    rc = rxs_init(&g->rx, MAX_NODES, e);
+    g->rx.max_work = MAX_WORK;
+    return rc;
 }
 
 void gram_fini(struct gram *g)

@@ -184,6 +184,7 @@ int rxs_copy(struct rxs *to, const struct rxs *from, uint32_t limit, struct err 
     to->set = copy_of(from->set, from->n_set, from->cap_set, sizeof *from->set, &ok);
     to->digit = copy_of(from->digit, from->n_digit, from->cap_digit, 1, &ok);
     to->hash = copy_of(from->hash, from->cap_hash, from->cap_hash, sizeof *from->hash, &ok);
+    to->max_work = 0;
     to->memo = NULL;
     to->n_memo = to->cap_memo = 0;
     if (ok)
@@ -195,7 +196,7 @@ int rxs_copy(struct rxs *to, const struct rxs *from, uint32_t limit, struct err 
 int rxs_error(const struct rxs *s, const char *what, struct err *e)
 {
     if (s->bad == E_RANGE)
-        return err_set(e, E_RANGE, "%s is too large: more than %u states, or nested too deeply",
+        return err_set(e, E_RANGE, "%s is too large: more than %u states, nested too deeply, or too much work",
                        what, s->limit);
     return s->bad ? err_set(e, E_NOMEM, "%s: out of memory", what) : 0;
 }

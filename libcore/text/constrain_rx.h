@@ -67,6 +67,8 @@ struct rxs {
     int n_cls;
     bool frozen;        // the classes stay as they are
     uint32_t limit;     // nodes
+    uint64_t work;      // derivatives taken, children counted
+    uint64_t max_work;  // 0: no limit
     int depth;
     rx any;             // any text of whole UTF-8 characters
     int bad;            // E_NOMEM or E_RANGE
