@@ -392,8 +392,6 @@ rx rx_deriv(struct rxs *s, rx e, unsigned c)
 
 void rx_classes(struct rxs *s)
 {
-    if (s->frozen)
-        return;
     for (; s->seen_sets < s->n_set; s->seen_sets++) {
         const struct rx_set *set = &s->set[s->seen_sets];
         int other[256]; // class -> the class of its bytes in the set, once both kinds were met

@@ -61,8 +61,8 @@ static const struct {
     {"uuid", "[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}"},
     {"uri", URI},
     {"uri-reference", URI_REF},
-    {"uri-template", "([^\\x00-\\x20\"'%<>\\\\^`{|}]|" PCT "|\\{[+#./;?&]?" VARSPEC "(," VARSPEC
-                     ")*\\})*"},
+    {"uri-template",
+     "([^\\x00-\\x20\"'%<>\\\\^`{|}]|" PCT "|\\{[+#./;?&]?" VARSPEC "(," VARSPEC ")*\\})*"},
     {"json-pointer", POINTER},
     {"relative-json-pointer", "(0|[1-9][0-9]*)(#|" POINTER ")"},
 };

@@ -18,7 +18,7 @@ struct con_matcher {
 /* For each class of bytes and each place in a slice's character, the places its bytes lead to. */
 static int slice_moves(struct con_matcher *m, struct err *e)
 {
-    m->move = mem_array((uint64_t)m->run.rx.n_cls * SLICE_STATES, 1, e);
+    m->move = mem_array((uint64_t)m->run.n_cls * SLICE_STATES, 1, e);
     if (!m->move)
         return E_NOMEM;
     for (unsigned c = 0; c < 256; c++)
@@ -26,7 +26,7 @@ static int slice_moves(struct con_matcher *m, struct err *e)
             int to = slice_step(st, c);
 
             if (to >= 0)
-                m->move[m->run.rx.cls[c] * SLICE_STATES + st] |= (uint8_t)(1u << to);
+                m->move[m->run.cls[c] * SLICE_STATES + st] |= (uint8_t)(1u << to);
         }
     return 0;
 }
@@ -113,7 +113,7 @@ static bool holds_slice(struct con_run *r, const uint8_t *move, rx q, int chars)
 
         if (p.st == 0 && chars && p.chars == chars)
             continue;
-        for (int c = 0; c < r->rx.n_cls; c++) {
+        for (int c = 0; c < r->n_cls; c++) {
             uint8_t to = move[c * SLICE_STATES + p.st];
             rx d = to ? run_deriv(r, p.q, (unsigned)c) : RX_NONE;
 
@@ -150,7 +150,7 @@ static int slice_held(struct con_matcher *m, rx q)
 static void walk(struct con_matcher *m, const struct vocab_trie *t, uint32_t set, uint32_t *mask)
 {
     struct con_run *r = &m->run;
-    const uint8_t *cls = r->rx.cls;
+    const uint8_t *cls = r->cls;
     const struct vocab_node *node = t->node;
 
     m->at[0] = set;
@@ -237,7 +237,7 @@ int con_mask(struct con_matcher *m, struct con_state s, uint32_t *mask, struct e
 int64_t con_bytes(struct con_matcher *m, struct con_state *s, struct slice text, struct err *e)
 {
     for (size_t i = 0; i < text.n; i++) {
-        uint32_t to = run_next(&m->run, s->set, m->run.rx.cls[(unsigned char)text.p[i]]);
+        uint32_t to = run_next(&m->run, s->set, m->run.cls[(unsigned char)text.p[i]]);
         int rc = check(m, e);
 
         if (rc < 0)
@@ -278,7 +278,7 @@ bool con_can_stop(const struct con_matcher *m, struct con_state s)
 /* The one byte that may come, -1 when there are several, -2 when there is none. */
 static int only_byte(struct con_matcher *m, uint32_t set)
 {
-    const struct rxs *x = &m->run.rx;
+    const struct con_run *x = &m->run;
     int found = -2;
 
     for (int c = 0; c < x->n_cls; c++) {
@@ -313,7 +313,7 @@ int con_forced(struct con_matcher *m, struct con_state s, size_t max, struct buf
         if (c < 0)
             break;
         buf_byte(out, (char)c);
-        s.set = run_next(&m->run, s.set, m->run.rx.cls[c]);
+        s.set = run_next(&m->run, s.set, m->run.cls[c]);
     }
     return out->bad ? err_nomem(e, out->n) : 0;
 }
@@ -334,7 +334,7 @@ static bool longer_allowed(struct con_matcher *m, struct con_state s, struct sli
             i = k->skip;
             continue;
         }
-        to = run_next(&m->run, m->at[d - 1], m->run.rx.cls[k->byte]);
+        to = run_next(&m->run, m->at[d - 1], m->run.cls[k->byte]);
         if (to == RUN_DEAD) {
             i = k->skip;
             continue;

@@ -73,7 +73,7 @@ static bool plain_double(double d, char *out, size_t cap)
         if (strtod(t, NULL) == d)
             break;
     }
-    exp = atoi(strchr(t, 'e') + 1);
+    exp = (int)strtol(strchr(t, 'e') + 1, NULL, 10);
     for (const char *p = t; *p != 'e'; p++)
         if (*p != '.')
             digits[n++] = *p;

@@ -6,6 +6,7 @@
  */
 #include "constrain_regex.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <utf8proc.h>
 
@@ -267,7 +268,7 @@ static void property(struct parser *p, struct rx_ranges *l, bool negate)
     want[end - open - 1] = 0;
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (strcmp(want, names[i].name) == 0)
-            strcpy(want, names[i].is);
+            snprintf(want, sizeof want, "%s", names[i].is);
     for (size_t i = 0; i < ARRAY_LEN(name); i++)
         known = known || strncmp(name[i], want, strlen(want)) == 0;
     if (!known || !want[0]) {

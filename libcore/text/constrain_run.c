@@ -96,7 +96,7 @@ static bool node_room(struct con_run *r)
 
 rx run_deriv(struct con_run *r, rx q, unsigned c)
 {
-    uint32_t n = (uint32_t)r->rx.n_cls;
+    uint32_t n = (uint32_t)r->n_cls;
     uint32_t at;
     rx to;
 
@@ -114,7 +114,7 @@ rx run_deriv(struct con_run *r, rx q, unsigned c)
     to = AT(r->rows, rx, at + c);
     if (to != RUN_UNKNOWN)
         return to;
-    to = rx_deriv(&r->rx, q, r->rx.rep[c]);
+    to = rx_deriv(&r->rx, q, r->rep[c]);
     if (!rx_live(&r->rx, to))
         to = RX_NONE;
     if (!node_room(r))
@@ -440,7 +440,7 @@ static bool advance(struct con_run *r)
 
 static void set_next(struct con_run *r, uint32_t s, unsigned c, uint32_t to)
 {
-    uint32_t n = (uint32_t)r->rx.n_cls;
+    uint32_t n = (uint32_t)r->n_cls;
     struct run_set *x = &AT(r->sets, struct run_set, s);
 
     if (x->next == UINT32_MAX) {
@@ -501,7 +501,9 @@ int run_init(struct con_run *r, const struct gram *g, uint64_t limit, struct err
     if (rc < 0)
         return rc;
     rx_classes(&r->rx);
-    r->rx.frozen = true;
+    memcpy(r->cls, r->rx.cls, sizeof r->cls);
+    memcpy(r->rep, r->rx.rep, sizeof r->rep);
+    r->n_cls = r->rx.n_cls;
     r->rule_mark = mem_array(g->n_rule, 4, e);
     if (!r->rule_mark) {
         run_fini(r);

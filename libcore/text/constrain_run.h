@@ -52,6 +52,9 @@ struct vec { // of one type each
 struct con_run {
     const struct gram *g;
     struct rxs rx;       // own copy: it grows
+    uint8_t cls[256];    // bytes that no terminal tells apart share a class
+    uint8_t rep[256];    // class -> a byte
+    int n_cls;
     uint32_t *row_at;    // [rx node] into rows, UINT32_MAX: none
     uint8_t *more;       // [rx node] 0 unknown, 1 has words behind the empty one, 2 has none
     uint8_t *level;      // [rx node] 0 unknown, else 1 + slices held (constrain_mask.c)
@@ -74,7 +77,7 @@ struct con_run {
 int run_init(struct con_run *r, const struct gram *g, uint64_t limit, struct err *e);
 void run_fini(struct con_run *r);
 
-/* The set behind byte class c (of r->rx.cls) in set s. */
+/* The set behind byte class c in set s. */
 uint32_t run_step(struct con_run *r, uint32_t s, unsigned c);
 
 static inline const struct run_set *run_set(const struct con_run *r, uint32_t s)

@@ -196,7 +196,8 @@ int rxs_copy(struct rxs *to, const struct rxs *from, uint32_t limit, struct err 
 int rxs_error(const struct rxs *s, const char *what, struct err *e)
 {
     if (s->bad == E_RANGE)
-        return err_set(e, E_RANGE, "%s is too large: more than %u states, nested too deeply, or too much work",
+        return err_set(e, E_RANGE,
+                       "%s is too large: more than %u states, nested too deeply, or too much work",
                        what, s->limit);
     return s->bad ? err_set(e, E_NOMEM, "%s: out of memory", what) : 0;
 }

@@ -65,7 +65,6 @@ struct rxs {
     uint8_t cls[256];   // byte -> class
     uint8_t rep[256];   // class -> a byte
     int n_cls;
-    bool frozen;        // the classes stay as they are
     uint32_t limit;     // nodes
     uint64_t work;      // derivatives taken, children counted
     uint64_t max_work;  // 0: no limit
@@ -109,8 +108,8 @@ rx rx_char(struct rxs *s, uint32_t cp);
 rx rx_len(struct rxs *s, uint32_t lo, uint32_t hi);
 
 /* A JSON string behind its opening quote: every spelling of the words of text, and the closing
- * quote. strict: escapes only where they are of use: \" \\ \b \f \n \r \t, \uXXXX for other
- * controls and for what is not ASCII. */
+ * quote. strict: escapes only where they are of use: \" \\ \b \f \n \r \t, \u and four digits
+ * for other controls and for what is not ASCII. */
 rx rx_json(struct rxs *s, rx text, bool strict);
 
 /* Digits with an optional fraction ("12", "12.50") whose value compares so with bound, which is
