@@ -21,8 +21,8 @@ BEGIN {
     law["tools"] = "base tools/lib rill.h"
     many = "base quant file text tools/lib rill.h"
     law["tools/eval.c"] = many
-    law["tools/convert.c"] = law["tools/tokenize.c"] = many " model/hfdir.h"
-    law["tools/quantize.c"] = many " model/hfdir.h kernels/encode.h"
+    law["tools/tokenize.c"] = many " model/hfdir.h"
+    law["tools/convert.c"] = law["tools/quantize.c"] = many " model/hfdir.h kernels/encode.h"
     law["tools/inspect.c"] = many " plan"
     law["tools/bench.c"] = law["tools"] " plan model/random.h"
 }

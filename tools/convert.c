@@ -1,0 +1,519 @@
+/* convert.c - rill-convert: a Hugging Face directory or a GGUF file as a GGUF file.
+ *
+ * Tensors stream through a buffer of a few megabytes, so memory does not grow with the model. The
+ * output appears under its name when it is complete.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/thread.h"
+#include "kernels/encode.h"
+#include "model/hfdir.h"
+#include "quant/quant.h"
+#include "tools/lib/tool.h"
+
+enum { BATCH_BYTES = 4 << 20, KEEP = -1 };
+
+/* -- options -- */
+
+static int type = KEEP, threads = 2, max_tensors;
+static const char *max_size;
+static bool vocab_only;
+static struct opt_list sets, removes, renames;
+
+static int option_type(void *out, const char *value, struct err *e);
+
+static const struct tool_option opts[] = {
+    {0, "type", OPT_CALL, &type, "TYPE", "F32, F16, BF16, Q8_0, or keep (default)",
+     .call = option_type},
+    {0, "vocab-only", OPT_FLAG, &vocab_only, 0, "the vocabulary and other keys, no tensors"},
+    {'t', "threads", OPT_INT, &threads, "N", "threads", .min = 1, .max = 1024, .def = "2"},
+    {0, "set", OPT_LIST, &sets, "KEY=TYPE:VALUE", "set metadata; TYPE is int, float, bool or str",
+     .group = "Metadata"},
+    {0, "remove", OPT_LIST, &removes, "KEY", "leave metadata out"},
+    {0, "rename", OPT_LIST, &renames, "OLD=NEW", "call metadata otherwise"},
+    {0, "split-max-size", OPT_STR, &max_size, "SIZE",
+     "write several files, of at most SIZE (such as 4G) of tensors", .group = "Files"},
+    {0, "split-max-tensors", OPT_INT, &max_tensors, "N",
+     "write several files, of at most N tensors", .min = 1, .max = INT_MAX},
+    {0}};
+
+static struct tool tool = {"rill-convert", "[options] IN OUT",
+                           "writes a Hugging Face directory or a GGUF file as a GGUF file", opts};
+
+static int option_type(void *out, const char *value, struct err *e)
+{
+    static const char *const names[] = {"keep", "F32", "F16", "BF16", "Q8_0"};
+    static const int fmt[] = {KEEP, FMT_F32, FMT_F16, FMT_BF16, FMT_Q8_0};
+    struct slice s = slice_of(value);
+    int near;
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if ((i == 0 && slice_is(s, "keep")) ||
+            (i > 0 && fmt_by_name(s) && fmt_by_name(s)->id == (enum fmt_id)fmt[i])) {
+            *(int *)out = fmt[i];
+            return 0;
+        }
+    near = opt_nearest_of(names, (int)ARRAY_LEN(names), value);
+    return near < 0
+               ? err_set(e, E_USAGE, "unknown type '%.40s': there are keep, F32, F16, BF16, Q8_0",
+                         value)
+               : err_set(e, E_USAGE, "unknown type '%.40s': did you mean %s?", value, names[near]);
+}
+
+/* "4G": bytes; K, M and G are powers of 1024. */
+static int parse_size(const char *text, uint64_t *out, struct err *e)
+{
+    static const char units[] = "KMGT";
+    char *end;
+    double v = strtod(text, &end);
+    const char *unit = *end ? strchr(units, *end & ~0x20) : NULL;
+
+    for (const char *u = units; unit && u <= unit; u++)
+        v *= 1024;
+    if (end == text || (*end && (!unit || end[1])) || !(v >= 1 && v < 9e18))
+        return err_set(e, E_USAGE, "--split-max-size: '%.40s' is no size", text);
+    *out = (uint64_t)v;
+    return 0;
+}
+
+/* -- what is written -- */
+
+struct plan_tensor {
+    int to;       // enum fmt_id
+    uint32_t out; // the file it goes to
+};
+
+struct job {
+    struct source *src;
+    const struct gguf *g;
+    struct plan_tensor *t; // [g->n_tensor]
+    struct gguf_out **out; // [n_out]
+    uint32_t n_out, n_tensor;
+    struct team *team;
+    struct progress bar;
+    uint64_t done, total, written;
+    /* one batch of rows */
+    struct encoder *enc;
+    struct decoder dec;
+    uint8_t *in, *to;
+    float **row; // [team]
+    uint64_t cols, n_rows, in_bytes, to_bytes;
+};
+
+static bool ends(struct slice s, const char *tail)
+{
+    size_t n = strlen(tail);
+
+    return s.n >= n && memcmp(s.p + s.n - n, tail, n) == 0;
+}
+
+static bool has(struct slice s, const char *part)
+{
+    size_t n = strlen(part);
+
+    for (size_t i = 0; i + n <= s.n; i++)
+        if (memcmp(s.p + i, part, n) == 0)
+            return true;
+    return false;
+}
+
+/* Small tensors that other programs expect as F32 whatever the rest is. */
+static bool stays_f32(const struct gguf_tensor *t)
+{
+    static const char *const parts[] = {
+        "ffn_gate_inp", "position_embd", "token_types", "ssm_conv1d", "ssm_a",
+        "ssm_d",        "time_mix_lerp", "rope_f",      "attn_sinks", "exp_probs_b"};
+
+    if (t->n_dims < 2 || t->ne[1] * t->ne[2] * t->ne[3] == 1 || ends(t->name, "_norm.weight") ||
+        ends(t->name, ".bias") || ends(t->name, "ssm_norm.weight"))
+        return true;
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+        if (has(t->name, parts[i]))
+            return true;
+    return false;
+}
+
+static int choose(const struct gguf_tensor *t)
+{
+    const struct fmt_info *f = fmt_find((int)t->type), *to = fmt_find(type);
+
+    if (type == KEEP || !f || !f->decode || stays_f32(t))
+        return (int)t->type;
+    if (t->ne[0] % (uint64_t)to->block) {
+        tool_note("%.*s: rows of %llu weights do not fit %s: F16", (int)t->name.n, t->name.p,
+                  (unsigned long long)t->ne[0], to->name);
+        return FMT_F16;
+    }
+    return type;
+}
+
+static uint64_t bytes_as(const struct gguf_tensor *t, int fmt)
+{
+    uint64_t bytes = 0;
+
+    fmt_row_bytes(fmt, t->ne[0], &bytes);
+    return bytes * source_n_rows(t);
+}
+
+/* Types, and which file each tensor goes to. */
+static int make_plan(struct job *j, struct err *e)
+{
+    uint64_t most = UINT64_MAX, bytes = 0;
+    uint32_t in_file = 0;
+    int rc;
+
+    if (max_size && (rc = parse_size(max_size, &most, e)) < 0)
+        return rc;
+    j->n_tensor = vocab_only ? 0 : j->g->n_tensor;
+    j->n_out = 1;
+    if (!(j->t = mem_array(j->n_tensor, sizeof *j->t, e)))
+        return E_NOMEM;
+    for (uint32_t i = 0; i < j->n_tensor; i++) {
+        const struct gguf_tensor *t = &j->g->tensor[i];
+        uint64_t n;
+
+        if (!t->bytes)
+            return err_set(e, E_UNSUPPORTED,
+                           "%s: tensor '%.*s' has type %u, which is not supported", j->g->path,
+                           (int)t->name.n, t->name.p, t->type);
+        j->t[i].to = choose(t);
+        n = bytes_as(t, j->t[i].to);
+        if (in_file &&
+            (n > most || bytes > most - n || (max_tensors && in_file >= (uint32_t)max_tensors))) {
+            j->n_out++;
+            bytes = in_file = 0;
+        }
+        j->t[i].out = j->n_out - 1;
+        bytes += n;
+        in_file++;
+        j->total += t->bytes;
+        j->written += n;
+    }
+    return 0;
+}
+
+/* -- keys -- */
+
+static bool removed(struct slice key)
+{
+    for (size_t i = 0; i < removes.n; i++)
+        if (slice_is(key, removes.at[i].value))
+            return true;
+    return slice_starts(key, SLICE("split."));
+}
+
+/* The new name of a key, or the old one. */
+static int new_name(struct slice *key, struct err *e)
+{
+    for (size_t i = 0; i < renames.n; i++) {
+        const char *v = renames.at[i].value, *cut = strchr(v, '=');
+
+        if (!cut || cut == v || !cut[1])
+            return err_set(e, E_USAGE, "--rename: expected OLD=NEW, not '%.80s'", v);
+        if (slice_eq(*key, (struct slice){v, (size_t)(cut - v)})) {
+            *key = slice_of(cut + 1);
+            return 0;
+        }
+    }
+    return 0;
+}
+
+static int bad_set(const char *v, const char *what, struct err *e)
+{
+    return err_set(e, E_USAGE, "--set: %s: '%.80s'", what, v);
+}
+
+/* KEY=TYPE:VALUE. Whole numbers get the smallest of the types in use that they fit. */
+static int set_key(struct gguf_out *w, const char *v, struct err *e)
+{
+    const char *cut = strchr(v, '='), *colon = cut ? strchr(cut, ':') : NULL, *value;
+    char key[256], kind[8], *end;
+
+    if (!colon || cut == v || cut - v >= (int)sizeof key || colon - cut > (int)sizeof kind)
+        return bad_set(v, "expected KEY=TYPE:VALUE", e);
+    snprintf(key, sizeof key, "%.*s", (int)(cut - v), v);
+    snprintf(kind, sizeof kind, "%.*s", (int)(colon - cut - 1), cut + 1);
+    value = colon + 1;
+    errno = 0;
+    if (strcmp(kind, "str") == 0) {
+        gguf_put_str(w, key, slice_of(value));
+    } else if (strcmp(kind, "bool") == 0) {
+        if (strcmp(value, "true") != 0 && strcmp(value, "false") != 0)
+            return bad_set(v, "neither true nor false", e);
+        gguf_put_bool(w, key, *value == 't');
+    } else if (strcmp(kind, "float") == 0) {
+        float x = strtof(value, &end);
+
+        if (end == value || *end)
+            return bad_set(v, "no number", e);
+        gguf_put_f32(w, key, x);
+    } else if (strcmp(kind, "int") == 0) {
+        long long x = strtoll(value, &end, 10);
+
+        if (end == value || *end || errno)
+            return bad_set(v, "no whole number", e);
+        if (x >= 0 && x <= UINT32_MAX)
+            gguf_put_u32(w, key, (uint32_t)x);
+        else
+            gguf_put_i64(w, key, x);
+    } else {
+        return bad_set(v, "the type is int, float, bool or str", e);
+    }
+    return 0;
+}
+
+static void put_u16(struct gguf_out *w, const char *name, uint32_t v)
+{
+    uint8_t raw[2] = {(uint8_t)v, (uint8_t)(v >> 8)};
+    struct gguf_key k = {
+        .name = slice_of(name), .type = GGUF_U16, .raw = {(const char *)raw, sizeof raw}};
+
+    gguf_put_key(w, &k);
+}
+
+static void put_file_type(struct gguf_out *w)
+{
+    static const struct {
+        int fmt;
+        uint32_t number;
+    } of[] = {{FMT_F32, 0}, {FMT_F16, 1}, {FMT_Q8_0, 7}, {FMT_BF16, 32}};
+
+    for (size_t i = 0; i < ARRAY_LEN(of); i++)
+        if (of[i].fmt == type)
+            gguf_put_u32(w, "general.file_type", of[i].number);
+    if (type == FMT_Q8_0)
+        gguf_put_u32(w, "general.quantization_version", 2);
+}
+
+/* The keys of file i: all but the first have those of the split only. */
+static int put_keys(struct job *j, uint32_t i, struct err *e)
+{
+    struct gguf_out *w = j->out[i];
+    int rc;
+
+    for (uint32_t k = 0; k < j->g->n_key && i == 0; k++) {
+        struct gguf_key key = j->g->key[k];
+
+        if (removed(key.name))
+            continue;
+        if ((rc = new_name(&key.name, e)) < 0)
+            return rc;
+        gguf_put_key(w, &key);
+    }
+    if (i == 0 && !vocab_only)
+        put_file_type(w);
+    for (size_t k = 0; k < sets.n && i == 0; k++)
+        if ((rc = set_key(w, sets.at[k].value, e)) < 0)
+            return rc;
+    if (j->n_out > 1) {
+        put_u16(w, "split.no", i);
+        put_u16(w, "split.count", j->n_out);
+        gguf_put_i32(w, "split.tensors.count", (int32_t)j->n_tensor);
+    }
+    return 0;
+}
+
+/* A byte-level vocabulary whose way of cutting text has no name would be read wrongly. */
+static int check_pre(const struct job *j, struct err *e)
+{
+    struct slice model;
+
+    if (gguf_get_str(j->g, "tokenizer.ggml.model", &model, NULL) <= 0 || !slice_is(model, "gpt2") ||
+        gguf_find(j->g, "tokenizer.ggml.pre"))
+        return 0;
+    for (size_t i = 0; i < sets.n; i++)
+        if (strncmp(sets.at[i].value, "tokenizer.ggml.pre=", 19) == 0)
+            return 0;
+    return err_set(e, E_UNSUPPORTED,
+                   "%s: the way it cuts text has no name in GGUF "
+                   "(--set tokenizer.ggml.pre=str:NAME gives it one)",
+                   j->g->path);
+}
+
+/* -- rows -- */
+
+/* Rows of a batch, dealt to the team. */
+static void convert_rows(void *arg, int member, int n)
+{
+    struct job *j = arg;
+
+    thread_ieee();
+    for (uint64_t r = (uint64_t)member; r < j->n_rows; r += (uint64_t)n) {
+        decode_row(&j->dec, j->in + r * j->in_bytes, j->cols, j->row[member]);
+        encode_row(j->enc, j->row[member], NULL, j->cols, j->to + r * j->to_bytes);
+    }
+}
+
+static int write_rows(struct job *j, uint32_t i, uint64_t first, uint64_t n, struct err *e)
+{
+    const struct gguf_tensor *t = &j->g->tensor[i];
+    struct gguf_out *w = j->out[j->t[i].out];
+    bool same = j->t[i].to == (int)t->type;
+    int rc;
+
+    if (same && t->p)
+        return gguf_data(w, t->p + first * j->in_bytes, n * j->in_bytes, e);
+    if ((rc = source_rows(j->src, i, first, n, j->in, e)) < 0)
+        return rc;
+    if (same)
+        return gguf_data(w, j->in, n * j->in_bytes, e);
+    j->n_rows = n;
+    team_run(j->team, convert_rows, j);
+    return gguf_data(w, j->to, n * j->to_bytes, e);
+}
+
+static void batch_free(struct job *j)
+{
+    for (int m = 0; j->row && m < team_size(j->team); m++)
+        mem_free(j->row[m]);
+    mem_free(j->row);
+    mem_free(j->in);
+    mem_free(j->to);
+    encoder_free(j->enc);
+    j->row = NULL;
+    j->in = j->to = NULL;
+    j->enc = NULL;
+}
+
+static int batch_new(struct job *j, uint32_t i, uint64_t rows, struct err *e)
+{
+    const struct gguf_tensor *t = &j->g->tensor[i];
+    int rc = 0;
+
+    if (!(j->in = mem_aligned(rows * j->in_bytes, 64, e)))
+        return E_NOMEM;
+    if (j->t[i].to == (int)t->type)
+        return 0;
+    if (!(j->to = mem_aligned(rows * j->to_bytes, 64, e)) ||
+        !(j->row = mem_array((uint64_t)team_size(j->team), sizeof *j->row, e)))
+        return E_NOMEM;
+    for (int m = 0; m < team_size(j->team); m++)
+        if (!(j->row[m] = mem_array(j->cols, sizeof(float), e)))
+            return E_NOMEM;
+    if ((rc = decoder_find(&j->dec, (int)t->type, e)) == 0)
+        rc = encoder_new(&j->enc, j->t[i].to, e);
+    return rc;
+}
+
+static int write_tensor(struct job *j, uint32_t i, struct err *e)
+{
+    const struct gguf_tensor *t = &j->g->tensor[i];
+    uint64_t rows = source_n_rows(t), batch;
+    int rc;
+
+    j->cols = t->ne[0];
+    j->in_bytes = source_row_bytes(t);
+    fmt_row_bytes(j->t[i].to, t->ne[0], &j->to_bytes);
+    batch = BATCH_BYTES / (j->in_bytes > j->to_bytes ? j->in_bytes : j->to_bytes) + 1;
+    batch = batch < rows ? batch : rows;
+    rc = batch_new(j, i, batch, e);
+    for (uint64_t r = 0; r < rows && rc == 0; r += batch) {
+        uint64_t n = rows - r < batch ? rows - r : batch;
+
+        rc =
+            tool_interrupted() ? err_set(e, E_CANCELLED, "interrupted") : write_rows(j, i, r, n, e);
+        j->done += n * j->in_bytes;
+        progress_at(&j->bar, j->done);
+    }
+    batch_free(j);
+    source_done(j->src, i);
+    return rc;
+}
+
+/* -- files -- */
+
+static int open_outputs(struct job *j, const char *path, struct err *e)
+{
+    size_t n = strlen(path), stem = n > 5 && strcmp(path + n - 5, ".gguf") == 0 ? n - 5 : n;
+    struct buf name = {0};
+    int rc = 0;
+
+    if (!(j->out = mem_array(j->n_out, sizeof(struct gguf_out *), e)))
+        return E_NOMEM;
+    if (j->n_out > 1 && strcmp(path, "-") == 0)
+        return err_set(e, E_USAGE, "several files cannot go to standard output");
+    for (uint32_t i = 0; i < j->n_out && rc == 0; i++) {
+        buf_clear(&name);
+        if (j->n_out > 1)
+            buf_printf(&name, "%.*s-%05u-of-%05u.gguf", (int)stem, path, i + 1, j->n_out);
+        else
+            buf_str(&name, path);
+        if (name.bad)
+            rc = err_nomem(e, n);
+        else if ((rc = gguf_create(&j->out[i], name.p, j->g->alignment, e)) == 0)
+            rc = put_keys(j, i, e);
+    }
+    for (uint32_t i = 0; i < j->n_tensor && rc == 0; i++)
+        gguf_put_tensor(j->out[j->t[i].out], j->g->tensor[i].name, (uint32_t)j->t[i].to,
+                        j->g->tensor[i].n_dims, j->g->tensor[i].ne);
+    for (uint32_t i = 0; i < j->n_out && rc == 0; i++)
+        rc = gguf_begin(j->out[i], e);
+    buf_fini(&name);
+    return rc;
+}
+
+static int write_model(struct job *j, const char *path, struct err *e)
+{
+    int rc;
+
+    if ((rc = team_new(&j->team, threads, e)) < 0 || (rc = open_outputs(j, path, e)) < 0)
+        return rc;
+    progress_begin(&j->bar, "converting", j->total, true);
+    for (uint32_t i = 0; i < j->n_tensor && rc == 0; i++)
+        rc = write_tensor(j, i, e);
+    progress_end(&j->bar);
+    for (uint32_t i = 0; i < j->n_out && rc == 0; i++) {
+        struct gguf_out *w = j->out[i];
+
+        j->out[i] = NULL;
+        rc = gguf_finish(w, e);
+    }
+    return rc;
+}
+
+static int run(const char *in, const char *path, struct err *e)
+{
+    struct job j = {0};
+    struct slice unused;
+    char amount[16];
+    uint32_t n;
+    int rc;
+
+    if (strcmp(path, "-") == 0 && (rc = tool_not_to_terminal(STDOUT_FILENO, "a model", e)) < 0)
+        return rc;
+    if ((rc = model_source(&j.src, in, vocab_only ? HF_VOCAB_ONLY : 0, e)) == 0) {
+        j.g = j.src->g;
+        rc = check_pre(&j, e);
+    }
+    if (rc == 0 && (rc = make_plan(&j, e)) == 0 && (rc = write_model(&j, path, e)) == 0) {
+        if ((n = model_source_unused(j.src, &unused)) > 0)
+            tool_note("%u tensors of %s are not used, for instance %.*s", n, in, (int)unused.n,
+                      unused.p);
+        tool_note("%s: %u tensors, %s", path, j.n_tensor, tool_bytes(j.written, amount));
+    }
+    for (uint32_t i = 0; j.out && i < j.n_out; i++)
+        gguf_abort(j.out[i]);
+    mem_free(j.out);
+    mem_free(j.t);
+    team_free(j.team);
+    source_close(j.src);
+    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    struct err e = {0};
+    int first = tool_begin(&tool, argc, argv), rc;
+
+    if (argc - first != 2)
+        tool_usage("expected IN OUT");
+    rc = run(argv[first], argv[first + 1], &e);
+    opt_list_fini(&sets);
+    opt_list_fini(&removes);
+    opt_list_fini(&renames);
+    return tool_end(rc < 0 ? tool_fail(&e) : 0);
+}
