@@ -23,7 +23,7 @@ BEGIN {
     law["tools/eval.c"] = many
     law["tools/tokenize.c"] = many " model/hfdir.h"
     law["tools/convert.c"] = law["tools/quantize.c"] = many " model/hfdir.h kernels/encode.h"
-    law["tools/inspect.c"] = many " plan"
+    law["tools/inspect.c"] = many " plan model/hfdir.h"
     law["tools/bench.c"] = law["tools"] " plan model/random.h"
 }
 # the room a path belongs to: libcore/model/arch/x.c -> model

@@ -11,7 +11,8 @@
 #include "base/mem.h"
 #include "base/thread.h"
 #include "base/utf8.h"
-#include "file/gguf.h"
+#include "file/source.h"
+#include "model/hfdir.h"
 #include "quant/quant.h"
 #include "rill.h"
 #include "tools/lib/tool.h"
@@ -874,9 +875,24 @@ static int show(const struct gguf *g, struct err *e)
     return rc;
 }
 
+/* A GGUF file, or what looks like one: then *src is to be closed, else *g. */
+static int open_any(struct source **src, struct gguf **g, const char *path, struct err *e)
+{
+    unsigned flags = no_mmap ? GGUF_READ : 0;
+    int rc;
+
+    if (strcmp(path, "-") == 0)
+        return gguf_open(g, path, flags, e);
+    if ((rc = model_source(src, path, flags, e)) < 0)
+        return rc;
+    *g = (*src)->g;
+    return want_check ? model_source_load(*src, e) : 0;
+}
+
 static int run(int n, char **operand, struct err *e)
 {
     const char *path = n ? operand[0] : model_arg;
+    struct source *src = NULL;
     struct gguf *g = NULL;
     int found;
     int rc;
@@ -890,7 +906,7 @@ static int run(int n, char **operand, struct err *e)
     want_memory = want_memory || (!want_plan && (n_ctx || n_seq));
     if ((want_memory || want_plan) && strcmp(path, "-") == 0)
         tool_usage("--plan and --memory need a file, not standard input");
-    rc = gguf_open(&g, path, no_mmap ? GGUF_READ : 0, e);
+    rc = open_any(&src, &g, path, e);
     if (rc == 0)
         rc = show(g, e);
     found = rc;
@@ -898,7 +914,10 @@ static int run(int n, char **operand, struct err *e)
         rc = show_opened(path, e);
     if (rc == 0)
         rc = found;
-    gguf_close(g);
+    if (src)
+        source_close(src);
+    else
+        gguf_close(g);
     buf_fini(&row);
     return rc;
 }

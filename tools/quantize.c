@@ -15,6 +15,7 @@
 #include "file/imatrix.h"
 #include "file/source.h"
 #include "kernels/encode.h"
+#include "model/hfdir.h"
 #include "quant/recipe.h"
 #include "tools/lib/tool.h"
 
@@ -771,7 +772,7 @@ static int run(char **file, const char *type, struct err *e)
         return rc;
     if (imatrix_path && (rc = imatrix_open(&j.im, imatrix_path, e)) < 0)
         return rc;
-    if ((rc = source_open(&j.src, file[0], 0, e)) == 0) {
+    if ((rc = model_source(&j.src, file[0], 0, e)) == 0) {
         j.g = j.src->g;
         rc = choose(&j, e);
     }

@@ -628,6 +628,9 @@ static int hf_open(struct source **out, const char *path, unsigned flags, struct
     if ((rc = make_head(d, vocab_only, e)) < 0)
         goto fail;
     point_at_rows(d);
+    d->s.g->file_bytes = 0;
+    for (uint32_t i = 0; d->st && i < d->st->n_part; i++)
+        d->s.g->file_bytes += d->st->part[i].view.n;
     *out = &d->s;
     return 0;
 fail:
