@@ -122,10 +122,14 @@ struct rill_engine_opts {
     uint64_t swap_bytes; // host memory for those of requests sent back to wait; 0: none, they are
                          // computed again
     double step_seconds; // prompts are cut so that a step takes no longer; 0: any time
+    int max_draft;       // the most tokens a request may have proposed ahead in a step, up to 64
 };
 int rill_engine_open(struct rill_engine **out, struct rill_model *m,
                      const struct rill_engine_opts *opts, struct err *e);
 void rill_engine_close(struct rill_engine *g); // accepts NULL; drops what runs
+/* Tokens that proposals may come from, beside each request's own text; copied. n 0: none. Before
+ * the first submit. */
+int rill_engine_corpus(struct rill_engine *g, const int32_t *ids, size_t n, struct err *e);
 /* Positions a sequence may have: the model's n_ctx, or less where memory was short. */
 int rill_engine_ctx(const struct rill_engine *g);
 
@@ -205,6 +209,8 @@ struct rill_request {
     float weight;       // of the client's share; 0: 1
     double deadline;    // seconds from now after which it ends; 0: none
     uint64_t salt;      // keys and values are shared only among requests with equal salt
+    int draft;          // tokens proposed ahead from what the text repeats: changes no answer; at
+                        // most the engine's max_draft; models with recurrent state do without
     bool pin;           // those of the prompt stay in memory until the engine is closed
     void *user;         // returned with every event
 };
@@ -273,6 +279,8 @@ struct rill_stats {
     uint64_t prompt_rows;  // rows computed in the prompt phase
     uint64_t cached_rows;  // prompt rows found in memory instead
     uint64_t drawn;        // tokens drawn
+    uint64_t drafted;      // tokens proposed ahead
+    uint64_t accepted;     // of those, tokens that were then drawn
     uint64_t preempted;    // times a request was sent back to wait for memory
     uint64_t swapped;      // of those, times its keys and values were kept in host memory
     uint64_t bytes;        // weights and key/value memory read, by the plan's formulas

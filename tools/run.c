@@ -16,8 +16,9 @@
 #include "tools/lib/tool.h"
 
 static const char *opt_model, *opt_device, *opt_dump;
-static int opt_n, opt_ctx, opt_threads, opt_stats_fd = -1, opt_parallel, opt_rows, opt_min;
-static const char *opt_out, *opt_shard, *opt_kv_mem, *opt_swap_mem;
+static int opt_n, opt_ctx, opt_threads, opt_stats_fd = -1, opt_parallel, opt_rows, opt_min,
+                                        opt_draft;
+static const char *opt_out, *opt_shard, *opt_kv_mem, *opt_swap_mem, *opt_corpus;
 static double opt_step_ms;
 static bool opt_jsonl, opt_resume, opt_unordered, opt_lenient, opt_timings, opt_verify, no_cache;
 static bool opt_lines, opt_nul, opt_json, opt_echo, opt_raw, opt_ids_in, opt_ids_out;
@@ -70,6 +71,9 @@ static const struct tool_option opts[] = {
     {'t', "threads", OPT_INT, &opt_threads, "N", "threads (0: one per processor)", .min = 0,
      .max = 1024},
     {0, "device", OPT_STR, &opt_device, "DEV", "cpu, cpu:THREADS or auto"},
+    {0, "draft", OPT_INT, &opt_draft, "N", "up to N tokens ahead from what the text repeats",
+     .min = 0, .max = 64},
+    {0, "draft-corpus", OPT_STR, &opt_corpus, "FILE", "and from this text"},
     {0, "kv-type", OPT_CHOICE, &kv_type, "TYPE", "type of stored keys and values",
      .choices = kv_types},
     {0, "no-mmap", OPT_FLAG, &opt_no_mmap, 0, "read the model instead of mapping it"},
@@ -104,6 +108,7 @@ struct answer {
     int finish;
     double prompt, decode; // seconds
     double gb_s;
+    uint64_t drafted, accepted;
 };
 
 /* -- the prompt -- */
@@ -258,8 +263,9 @@ static void report(struct run *r, const struct answer *a)
         fprintf(r->stats,
                 "{\"load_s\":%.6f,\"prompt_tokens\":%zu,\"prompt_s\":%.6f,\"prompt_tok_s\":%.2f,"
                 "\"drawn_tokens\":%zu,\"decode_s\":%.6f,\"decode_tok_s\":%.2f,\"decode_gb_s\":%.3f,"
-                "\"finish_reason\":\"%s\"}\n",
+                "\"drafted_tokens\":%llu,\"accepted_tokens\":%llu,\"finish_reason\":\"%s\"}\n",
                 r->load, a->n_prompt, a->prompt, prompt, a->n_drawn, a->decode, decode, a->gb_s,
+                (unsigned long long)a->drafted, (unsigned long long)a->accepted,
                 finish_name(a->finish));
         fflush(r->stats);
     }
@@ -274,6 +280,8 @@ static void measure(struct run *r, const struct rill_stats *was, struct answer *
     struct rill_stats now;
 
     rill_engine_stats(r->engine, &now);
+    a->drafted = now.drafted - was->drafted;
+    a->accepted = now.accepted - was->accepted;
     a->prompt = now.prompt_seconds - was->prompt_seconds;
     a->decode = now.decode_seconds - was->decode_seconds;
     a->gb_s = rate((double)(now.decode_bytes - was->decode_bytes) * 1e-9, a->decode);
@@ -313,6 +321,7 @@ static int answer(struct run *r, struct slice prompt, struct err *e)
     q.ids = ids;
     q.max_tokens = opt_n;
     q.min_tokens = opt_min;
+    q.draft = opt_draft;
     q.ignore_eos = opt_ignore_eos;
     q.sampling = r->sampling;
     q.stop = r->stop;
@@ -399,8 +408,26 @@ static int engine_opts(struct rill_engine_opts *o, struct err *e)
     rc = rc < 0 ? rc : parse_size("--swap-mem", opt_swap_mem, &o->swap_bytes, e);
     o->max_seq = opt_jsonl ? opt_parallel : 1;
     o->max_batch = opt_rows;
+    o->max_draft = opt_draft;
     o->no_cache = no_cache;
     o->step_seconds = opt_jsonl ? opt_step_ms / 1000 : 0;
+    return rc;
+}
+
+static int read_corpus(struct run *r, struct err *e)
+{
+    struct file_view v;
+    int32_t *ids = NULL;
+    size_t n = 0;
+    int rc = file_read(&v, opt_corpus, 0, e);
+
+    if (rc < 0)
+        return rc;
+    rc = rill_tokenize(r->model, (const char *)v.p, v.n, 0, &ids, &n, e);
+    if (rc == 0)
+        rc = rill_engine_corpus(r->engine, ids, n, e);
+    rill_free(ids);
+    file_unmap(&v);
     return rc;
 }
 
@@ -426,6 +453,8 @@ static int open_all(struct run *r, struct err *e)
     r->sampling = rill_sampling_of(r->model);
     sampling_apply(&sampling, &r->sampling);
     rc = rill_engine_open(&r->engine, r->model, &eo, e);
+    if (rc == 0 && opt_corpus)
+        rc = read_corpus(r, e);
     if (rc == 0 && opt_dump)
         rc = open_dump(r, e);
     if (rc < 0)
@@ -452,6 +481,8 @@ static void check_jsonl(void)
                        opt_timings || opt_verify || opt_parallel))
         tool_usage("-o, --resume, --unordered, --shard, --lenient, --timings, --verify-batch and "
                    "--parallel need --jsonl");
+    if (opt_corpus && !opt_draft)
+        tool_usage("--draft-corpus needs --draft");
     if (opt_resume && !opt_out)
         tool_usage("--resume needs -o");
     if (opt_parallel == 0)
@@ -511,6 +542,7 @@ static int answer_jsonl(struct run *r, struct err *e)
                                    .name = r->info.name[0] ? r->info.name : r->info.path,
                                    .sampling = r->sampling,
                                    .max_tokens = opt_n,
+                                   .draft = opt_draft,
                                    .lenient = opt_lenient,
                                    .created = epoch ? strtoll(epoch, NULL, 10) : 0},
                            .out = opt_out,

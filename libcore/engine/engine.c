@@ -35,7 +35,7 @@ static int grow(struct rill_engine *g, struct err *e)
 {
     uint64_t old = (uint64_t)g->cap;
     uint64_t cap = old ? old * 2 : 8;
-    uint64_t extra = (uint64_t)g->limits.max_out;
+    uint64_t extra = 2 * (uint64_t)g->limits.max_out;
     struct sched_pick *p = &g->pick;
     int rc = grow_one(&g->req, old, cap, sizeof *g->req, e);
 
@@ -229,10 +229,13 @@ static void drawn(struct rill_engine *g, struct request *r, const float *row)
         .user = r->user,
     };
     if (r->logprobs) {
-        ev->logprob = sampler_logprobs(&g->work, row, id, r->top, r->n_top);
-        ev->top = r->top;
+        struct rill_top *top = r->top + (ptrdiff_t)r->burst * r->n_top;
+
+        ev->logprob = sampler_logprobs(&g->work, row, id, top, r->n_top);
+        ev->top = top;
         ev->n_top = r->n_top;
     }
+    r->burst++;
     if (r->finish)
         emit_done(g, r, r->shown.n);
 }
@@ -272,18 +275,48 @@ static void tell_prompt(struct rill_engine *g, struct request *r, int rows, int 
     r->told = r->stored;
 }
 
+/* A token behind the true row and, while what was drawn is what was proposed, behind each proposed
+ * one. The rows of wrong proposals are forgotten. */
+static void draw_ahead(struct rill_engine *g, struct request *r, int rows, int out)
+{
+    int kept = 0;
+
+    for (int k = 0; k < rows && !r->finish; k++) {
+        int32_t proposed = r->ids[r->n];
+
+        drawn(g, r, step_logits(g, out + k));
+        if (r->finish || k + 1 == rows || r->ids[r->n - 1] != proposed)
+            break;
+        kept++;
+    }
+    g->stats.drafted += (uint64_t)(rows - 1);
+    g->stats.accepted += (uint64_t)kept;
+    r->n_draft = 0;
+    r->draft_now = kept + 1 < rows ? kept + 1 : r->draft_now + 4;
+    r->draft_now = r->draft_now < r->draft ? r->draft_now : r->draft;
+    if (r->finish)
+        return;
+    r->stored = r->n - 1;
+    kv_trim(g->pool, r->seq, r->stored);
+}
+
 /* Events of one part of the step; out is its first row with logits. Returns the next part's. */
 static int collect(struct rill_engine *g, const struct sched_part *part, int out, struct err *e)
 {
     struct request *r = g->req[part->req];
     const bool first = r->n == r->n_prompt;
-    const bool told = r->s.outputs > 0;
+    const bool told = r->s.prompt && r->s.outputs > 0;
+    const bool ahead = !r->s.prompt && r->s.outputs > 0;
     int row;
 
-    r->stored += part->rows;
+    r->stored += ahead ? 1 : part->rows;
     g->served[r->s.client] += part->rows / (double)r->weight;
     if (seats_publish(g, r) < 0)
         return err_set(e, E_DEVICE, "the device failed to copy a state");
+    if (ahead) {
+        draw_ahead(g, r, part->rows, out);
+        return out + part->rows;
+    }
     if (told)
         tell_prompt(g, r, part->rows, out);
     out += told ? part->rows : r->stored == r->n;
@@ -330,8 +363,10 @@ int rill_engine_step(struct rill_engine *g, struct rill_event *ev, int max, stru
         sweep(g);
         if (g->n_req == 0)
             return 0;
-        for (int i = 0; i < g->n_req; i++)
+        for (int i = 0; i < g->n_req; i++) {
             buf_clear(&g->req[i]->shown);
+            g->req[i]->burst = 0;
+        }
         guard = mem_guard(g->guard);
         rc = run_step(g, e);
         mem_guard(guard);

@@ -6,6 +6,7 @@
 #include "engine/public.h"
 #include "engine/request.h"
 #include "engine/sampler.h"
+#include "engine/spec.h"
 #include "engine/swap.h"
 #include "plan/backend.h"
 
@@ -18,6 +19,7 @@ struct rill_engine {
     uint64_t *at;             // [n_value]
     struct kvpool *pool;
     struct swap *swap;        // NULL: requests sent back to wait are computed again
+    struct corpus *corpus;    // NULL: none
     struct request_limits lim;
     struct sched_limits limits;
     struct sampler_work work;
@@ -33,7 +35,7 @@ struct rill_engine {
     uint64_t next_arrival;
     struct sched_req *view;   // [cap]
     struct sched_pick pick;   // arrays of [cap]
-    struct rill_event *event; // [2 * cap + max_out]
+    struct rill_event *event; // [2 * cap + 2 * max_out]
     int n_event, at_event;
     const struct request *solo; // the one that must be alone, NULL: none
     bool stuck;               // the last step could not begin
@@ -62,6 +64,7 @@ struct rill_engine {
 /* How large an engine is. */
 struct engine_sizes {
     int max_seq, max_batch;  // 0: the defaults
+    int max_draft;
     int max_out;             // rows with logits in a step
     int n_ctx;
     int n_state;             // checkpoints of recurrent state

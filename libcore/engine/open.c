@@ -10,6 +10,7 @@
 #include "plan/ops.h"
 
 #define MAX_BATCH 65536
+#define MAX_DRAFT 64
 /* Rows with logits a step can give: prompt rows that want them come in chunks of this. */
 #define LEAST_OUT 16
 /* Steps of waiting that count as one level of priority. */
@@ -23,7 +24,11 @@ void engine_rows(struct engine_sizes *s)
         s->max_batch = 512;
     if (s->max_batch < s->max_seq)
         s->max_batch = s->max_seq;
-    s->max_out = s->max_seq > LEAST_OUT ? s->max_seq : LEAST_OUT;
+    s->max_out = s->max_seq * (1 + s->max_draft);
+    if (s->max_out < LEAST_OUT)
+        s->max_out = LEAST_OUT;
+    if (s->max_batch < s->max_out && s->max_draft)
+        s->max_batch = s->max_out; // everyone's proposals fit into a step
     if (s->max_out > s->max_batch)
         s->max_out = s->max_batch;
     s->n_state = s->max_seq;
@@ -39,7 +44,13 @@ static int size_up(const struct rill_model *m, const struct rill_engine_opts *o,
     struct dev_info info;
     uint64_t most;
 
-    *s = (struct engine_sizes){.max_seq = o->max_seq, .max_batch = o->max_batch, .n_ctx = p->n_ctx};
+    *s = (struct engine_sizes){.max_seq = o->max_seq,
+                               .max_batch = o->max_batch,
+                               .max_draft = o->max_draft,
+                               .n_ctx = p->n_ctx};
+    if (o->max_draft < 0 || o->max_draft > MAX_DRAFT)
+        return err_set(e, E_RANGE, "%d tokens proposed ahead: must be 0 to %d", o->max_draft,
+                       MAX_DRAFT);
     if (o->max_seq < 0 || o->max_seq > ENGINE_MAX_SEQ)
         return err_set(e, E_RANGE, "%d sequences: must be 1 to %d", o->max_seq, ENGINE_MAX_SEQ);
     if (o->max_batch < 0 || o->max_batch > MAX_BATCH)
@@ -206,6 +217,7 @@ static int start(struct rill_engine *g, const struct rill_engine_opts *o, struct
                                      .n_ctx = s.n_ctx,
                                      .n_vocab = p->value[p->logits].cols,
                                      .max_piece = longest_piece(g->model->tok),
+                                     .max_draft = s.max_draft,
                                      .seed = o->seed};
     g->seg.plan = p;
     g->seg.to = p->n_op;
@@ -281,6 +293,7 @@ void rill_engine_close(struct rill_engine *g)
     drop_mem(g, &g->seg.kv.table);
     drop_mem(g, &g->seg.kv.state);
     swap_close(g->swap);
+    corpus_free(g->corpus);
     kv_close(g->pool);
     sampler_work_fini(&g->work);
     mem_free(g->end_ids);
@@ -301,6 +314,15 @@ void rill_engine_close(struct rill_engine *g)
     mem_free(g->logits);
     mem_free(g->dump_row);
     mem_free(g);
+}
+
+int rill_engine_corpus(struct rill_engine *g, const int32_t *ids, size_t n, struct err *e)
+{
+    if (n > INT32_MAX)
+        return err_set(e, E_RANGE, "a corpus of %zu tokens: at most %d", n, INT32_MAX);
+    corpus_free(g->corpus);
+    g->corpus = NULL;
+    return n ? corpus_new(&g->corpus, ids, (int)n, e) : 0;
 }
 
 int rill_engine_ctx(const struct rill_engine *g)

@@ -26,6 +26,9 @@ static int check(const struct rill_request *in, const struct request_limits *lim
     if (in->top_logprobs < 0 || in->top_logprobs > RILL_TOP)
         return err_set(e, E_RANGE, "top_logprobs %d: must be from 0 to %d", in->top_logprobs,
                        RILL_TOP);
+    if (in->draft < 0 || in->draft > lim->max_draft)
+        return err_set(e, E_RANGE, "draft %d: must be from 0 to the engine's %d", in->draft,
+                       lim->max_draft);
     if (in->priority < -100 || in->priority > 100)
         return err_set(e, E_RANGE, "priority %d: must be from -100 to 100", in->priority);
     if (in->client < 0 || in->client >= RILL_CLIENTS)
@@ -68,9 +71,10 @@ static int copy(struct request *r, const struct rill_request *in, const struct r
     r->paths = mem_array((uint64_t)r->room / KV_PAGE + 1, sizeof *r->paths, e);
     r->bias = mem_array((uint64_t)n_bias, sizeof *r->bias, e);
     r->allowed = mem_array((uint64_t)in->sampling.n_allowed, sizeof *r->allowed, e);
-    r->top = mem_array((uint64_t)in->top_logprobs, sizeof *r->top, e);
+    r->top = mem_array((uint64_t)in->top_logprobs * (uint64_t)(1 + in->draft), sizeof *r->top, e);
     if (!r->ids || !r->paths || !r->bias || !r->allowed || !r->top ||
-        !buf_reserve(&r->piece, text) || !buf_reserve(&r->shown, 2 * text + r->stop.held.cap))
+        !buf_reserve(&r->piece, text) ||
+        !buf_reserve(&r->shown, (2 + (size_t)in->draft) * text + r->stop.held.cap))
         return err_nomem(e, (uint64_t)r->room * 4);
     memcpy(r->ids, in->ids, in->n_ids * sizeof *r->ids);
     if (n_bias)
@@ -104,6 +108,8 @@ int request_new(struct request **out, const struct rill_request *in, int number,
     r->logprobs = in->logprobs;
     r->n_top = in->logprobs ? in->top_logprobs : 0;
     r->pin = in->pin;
+    r->draft = in->draft;
+    r->draft_now = in->draft < 4 ? in->draft : 4;
     r->room = room_for(in, lim);
     r->n_prompt = r->n = (int32_t)in->n_ids;
     r->room_is_context = in->max_tokens == 0 || in->max_tokens > r->room - r->n;
@@ -182,8 +188,12 @@ void request_look(struct request *r)
         s->outputs = r->stored < r->told ? 0 : end - r->stored;
     }
     s->stored = r->stored;
+    if (r->n_draft) { // a token is drawn behind each of these rows
+        end += r->n_draft;
+        s->outputs = end - r->stored;
+    }
     s->rows = end - r->stored;
-    s->pending = r->n - r->stored;
+    s->pending = r->n + r->n_draft - r->stored;
 }
 
 void request_token(struct request *r, int32_t id, const struct request_limits *lim)

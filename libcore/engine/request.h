@@ -19,6 +19,10 @@ struct request {
     uint32_t *paths;         // [room / 32 + 1] a position's bit: its row counts as generated
     int32_t n_prompt, n, room;
     int32_t stored;          // positions whose rows were computed
+    int32_t n_draft;         // proposed tokens behind ids[n), computed in this step
+    int32_t draft;           // the most that may be proposed, 0: none
+    int32_t draft_now;       // how many to propose next: follows what was accepted
+    int32_t burst;           // tokens drawn in this step
     int32_t told;            // prompt rows whose logits were given out
     int32_t mark;            // position at which the recurrent state is to be kept, 0: none
     int32_t cached;          // prompt rows found in memory
@@ -35,7 +39,7 @@ struct request {
     struct detok detok;
     struct buf piece;        // text of the last token
     struct buf shown;        // text the last events point to
-    struct rill_top *top;    // [n_top] of the last event
+    struct rill_top *top;    // [1 + draft][n_top] of the last events
     int32_t n_top;
     int32_t finish;          // enum rill_finish
     int32_t code;            // of RILL_FAILED
@@ -52,6 +56,7 @@ struct request_limits {
     size_t max_piece;        // bytes of the longest token
     uint64_t seed;           // of requests that bring none
     bool one_path;           // generated rows need not be told apart
+    int32_t max_draft;
 };
 
 /* Checks and copies. number also keys the seed of a request without one. */

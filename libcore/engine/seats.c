@@ -138,6 +138,7 @@ static void unseat(struct rill_engine *g, int i)
 
     kv_drop(g->pool, r->seq);
     r->seq = -1;
+    r->n_draft = 0;
     r->s.state = SCHED_WAITING;
     r->s.again = true;
     r->s.since = g->limits.step;
@@ -237,6 +238,19 @@ static bool ask(void *ctx, int i, struct sched_req *s)
     return true;
 }
 
+/* Proposes tokens behind a request that is about to draw. With states there is no way back; in
+ * little memory there is no room for what may be wrong. */
+static void propose(struct rill_engine *g, struct request *r, bool tight)
+{
+    int most = r->draft_now < r->room - r->n - 1 ? r->draft_now : r->room - r->n - 1;
+
+    r->n_draft = 0;
+    if (r->seq < 0 || most <= 0 || tight || g->plan->state_bytes || r->stored != r->n - 1 ||
+        r->n == r->n_prompt)
+        return;
+    r->n_draft = spec_propose(g->corpus, r->ids, r->n, most, r->ids + r->n);
+}
+
 static void look(struct rill_engine *g)
 {
     const int64_t block = kv_block_cost(g->pool);
@@ -246,9 +260,10 @@ static void look(struct rill_engine *g)
     for (int i = 0; i < g->n_req; i++) {
         struct request *r = g->req[i];
 
+        propose(g, r, tight);
         request_look(r);
         if (r->seq >= 0) {
-            r->s.need = kv_more(g->pool, r->seq, r->stored, r->n);
+            r->s.need = kv_more(g->pool, r->seq, r->stored, r->n + r->n_draft);
             r->s.held = tight ? kv_alone(g->pool, r->seq) : 0;
         }
         g->view[i] = r->s;

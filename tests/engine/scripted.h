@@ -24,6 +24,7 @@ struct dev {
     bool recurrent; // the sum comes from the state, pages are not read
     bool one_path;  // generated rows count like prompt rows
     bool noise;
+    int walk; // not 0: the next token is a walk with steps of this size, 60 long
     int runs;
     int fail_at;  // run that fails, 0: none
     int nan_pos;  // position whose logits are NaN, -1: none
@@ -120,11 +121,13 @@ static int64_t script_sum(const struct segment *s, int32_t slot, int32_t pos)
 
 static void script_logits(const struct dev *d, float *logits, int64_t sum, int32_t pos)
 {
+    int32_t next = d->walk ? (pos % 60) * d->walk % 61 : script_next(sum, pos);
+
     for (int v = 0; v < SCRIPT_V; v++)
         logits[v] = d->nan_pos == pos ? NAN
                     : d->noise        ? (float)((sum * 31 + v * 17 + pos) % 29) / 8
                                       : 0;
-    logits[script_next(sum, pos)] += 4;
+    logits[next] += 4;
 }
 
 static int script_run(struct dev *d, struct segment *s, const struct batch *b)

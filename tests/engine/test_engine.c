@@ -117,7 +117,7 @@ static int up_to(struct crowd *c, int n)
     return (int)(rng_next(&c->r) % (uint64_t)n);
 }
 
-static void submit_one(struct crowd *c, struct rill_engine *g, int i, int max_seq)
+static void submit_one(struct crowd *c, struct rill_engine *g, int i, int max_draft)
 {
     struct rill_request q;
     struct err e = {0};
@@ -137,7 +137,8 @@ static void submit_one(struct crowd *c, struct rill_engine *g, int i, int max_se
     q.weight = (float)(1 + q.client);
     q.prompt_logits = up_to(c, 5) == 0;
     q.pin = up_to(c, 40) == 0;
-    q.n = 1 + up_to(c, CHOICES < max_seq ? CHOICES : max_seq);
+    q.n = 1 + up_to(c, CHOICES);
+    q.draft = up_to(c, max_draft + 1);
     c->n[i] = q.n;
     engine_guard(g, false);
     ck_ok(rill_engine_submit(g, &q, &number, &e), &e);
@@ -179,6 +180,7 @@ static struct rill_stats crowd(uint64_t seed, int kind, uint64_t kv, uint64_t sw
     o.max_seq = 1 + up_to(&c, 9);
     o.max_batch = 8 + up_to(&c, 70);
     o.no_cache = seed % 4 == 3;
+    o.max_draft = seed % 2 ? 6 : 0;
     o.step_seconds = seed % 3 == 1 ? 1e-5 : 0;
     script_open_kind(&s, 256, 63, kind);
     g = open_guarded(&s, &o);
@@ -186,7 +188,7 @@ static struct rill_stats crowd(uint64_t seed, int kind, uint64_t kv, uint64_t sw
         struct rill_event ev[3];
 
         while (sent < CROWD && up_to(&c, 3))
-            submit_one(&c, g, sent++, o.max_seq);
+            submit_one(&c, g, sent++, o.max_draft);
         n = rill_engine_step(g, ev, 1 + up_to(&c, 3), &e);
         ck_assert_msg(n >= 0, "%s", e.text);
         for (int i = 0; i < n; i++)
@@ -199,7 +201,7 @@ static struct rill_stats crowd(uint64_t seed, int kind, uint64_t kv, uint64_t sw
         }
     }
     check_crowd(&c);
-    ck_assert_int_le(s.dev.max_rows, o.max_batch > o.max_seq ? o.max_batch : o.max_seq);
+    ck_assert_int_le(s.dev.max_rows, g->seg.max_t);
     rill_engine_stats(g, &stats);
     rill_engine_close(g);
     script_close(&s);
@@ -232,6 +234,52 @@ START_TEST(crowds_in_little_memory)
     }
     ck_assert_uint_ge(preempted, 10);
     ck_assert_uint_gt(swapped, 5);
+}
+END_TEST
+
+/* -- proposals -- */
+
+/* A text that goes round in circles, when `next` is a fixed walk: all that is proposed is right.
+ * The same text comes in far fewer steps, and with a corpus from the first token on. */
+START_TEST(proposals_save_steps)
+{
+    enum { N = 200 };
+    const int32_t ids[2] = {5, 6};
+    struct script s;
+    static struct seen seen[CHOICES], plain[CHOICES];
+    struct rill_engine_opts o = {.max_seq = 2, .max_draft = 16};
+    struct rill_request q = greedy(ids, 2, N);
+    struct rill_stats stats;
+    struct rill_engine *g;
+    struct err e = {0};
+    int number, runs[3];
+
+    for (int how = 0; how < 3; how++) {
+        memset(seen, 0, sizeof seen);
+        script_open(&s, 256, 63);
+        s.dev.walk = 7;
+        g = open_guarded(&s, &o);
+        engine_guard(g, false);
+        q.draft = how ? 16 : 0;
+        if (how == 2)
+            ck_ok(rill_engine_corpus(g, plain[0].id, N, &e), &e);
+        ck_ok(rill_engine_submit(g, &q, &number, &e), &e);
+        engine_guard(g, true);
+        ck_assert_int_eq(drain(g, seen, 16, &e), 0);
+        rill_engine_stats(g, &stats);
+        runs[how] = s.dev.runs;
+        if (how == 0)
+            memcpy(plain, seen, sizeof plain);
+        else
+            ck_assert_mem_eq(seen, plain, sizeof plain);
+        ck_assert_uint_eq(stats.accepted > 0, how > 0);
+        ck_assert_uint_le(stats.accepted, stats.drafted);
+        rill_engine_close(g);
+        script_close(&s);
+    }
+    ck_assert_int_eq(runs[0], N);
+    ck_assert_int_lt(runs[1], N / 2);
+    ck_assert_int_lt(runs[2], N / 5);
 }
 END_TEST
 
@@ -678,7 +726,7 @@ START_TEST(allocations_fail)
 }
 END_TEST
 
-TEST_MAIN("engine/engine", one_request, crowds, crowds_in_little_memory,
+TEST_MAIN("engine/engine", one_request, crowds, crowds_in_little_memory, proposals_save_steps,
           a_second_request_finds_the_first, a_shared_beginning_is_computed_once, several_answers,
           cancelled_in_the_prompt, deadlines_and_full_queues, min_tokens_puts_off_the_end, logprobs,
           ends, failures_end_one_request_only, bad_requests, allocations_fail)

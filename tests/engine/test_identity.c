@@ -199,6 +199,7 @@ static void identical(const char *path, uint64_t tight_bytes)
     struct rill_engine_opts small = {.max_seq = 9, .max_batch = 13, .n_ctx = 256};
     struct rill_engine_opts tight = {.max_seq = 40, .max_batch = 64, .n_ctx = 256};
     struct rill_engine_opts timed = many;
+    struct rill_engine_opts ahead = many;
     struct rill_stats s;
     size_t shown = 0;
 
@@ -214,6 +215,15 @@ static void identical(const char *path, uint64_t tight_bytes)
     s = ask_all(m, all, &many, N, 2, got);
     compare(want, got, "together, the second time");
     ck_assert_uint_gt(s.cached_rows, s.prompt_rows / 2);
+    ahead.max_draft = 8;
+    for (int i = 0; i < N; i++)
+        all[i].q.draft = i % 9;
+    s = ask_all(m, all, &ahead, N, 1, got);
+    compare(want, got, "with proposals");
+    ck_assert_uint_gt(s.accepted, 0);
+    ck_assert_uint_gt(s.drafted, s.accepted);
+    for (int i = 0; i < N; i++)
+        all[i].q.draft = 0;
     ask_all(m, all, &small, 50, 1, got);
     compare(want, got, "in small chunks");
     if (long_run()) {

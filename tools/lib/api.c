@@ -506,6 +506,7 @@ int api_parse(struct api_request *r, const struct api_opts *o, struct slice line
     r->q.sampling = o->sampling;
     r->q.sampling.has_seed = false;
     r->q.max_tokens = o->max_tokens;
+    r->q.draft = o->draft;
     if (line.n > API_BODY_MAX)
         return err_set(e, E_RANGE, "a line of %zu bytes: at most %zu", line.n, API_BODY_MAX);
     r->json = json_loadb(line.p, line.n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);

@@ -43,6 +43,7 @@ struct api_opts {
     const char *name;              // of the model, in replies
     struct rill_sampling sampling; // where a request says nothing
     int max_tokens;
+    int draft;                     // of all requests
     bool lenient;
     long long created;             // in replies
     /* Renders a body's messages; NULL: requests with messages are errors. */

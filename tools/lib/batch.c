@@ -273,6 +273,7 @@ static int verify(struct batch *b, struct job *j, struct err *e)
             return E_NOMEM;
         j->r.q.ids = j->r.prompt[p].ids;
         j->r.q.n_ids = j->r.prompt[p].n;
+        j->r.q.draft = 0;
         rc = rill_engine_submit(b->alone, &j->r.q, &number, e);
         for (int k = 0; k < j->r.best_of; k++)
             api_answer_begin(&got[k], &j->r, &j->r.prompt[p]);
