@@ -235,9 +235,11 @@ static int fit_one(struct fit *f, json_t *m)
         return wrong(f, "it has no role", "");
     if (!known_role(f->c, role) || json_string_length(json_object_get(m, "role")) != strlen(role))
         return wrong(f, "unknown role ", role);
-    if (strcmp(role, "developer") == 0 && !jinja_spells(f->c->t, "developer") &&
-        json_object_set_new(m, "role", json_string("system")) < 0)
-        return nomem(f);
+    if (strcmp(role, "developer") == 0 && !jinja_spells(f->c->t, "developer")) {
+        role = "system"; // what it pointed to goes with the old value
+        if (json_object_set_new(m, "role", json_string(role)) < 0)
+            return nomem(f);
+    }
     if (json_object_get(m, "tool_calls"))
         rc = strcmp(role, "assistant") == 0
                  ? fit_calls(f, m)
