@@ -155,6 +155,37 @@ static void check_contents(const struct made_dir *d, const char *name)
     }
 }
 
+/* rope_parameters as files had them before: rope_theta, rope_scaling, and the local base apart. */
+static void make_old(json_t *config)
+{
+    json_t *rope = json_incref(json_object_get(config, "rope_parameters")), *local, *v;
+    static const char *const alone[] = {"rope_theta", "partial_rotary_factor"};
+    const char *type;
+
+    if (!rope)
+        return;
+    json_object_del(config, "rope_parameters");
+    local = json_object_get(rope, "sliding_attention");
+    if (local)
+        json_object_set(config, "rope_local_base_freq", json_object_get(local, "rope_theta"));
+    if ((v = json_object_get(rope, "full_attention")))
+        json_incref(v), json_decref(rope), rope = v;
+    for (size_t i = 0; i < ARRAY_LEN(alone); i++)
+        if ((v = json_object_get(rope, alone[i]))) {
+            json_object_set(config, alone[i], v);
+            json_object_del(rope, alone[i]);
+        }
+    type = json_string_value(json_object_get(rope, "rope_type"));
+    if (type && strcmp(type, "default") != 0) {
+        json_object_set_new(rope, "type", json_string(type));
+        json_object_del(rope, "rope_type");
+        json_object_set(config, "rope_scaling", rope);
+    } else {
+        json_object_set_new(config, "rope_scaling", json_null());
+    }
+    json_decref(rope);
+}
+
 static void write_dir(const struct made_dir *d, const char *dir)
 {
     char path[600];
@@ -236,9 +267,13 @@ static void check_case(const char *name)
     read_json(&d, name);
     fill(&d, name);
     check_contents(&d, name);
-    write_dir(&d, dir);
-    check_logits(name, dir);
-    remove_dir(dir);
+    for (int old = 0; old < 2; old++) {
+        if (old)
+            make_old(json_object_get(d.root, "config"));
+        write_dir(&d, dir);
+        check_logits(name, dir);
+        remove_dir(dir);
+    }
     for (size_t i = 0; i < d.n_t; i++)
         mem_free(d.t[i].v);
     mem_free(d.t);
