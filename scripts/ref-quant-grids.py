@@ -17,6 +17,11 @@ HEAD = """/* grids.c - the codebooks of the IQ formats.
  */
 #include "quant/grids.h"
 
+/* A device's room includes this file to make its own copy. */
+#ifndef GRID
+#define GRID(type, name, n) const type name[n]
+#endif
+
 /* The digits' meaning: -1 0 1; 8 25 43; 4 12 20 28 36 44 52 62; 1 3 5 .. 15. */
 #define W1(d)  ((d)-1)
 #define W2(d)  (8 + 17 * (d) + (d) / 2)
@@ -35,8 +40,8 @@ HEAD = """/* grids.c - the codebooks of the IQ formats.
 #define X(c) P4(W3X, c)
 #define S(c) P4(W3S, c)
 
-const int8_t iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
-                               1,    13,   25,  38,  53,  69,  89,  113};
+GRID(int8_t, iq4_values, 16) = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                1,    13,   25,  38,  53,  69,  89,  113};
 """
 
 
@@ -51,7 +56,7 @@ def show(name, cls, macro, ctype):
     width = 4 if bits == 2 else 3
     items = [f"{macro}(0x{p:0{width}x})," for p in packed]
     per = 96 // (len(items[0]) + 1)
-    print(f"\nconst {ctype} {name}[{len(items)}] = {{")
+    print(f"\nGRID({ctype}, {name}, {len(items)}) = {{")
     for i in range(0, len(items), per):
         print("    " + " ".join(items[i : i + per]))
     print("};")

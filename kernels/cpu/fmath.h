@@ -11,7 +11,7 @@
 #include "kernels/cpu/vec.h"
 
 /* e^x. ln 2 is split so that n * LN2_HI is exact for |n| < 2^8. */
-static inline vf v_exp(vf x)
+V_FN vf v_exp(vf x)
 {
     const vf lo = v_set(-87.33654f), hi = v_set(88.72283f);
     vf c = v_max(lo, v_min(hi, x));
@@ -30,18 +30,18 @@ static inline vf v_exp(vf x)
     return v_lt(hi, x, v_set(f32_of_bits(0x7f800000u)), q);
 }
 
-static inline vf v_sigmoid(vf x)
+V_FN vf v_sigmoid(vf x)
 {
     return v_div(v_set(1.0f), v_add(v_set(1.0f), v_exp(v_sub(v_set(0.0f), x))));
 }
 
-static inline vf v_silu(vf x)
+V_FN vf v_silu(vf x)
 {
     return v_div(x, v_add(v_set(1.0f), v_exp(v_sub(v_set(0.0f), x))));
 }
 
 /* A polynomial near 0, where 1 - 2 / (e^2x + 1) would cancel; saturated above 9.1. */
-static inline vf v_tanh(vf x)
+V_FN vf v_tanh(vf x)
 {
     vf a = v_abs(x), u = v_mul(x, x), p, e;
 
@@ -57,7 +57,7 @@ static inline vf v_tanh(vf x)
 
 /* erfc(|z|), taken at 1 and at 12 outside those: e^(-a^2) R(t) / (a + 2), t = (a - 2) / (a + 2).
  * The square is split in two: its rounding error would count whole in the exponent. */
-static inline vf v_erfc_tail(vf z)
+V_FN vf v_erfc_tail(vf z)
 {
     const vf two = v_set(2.0f);
     vf a = v_min(v_set(12.0f), v_max(v_set(1.0f), v_abs(z)));
@@ -78,7 +78,7 @@ static inline vf v_erfc_tail(vf z)
     return v_mul(r, v_exp(v_sub(v_set(0.0f), v_mul(h, h))));
 }
 
-static inline vf v_erf_near(vf x) // |x| <= 1
+V_FN vf v_erf_near(vf x) // |x| <= 1
 {
     vf u = v_mul(x, x), p;
 
@@ -92,7 +92,7 @@ static inline vf v_erf_near(vf x) // |x| <= 1
     return v_mul(p, x);
 }
 
-static inline vf v_erf(vf x)
+V_FN vf v_erf(vf x)
 {
     const vf one = v_set(1.0f);
     vf a = v_abs(x);
@@ -102,7 +102,7 @@ static inline vf v_erf(vf x)
 }
 
 /* x Phi(x). The left tail comes from erfc itself: 1 + erf would lose it. */
-static inline vf v_gelu(vf x)
+V_FN vf v_gelu(vf x)
 {
     const vf one = v_set(1.0f), half = v_set(0.5f);
     vf z = v_mul(x, v_set(0x1.6a09e6p-1f)), a = v_abs(z);
@@ -114,7 +114,7 @@ static inline vf v_gelu(vf x)
 }
 
 /* x / 2 (1 + tanh(u)) = x sigmoid(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3). */
-static inline vf v_gelu_tanh(vf x)
+V_FN vf v_gelu_tanh(vf x)
 {
     vf c = v_fma(v_mul(x, x), v_set(0.044715f), v_set(1.0f));
     vf u = v_mul(v_mul(v_set(-1.5957691f), x), c);
@@ -125,7 +125,7 @@ static inline vf v_gelu_tanh(vf x)
 /* -- few values: double precision, one lane -- */
 
 /* e^x for |x| < 700, and its inverse for normal x > 0: within 2 units in the last place */
-static inline double d_exp(double x)
+V_FN double d_exp(double x)
 {
     double n = x * 1.4426950408889634 + 6755399441055744.0 - 6755399441055744.0;
     double r = x - n * 0x1.62e42feep-1 - n * 0x1.a39ef35793c76p-33, p = 1.0;
@@ -139,7 +139,7 @@ static inline double d_exp(double x)
     return p;
 }
 
-static inline double d_log(double x)
+V_FN double d_log(double x)
 {
     uint64_t bits;
     int e;
@@ -161,7 +161,7 @@ static inline double d_log(double x)
 }
 
 /* log(1 + e^x) */
-static inline float f_softplus(float x)
+V_FN float f_softplus(float x)
 {
     if (x > 20.0f)
         return x;
@@ -173,7 +173,7 @@ static inline float f_softplus(float x)
 
 /* Sine and cosine of any |x| < 2^29: x less its multiple of pi/2, taken in three steps (the first
  * two parts of pi/2 have 24 bits, so their products with a count are exact). */
-static inline void d_sincos(double x, double *sin_x, double *cos_x)
+V_FN void d_sincos(double x, double *sin_x, double *cos_x)
 {
     double n = x * 0.63661977236758134 + 6755399441055744.0 - 6755399441055744.0;
     double r =

@@ -2,8 +2,8 @@
  *
  * The builder has checked shapes already; what is checked here is what the kernels rely on.
  */
-#include "kernels/cpu/fmath.h"
 #include "kernels/cpu/prep.h"
+#include "kernels/tables.h"
 
 #define PARTS_MAX (32ull << 20) // bytes of attention partials, unless one row needs more
 
@@ -141,40 +141,6 @@ static void low_glu(struct prep *p, const struct op *op)
 
 /* -- rotary positions -- */
 
-/* The pair whose wave turns b times within the original context. */
-static double yarn_pair(const struct rope_args *a, double b)
-{
-    return a->n_rot * d_log(a->n_ctx_orig / (b * 6.283185307179586)) / (2.0 * d_log(a->base));
-}
-
-/* Radians per position of each pair, rounded once to single precision. */
-static void frequencies(float *freq, const struct rope_args *a, const float *factor)
-{
-    double low = 0.0, high = 0.0;
-
-    if (a->ext_factor != 0.0f) {
-        low = yarn_pair(a, a->beta_fast);
-        high = yarn_pair(a, a->beta_slow);
-        if (!a->ramp_exact) {
-            low = (double)(int64_t)low - ((double)(int64_t)low > low);
-            high = (double)(int64_t)high + ((double)(int64_t)high < high);
-        }
-        low = low < 0.0 ? 0.0 : low;
-        high = high > a->n_rot - 1 ? a->n_rot - 1 : high;
-    }
-    for (int i = 0; i < a->n_rot / 2; i++) {
-        double f = d_exp(-2.0 * i / a->n_rot * d_log(a->base)), mix = 0.0;
-
-        if (factor)
-            f /= factor[i];
-        if (a->ext_factor != 0.0f) {
-            double ramp = (i - low) / (high - low > 0.001 ? high - low : 0.001);
-            mix = (1.0 - (ramp < 0.0 ? 0.0 : ramp > 1.0 ? 1.0 : ramp)) * a->ext_factor;
-        }
-        freq[i] = (float)(f * a->freq_scale * (1.0 - mix) + f * mix);
-    }
-}
-
 static bool same_rotation(const struct rope_args *a, const struct rope_args *b)
 {
     return a->n_rot == b->n_rot && a->mode == b->mode && a->n_ctx_orig == b->n_ctx_orig &&
@@ -205,7 +171,7 @@ static int rope_table(struct prep *p, const struct op *op)
     freq = prep_keep(p, (uint64_t)a->n_rot / 2);
     if (p->rc)
         return 0;
-    frequencies(freq, a, factor);
+    rope_frequencies(freq, a, factor);
     p->table[p->n_table++] = (struct table){*a, factors, slot};
     s = prep_begin(p, run_rope_table, op);
     s->slot[0] = slot;
@@ -267,22 +233,13 @@ static void low_kv_store(struct prep *p, const struct op *op)
     prep_end(p, s);
 }
 
-/* Slopes of attention with linear biases (arXiv 2108.12409): powers of 2^(-alibi / n) for n heads,
- * n the power of two below; heads past it take the odd half steps between. */
+/* A slope per head; NULL: none. */
 static const float *slopes(struct prep *p, const struct attn_args *a)
 {
-    int pow2 = 1;
-    float *s;
+    float *s = a->alibi == 0.0f ? NULL : prep_keep(p, (uint64_t)a->n_head);
 
-    if (a->alibi == 0.0f)
-        return NULL;
-    while (pow2 * 2 <= a->n_head)
-        pow2 *= 2;
-    s = prep_keep(p, (uint64_t)a->n_head);
-    for (int h = 0; s && h < a->n_head; h++) {
-        double step = h < pow2 ? h + 1.0 : h - pow2 + 0.5;
-        s[h] = (float)d_exp(-a->alibi * step / pow2 * 0.6931471805599453);
-    }
+    if (s)
+        alibi_slopes(s, a);
     return s;
 }
 

@@ -12,6 +12,12 @@
 
 #include "quant/half.h"
 
+/* How functions are declared; a device compiler, which takes one lane, may have said otherwise, and
+ * what its square root is (V_SQRT). */
+#ifndef V_FN
+#define V_FN static inline
+#endif
+
 #if !defined(V_SCALAR) && defined(__AVX512F__)
 
 #include <immintrin.h>
@@ -205,40 +211,40 @@ static inline void v_store_h(uint16_t *p, vf a)
 #define V_N 1
 typedef float vf;
 
-static inline vf v_set(float x) { return x; }
-static inline vf v_load(const float *p) { return *p; }
-static inline void v_store(float *p, vf a) { *p = a; }
-static inline vf v_load_n(const float *p, int n) { return n > 0 ? *p : 0.0f; }
-static inline void v_store_n(float *p, vf a, int n)
+V_FN vf v_set(float x) { return x; }
+V_FN vf v_load(const float *p) { return *p; }
+V_FN void v_store(float *p, vf a) { *p = a; }
+V_FN vf v_load_n(const float *p, int n) { return n > 0 ? *p : 0.0f; }
+V_FN void v_store_n(float *p, vf a, int n)
 {
     if (n > 0)
         *p = a;
 }
-static inline vf v_add(vf a, vf b) { return a + b; }
-static inline vf v_sub(vf a, vf b) { return a - b; }
-static inline vf v_mul(vf a, vf b) { return a * b; }
-static inline vf v_div(vf a, vf b) { return a / b; }
-static inline vf v_fma(vf a, vf b, vf c) { return a * b + c; }
-static inline vf v_min(vf a, vf b) { return a < b ? a : b; } // b when one is not a number
-static inline vf v_max(vf a, vf b) { return a > b ? a : b; }
-static inline vf v_lt(vf a, vf b, vf yes, vf no) { return a < b ? yes : no; }
-static inline vf v_abs(vf a) { return f32_of_bits(f32_bits(a) & 0x7fffffffu); }
-static inline vf v_sign(vf mag, vf sign)
+V_FN vf v_add(vf a, vf b) { return a + b; }
+V_FN vf v_sub(vf a, vf b) { return a - b; }
+V_FN vf v_mul(vf a, vf b) { return a * b; }
+V_FN vf v_div(vf a, vf b) { return a / b; }
+V_FN vf v_fma(vf a, vf b, vf c) { return a * b + c; }
+V_FN vf v_min(vf a, vf b) { return a < b ? a : b; } // b when one is not a number
+V_FN vf v_max(vf a, vf b) { return a > b ? a : b; }
+V_FN vf v_lt(vf a, vf b, vf yes, vf no) { return a < b ? yes : no; }
+V_FN vf v_abs(vf a) { return f32_of_bits(f32_bits(a) & 0x7fffffffu); }
+V_FN vf v_sign(vf mag, vf sign)
 {
     return f32_of_bits(f32_bits(mag) | (f32_bits(sign) & 0x80000000u));
 }
 /* Nearest integer, ties to even, for |a| < 2^22: the sum leaves no place for a fraction. */
-static inline vf v_round(vf a) { return a + 12582912.0f - 12582912.0f; }
-static inline vf v_exp2i(vf a, vf n)
+V_FN vf v_round(vf a) { return a + 12582912.0f - 12582912.0f; }
+V_FN vf v_exp2i(vf a, vf n)
 {
     uint32_t whole = f32_bits(n + 12582912.0f); // n, in the low bits; not a number stays one below
     return n == n ? f32_of_bits(f32_bits(a) + (whole << 23)) : n;
 }
-static inline float v_sum(vf a) { return a; }
-static inline float v_hmax(vf a) { return a; }
-static inline vf v_load_h(const uint16_t *p) { return f16_to_f32(*p); }
-static inline vf v_load_h_n(const uint16_t *p, int n) { return n > 0 ? f16_to_f32(*p) : 0.0f; }
-static inline void v_store_h(uint16_t *p, vf a) { *p = f32_to_f16(a); }
+V_FN float v_sum(vf a) { return a; }
+V_FN float v_hmax(vf a) { return a; }
+V_FN vf v_load_h(const uint16_t *p) { return f16_to_f32(*p); }
+V_FN vf v_load_h_n(const uint16_t *p, int n) { return n > 0 ? f16_to_f32(*p) : 0.0f; }
+V_FN void v_store_h(uint16_t *p, vf a) { *p = f32_to_f16(a); }
 
 #endif
 
@@ -251,7 +257,9 @@ static inline vf v_swap(vf a) { return _mm256_permute_ps(a, 0xb1); }
 static inline vf v_swap(vf a) { return vrev64q_f32(a); }
 #endif
 
-#if defined(__SSE2__)
+#if defined(V_SQRT)
+V_FN float f_sqrt(float x) { return V_SQRT(x); }
+#elif defined(__SSE2__)
 #include <emmintrin.h>
 static inline float f_sqrt(float x) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x))); }
 #else
@@ -262,11 +270,11 @@ static inline float f_sqrt(float x) { return __builtin_sqrtf(x); }
  * of n at i, if that is less; lanes beyond are 0. */
 #define V_EACH(i, n) int i = 0; i < (n); i += V_N
 
-static inline vf v_at(const float *p, int i, int n)
+V_FN vf v_at(const float *p, int i, int n)
 {
     return i + V_N <= n ? v_load(p + i) : v_load_n(p + i, n - i);
 }
-static inline void v_put(float *p, int i, int n, vf a)
+V_FN void v_put(float *p, int i, int n, vf a)
 {
     if (i + V_N <= n)
         v_store(p + i, a);
