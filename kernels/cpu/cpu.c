@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "base/sysmem.h"
+#include "kernels/batch.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/registry.h"
 
@@ -102,51 +103,6 @@ static int cpu_load(struct dev *d, struct weight *w, struct err *e)
 
 /* -- running -- */
 
-/* Everything in a batch that is used as an index. */
-static bool batch_good(const struct segment *s, const struct batch *b)
-{
-    const struct plan *p = s->plan;
-    const int64_t n = (int64_t)b->n_p + b->n_g;
-    const int64_t n_pos = p->n_kv > 0 ? (int64_t)s->kv.max_page * KV_PAGE : INT32_MAX;
-    const int64_t n_slot = p->state_bytes ? (int64_t)(s->kv.state.bytes / p->state_bytes) : 0;
-
-    if (b->n_p < 0 || b->n_g < 0 || n > s->max_t || b->n_out < 0 || b->n_out > s->max_s)
-        return false;
-    for (int64_t t = 0; t < n; t++)
-        if (b->seq[t] < 0 || b->seq[t] >= b->n_seq || b->pos[t] < 0 || b->pos[t] >= n_pos ||
-            (b->see && (b->see[t] < b->pos[t] || b->see[t] >= n_pos)))
-            return false;
-    for (int32_t i = 0; i < b->n_out; i++)
-        if (b->out[i] < 0 || b->out[i] >= n)
-            return false;
-    for (int32_t i = 0; i < b->n_seq; i++) {
-        const struct seq_in *q = &b->seqs[i];
-        if ((p->n_kv > 0 && (q->slot < 0 || q->slot >= s->kv.max_seq)) ||
-            (p->state_bytes && (q->state_read >= n_slot || q->state_write >= n_slot)))
-            return false;
-    }
-    return true;
-}
-
-/* Token ids, and positions where there is a table of them. */
-static bool ids_good(const struct segment *s, const struct batch *b)
-{
-    for (int32_t i = s->from; i < s->to; i++) {
-        const struct op *op = &s->plan->op[i];
-
-        if (op->kind != OP_embed)
-            continue;
-        for (int32_t t = 0; t < b->n_p + b->n_g; t++) {
-            if (b->id[t] == ID_EMBD ? !b->embd
-                                    : b->id[t] < 0 || b->id[t] >= s->plan->w[op->w[0]].rows)
-                return false;
-            if (op->w[1] >= 0 && b->pos[t] >= s->plan->w[op->w[1]].rows)
-                return false;
-        }
-    }
-    return true;
-}
-
 static void member_run(void *arg, int member, int n)
 {
     struct cpu_ctx c = *(const struct cpu_ctx *)arg;
@@ -175,7 +131,7 @@ static int cpu_run(struct dev *d, struct segment *s, const struct batch *b)
         .n_s = b->n_out,
     };
 
-    if (!batch_good(s, b) || !ids_good(s, b))
+    if (!batch_good(s, b))
         return E_RANGE;
     thread_ftz();
     if ((uint64_t)c.n_t * c.g->work < d->small)

@@ -1,0 +1,52 @@
+/* batch.c - see batch.h. */
+#include "kernels/batch.h"
+
+/* All but the token ids. */
+static bool rows_good(const struct segment *s, const struct batch *b)
+{
+    const struct plan *p = s->plan;
+    const int64_t n = (int64_t)b->n_p + b->n_g;
+    const int64_t n_pos = p->n_kv > 0 ? (int64_t)s->kv.max_page * KV_PAGE : INT32_MAX;
+    const int64_t n_slot = p->state_bytes ? (int64_t)(s->kv.state.bytes / p->state_bytes) : 0;
+
+    if (b->n_p < 0 || b->n_g < 0 || n > s->max_t || b->n_out < 0 || b->n_out > s->max_s)
+        return false;
+    for (int64_t t = 0; t < n; t++)
+        if (b->seq[t] < 0 || b->seq[t] >= b->n_seq || b->pos[t] < 0 || b->pos[t] >= n_pos ||
+            (b->see && (b->see[t] < b->pos[t] || b->see[t] >= n_pos)))
+            return false;
+    for (int32_t i = 0; i < b->n_out; i++)
+        if (b->out[i] < 0 || b->out[i] >= n)
+            return false;
+    for (int32_t i = 0; i < b->n_seq; i++) {
+        const struct seq_in *q = &b->seqs[i];
+        if ((p->n_kv > 0 && (q->slot < 0 || q->slot >= s->kv.max_seq)) ||
+            (p->state_bytes && (q->state_read >= n_slot || q->state_write >= n_slot)))
+            return false;
+    }
+    return true;
+}
+
+/* Token ids, and positions where there is a table of them. */
+static bool ids_good(const struct segment *s, const struct batch *b)
+{
+    for (int32_t i = s->from; i < s->to; i++) {
+        const struct op *op = &s->plan->op[i];
+
+        if (op->kind != OP_embed)
+            continue;
+        for (int32_t t = 0; t < b->n_p + b->n_g; t++) {
+            if (b->id[t] == ID_EMBD ? !b->embd
+                                    : b->id[t] < 0 || b->id[t] >= s->plan->w[op->w[0]].rows)
+                return false;
+            if (op->w[1] >= 0 && b->pos[t] >= s->plan->w[op->w[1]].rows)
+                return false;
+        }
+    }
+    return true;
+}
+
+bool batch_good(const struct segment *s, const struct batch *b)
+{
+    return rows_good(s, b) && ids_good(s, b);
+}

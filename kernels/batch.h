@@ -1,0 +1,11 @@
+/* batch.h - what a backend may rely on once it has looked at a batch. */
+#ifndef RILL_KERNELS_BATCH_H
+#define RILL_KERNELS_BATCH_H
+
+#include "plan/backend.h"
+
+/* Whether everything in a batch that is used as an index is within the segment's memory: rows,
+ * sequences, positions, slots, token ids, and positions where there is a table of them. */
+bool batch_good(const struct segment *s, const struct batch *b);
+
+#endif
