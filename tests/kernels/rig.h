@@ -1,4 +1,4 @@
-/* rig.h - small plans made by hand, run on the CPU backend under any schedule of batches.
+/* rig.h - small plans made by hand, run on a backend under any schedule of batches.
  *
  * A test describes a plan (values, weights, records), and sequences of token ids. play() feeds them
  * to the backend cut into batches as a schedule says, on a level and a number of threads, and keeps
@@ -14,7 +14,29 @@
 #include "quant/quant.h"
 #include "tests/suite.h"
 
-extern const struct backend cpu_backend;
+/* Which backend, and on what levels: another room's test may have said otherwise. */
+#ifndef RIG_BACKEND
+#define RIG_BACKEND cpu_backend
+static inline const char *rig_level(int l)
+{
+    return cpu_level(l) ? cpu_level(l)->name : NULL;
+}
+static inline void rig_use(const char *level)
+{
+    setenv("RILL_CPU", level, 1);
+}
+static inline void rig_spec(char spec[16], int n_thread)
+{
+    snprintf(spec, 16, "%d", n_thread);
+}
+/* Whether schedule i of ref.h's is left out. */
+static inline bool rig_leaves(int i)
+{
+    (void)i;
+    return false;
+}
+#endif
+extern const struct backend RIG_BACKEND;
 
 #define RIG_OPS   64
 #define RIG_SEQS  4
@@ -260,10 +282,23 @@ static inline struct batch make_batch(const struct rig *r, const struct schedule
                           .seqs = to->seqs};
 }
 
-/* Page tables: pages of a sequence are scattered over the pool, and never page 0. */
-static inline void fill_tables(const struct rig *r, struct segment *s, uint64_t pool_kib)
+/* Every byte 255: not a number wherever nothing was stored. */
+static inline void rig_spoil(struct dev *d, struct mem to)
 {
-    int32_t *t = s->kv.table.p;
+    void *p = mem_array(to.bytes + 1, 1, NULL);
+    struct mem from = {.p = p, .bytes = to.bytes, .host = true};
+
+    memset(p, 0xff, to.bytes);
+    ck_assert_int_eq(RIG_BACKEND.copy(d, to, 0, from, 0, to.bytes), 0);
+    mem_free(p);
+}
+
+/* Page tables: pages of a sequence are scattered over the pool, and never page 0. */
+static inline void fill_tables(const struct rig *r, struct dev *d, struct segment *s,
+                               uint64_t pool_kib)
+{
+    int32_t *t = mem_array(s->kv.table.bytes, 1, NULL);
+    struct mem from = {.p = t, .bytes = s->kv.table.bytes, .host = true};
     uint64_t next = 0;
 
     for (int g = 0; g < r->p.n_group; g++) {
@@ -274,6 +309,8 @@ static inline void fill_tables(const struct rig *r, struct segment *s, uint64_t 
                 t[(g * s->kv.max_seq + q) * s->kv.max_page + k] = (int32_t)(64 + next);
             }
     }
+    ck_assert_int_eq(RIG_BACKEND.copy(d, s->kv.table, 0, from, 0, from.bytes), 0);
+    mem_free(t);
 }
 
 static inline void rig_kv_bind(const struct rig *r, struct dev *d, struct segment *s)
@@ -286,16 +323,16 @@ static inline void rig_kv_bind(const struct rig *r, struct dev *d, struct segmen
         kib += (uint64_t)pages * RIG_SEQS * (r->group[g].bytes / 1024);
     s->kv.max_seq = RIG_SEQS;
     s->kv.max_page = pages;
-    ck_ok(cpu_backend.mem(d, kib * 1024, MEM_DEVICE, NULL, &s->kv.pool, &e), &e);
-    memset(s->kv.pool.p, 0xff, kib * 1024); // not a number wherever nothing was stored
-    ck_ok(cpu_backend.mem(d, (uint64_t)(r->p.n_group * RIG_SEQS * pages + 1) * 4, MEM_DEVICE, NULL,
+    ck_ok(RIG_BACKEND.mem(d, kib * 1024, MEM_DEVICE, NULL, &s->kv.pool, &e), &e);
+    rig_spoil(d, s->kv.pool);
+    ck_ok(RIG_BACKEND.mem(d, (uint64_t)(r->p.n_group * RIG_SEQS * pages + 1) * 4, MEM_DEVICE, NULL,
                           &s->kv.table, &e),
           &e);
-    fill_tables(r, s, kib);
-    ck_ok(cpu_backend.mem(d, (uint64_t)r->p.state_bytes * RIG_SEQS * 2, MEM_DEVICE, NULL,
+    fill_tables(r, d, s, kib);
+    ck_ok(RIG_BACKEND.mem(d, (uint64_t)r->p.state_bytes * RIG_SEQS * 2, MEM_DEVICE, NULL,
                           &s->kv.state, &e),
           &e);
-    memset(s->kv.state.p, 0xff, s->kv.state.bytes);
+    rig_spoil(d, s->kv.state);
 }
 
 static inline int64_t rig_rows(const struct rig *r, int v, int64_t n_t)
@@ -322,13 +359,33 @@ static inline uint64_t rig_arena(const struct rig *r, int64_t n_t, uint64_t *at)
     return sum;
 }
 
-static inline void keep_rows(const struct rig *r, const struct segment *s, const struct batch *b,
-                             struct played *to)
+static inline void keep_rows(const struct rig *r, struct dev *d, const struct segment *s,
+                             const struct batch *b, struct played *to)
 {
+    const uint64_t bytes = (uint64_t)(b->n_p * (int64_t)to->cols) * sizeof(float);
+    float *row = mem_array(bytes + 1, 1, NULL);
+    struct mem host = {.p = row, .bytes = bytes, .host = true};
+
+    ck_assert_int_eq(RIG_BACKEND.copy(d, host, 0, s->arena, s->at[r->out], bytes), 0);
     for (int t = 0; t < b->n_p; t++)
-        memcpy(to->row[b->seq[t]] + (int64_t)b->pos[t] * to->cols,
-               (const float *)((const char *)s->arena.p + s->at[r->out]) + (int64_t)t * to->cols,
+        memcpy(to->row[b->seq[t]] + (int64_t)b->pos[t] * to->cols, row + (int64_t)t * to->cols,
                (size_t)to->cols * sizeof(float));
+    mem_free(row);
+}
+
+/* The plan with weights of its own in the device's memory. */
+static inline struct plan rig_loaded(const struct rig *r, struct dev *d, struct weight *w)
+{
+    struct plan p = r->p;
+    struct err e = {0};
+
+    memcpy(w, r->w, sizeof r->w);
+    p.w = w;
+    for (int i = 0; i < p.n_w; i++) {
+        w[i].part[0].adopted = true;
+        ck_ok(RIG_BACKEND.load(d, &w[i], &e), &e);
+    }
+    return p;
 }
 
 static inline struct played play(const struct rig *r, const char *level, int n_thread,
@@ -336,7 +393,9 @@ static inline struct played play(const struct rig *r, const char *level, int n_t
 {
     uint64_t at[RIG_OPS];
     struct rows *rows = mem_new(sizeof *rows, NULL);
-    struct segment seg = {.plan = &r->p, .to = r->p.n_op, .max_s = 1, .at = at};
+    struct weight w[RIG_OPS];
+    struct plan plan;
+    struct segment seg = {.plan = &plan, .to = r->p.n_op, .max_s = 1, .at = at};
     struct played out = {.cols = r->value[r->out].cols};
     struct err e = {0};
     struct dev *d;
@@ -346,27 +405,30 @@ static inline struct played play(const struct rig *r, const char *level, int n_t
         out.row[q] = mem_array((uint64_t)r->len[q] * (uint64_t)out.cols, sizeof(float), NULL);
         seg.max_t += r->len[q];
     }
-    setenv("RILL_CPU", level, 1);
-    snprintf(spec, sizeof spec, "%d", n_thread);
-    ck_ok(cpu_backend.open(&d, spec, &e), &e);
-    ck_ok(cpu_backend.mem(d, rig_arena(r, seg.max_t, at), MEM_DEVICE, NULL, &seg.arena, &e), &e);
-    memset(seg.arena.p, 0xff, seg.arena.bytes);
+    rig_use(level);
+    rig_spec(spec, n_thread);
+    ck_ok(RIG_BACKEND.open(&d, spec, &e), &e);
+    plan = rig_loaded(r, d, w);
+    ck_ok(RIG_BACKEND.mem(d, rig_arena(r, seg.max_t, at), MEM_DEVICE, NULL, &seg.arena, &e), &e);
+    rig_spoil(d, seg.arena);
     rig_kv_bind(r, d, &seg);
-    ck_ok(cpu_backend.prepare(d, &seg, &e), &e);
+    ck_ok(RIG_BACKEND.prepare(d, &seg, &e), &e);
     for (int b = 0; b < s->n_batch; b++) {
         struct batch batch = make_batch(r, s, b, rows);
-        int ticket = cpu_backend.run(d, &seg, &batch);
+        int ticket = RIG_BACKEND.run(d, &seg, &batch);
         ck_assert_int_ge(ticket, 0);
-        ck_assert_int_ge(cpu_backend.wait(d, ticket), 0);
-        keep_rows(r, &seg, &batch, &out);
+        ck_assert_int_ge(RIG_BACKEND.wait(d, ticket), 0);
+        keep_rows(r, d, &seg, &batch, &out);
     }
     seg.to = seg.from;
-    ck_ok(cpu_backend.prepare(d, &seg, &e), &e);
-    cpu_backend.unmem(d, &seg.arena);
-    cpu_backend.unmem(d, &seg.kv.pool);
-    cpu_backend.unmem(d, &seg.kv.table);
-    cpu_backend.unmem(d, &seg.kv.state);
-    cpu_backend.close(d);
+    ck_ok(RIG_BACKEND.prepare(d, &seg, &e), &e);
+    for (int i = 0; i < plan.n_w; i++)
+        RIG_BACKEND.unmem(d, &w[i].part[0]);
+    RIG_BACKEND.unmem(d, &seg.arena);
+    RIG_BACKEND.unmem(d, &seg.kv.pool);
+    RIG_BACKEND.unmem(d, &seg.kv.table);
+    RIG_BACKEND.unmem(d, &seg.kv.state);
+    RIG_BACKEND.close(d);
     mem_free(rows);
     return out;
 }

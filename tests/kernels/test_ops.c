@@ -506,7 +506,10 @@ START_TEST(quantized_weights_make_the_same_bits)
 }
 END_TEST
 
-TEST_MAIN("kernels/ops", embed_scales_and_adds_positions, norms, linears,
+#ifndef RIG_NAME
+#define RIG_NAME "kernels/ops"
+#endif
+TEST_MAIN(RIG_NAME, embed_scales_and_adds_positions, norms, linears,
           linear_of_columns_and_many, linear_per_head, gated_networks, rotary_positions, attention,
           attention_of_long_histories, rows_may_see_what_follows, experts, convolution_and_shift,
           state_space_scan, rwkv_time_mixing, column_by_column, mixes,

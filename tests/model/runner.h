@@ -24,7 +24,9 @@ static inline void runner_bind(struct runner *r)
     struct kv_bind *kv = &r->seg.kv;
     const struct backend *be = r->m->be;
     uint64_t at = 1024; // page 0: scratch
-    int32_t *table;
+    const uint64_t entries = (uint64_t)(p->n_group + 1) * RUN_PAGES;
+    int32_t *table = mem_array(entries, sizeof *table, &r->e);
+    struct mem host = {.p = table, .bytes = entries * sizeof *table, .host = true};
 
     for (int g = 0; g < p->n_group; g++)
         at = p->group[g].bytes > at ? p->group[g].bytes : at;
@@ -34,13 +36,10 @@ static inline void runner_bind(struct runner *r)
     kv->max_seq = 1;
     kv->max_page = RUN_PAGES;
     ck_ok(be->mem(r->m->dev, at, MEM_DEVICE, NULL, &kv->pool, &r->e), &r->e);
-    ck_ok(be->mem(r->m->dev, (uint64_t)(p->n_group + 1) * RUN_PAGES * sizeof *table, MEM_DEVICE,
-                  NULL, &kv->table, &r->e),
-          &r->e);
+    ck_ok(be->mem(r->m->dev, host.bytes, MEM_DEVICE, NULL, &kv->table, &r->e), &r->e);
     ck_ok(be->mem(r->m->dev, (uint64_t)p->state_bytes * RUN_SLOTS + 64, MEM_DEVICE, NULL,
                   &kv->state, &r->e),
           &r->e);
-    table = kv->table.p;
     at = first;
     /* pages back to front, so that their order in memory is not the sequence's */
     for (int g = 0; g < p->n_group; g++)
@@ -48,6 +47,8 @@ static inline void runner_bind(struct runner *r)
             table[g * RUN_PAGES + i] = (int32_t)(at / 1024);
             at += p->group[g].bytes;
         }
+    ck_assert_int_eq(be->copy(r->m->dev, kv->table, 0, host, 0, host.bytes), 0);
+    mem_free(table);
 }
 
 static inline void runner_reset(struct runner *r)
@@ -115,8 +116,10 @@ static inline void runner_step(struct runner *r, const int32_t *ids, int n, bool
     ticket = r->m->be->run(r->m->dev, &r->seg, &b);
     ck_assert_int_ge(ticket, 0);
     ck_assert_int_ge(r->m->be->wait(r->m->dev, ticket), 0);
-    memcpy(out, (const char *)r->seg.arena.p + r->at[p->logits],
-           (size_t)n * (size_t)r->m->h.n_vocab * sizeof *out);
+    struct mem host = {.p = out, .host = true};
+    host.bytes = (uint64_t)n * (uint64_t)r->m->h.n_vocab * sizeof *out;
+    ck_assert_int_eq(
+        r->m->be->copy(r->m->dev, host, 0, r->seg.arena, r->at[p->logits], host.bytes), 0);
     r->done += n;
     r->slot = in.state_write;
 }
