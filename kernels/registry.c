@@ -8,9 +8,9 @@
 extern const struct backend cpu_backend;
 #ifdef RILL_CUDA
 extern const struct backend cuda_backend;
+#include "kernels/cuda/there.h"
 #endif
 
-/* auto is the first: the CUDA room runs no record of a plan yet, so it has to be asked for. */
 static const struct backend *const all[] = {
     &cpu_backend,
 #ifdef RILL_CUDA
@@ -18,14 +18,28 @@ static const struct backend *const all[] = {
 #endif
 };
 
+bool backend_is_auto(const char *device)
+{
+    return !device || strcmp(device, "auto") == 0;
+}
+
+static const struct backend *automatic(void)
+{
+#ifdef RILL_CUDA
+    if (cuda_there())
+        return &cuda_backend;
+#endif
+    return &cpu_backend;
+}
+
 const struct backend *backend_find(const char *device, const char **spec, struct err *e)
 {
     const char *colon = device ? strchr(device, ':') : NULL;
     size_t n = device ? (colon ? (size_t)(colon - device) : strlen(device)) : 0;
 
     *spec = colon ? colon + 1 : "";
-    if (!device || (n == 4 && memcmp(device, "auto", 4) == 0))
-        return all[0];
+    if (backend_is_auto(device))
+        return automatic();
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         if (strlen(all[i]->name) == n && memcmp(all[i]->name, device, n) == 0)
             return all[i];

@@ -151,9 +151,24 @@ static int load_weights(struct model *m, struct err *e)
     return 0;
 }
 
-static int open_weights(struct model *m, const struct model_opts *o, struct err *e)
+/* A device with a plan that it can run. */
+static int open_device(struct model *m, const char *device, const struct model_opts *o,
+                       struct err *e)
 {
     const char *spec;
+    int rc;
+
+    if (!(m->be = backend_find(device, &spec, e)))
+        return e ? e->code : E_DEVICE;
+    if ((rc = m->be->open(&m->dev, spec, e)) < 0)
+        return rc;
+    if ((rc = make_plan(m, o, e)) < 0 || (rc = check_plan(m, e)) < 0)
+        return err_prefix(e, m->gguf->path);
+    return 0;
+}
+
+static int open_weights(struct model *m, const struct model_opts *o, struct err *e)
+{
     int rc;
 
     if ((rc = hparams_read(&m->h, m->gguf, m->arch, e)) < 0 ||
@@ -163,13 +178,16 @@ static int open_weights(struct model *m, const struct model_opts *o, struct err 
     if (m->h.kv_lora && (rc = mla_split(&m->w, &m->n_w, &m->copies, &m->h, e)) < 0)
         return err_prefix(e, m->gguf->path);
     m->n_ctx = o->n_ctx > 0 ? o->n_ctx : m->h.n_ctx_train;
-    if (!(m->be = backend_find(o->device, &spec, e)))
-        return e ? e->code : E_DEVICE;
-    if ((rc = m->be->open(&m->dev, spec, e)) < 0)
-        return rc;
-    if ((rc = make_plan(m, o, e)) < 0 || (rc = check_plan(m, e)) < 0)
-        return err_prefix(e, m->gguf->path);
-    return load_weights(m, e);
+    rc = open_device(m, o->device, o, e);
+    if (rc == E_UNSUPPORTED && backend_is_auto(o->device) && m->dev) {
+        /* the device that was chosen has no kernel for some record: the CPU has them all */
+        plan_free(m->plan);
+        m->plan = NULL;
+        m->be->close(m->dev);
+        m->dev = NULL;
+        rc = open_device(m, "cpu", o, e);
+    }
+    return rc < 0 ? rc : load_weights(m, e);
 }
 
 /* Takes g, or src whose it is, also on failure. */

@@ -1,0 +1,293 @@
+/* attn.cu - key/value memory and attention over it.
+ *
+ * Same bytes: a row's positions are cut in chunks of ATTN_CHUNK counted from 0. A chunk gives a
+ * partial (max, sum, weighted sum of V), in an order that depends on the positions alone: scores by
+ * a chain over the head's columns, max and sum by lanes and a butterfly, V by a chain over the
+ * positions. Partials are merged in order, at once for prompts, by a second kernel where a few rows
+ * are dealt out chunk by chunk: the same operations either way.
+ */
+#include "kernels/cuda/common.cuh"
+
+DEVICE int type_bytes(int type)
+{
+    return type == FMT_F32 ? 4 : 2;
+}
+
+DEVICE uint8_t *page_of(const struct kv_args &kv, int32_t slot, int32_t page)
+{
+    const int32_t kib = kv.table[(int64_t)slot * kv.max_page + page];
+
+    return kv.pool + (uint64_t)(uint32_t)kib * 1024 + kv.at;
+}
+
+DEVICE void kv_put(void *p, int type, int64_t i, float x)
+{
+    if (type == FMT_F32)
+        ((float *)p)[i] = x;
+    else
+        ((uint16_t *)p)[i] = type == FMT_F16 ? f32_to_f16(x) : f32_to_bf16(x);
+}
+
+DEVICE float kv_get(const void *p, int type, int64_t i)
+{
+    if (type == FMT_F32)
+        return ((const float *)p)[i];
+    const uint16_t h = ((const uint16_t *)p)[i];
+    return type == FMT_F16 ? f16_to_f32(h) : bf16_to_f32(h);
+}
+
+static __global__ void __launch_bounds__(ATTN_THREADS) k_store(struct store_args a)
+{
+    const int64_t t = blockIdx.x;
+    const struct kv_args &kv = a.kv;
+
+    if (t >= a.s.n[0])
+        return;
+    const int32_t pos = a.s.pos[t], at = pos % KV_PAGE;
+    uint8_t *page = page_of(kv, a.s.slot[t], pos / KV_PAGE);
+    for (int i = (int)threadIdx.x; i < kv.n_kv * kv.dk; i += ATTN_THREADS)
+        kv_put(page, kv.type_k, ((int64_t)(i / kv.dk) * KV_PAGE + at) * kv.dk + i % kv.dk,
+               at_row(a.k, t)[i]);
+    for (int i = (int)threadIdx.x; a.v.p && i < kv.n_kv * kv.dv; i += ATTN_THREADS)
+        kv_put(page + kv.v_at, kv.type_v, ((int64_t)(i / kv.dv) * KV_PAGE + at) * kv.dv + i % kv.dv,
+               at_row(a.v, t)[i]);
+}
+KERN(store);
+
+/* -- scores -- */
+
+/* Columns [d, d + 8) of a row of K. */
+DEVICE void k_eight(float *k, const uint8_t *row, int type, int d)
+{
+    if (type == FMT_F32) {
+        const float4 *from = (const float4 *)(row + d * 4);
+        const float4 lo = from[0], hi = from[1];
+        k[0] = lo.x, k[1] = lo.y, k[2] = lo.z, k[3] = lo.w;
+        k[4] = hi.x, k[5] = hi.y, k[6] = hi.z, k[7] = hi.w;
+        return;
+    }
+    const uint4 v = *(const uint4 *)(row + d * 2);
+    const uint32_t w[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        const uint16_t h = (uint16_t)(w[i / 2] >> (i % 2 * 16));
+        k[i] = type == FMT_F16 ? f16_to_f32(h) : bf16_to_f32(h);
+    }
+}
+
+template <int GH>
+DEVICE void score_of(float *s, const struct attn_run_args &a, const float *q, const uint8_t *row)
+{
+    int d = 0;
+
+#pragma unroll
+    for (int g = 0; g < GH; g++)
+        s[g] = 0.0f;
+    for (; a.wide && d + 8 <= a.dk; d += 8) {
+        float k[8];
+        k_eight(k, row, a.kv.type_k, d);
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+#pragma unroll
+            for (int g = 0; g < GH; g++)
+                s[g] = fma_(q[g * a.dk + d + i], k[i], s[g]);
+    }
+    for (; d < a.dk; d++) {
+        const float k = kv_get(row, a.kv.type_k, d);
+#pragma unroll
+        for (int g = 0; g < GH; g++)
+            s[g] = fma_(q[g * a.dk + d], k, s[g]);
+    }
+}
+
+/* -- partials: max and sum, then a number per column of V -- */
+
+/* e^(a - b) for a <= b; an empty partial has max and b minus infinity, which counts as equal. */
+DEVICE float shrink(float a, float b)
+{
+    return a == b ? 1.0f : v_exp(a - b);
+}
+
+struct merge {
+    float max, sum, s, t; // what is there is scaled by s, what comes by t
+};
+
+DEVICE void merge_next(struct merge *m, float max, float sum)
+{
+    const float top = m->max > max ? m->max : max;
+
+    m->s = shrink(m->max, top);
+    m->t = shrink(max, top);
+    m->max = top;
+    m->sum = m->sum * m->s + sum * m->t;
+}
+
+/* What the sums are multiplied with at the end. */
+DEVICE float merge_end(const struct merge *m, const float *sink)
+{
+    float s = 1.0f, sum = m->sum;
+
+    if (sink) {
+        const float max = m->max > *sink ? m->max : *sink;
+        s = shrink(m->max, max);
+        sum = sum * s + shrink(*sink, max);
+    }
+    return s / sum;
+}
+
+/* A row, up to GH query heads that share a key/value head, and all chunks or every n_split-th. */
+template <int GH>
+static __global__ void __launch_bounds__(ATTN_THREADS) k_attn(struct attn_run_args a)
+{
+    const int tid = (int)threadIdx.x, lane = tid % WARP, warp = tid / WARP;
+    const int group = a.n_head / a.kv.n_kv, subs = (group + GH - 1) / GH;
+    const int kv_head = (int)blockIdx.y / subs;
+    const int head = kv_head * group + (int)blockIdx.y % subs * GH;
+    const int left = (kv_head + 1) * group - head, nh = left < GH ? left : GH;
+    const int64_t t = blockIdx.x;
+    float *q = (float *)shared_memory();   // [GH][dk]
+    float *score = q + GH * a.dk;          // [GH][ATTN_CHUNK]
+    float *stat = score + GH * ATTN_CHUNK; // [GH][2]
+    float *acc = stat + GH * 2;            // [GH][dv], if chunks are merged here
+    struct merge run[GH];
+
+    if (t >= a.s.n[0])
+        return;
+    const int32_t pos = a.s.pos[t], to = a.s.see[t] + 1, slot = a.s.slot[t];
+    const int32_t from = a.window > 0 && pos - a.window + 1 > 0 ? pos - a.window + 1 : 0;
+    for (int i = tid; i < GH * a.dk; i += ATTN_THREADS)
+        q[i] = i < nh * a.dk ? at_row(a.q, t)[(int64_t)head * a.dk + i] * a.scale : 0.0f;
+#pragma unroll
+    for (int g = 0; g < GH; g++)
+        run[g] = {-f32_of_bits(0x7f800000u), 0.0f, 1.0f, 1.0f};
+    for (int i = tid; !a.part && i < GH * a.dv; i += ATTN_THREADS)
+        acc[i] = 0.0f;
+    __syncthreads();
+
+    const int dk_bytes = a.dk * type_bytes(a.kv.type_k);
+    for (int32_t c = from / ATTN_CHUNK; c <= (to - 1) / ATTN_CHUNK; c++) {
+        const int32_t base = c * ATTN_CHUNK;
+        const int j0 = from > base ? from - base : 0;
+        const int j1 = to - base < ATTN_CHUNK ? to - base : ATTN_CHUNK;
+        const int end = (j1 + WARP - 1) / WARP * WARP;
+
+        if (a.part && c % a.n_split != (int32_t)blockIdx.z)
+            continue;
+        for (int j = tid; j < end; j += ATTN_THREADS) { // a thread for a position
+            float s[GH];
+            if (j >= j0 && j < j1)
+                score_of<GH>(s, a, q,
+                             page_of(a.kv, slot, (base + j) / KV_PAGE) +
+                                 ((int64_t)kv_head * KV_PAGE + j % KV_PAGE) * dk_bytes);
+#pragma unroll
+            for (int g = 0; g < GH; g++) {
+                float x = -f32_of_bits(0x7f800000u);
+                if (j >= j0 && j < j1) {
+                    x = s[g];
+                    if (a.softcap != 0.0f)
+                        x = a.softcap * v_tanh(x * (1.0f / a.softcap));
+                    if (a.slope && g < nh)
+                        x += a.slope[head + g] * (float)(base + j - pos);
+                }
+                score[g * ATTN_CHUNK + j] = x;
+            }
+        }
+        __syncthreads();
+        for (int g = warp; g < nh; g += ATTN_THREADS / WARP) { // a warp for a head
+            float *s = score + g * ATTN_CHUNK;
+            float max = -f32_of_bits(0x7f800000u), sum = 0.0f;
+            for (int j = lane; j < end; j += WARP)
+                max = s[j] > max ? s[j] : max;
+            max = warp_max(max);
+            for (int j = lane; j < end; j += WARP) {
+                const float e = v_exp(s[j] - max);
+                s[j] = e;
+                sum += e;
+            }
+            sum = warp_sum(sum);
+            if (lane == 0) {
+                stat[2 * g] = max;
+                stat[2 * g + 1] = sum;
+            }
+        }
+        __syncthreads();
+        if (!a.part)
+#pragma unroll
+            for (int g = 0; g < GH; g++)
+                if (g < nh)
+                    merge_next(&run[g], stat[2 * g], stat[2 * g + 1]);
+        for (int d = tid; d < a.dv; d += ATTN_THREADS) { // a thread for a column
+            float sum[GH];
+#pragma unroll
+            for (int g = 0; g < GH; g++)
+                sum[g] = 0.0f;
+            for (int j = j0; j < j1; j++) {
+                const uint8_t *page = page_of(a.kv, slot, (base + j) / KV_PAGE);
+                const int64_t row = (int64_t)kv_head * KV_PAGE + j % KV_PAGE;
+                const float v = a.v_in_k ? kv_get(page, a.kv.type_k, row * a.dk + d)
+                                         : kv_get(page + a.kv.v_at, a.kv.type_v, row * a.dv + d);
+#pragma unroll
+                for (int g = 0; g < GH; g++)
+                    sum[g] = fma_(score[g * ATTN_CHUNK + j], v, sum[g]);
+            }
+#pragma unroll
+            for (int g = 0; g < GH; g++) {
+                if (g >= nh)
+                    continue;
+                if (!a.part) {
+                    acc[g * a.dv + d] = acc[g * a.dv + d] * run[g].s + sum[g] * run[g].t;
+                    continue;
+                }
+                float *part = a.part + ((t * a.n_head + head + g) * a.n_chunk + c) * (a.dv + 2);
+                part[2 + d] = sum[g];
+                if (d == 0) {
+                    part[0] = stat[2 * g];
+                    part[1] = stat[2 * g + 1];
+                }
+            }
+        }
+        __syncthreads();
+    }
+    if (a.part)
+        return;
+#pragma unroll
+    for (int g = 0; g < GH; g++) {
+        if (g >= nh)
+            continue;
+        const float s = merge_end(&run[g], a.sink ? a.sink + head + g : NULL);
+        for (int d = tid; d < a.dv; d += ATTN_THREADS)
+            at_row(a.out, t)[(int64_t)(head + g) * a.dv + d] = acc[g * a.dv + d] * s;
+    }
+}
+
+extern "C" const struct rt_kern kern_attn_run[3] = {
+    KERN_OF(k_attn<1>, struct attn_run_args, "cuda:attn"),
+    KERN_OF(k_attn<4>, struct attn_run_args, "cuda:attn x4"),
+    KERN_OF(k_attn<8>, struct attn_run_args, "cuda:attn x8"),
+};
+
+/* Merges a row's partials in order; a block for a head. */
+static __global__ void __launch_bounds__(ATTN_THREADS) k_attn_merge(struct attn_run_args a)
+{
+    const int64_t t = blockIdx.x, h = blockIdx.y;
+    float max = -f32_of_bits(0x7f800000u);
+
+    if (t >= a.s.n[0])
+        return;
+    const int32_t pos = a.s.pos[t], to = a.s.see[t] + 1;
+    const int32_t from = a.window > 0 && pos - a.window + 1 > 0 ? pos - a.window + 1 : 0;
+    const float *part = a.part + (t * a.n_head + h) * a.n_chunk * (a.dv + 2);
+    for (int d = (int)threadIdx.x; d < a.dv; d += ATTN_THREADS) {
+        struct merge m = {max, 0.0f, 1.0f, 1.0f};
+        float acc = 0.0f;
+
+        for (int32_t c = from / ATTN_CHUNK; c <= (to - 1) / ATTN_CHUNK; c++) {
+            const float *p = part + (int64_t)c * (a.dv + 2);
+            merge_next(&m, p[0], p[1]);
+            acc = acc * m.s + p[2 + d] * m.t;
+        }
+        at_row(a.out, t)[h * a.dv + d] = acc * merge_end(&m, a.sink ? a.sink + h : NULL);
+    }
+}
+extern "C" const struct rt_kern kern_attn_merge =
+    KERN_OF(k_attn_merge, struct attn_run_args, "cuda:attn merge");

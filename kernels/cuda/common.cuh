@@ -1,0 +1,173 @@
+/* common.cuh - what every kernel file stands on.
+ *
+ * A kernel is a function of one structure, blocks are one-dimensional and whole warps, and shared
+ * memory is one piece that the launch sized: shared_memory(). The same text is compiled by nvcc for
+ * a device and by the host's compiler for tests/simt (RILL_SIMT; the words of CUDA come by
+ * -include). Not a number, infinity and rounding are IEEE's: no contraction (-fmad=false), fused
+ * only where fma_ says so.
+ *
+ * The sums over a warp are butterflies: one order of additions, the same in every lane.
+ */
+#ifndef RILL_KERNELS_CUDA_COMMON_CUH
+#define RILL_KERNELS_CUDA_COMMON_CUH
+
+#include <float.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifdef RILL_SIMT
+#define V_SQRT(x) sqrtf(x)
+#else
+#define V_SQRT(x) __fsqrt_rn(x)
+#endif
+
+#define DEVICE   static __device__ __forceinline__
+#define V_FN     static __device__ inline
+#define FMT_FN   static __device__ inline
+#define V_SCALAR 1
+
+#include "kernels/cpu/fmath.h"
+#include "kernels/cuda/kern.h"
+
+#define WARP 32
+
+#ifdef RILL_SIMT
+#define KERN_FN(fn)         NULL
+#define KERN_CALL(fn, type) [](const void *a) { fn(*(const type *)a); }
+#else
+#define KERN_FN(fn)         (const void *)(fn)
+#define KERN_CALL(fn, type) NULL
+
+extern __shared__ __align__(16) char shared_bytes[];
+
+DEVICE char *shared_memory(void)
+{
+    return shared_bytes;
+}
+
+DEVICE float fma_(float a, float b, float c)
+{
+    return __fmaf_rn(a, b, c);
+}
+
+DEVICE int dot4(int a, int b, int c)
+{
+    return __dp4a(a, b, c);
+}
+
+DEVICE float warp_sum(float x)
+{
+    for (int m = WARP / 2; m; m /= 2)
+        x += __shfl_xor_sync(0xffffffffu, x, m);
+    return x;
+}
+
+/* The first n of N numbers, each added for itself. */
+template <int N> DEVICE void warp_sums(float *x, int n)
+{
+#pragma unroll
+    for (int j = 0; j < N; j++)
+        if (j < n)
+            x[j] = warp_sum(x[j]);
+}
+
+DEVICE float warp_max(float x)
+{
+    for (int m = WARP / 2; m; m /= 2)
+        x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, m));
+    return x;
+}
+
+DEVICE int warp_sum_int(int x)
+{
+    for (int m = WARP / 2; m; m /= 2)
+        x += __shfl_xor_sync(0xffffffffu, x, m);
+    return x;
+}
+
+DEVICE int warp_max_int(int x)
+{
+    for (int m = WARP / 2; m; m /= 2)
+        x = max(x, __shfl_xor_sync(0xffffffffu, x, m));
+    return x;
+}
+#endif
+
+/* The definition of a kernel's entry; kern.h has its declaration. */
+#define KERN_OF(fn, type, name)                                                                    \
+    {                                                                                              \
+        name, KERN_FN(fn), KERN_CALL(fn, type), (uint32_t)sizeof(type)                             \
+    }
+#define KERN(what)                                                                                 \
+    extern "C" const struct rt_kern kern_##what =                                                  \
+        KERN_OF(k_##what, struct what##_args, "cuda:" #what)
+
+DEVICE float *at_row(struct view v, int64_t r)
+{
+    return v.p + r * v.ld;
+}
+
+/* Rows of a kind that this step has. */
+DEVICE int n_rows(const struct step *s, int rows, int n_used)
+{
+    return rows == ROWS_T   ? s->n[0]
+           : rows == ROWS_S ? s->n[1]
+           : rows == ROWS_E ? s->n[0] * n_used
+                            : 1;
+}
+
+DEVICE float act_of(float x, int act)
+{
+    switch (act) {
+    case ACT_SILU:
+        return v_silu(x);
+    case ACT_GELU:
+        return v_gelu(x);
+    case ACT_GELU_TANH:
+        return v_gelu_tanh(x);
+    case ACT_RELU:
+        return v_max(0.0f, x);
+    case ACT_RELU2:
+        x = v_max(0.0f, x);
+        return x * x;
+    case ACT_SIGMOID:
+        return v_sigmoid(x);
+    case ACT_TANH:
+        return v_tanh(x);
+    default:
+        return x;
+    }
+}
+
+/* Gate and up to one number (plan.h). */
+DEVICE float glu_of(float g, float u, int act, float limit)
+{
+    if (act != ACT_SWIGLU_OAI)
+        return u * act_of(g, act);
+    g = v_min(limit, g);
+    u = v_max(-limit, v_min(limit, u));
+    return g * v_sigmoid(g * 1.702f) * (u + 1.0f);
+}
+
+/* Sum and maximum over the block, the same in every thread; uses a float per warp of shared memory
+ * at t. Threads of a block of one warp meet nowhere. */
+DEVICE float block_sum(float x, float *t)
+{
+    const int n = (int)blockDim.x / WARP;
+
+    x = warp_sum(x);
+    if (n == 1)
+        return x;
+    if (threadIdx.x % WARP == 0)
+        t[threadIdx.x / WARP] = x;
+    __syncthreads();
+    x = 0.0f;
+    for (int i = 0; i < n; i++)
+        x += t[i];
+    __syncthreads();
+    return x;
+}
+
+#endif

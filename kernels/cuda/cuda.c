@@ -1,0 +1,228 @@
+/* cuda.c - the CUDA backend: opens a device, keeps its memory, runs a segment's steps.
+ *
+ * A step is one copy of a block of numbers and one graph (few rows) or a list of launches. run()
+ * returns at once; the pinned copies form a ring, so that the next step can be laid out meanwhile.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "kernels/batch.h"
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/there.h"
+#include "kernels/registry.h"
+
+static int fail(struct err *e, const char *what)
+{
+    return err_set(e, E_DEVICE, "cuda: %s: %s", what, rt_error());
+}
+
+static void cuda_close(struct dev *d)
+{
+    if (!d)
+        return;
+    rt_close(d->rt);
+    mem_free(d);
+}
+
+/* "", "0", "1", ... */
+static int parse_index(const char *spec, int n, struct err *e)
+{
+    char *end;
+    long i = strtol(spec, &end, 10);
+
+    if (*end || (end == spec && *spec) || i < 0 || i >= n)
+        return err_set(e, E_DEVICE, "cuda:%s: there are %d devices, from 0", spec, n);
+    return (int)i;
+}
+
+bool cuda_there(void)
+{
+    int n;
+
+    return rt_count(&n) == 0 && n > 0;
+}
+
+static int cuda_open(struct dev **out, const char *spec, struct err *e)
+{
+    struct dev *d;
+    int n = 0;
+
+    if (rt_count(&n) < 0)
+        return fail(e, "no device can be used");
+    n = parse_index(spec ? spec : "", n, e);
+    if (n < 0)
+        return n;
+    d = mem_new(sizeof *d, e);
+    if (!d)
+        return E_NOMEM;
+    if (rt_open(&d->rt, n) < 0) {
+        cuda_close(d);
+        return fail(e, "the device cannot be opened");
+    }
+    rt_info(d->rt, &d->info);
+    *out = d;
+    return 0;
+}
+
+static void cuda_info(const struct dev *d, struct dev_info *out)
+{
+    struct rt_info i;
+
+    rt_info(d->rt, &i);
+    *out = (struct dev_info){.bytes_total = i.total, .bytes_free = i.free, .units = i.units};
+    snprintf(out->name, sizeof out->name, "cuda:%.50s", i.name);
+}
+
+/* -- memory -- */
+
+static int cuda_mem(struct dev *d, uint64_t n, enum mem_kind k, void *host, struct mem *out,
+                    struct err *e)
+{
+    struct dev_info info;
+
+    *out = (struct mem){.bytes = n, .kind = (uint8_t)k, .p = host, .host = true, .adopted = true};
+    if (host) // stays where it is: load() copies from there
+        return 0;
+    out->adopted = false;
+    out->host = k != MEM_DEVICE;
+    out->p = out->host ? rt_alloc_host(d->rt, n) : rt_alloc(d->rt, n);
+    if (out->p && rt_zero(d->rt, out->p, n) == 0 && rt_sync(d->rt) == 0)
+        return 0;
+    cuda_info(d, &info);
+    return err_set(e, E_DEVICE, "%s: %llu bytes wanted, %llu free", info.name,
+                   (unsigned long long)n, (unsigned long long)info.bytes_free);
+}
+
+static void cuda_unmem(struct dev *d, struct mem *m)
+{
+    if (m->p && !m->adopted) {
+        if (m->host)
+            rt_free_host(d->rt, m->p);
+        else
+            rt_free(d->rt, m->p);
+    }
+    *m = (struct mem){0};
+}
+
+static int cuda_copy(struct dev *d, struct mem to, uint64_t at, struct mem from, uint64_t from_at,
+                     uint64_t n)
+{
+    if (at > to.bytes || n > to.bytes - at || from_at > from.bytes || n > from.bytes - from_at)
+        return E_RANGE;
+    if (n && rt_copy(d->rt, (uint8_t *)to.p + at, (const uint8_t *)from.p + from_at, n) < 0)
+        return E_DEVICE;
+    return rt_sync(d->rt) < 0 ? E_DEVICE : 0;
+}
+
+/* The parts as the file has them, in device memory. */
+static int cuda_load(struct dev *d, struct weight *w, struct err *e)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(w->part) && w->part[i].p; i++) {
+        struct mem m;
+        int rc;
+
+        if (!w->part[i].host)
+            continue;
+        rc = cuda_mem(d, w->part[i].bytes, MEM_DEVICE, NULL, &m, e);
+        if (rc < 0)
+            return err_prefix(e, w->name);
+        rc = cuda_copy(d, m, 0, w->part[i], 0, m.bytes);
+        cuda_unmem(d, &w->part[i]);
+        w->part[i] = m;
+        if (rc < 0)
+            return err_set(e, E_DEVICE, "cuda: tensor '%s' cannot be copied", w->name);
+    }
+    return 0;
+}
+
+/* -- running -- */
+
+/* The step's numbers in a pinned block, laid out as struct step has them on the device. */
+static int64_t fill(const struct segment *s, const struct batch *b, uint8_t *host)
+{
+    const struct cuda_seg *g = s->impl;
+    const int64_t n_t = (int64_t)b->n_p + b->n_g;
+    const uint8_t *base = g->block;
+#define AT(field) ((int32_t *)(host + ((const uint8_t *)g->step.field - base)))
+    int32_t *run = AT(run), *n = AT(n), *rot = AT(rot), *slot = AT(slot);
+    int64_t n_run = 0;
+
+    memcpy(AT(id), b->id, (size_t)n_t * sizeof(int32_t));
+    memcpy(AT(pos), b->pos, (size_t)n_t * sizeof(int32_t));
+    memcpy(AT(see), b->see ? b->see : b->pos, (size_t)n_t * sizeof(int32_t));
+    memcpy(AT(out), b->out ? b->out : AT(out), (size_t)b->n_out * sizeof(int32_t));
+    for (int64_t t = 0; t < n_t; t++) {
+        const struct seq_in *q = &b->seqs[b->seq[t]];
+
+        rot[t] = b->rpos ? b->rpos[t][0] : b->pos[t];
+        slot[t] = q->slot;
+        if (t == 0 || b->seq[t] != b->seq[t - 1]) {
+            memcpy(run + 4 * n_run++, (int32_t[]){(int32_t)t, 0, q->state_read, q->state_write},
+                   16);
+        }
+        run[4 * (n_run - 1) + 1] = (int32_t)t + 1;
+    }
+#undef AT
+    n[0] = (int32_t)n_t;
+    n[1] = b->n_out;
+    n[2] = (int32_t)n_run;
+    n[3] = b->embd != NULL;
+    return n_run;
+}
+
+static int cuda_run(struct dev *d, struct segment *s, const struct batch *b)
+{
+    struct cuda_seg *g = s->impl;
+    const int64_t n_t = (int64_t)b->n_p + b->n_g;
+    const int turn = (int)(d->ticket % RT_MARKS);
+    int64_t n_run;
+    int bucket;
+
+    if (!batch_good(s, b))
+        return E_RANGE;
+    if (n_t == 0)
+        return 0;
+    if (g->used[turn] && rt_reached(d->rt, turn) < 0)
+        return E_DEVICE;
+    n_run = fill(s, b, g->host[turn]);
+    if (s->plan->state_bytes && n_run > cuda_most_runs(s))
+        return E_RANGE;
+    if (rt_copy(d->rt, g->block, g->host[turn], g->block_bytes) < 0)
+        return E_DEVICE;
+    if (b->embd && g->embd_width &&
+        rt_copy(d->rt, g->embd, b->embd, (uint64_t)(n_t * g->embd_width) * sizeof(float)) < 0)
+        return E_DEVICE;
+    bucket = cuda_bucket(s, n_t, b->n_out);
+    if (bucket >= 0 && g->graph[bucket] ? rt_replay(d->rt, g->graph[bucket]) < 0
+                                        : cuda_enqueue(d, s, n_t, b->n_out, n_run) < 0)
+        return E_DEVICE;
+    g->used[turn] = true;
+    if (rt_mark(d->rt, turn) < 0)
+        return E_DEVICE;
+    return (int)(d->ticket++ & 0x3fffffff);
+}
+
+static int cuda_wait(struct dev *d, int ticket)
+{
+    if (ticket < 0)
+        return ticket;
+    return rt_reached(d->rt, ticket % RT_MARKS) < 0 ? E_DEVICE : 0;
+}
+
+extern const struct backend cuda_backend;
+const struct backend cuda_backend = {
+    .name = "cuda",
+    .open = cuda_open,
+    .close = cuda_close,
+    .info = cuda_info,
+    .mem = cuda_mem,
+    .unmem = cuda_unmem,
+    .copy = cuda_copy,
+    .load = cuda_load,
+    .can = cuda_can,
+    .prepare = cuda_prepare,
+    .run = cuda_run,
+    .wait = cuda_wait,
+};

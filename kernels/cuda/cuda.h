@@ -1,0 +1,113 @@
+/* cuda.h - inside the CUDA backend: a plan's records as launches.
+ *
+ * prepare.c owns a segment's memory and its launches, lower.c says what launches a record is, and
+ * cuda.c opens devices and runs steps. A launch's arguments never change: what differs from step to
+ * step lies in one block of device memory (struct step), and kernels read from there how many rows
+ * there are.
+ */
+#ifndef RILL_KERNELS_CUDA_CUDA_H
+#define RILL_KERNELS_CUDA_CUDA_H
+
+#include "kernels/cuda/kern.h"
+#include "kernels/cuda/rt.h"
+#include "plan/backend.h"
+#include "quant/quant.h"
+
+struct dev {
+    struct rt *rt;
+    struct rt_info info;
+    uint32_t ticket;
+};
+
+/* Kernels and grids are chosen by the number of rows, only among those that make the same bytes. */
+enum variant { ONE_ROW, FEW_ROWS, MANY_ROWS, VARIANTS };
+#define FEW    16 // rows up to which attention is dealt out by chunks
+#define ALWAYS 7u // a bit for each variant
+
+enum {
+    BUCKETS = 7,        // graphs for 1, 2, 4 ... 64 rows
+    TILES = ROWS_1 + 1, // a block for each tile of pairs
+    RUNS,               // and for each run of rows of one sequence
+};
+
+struct launch {
+    const struct rt_kern *k[VARIANTS];
+    void *args;
+    uint32_t when;          // bits of variants it is for
+    uint32_t rows;          // what the grid's first dimension counts: enum row_kind, TILES, RUNS
+    uint32_t per[VARIANTS]; // of them a block takes
+    uint32_t grid_y, grid_z, block, shared;
+    int32_t n_expert; // TILES
+};
+
+/* Memory that records use one after the other; its size is the largest wish. */
+enum slot { SLOT_PACK, SLOT_SORT, SLOT_PAIRS, SLOT_PARTS, SLOT_SPARE, SLOTS };
+
+struct cuda_seg {
+    struct launch *l;
+    int n, cap;
+    void **mem; // device memory to be given back
+    int n_mem;
+    void *host[RT_MARKS]; // pinned copies of the block below
+    bool used[RT_MARKS];
+    void *block; // what changes from step to step
+    uint64_t block_bytes;
+    float *embd;
+    int64_t embd_width; // 0: no record reads them
+    struct step step;
+    struct rt_graph *graph[BUCKETS];
+};
+
+int cuda_prepare(struct dev *d, struct segment *s, struct err *e);
+void cuda_unprepare(struct dev *d, struct segment *s);
+/* Starts all launches for so many rows; grids are for at least those. */
+int cuda_enqueue(struct dev *d, const struct segment *s, int64_t n_t, int64_t n_s, int64_t n_run);
+int cuda_bucket(const struct segment *s, int64_t n_t, int64_t n_s); // -1: none
+
+/* -- lower.c -- */
+
+struct table {
+    struct rope_args a;
+    int16_t factors;
+    float *tab, *freq;
+    bool emitted;
+};
+
+/* What a segment is prepared with. Records are gone through twice: first to learn sizes. */
+struct prep {
+    struct dev *d;
+    struct segment *s;
+    const struct plan *p;
+    struct cuda_seg *g;
+    struct err *e;
+    int rc;
+    uint64_t want[SLOTS];
+    void *slot[SLOTS];
+    float **vec; // [n_w] weights as floats, made when first asked for
+    struct table table[64];
+    int n_table;
+    struct ref packed; // what SLOT_PACK holds; v < 0: nothing
+    int32_t packed_heads;
+    int32_t sorted; // value whose pairs SLOT_SORT holds, -1: none
+    int32_t sorted_per;
+    struct {
+        float alibi;
+        int32_t n_head;
+        const float *dev;
+    } slope[8];
+    int n_slope;
+};
+
+void cuda_prep_fail(struct prep *p, const struct op *op, const char *what);
+/* Device memory of the segment; NULL after an error. */
+void *cuda_prep_mem(struct prep *p, uint64_t bytes);
+/* A launch with a copy of its arguments; never NULL. */
+struct launch *cuda_prep_launch(struct prep *p, const struct rt_kern *k, const void *args,
+                                int rows);
+
+const struct fmt_kern *cuda_fmt(int fmt); // NULL: no kernels for it
+bool cuda_can(const struct dev *d, const struct plan *p, const struct op *op);
+void cuda_lower(struct prep *p, const struct op *op);
+int cuda_most_runs(const struct segment *s); // sequences with recurrent state in one step
+
+#endif

@@ -1,0 +1,78 @@
+/* gemv.cuh - rows of inputs times a matrix: what all formats share.
+ *
+ * A warp makes one column of the result for up to NX rows of inputs. Lane l adds the products of
+ * units l, l + 32, ... of the row (32 codes, or 8 plain numbers) in order, and the lanes are added
+ * by a butterfly. The order depends on the matrix's width alone, never on NX or what the other rows
+ * are: this is how the same bytes come out for any batch. Nothing is split over blocks.
+ */
+#ifndef RILL_KERNELS_CUDA_GEMV_CUH
+#define RILL_KERNELS_CUDA_GEMV_CUH
+
+#include "kernels/cuda/common.cuh"
+
+/* The rows of this block: of inputs (xr), of the result (yr), and the matrix of a stack. */
+template <int NX>
+DEVICE int gemv_rows(const struct gemv_args &a, int32_t *xr, int32_t *yr, int32_t *matrix)
+{
+    int n = 0;
+
+    *matrix = 0;
+    if (a.mode == GEMV_PAIRS) {
+        if ((int)blockIdx.x >= a.n_tile[0])
+            return 0;
+        const int32_t *tile = a.tile + 3 * (int64_t)blockIdx.x;
+        *matrix = tile[0];
+        n = tile[2];
+        for (int j = 0; j < NX; j++) {
+            yr[j] = a.pair[tile[1] + (j < n ? j : 0)];
+            xr[j] = yr[j] / a.div;
+        }
+        return n;
+    }
+    if (a.mode == GEMV_HEADS)
+        *matrix = (int32_t)blockIdx.z;
+    const int first = (int)blockIdx.x * NX, total = n_rows(&a.s, a.rows, a.n_used);
+    n = total - first < NX ? total - first : NX;
+    for (int j = 0; j < NX; j++)
+        xr[j] = yr[j] = first + (j < n ? j : 0);
+    return n;
+}
+
+/* Where row i of the inputs begins, for matrix h of a stack of one per head. */
+DEVICE const void *gemv_input(const struct gemv_args &a, int32_t i, int32_t h)
+{
+    const int64_t head = a.mode == GEMV_HEADS ? h : 0;
+
+    if (a.xq)
+        return a.xq + ((int64_t)i * a.n_head + head) * (a.cols / 32);
+    return at_row(a.x, i) + head * a.head_in;
+}
+
+/* Bias, activation, scale and residual of one number of the result. */
+DEVICE void gemv_finish(const struct gemv_args &a, const struct mat &m, int64_t r, int32_t yr,
+                        int32_t matrix, float gate, float v)
+{
+    int64_t at = m.at + r;
+
+    if (a.glu) {
+        if (a.m[0].bias)
+            gate += a.m[0].bias[matrix * a.bias_each + r];
+        if (a.m[1].bias)
+            v += a.m[1].bias[matrix * a.bias_each + r];
+        v = glu_of(gate, v, a.act, a.limit);
+    } else {
+        if (m.bias)
+            v += m.bias[matrix * a.bias_each + r];
+        if (a.gate.p)
+            v = glu_of(at_row(a.gate, yr)[at], v, a.act, a.limit);
+        else
+            v = act_of(v, a.act) * a.scale;
+    }
+    if (a.mode == GEMV_HEADS)
+        at += (int64_t)matrix * a.head_out;
+    if (a.add.p)
+        v += at_row(a.add, yr)[at];
+    at_row(a.out, yr)[at] = v;
+}
+
+#endif

@@ -1,0 +1,222 @@
+/* kern.h - the kernels and what they take: structures that host and device lay out alike.
+ *
+ * All pointers are device addresses. How each kernel keeps a row's bytes apart from what else is in
+ * the batch is said where it is defined.
+ */
+#ifndef RILL_KERNELS_CUDA_KERN_H
+#define RILL_KERNELS_CUDA_KERN_H
+
+#include "kernels/cuda/rt.h"
+#include "plan/batch.h"
+#include "plan/plan.h"
+#include "quant/fmt.h"
+
+#define ATTN_CHUNK   512 // positions of an attention partial, counted from position 0
+#define ATTN_THREADS 128
+#define GEMV_THREADS 128 // four warps, a row of the matrix each
+#define GEMV_MANY    8   // rows of inputs for which a weight is read once
+#define MAP_THREADS  128
+#define MAP_COLS     1024 // columns that a block of an element-wise kernel takes at least
+#define ROUTE_GROUPS 64
+#define SORT_THREADS 256
+#define RWKV_COLS    256
+
+/* Row r of a value is p + r * ld. p NULL: none. */
+struct view {
+    float *p;
+    int64_t ld;
+};
+
+/* What changes from step to step, in one block of device memory; its places never do. */
+struct step {
+    const int32_t *n;    // [4] rows T, rows S, runs, whether embd holds rows
+    const int32_t *id;   // [T] token
+    const int32_t *pos;  // [T]
+    const int32_t *rot;  // [T] rotary position
+    const int32_t *see;  // [T] last position the row may see
+    const int32_t *slot; // [T] row of the page tables
+    const int32_t *out;  // [S]
+    const int32_t *run;  // [T][4] rows of one sequence: first, end, state slots read and written
+    const float *embd;   // [T x width]
+};
+
+/* 32 inputs as quantized weights read them: x ~= d * q. */
+struct q32 {
+    int8_t q[32];
+    float d;
+    float sum_32;    // d times the sum of the codes
+    float sum_16[2]; // the same of each half
+};
+
+struct pack_args {
+    struct step s;
+    struct view x;
+    struct q32 *to;          // [rows][n_head][cols / 32]
+    int64_t cols;            // of one head
+    int32_t rows, n_used;    // enum row_kind
+    int32_t n_head, head_in; // heads lie head_in columns apart
+};
+
+struct mat {
+    const uint8_t *w;
+    const float *bias;
+    int64_t rows;
+    int64_t at; // its first column in the result
+};
+
+enum gemv_mode { GEMV_ROWS, GEMV_HEADS, GEMV_PAIRS };
+
+struct gemv_args {
+    struct step s;
+    struct view x;        // inputs as they are
+    const struct q32 *xq; // or packed: a row has cols / 32 for each head
+    struct view out, add;
+    struct view gate; // of a glu whose gate was made by a launch before
+    struct mat m[4];  // side by side; glu: gate and up
+    int32_t n_m, glu;
+    int64_t cols, row_bytes;
+    int64_t each, bias_each; // from one matrix of a stack to the next
+    int32_t mode, rows, n_used;
+    int32_t act;
+    float scale, limit;
+    int32_t n_head, head_in, head_out; // GEMV_HEADS
+    int32_t div;                       // GEMV_PAIRS: the input's row is the pair's number / div
+    const int32_t *n_tile, *tile;      // [1], [tiles][3] expert, first place in pair, count
+    const int32_t *pair;
+};
+
+/* Rows of a table: token's, position's (added to out), or all of them. */
+enum fetch_mode { FETCH_TOKEN, FETCH_POSITION, FETCH_ALL };
+struct fetch_args {
+    struct step s;
+    const uint8_t *w;
+    int64_t row_bytes, cols;
+    struct view out;
+    float scale;
+    int32_t mode;
+};
+
+/* The kernels of a format; few: one row of inputs, many: up to at_once. */
+struct fmt_kern {
+    struct rt_kern few, many, fetch;
+    int32_t at_once;
+};
+
+struct norm_args {
+    struct step s;
+    struct view x, add, out;
+    const float *w, *b;
+    int32_t group, n_w;
+    float eps;
+    int32_t center; // layernorm
+    int32_t rows, n_used;
+};
+
+struct rope_table_args {
+    struct step s;
+    float *tab;        // [T][2 n_rot]
+    const float *freq; // [n_rot / 2]
+    struct rope_args r;
+};
+
+struct rope_run_args {
+    struct step s;
+    struct view x, out;
+    const float *tab;
+    struct rope_args r;
+};
+
+enum map_kind { MAP_ADD, MAP_MUL, MAP_SCALE, MAP_ACT, MAP_SOFTCAP, MAP_COPY, MAP_LERP, MAP_TAKE };
+struct map_args {
+    struct step s;
+    struct view x, b, c, out;
+    const float *w;
+    int64_t cols;
+    int64_t in_cols; // lerp: of a and b
+    float scale;
+    int32_t kind, act, rows, n_used;
+};
+
+/* A layer's place in key/value memory: K of a page is [n_kv][KV_PAGE][dk], V is
+ * [n_kv][KV_PAGE][dv]. */
+struct kv_args {
+    uint8_t *pool;
+    const int32_t *table; // of the layer's group: [max_seq][max_page]
+    int32_t max_page;
+    uint32_t at, v_at;
+    int32_t type_k, type_v;
+    int32_t n_kv, dk, dv;
+};
+
+struct store_args {
+    struct step s;
+    struct kv_args kv;
+    struct view k, v;
+};
+
+struct attn_run_args {
+    struct step s;
+    struct kv_args kv;
+    struct view q, out;
+    const float *sink, *slope;
+    float *part; // [T][n_head][n_chunk][dv + 2]; NULL: chunks are merged as they are made
+    int32_t n_chunk, n_split;
+    int32_t n_head, dk, dv, window, v_in_k;
+    int32_t wide; // K's rows can be read 16 bytes at a time
+    float scale, softcap;
+};
+
+struct route_args {
+    struct step s;
+    struct view logits;
+    const float *bias;
+    int32_t *id; // [T][n_used]
+    float *w;    // [T][n_used]
+    struct moe_args m;
+};
+
+struct sort_args {
+    struct step s;
+    const int32_t *id;
+    int32_t n_expert, n_used, per; // per: pairs in a tile
+    int32_t *n_tile, *tile, *pair;
+};
+
+struct combine_args {
+    struct step s;
+    const float *x; // [E][cols]
+    const float *w; // [E]
+    struct view add, out;
+    int64_t cols;
+    int32_t n_used;
+    float scale;
+};
+
+struct state_args {
+    struct step s;
+    uint8_t *state; // [slots][slot_bytes], this record's bytes at state_at
+    uint8_t *spare; // [runs][state_bytes]: where states go that nobody keeps
+    uint64_t slot_bytes;
+    struct scan_args a;
+    struct view x, dt, out;
+    const float *w[5];
+    int64_t cols;
+};
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+extern const struct rt_kern kern_pack, kern_norm, kern_rope_table, kern_rope_run, kern_map;
+extern const struct rt_kern kern_store, kern_attn_run[3], kern_attn_merge; // 1, 4, 8 heads
+extern const struct rt_kern kern_route, kern_sort, kern_combine;
+extern const struct rt_kern kern_conv, kern_shift, kern_scan, kern_rwkv;
+
+/* One table of formats a file; NULL: it does not have this one. */
+const struct fmt_kern *gemv_plain(int fmt);
+const struct fmt_kern *gemv_small(int fmt);
+const struct fmt_kern *gemv_large(int fmt);
+const struct fmt_kern *gemv_points(int fmt);
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,281 @@
+/* prepare.c - a segment's launches, their memory, and graphs of them for few rows.
+ *
+ * All memory is taken here: nothing is allocated in a step. A graph is recorded for 1, 2, 4 ... 64
+ * rows as far as the engine's sequences go; its grids are for that many rows, and blocks beyond the
+ * step's rows end at once. A graph is never changed.
+ */
+#include <string.h>
+
+#include "base/mem.h"
+#include "kernels/cuda/cuda.h"
+#include "plan/ops.h"
+
+void cuda_prep_fail(struct prep *p, const struct op *op, const char *what)
+{
+    if (p->rc == 0)
+        p->rc = err_set(p->e, E_UNSUPPORTED, "cuda: record %d (%s): %s", (int)(op - p->p->op),
+                        op_name(op->kind), what);
+}
+
+void *cuda_prep_mem(struct prep *p, uint64_t bytes)
+{
+    struct cuda_seg *g = p->g;
+    void **list =
+        mem_resize(g->mem, (uint64_t)g->n_mem, (uint64_t)g->n_mem + 1, sizeof *list, p->e);
+    void *m;
+
+    if (!list) {
+        p->rc = p->rc ? p->rc : E_NOMEM;
+        return NULL;
+    }
+    g->mem = list;
+    m = rt_alloc(p->d->rt, bytes);
+    if (!m) {
+        struct rt_info i;
+
+        rt_info(p->d->rt, &i);
+        if (p->rc == 0)
+            p->rc = err_set(p->e, E_DEVICE, "cuda:%s: %llu bytes wanted to work in, %llu free",
+                            i.name, (unsigned long long)bytes, (unsigned long long)i.free);
+        return NULL;
+    }
+    g->mem[g->n_mem++] = m;
+    return m;
+}
+
+struct launch *cuda_prep_launch(struct prep *p, const struct rt_kern *k, const void *args, int rows)
+{
+    struct cuda_seg *g = p->g;
+    struct launch *l = &g->l[g->n < g->cap ? g->n++ : g->cap];
+
+    mem_free(l->args); // of a launch past the end, which an error follows
+    *l = (struct launch){.k = {k, k, k},
+                         .when = ALWAYS,
+                         .rows = (uint32_t)rows,
+                         .per = {1, 1, 1},
+                         .grid_y = 1,
+                         .grid_z = 1,
+                         .block = MAP_THREADS};
+    l->args = mem_new(k->bytes, p->e);
+    if (l->args)
+        memcpy(l->args, args, k->bytes);
+    else if (p->rc == 0)
+        p->rc = E_NOMEM;
+    return l;
+}
+
+/* -- starting -- */
+
+static int64_t most_blocks(const struct segment *s, const struct launch *l, int v, int64_t n_t,
+                           int64_t n_s, int64_t n_run)
+{
+    const int64_t n_e = n_t * s->plan->n_used, per = l->per[v];
+    int64_t n;
+
+    switch (l->rows) {
+    case TILES: // every expert's last tile may be short
+        n = (n_e + per - 1) / per + (per > 1 ? l->n_expert : 0);
+        return n < n_e ? n : n_e;
+    case RUNS:
+        return n_run;
+    default:
+        n = l->rows == ROWS_T ? n_t : l->rows == ROWS_S ? n_s : l->rows == ROWS_E ? n_e : 1;
+        return (n + per - 1) / per;
+    }
+}
+
+int cuda_enqueue(struct dev *d, const struct segment *s, int64_t n_t, int64_t n_s, int64_t n_run)
+{
+    const struct cuda_seg *g = s->impl;
+    const int v = n_t == 1 ? ONE_ROW : n_t <= FEW ? FEW_ROWS : MANY_ROWS;
+
+    for (int i = 0; i < g->n; i++) {
+        const struct launch *l = &g->l[i];
+        const int64_t x = most_blocks(s, l, v, n_t, n_s, n_run);
+        const struct rt_launch r = {
+            l->k[v], {(uint32_t)x, l->grid_y, l->grid_z}, l->block, l->shared, l->args};
+
+        if (x > 0 && (l->when >> v & 1) && rt_launch(d->rt, &r) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* -- graphs -- */
+
+/* Rows with logits that a graph of so many rows has room for. */
+static int64_t bucket_s(const struct segment *s, int64_t n_t)
+{
+    return n_t < s->max_s ? n_t : s->max_s;
+}
+
+int cuda_bucket(const struct segment *s, int64_t n_t, int64_t n_s)
+{
+    for (int i = 0; i < BUCKETS; i++)
+        if (n_t <= INT64_C(1) << i && n_s <= bucket_s(s, INT64_C(1) << i))
+            return i;
+    return -1;
+}
+
+static int record_graphs(struct prep *p)
+{
+    for (int i = 0; i < BUCKETS; i++) {
+        const int64_t n = INT64_C(1) << i;
+        int rc;
+
+        if (n > p->s->max_t || (i > 0 && n / 2 >= p->s->kv.max_seq))
+            break;
+        if (rt_record_begin(p->d->rt) < 0)
+            return -1;
+        rc = cuda_enqueue(p->d, p->s, n, bucket_s(p->s, n), n);
+        if (rt_record_end(p->d->rt, &p->g->graph[i]) < 0 || rc < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* -- the whole segment -- */
+
+static const int32_t *part_of(const struct cuda_seg *g, uint64_t *at, uint64_t n)
+{
+    const int32_t *p = (const int32_t *)g->block + *at;
+
+    *at += (n + 3) / 4 * 4;
+    return p;
+}
+
+static bool lay_step(struct prep *p)
+{
+    struct cuda_seg *g = p->g;
+    const uint64_t t = ((uint64_t)p->s->max_t + 3) / 4 * 4,
+                   out = ((uint64_t)p->s->max_s + 3) / 4 * 4;
+    uint64_t at = 0;
+
+    g->block_bytes = (4 + 5 * t + out + 4 * t) * sizeof(int32_t);
+    g->block = cuda_prep_mem(p, g->block_bytes);
+    for (int i = 0; i < RT_MARKS && g->block; i++) {
+        g->host[i] = rt_alloc_host(p->d->rt, g->block_bytes);
+        if (!g->host[i]) {
+            p->rc = err_set(p->e, E_DEVICE, "cuda: no pinned memory for a step's numbers");
+            return false;
+        }
+        memset(g->host[i], 0, g->block_bytes);
+    }
+    if (!g->block)
+        return false;
+    g->step.n = part_of(g, &at, 4);
+    g->step.id = part_of(g, &at, t);
+    g->step.pos = part_of(g, &at, t);
+    g->step.rot = part_of(g, &at, t);
+    g->step.see = part_of(g, &at, t);
+    g->step.slot = part_of(g, &at, t);
+    g->step.out = part_of(g, &at, out);
+    g->step.run = part_of(g, &at, 4 * t);
+    for (int i = p->s->from; i < p->s->to; i++)
+        if (p->p->op[i].kind == OP_embed)
+            g->embd_width = p->p->op[i].out[0].cols;
+    if (g->embd_width)
+        g->embd = cuda_prep_mem(p, (uint64_t)p->s->max_t * (uint64_t)g->embd_width * sizeof(float));
+    g->step.embd = g->embd;
+    return p->rc == 0;
+}
+
+static void drop_launches(struct cuda_seg *g)
+{
+    for (int i = 0; g->l && i <= g->cap; i++) {
+        mem_free(g->l[i].args);
+        g->l[i].args = NULL;
+    }
+    g->n = 0;
+}
+
+static int pass(struct prep *p)
+{
+    drop_launches(p->g);
+    p->packed = (struct ref){-1, 0, 0};
+    p->sorted = -1;
+    for (int i = 0; i < p->n_table; i++)
+        p->table[i].emitted = false;
+    for (int32_t i = p->s->from; i < p->s->to && p->rc == 0; i++) {
+        const struct op *op = &p->p->op[i];
+        const int first = p->g->n;
+
+        if (!cuda_can(p->d, p->p, op)) {
+            cuda_prep_fail(p, op, "has no kernel on this device");
+            break;
+        }
+        cuda_lower(p, op);
+        if (p->g->n == p->g->cap)
+            cuda_prep_fail(p, op, "too many launches");
+        p->s->kernel[i - p->s->from] =
+            p->g->n > first ? p->g->l[p->g->n - 1].k[ONE_ROW]->name : "cuda";
+    }
+    return p->rc;
+}
+
+void cuda_unprepare(struct dev *d, struct segment *s)
+{
+    struct cuda_seg *g = s->impl;
+
+    if (g) {
+        rt_sync(d->rt);
+        for (int i = 0; i < BUCKETS; i++)
+            rt_graph_free(g->graph[i]);
+        drop_launches(g);
+        for (int i = 0; i < g->n_mem; i++)
+            rt_free(d->rt, g->mem[i]);
+        for (int i = 0; i < RT_MARKS; i++)
+            if (g->host[i])
+                rt_free_host(d->rt, g->host[i]);
+        mem_free(g->mem);
+        mem_free(g->l);
+        mem_free(g);
+    }
+    mem_free(s->kernel);
+    s->impl = NULL;
+    s->kernel = NULL;
+}
+
+static int build(struct prep *p)
+{
+    int rc;
+
+    if (!lay_step(p) || (rc = pass(p)) < 0)
+        return p->rc ? p->rc : E_NOMEM;
+    for (int i = 0; i < SLOTS && p->rc == 0; i++)
+        if (p->want[i])
+            p->slot[i] = cuda_prep_mem(p, p->want[i]);
+    if (p->rc == 0 && pass(p) == 0 && (record_graphs(p) < 0 || rt_sync(p->d->rt) < 0))
+        p->rc = err_set(p->e, E_DEVICE, "cuda: launches cannot be recorded: %s", rt_error());
+    return p->rc;
+}
+
+int cuda_prepare(struct dev *d, struct segment *s, struct err *e)
+{
+    const int n = s->to - s->from;
+    struct prep *p;
+    struct cuda_seg *g;
+    int rc = E_NOMEM;
+
+    cuda_unprepare(d, s);
+    if (n <= 0)
+        return 0;
+    p = mem_new(sizeof *p, e);
+    if (!p)
+        return E_NOMEM;
+    *p = (struct prep){.d = d, .s = s, .p = s->plan, .e = e};
+    s->kernel = mem_array((uint64_t)n, sizeof *s->kernel, e);
+    s->impl = g = p->g = mem_new(sizeof *g, e);
+    p->vec = mem_array((uint64_t)p->p->n_w + 1, sizeof *p->vec, e);
+    if (s->kernel && g && p->vec) {
+        g->cap = n * 8 + 1;
+        g->l = mem_array((uint64_t)g->cap + 1, sizeof *g->l, e);
+        if (g->l)
+            rc = build(p);
+    }
+    mem_free(p->vec);
+    mem_free(p);
+    if (rc < 0)
+        cuda_unprepare(d, s);
+    return rc;
+}

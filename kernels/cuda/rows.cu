@@ -1,0 +1,167 @@
+/* rows.cu - kernels that work on a row at a time, or on numbers one by one.
+ *
+ * Same bytes: a block works on one row (or one group of its columns) and reads no other; sums are
+ * dealt to threads by column and added by a fixed tree, so their order depends on the width alone.
+ */
+#include "kernels/cuda/common.cuh"
+
+/* 32 inputs to int8: the largest magnitude becomes 127 (kernels/cpu/dot_q8.h has the definition:
+ * the same bits). A warp makes one group at a time. */
+static __global__ void __launch_bounds__(GEMV_THREADS) k_pack(struct pack_args a)
+{
+    const int lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP;
+    const int64_t r = blockIdx.x, groups = a.cols / 32, all = groups * a.n_head;
+
+    if (r >= n_rows(&a.s, a.rows, a.n_used))
+        return;
+    for (int64_t g = (int64_t)blockIdx.y * (GEMV_THREADS / WARP) + warp; g < all;
+         g += (int64_t)gridDim.y * (GEMV_THREADS / WARP)) {
+        struct q32 *to = a.to + r * all + g;
+        const float x = at_row(a.x, r)[g / groups * a.head_in + g % groups * 32 + lane];
+        const uint32_t top = (uint32_t)warp_max_int((int)(f32_bits(x) & 0x7fffffffu));
+        const float high = f32_of_bits(top);
+        float d = 0.0f;
+        int q = 0, low, sum;
+
+        if (top >= 0x7f800000u) {
+            d = f32_of_bits(0x7fc00000u);
+        } else if (high >= 0x1p-100f) {
+            d = high / 127.0f;
+            q = (int)(x * (127.0f / high) + 12582912.0f - 12582912.0f);
+        }
+        low = warp_sum_int(lane < 16 ? q : 0);
+        sum = warp_sum_int(q);
+        to->q[lane] = (int8_t)q;
+        if (lane == 0) {
+            to->d = d;
+            to->sum_32 = d * (float)sum;
+            to->sum_16[0] = d * (float)low;
+            to->sum_16[1] = d * (float)(sum - low);
+        }
+    }
+}
+KERN(pack);
+
+/* rmsnorm and layernorm of one group of a row's columns. */
+static __global__ void k_norm(struct norm_args a)
+{
+    float *t = (float *)shared_memory();
+    const int64_t r = blockIdx.x, at = (int64_t)blockIdx.y * a.group;
+    float sum = 0.0f, mean = 0.0f, inv;
+
+    if (r >= n_rows(&a.s, a.rows, a.n_used))
+        return;
+    const float *x = at_row(a.x, r) + at;
+    float *y = at_row(a.out, r) + at;
+    if (a.center) {
+        for (int i = (int)threadIdx.x; i < a.group; i += (int)blockDim.x)
+            sum += x[i];
+        mean = block_sum(sum, t) / (float)a.group;
+        sum = 0.0f;
+    }
+    for (int i = (int)threadIdx.x; i < a.group; i += (int)blockDim.x) {
+        const float d = x[i] - mean;
+        sum = fma_(d, d, sum);
+    }
+    inv = 1.0f / f_sqrt(block_sum(sum, t) / (float)a.group + a.eps);
+    for (int i = (int)threadIdx.x; i < a.group; i += (int)blockDim.x) {
+        float v = (x[i] - mean) * inv;
+        if (a.w)
+            v *= a.w[(at + i) % a.n_w];
+        if (a.b)
+            v += a.b[(at + i) % a.n_w];
+        if (a.add.p)
+            v += at_row(a.add, r)[at + i];
+        y[i] = v;
+    }
+}
+KERN(norm);
+
+/* -- rotary positions: the angle is formed in double precision, as on the CPU -- */
+
+static __global__ void k_rope_table(struct rope_table_args a)
+{
+    const int64_t t = blockIdx.x;
+    const int n = a.r.n_rot, half = n / 2;
+    const float scale = a.r.attn_factor == 0.0f ? 1.0f : a.r.attn_factor;
+
+    if (t >= a.s.n[0])
+        return;
+    float *tab = a.tab + t * 2 * n;
+    for (int i = (int)threadIdx.x; i < half; i += (int)blockDim.x) {
+        const int j0 = a.r.mode == ROPE_NORM ? 2 * i : i;
+        const int j1 = a.r.mode == ROPE_NORM ? 2 * i + 1 : i + half;
+        double s, c;
+
+        d_sincos((double)a.s.rot[t] * (double)a.freq[i], &s, &c);
+        tab[j0] = tab[j1] = (float)c * scale;
+        tab[n + j0] = -(float)s * scale;
+        tab[n + j1] = (float)s * scale;
+    }
+}
+KERN(rope_table);
+
+/* A thread turns a pair, reading both before it writes either; then the other columns are
+ * copied. */
+static __global__ void k_rope_run(struct rope_run_args a)
+{
+    const struct rope_args &r = a.r;
+    const int64_t t = blockIdx.x, h = blockIdx.y;
+    const int half = r.n_rot / 2, end = r.at_in + r.n_rot;
+
+    if (t >= a.s.n[0])
+        return;
+    const float *x = at_row(a.x, t) + h * r.head_in, *tab = a.tab + t * 2 * r.n_rot;
+    float *y = at_row(a.out, t) + h * r.head_out;
+    for (int i = (int)threadIdx.x; i < half; i += (int)blockDim.x) {
+        const int j0 = r.mode == ROPE_NORM ? 2 * i : i;
+        const int j1 = r.mode == ROPE_NORM ? 2 * i + 1 : i + half;
+        const float p = x[r.at_in + j0], q = x[r.at_in + j1];
+
+        y[r.at_out + j0] = p * tab[j0] + q * tab[r.n_rot + j0];
+        y[r.at_out + j1] = q * tab[j1] + p * tab[r.n_rot + j1];
+    }
+    if (r.head_in != r.head_out || y == x)
+        return;
+    for (int i = (int)threadIdx.x; i < r.head_in; i += (int)blockDim.x)
+        if (i < r.at_in || i >= end)
+            y[i] = x[i];
+}
+KERN(rope_run);
+
+/* -- number by number -- */
+
+DEVICE float map_one(const struct map_args &a, int64_t r, int64_t i)
+{
+    switch (a.kind) {
+    case MAP_ADD:
+        return at_row(a.x, r)[i] + at_row(a.b, r)[i];
+    case MAP_MUL:
+        return at_row(a.x, r)[i] * act_of(at_row(a.b, r)[i], a.act);
+    case MAP_SCALE:
+        return at_row(a.x, r)[i] * a.scale;
+    case MAP_ACT:
+        return act_of(at_row(a.x, r)[i], a.act);
+    case MAP_SOFTCAP:
+        return a.scale * v_tanh(at_row(a.x, r)[i] * (1.0f / a.scale));
+    case MAP_LERP: {
+        const float x = at_row(a.x, r)[i % a.in_cols], y = at_row(a.b, r)[i % a.in_cols];
+        return fma_(y - x, a.c.p ? at_row(a.c, r)[i] : a.w[i], x);
+    }
+    default:
+        return at_row(a.x, r)[i];
+    }
+}
+
+static __global__ void __launch_bounds__(MAP_THREADS) k_map(struct map_args a)
+{
+    const int64_t r = blockIdx.x;
+
+    if (r >= n_rows(&a.s, a.rows, a.n_used))
+        return;
+    const int64_t from = a.kind == MAP_TAKE ? a.s.out[r] : r;
+    for (int64_t i = (int64_t)blockIdx.y * MAP_THREADS + threadIdx.x; i < a.cols;
+         i += (int64_t)gridDim.y * MAP_THREADS)
+        at_row(a.out, r)[i] = map_one(a, from, i);
+}
+KERN(map);

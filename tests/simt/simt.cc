@@ -1,0 +1,304 @@
+/* simt.cc - runs a block's threads as fibers; see simt.h. */
+#include "tests/simt/simt.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "tests/simt/simt_run.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/common_interface_defs.h>
+#define BEFORE_SWITCH(keep, stack, n) __sanitizer_start_switch_fiber(keep, stack, n)
+#define AFTER_SWITCH(kept, stack, n)  __sanitizer_finish_switch_fiber(kept, stack, n)
+#else
+#define BEFORE_SWITCH(keep, stack, n) ((void)(keep), (void)(stack), (void)(n))
+#define AFTER_SWITCH(kept, stack, n)  ((void)(kept), (void)(stack), (void)(n))
+#endif
+
+enum { MAX_THREADS = 1024, LANES = 32, STACK = 64 << 10, MARKS = 64, SHARED_MAX = 228 << 10 };
+
+enum state { READY, WAITS, DONE };
+
+struct fiber {
+    void *sp;
+    char *stack;
+    void *fake;
+    enum state state;
+    enum simt_meet what;
+    struct simt_word word;
+};
+
+struct simt_place simt_now;
+uint64_t simt_seed;
+
+static struct fiber fiber[MAX_THREADS];
+static struct fiber home; // the scheduler
+static struct fiber *self;
+static const void *home_stack;
+static size_t home_bytes;
+alignas(16) static char shared[SHARED_MAX + MARKS];
+static const struct rt_launch *now;
+
+/* -- switching -- */
+
+#if defined(__x86_64__)
+asm(".text\n"
+    "simt_switch:\n"
+    "push %rbp\n push %rbx\n push %r12\n push %r13\n push %r14\n push %r15\n"
+    "mov %rsp, (%rdi)\n mov %rsi, %rsp\n"
+    "pop %r15\n pop %r14\n pop %r13\n pop %r12\n pop %rbx\n pop %rbp\n ret\n");
+extern "C" void simt_switch(void **save, void *to) asm("simt_switch");
+
+static void begin(struct fiber *f, void (*fn)(void))
+{
+    void **sp = (void **)(f->stack + STACK) - 2;
+
+    *sp = (void *)fn; // where ret goes; the stack is then as after a call
+    sp -= 6;
+    memset(sp, 0, 6 * sizeof *sp);
+    f->sp = sp;
+}
+
+static void change(struct fiber *from, struct fiber *to)
+{
+    simt_switch(&from->sp, to->sp);
+}
+#else
+#include <ucontext.h>
+static ucontext_t context[MAX_THREADS + 1];
+
+static ucontext_t *context_of(struct fiber *f)
+{
+    return f == &home ? &context[MAX_THREADS] : &context[f - fiber];
+}
+
+static void begin(struct fiber *f, void (*fn)(void))
+{
+    ucontext_t *c = context_of(f);
+
+    getcontext(c);
+    c->uc_stack.ss_sp = f->stack;
+    c->uc_stack.ss_size = STACK;
+    c->uc_link = NULL;
+    makecontext(c, fn, 0);
+}
+
+static void change(struct fiber *from, struct fiber *to)
+{
+    swapcontext(context_of(from), context_of(to));
+}
+#endif
+
+/* The order in which a warp's lanes run: turn i is lane (first + i * step) of it, step odd. */
+static struct {
+    struct fiber *warp;
+    uint32_t first, step, i;
+} order;
+
+/* The next lane that can run, or the scheduler when this turn is over. */
+static struct fiber *next(void)
+{
+    while (order.i < LANES) {
+        struct fiber *f = &order.warp[(order.first + order.i++ * order.step) % LANES];
+        if (f->state == READY)
+            return f;
+    }
+    return &home;
+}
+
+static void go_on(struct fiber *from, bool ended)
+{
+    struct fiber *to = next();
+
+    if (to != &home) {
+        self = to;
+        simt_now.thread.x = (uint32_t)(to - fiber);
+        BEFORE_SWITCH(ended ? NULL : &from->fake, to->stack, STACK);
+    } else {
+        BEFORE_SWITCH(ended ? NULL : &from->fake, home_stack, home_bytes);
+    }
+    if (to != from)
+        change(from, to);
+    AFTER_SWITCH(from->fake, NULL, NULL);
+}
+
+static void thread_main(void)
+{
+    const void *stack = NULL;
+    size_t bytes = 0;
+
+    AFTER_SWITCH(NULL, &stack, &bytes);
+    if (!home_stack) { // the first of all was started by the scheduler
+        home_stack = stack;
+        home_bytes = bytes;
+    }
+    now->k->call(now->args);
+    self->state = DONE;
+    go_on(self, true);
+}
+
+/* Every lane of a warp that can run does, until it meets others. */
+static void run_lanes(struct fiber *warp, uint32_t first, uint32_t step)
+{
+    order = {warp, first, step, 0};
+    go_on(&home, false);
+}
+
+struct simt_word simt_meet(enum simt_meet what, struct simt_word mine)
+{
+    struct fiber *me = self;
+
+    me->what = what;
+    me->word = mine;
+    me->state = WAITS;
+    go_on(me, false);
+    return me->word;
+}
+
+char *simt_shared(void)
+{
+    return shared;
+}
+
+/* -- a block -- */
+
+[[noreturn]] static void broken(const char *why, int thread)
+{
+    fprintf(stderr, "simt: %s, block %u %u %u, thread %d: %s\n", now->k->name, simt_now.block.x,
+            simt_now.block.y, simt_now.block.z, thread, why);
+    abort();
+}
+
+static void butterflies(float *a)
+{
+    float b[LANES];
+
+    for (int m = LANES / 2; m; m /= 2) {
+        for (int l = 0; l < LANES; l++)
+            b[l] = a[l] + a[l ^ m];
+        memcpy(a, b, sizeof b);
+    }
+}
+
+/* What all lanes brought, by butterflies as the device has them. */
+static void exchange(struct fiber *f, enum simt_meet what)
+{
+    const int n = what == MEET_SUM && f[0].word.sums ? f[0].word.i : 1;
+    float a[LANES], top = f[0].word.f;
+    int sum = 0, most = f[0].word.i;
+
+    for (int l = 0; l < LANES; l++) {
+        sum += f[l].word.i;
+        most = f[l].word.i > most ? f[l].word.i : most;
+        top = fmaxf(top, f[l].word.f);
+    }
+    for (int k = 0; k < n && what == MEET_SUM; k++) {
+        for (int l = 0; l < LANES; l++)
+            a[l] = f[l].word.sums ? f[l].word.sums[k] : f[l].word.f;
+        butterflies(a);
+        for (int l = 0; l < LANES; l++)
+            *(f[l].word.sums ? &f[l].word.sums[k] : &f[l].word.f) = a[l];
+    }
+    for (int l = 0; l < LANES && what != MEET_SUM; l++) {
+        f[l].word.f = top;
+        f[l].word.i = what == MEET_SUM_INT ? sum : most;
+    }
+}
+
+/* Runs a warp until all its lanes are done or at the block's barrier; the lanes begin with `first`
+ * and each lane's number grows by an odd step. */
+static void run_warp(int w, uint32_t first, uint32_t step)
+{
+    struct fiber *f = &fiber[w * LANES];
+
+    for (;;) {
+        int waits = 0;
+        run_lanes(f, first, step);
+        for (int l = 0; l < LANES; l++)
+            waits += f[l].state == WAITS && f[l].what != MEET_BLOCK;
+        if (!waits)
+            return;
+        for (int l = 0; l < LANES; l++)
+            if (f[l].state != WAITS || f[l].what != f[0].what)
+                broken("a lane is missing where its warp meets", w * LANES + l);
+        if (f[0].what != MEET_WARP)
+            exchange(f, f[0].what);
+        for (int l = 0; l < LANES; l++)
+            f[l].state = READY;
+    }
+}
+
+static uint64_t mix(uint64_t x)
+{
+    x = (x ^ x >> 31) * 0x9e3779b97f4a7c15u;
+    x = (x ^ x >> 29) * 0xbf58476d1ce4e5b9u;
+    return x ^ x >> 32;
+}
+
+static void run_block(int n)
+{
+    const int n_warp = n / LANES;
+
+    memset(shared, 0xff, now->shared);
+    memset(shared + now->shared, 0xa5, MARKS);
+    for (int i = 0; i < n; i++) {
+        fiber[i].state = READY;
+        begin(&fiber[i], thread_main);
+    }
+    for (uint64_t turn = 0;; turn++) {
+        const uint64_t r = mix(simt_seed * 977 + turn * 31 + simt_now.block.x + 1);
+        int done = 0, waits = 0;
+
+        for (int i = 0; i < n_warp; i++)
+            run_warp((int)((r + (uint64_t)i * (simt_seed % 2 ? (uint64_t)n_warp - 1 : 1)) %
+                           (uint64_t)n_warp),
+                     (uint32_t)(r >> 8) % LANES, (uint32_t)(r >> 16) | 1);
+        for (int i = 0; i < n; i++) {
+            done += fiber[i].state == DONE;
+            waits += fiber[i].state == WAITS;
+        }
+        if (done == n)
+            break;
+        if (waits != n)
+            for (int i = 0; i < n; i++)
+                if (fiber[i].state == DONE)
+                    broken("it ended, others wait at a barrier", i);
+        for (int i = 0; i < n; i++)
+            fiber[i].state = READY;
+    }
+    for (int i = 0; i < MARKS; i++)
+        if (shared[now->shared + i] != (char)0xa5)
+            broken("wrote behind its shared memory", 0);
+}
+
+static void make_stacks(int n)
+{
+    for (int i = 0; i < n; i++)
+        if (!fiber[i].stack) {
+            // 832: stacks at equal distances would share a few sets of the cache
+            void *p = mmap(NULL, STACK + 64 * 832, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            if (p == MAP_FAILED)
+                abort();
+            fiber[i].stack = (char *)p + i % 64 * 832;
+        }
+}
+
+void simt_run(const struct rt_launch *l)
+{
+    now = l;
+    if (l->block == 0 || l->block > MAX_THREADS || l->block % LANES || l->shared > SHARED_MAX ||
+        l->grid[1] > 65535 || l->grid[2] > 65535 || !l->grid[0] || !l->grid[1] || !l->grid[2])
+        broken("a launch no device takes", 0);
+    make_stacks((int)l->block);
+    simt_now.block_dim = {l->block, 1, 1};
+    simt_now.grid = {l->grid[0], l->grid[1], l->grid[2]};
+    for (uint32_t z = 0; z < l->grid[2]; z++)
+        for (uint32_t y = 0; y < l->grid[1]; y++)
+            for (uint32_t x = 0; x < l->grid[0]; x++) {
+                simt_now.block = {x, y, z};
+                run_block((int)l->block);
+            }
+}

@@ -1,0 +1,104 @@
+/* simt.h - the words of CUDA that the kernels use, on the host.
+ *
+ * A block's threads are fibers of one thread. They run in a seeded, changing order until they meet:
+ * at __syncthreads() all threads of the block must arrive, at an exchange of a warp all its lanes;
+ * one that is missing ends the program with a sentence. Shared memory is poisoned when a block
+ * begins and has marks behind it. This proves indexing, barriers and masks; not races between
+ * blocks, which run one after the other.
+ */
+#ifndef RILL_TESTS_SIMT_H
+#define RILL_TESTS_SIMT_H
+
+#include <math.h>
+#include <stdint.h>
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline __attribute__((always_inline))
+#define __launch_bounds__(...)
+
+struct simt_dim {
+    uint32_t x, y, z;
+};
+struct simt_place {
+    struct simt_dim thread, block, block_dim, grid;
+};
+struct alignas(16) uint4 {
+    uint32_t x, y, z, w;
+};
+struct alignas(16) int4 {
+    int32_t x, y, z, w;
+};
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+
+extern struct simt_place simt_now; // the thread that is running
+#define threadIdx (simt_now.thread)
+#define blockIdx  (simt_now.block)
+#define blockDim  (simt_now.block_dim)
+#define gridDim   (simt_now.grid)
+
+enum simt_meet { MEET_BLOCK, MEET_WARP, MEET_SUM, MEET_MAX, MEET_SUM_INT, MEET_MAX_INT };
+struct simt_word {
+    float f;
+    int i;
+    float *sums; // MEET_SUM: i of them instead of f, each added for itself
+};
+char *simt_shared(void);
+struct simt_word simt_meet(enum simt_meet what, struct simt_word mine);
+
+static inline char *shared_memory(void)
+{
+    return simt_shared();
+}
+
+static inline void __syncthreads(void)
+{
+    simt_meet(MEET_BLOCK, simt_word{});
+}
+
+static inline void __syncwarp(void)
+{
+    simt_meet(MEET_WARP, simt_word{});
+}
+
+static inline float warp_sum(float x)
+{
+    return simt_meet(MEET_SUM, simt_word{x, 0, nullptr}).f;
+}
+
+template <int N> static inline void warp_sums(float *x, int n)
+{
+    simt_meet(MEET_SUM, simt_word{0.0f, n, x});
+}
+
+static inline float warp_max(float x)
+{
+    return simt_meet(MEET_MAX, simt_word{x, 0, nullptr}).f;
+}
+
+static inline int warp_sum_int(int x)
+{
+    return simt_meet(MEET_SUM_INT, simt_word{0.0f, x, nullptr}).i;
+}
+
+static inline int warp_max_int(int x)
+{
+    return simt_meet(MEET_MAX_INT, simt_word{0.0f, x, nullptr}).i;
+}
+
+static inline float fma_(float a, float b, float c)
+{
+    return fmaf(a, b, c);
+}
+
+static inline int dot4(int a, int b, int c)
+{
+    for (int k = 0; k < 32; k += 8)
+        c += (int8_t)(a >> k) * (int8_t)(b >> k);
+    return c;
+}
+
+#endif

@@ -1,0 +1,18 @@
+/* simt_run.h - launches on the host: what rt_simt.cc and the tests use. */
+#ifndef RILL_TESTS_SIMT_RUN_H
+#define RILL_TESTS_SIMT_RUN_H
+
+#include "kernels/cuda/rt.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+extern uint64_t simt_seed; // changes the order in which threads run
+
+void simt_run(const struct rt_launch *l);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
