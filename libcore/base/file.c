@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -247,6 +248,20 @@ bool file_exists(const char *path)
     struct stat st;
 
     return stat(path, &st) == 0;
+}
+
+int file_list(const char *dir, void (*each)(void *ctx, const char *name), void *ctx, struct err *e)
+{
+    DIR *d = refused() ? NULL : opendir(dir);
+    const struct dirent *at;
+
+    if (!d)
+        return err_set(e, errno == ENOENT ? E_NOTFOUND : E_IO, "%s: %s", dir, strerror(errno));
+    while ((at = readdir(d)) != NULL)
+        if (strcmp(at->d_name, ".") != 0 && strcmp(at->d_name, "..") != 0)
+            each(ctx, at->d_name);
+    closedir(d);
+    return 0;
 }
 
 void file_unmap(struct file_view *v)

@@ -34,6 +34,8 @@ void file_in_close(struct file_in *f);         // accepts NULL
 /* Whether a path names a directory, or anything. */
 bool file_is_dir(const char *path);
 bool file_exists(const char *path);
+/* Calls each for the names in a directory, in no order; "." and ".." are left out. */
+int file_list(const char *dir, void (*each)(void *ctx, const char *name), void *ctx, struct err *e);
 
 /* Says that a range of a mapping is wanted soon, or not any more. */
 void file_willneed(const struct file_view *v, size_t at, size_t n);

@@ -22,7 +22,4 @@ int hf_vocab_keys(struct hf_vocab *v, struct gguf_out *w, const struct config *c
 bool hf_vocab_own(const struct hf_vocab *v);
 int hf_vocab_tok(struct tok **out, struct hf_vocab *v, struct err *e);
 
-/* hf_cache.c: the path of "org/name[:file]" in the local cache. */
-int hf_cache_find(struct buf *out, const char *name, struct err *e);
-
 #endif

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "file/safetensors.h"
 #include "model/config.h"
+#include "model/hf_cache.h"
 #include "model/hf_place.h"
 #include "model/hf_vocab.h"
 #include "model/vocab.h"

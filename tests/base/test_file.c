@@ -193,7 +193,7 @@ START_TEST(a_failed_write_cannot_be_committed)
 }
 END_TEST
 
-START_TEST(devices_and_links_stay)
+START_TEST(devices_and_links_stay, a_directory_is_listed)
 {
     const char *path = tmpfile_path("target");
     const char *link = tmpfile_path("link");
@@ -226,6 +226,35 @@ START_TEST(devices_and_links_stay)
 }
 END_TEST
 
+static void count(void *ctx, const char *name)
+{
+    ck_assert(strcmp(name, "a") == 0 || strcmp(name, "b") == 0);
+    ++*(int *)ctx;
+}
+
+START_TEST(a_directory_is_listed)
+{
+    char dir[1024], path[1100];
+    struct err e = {0};
+    int n = 0;
+
+    snprintf(dir, sizeof dir, "%s", tmpfile_path("dir"));
+    ck_assert_int_eq(mkdir(dir, 0777), 0);
+    for (const char *s = "ab"; *s; s++) {
+        snprintf(path, sizeof path, "%s/%c", dir, *s);
+        write_file(path, "x", 1);
+    }
+    ck_ok(file_list(dir, count, &n, &e), &e);
+    ck_assert_int_eq(n, 2);
+    for (const char *s = "ab"; *s; s++) {
+        snprintf(path, sizeof path, "%s/%c", dir, *s);
+        unlink(path);
+    }
+    rmdir(dir);
+    ck_fails(file_list(dir, count, &n, &e), &e, E_NOTFOUND, "dir");
+}
+END_TEST
+
 TEST_MAIN("base/file", mapped_and_read_are_equal, standard_input_from_where_it_stands,
           a_long_stream, written_whole_or_not, a_failed_write_cannot_be_committed,
-          devices_and_links_stay)
+          devices_and_links_stay, a_directory_is_listed)

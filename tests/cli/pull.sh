@@ -49,6 +49,9 @@ echo two >"$cdn/tiny-Q8_0.gguf"
 echo three >"$cdn/tiny-F16-00001-of-00002.gguf"
 echo four >"$cdn/tiny-F16-00002-of-00002.gguf"
 listing org/tiny model.safetensors config.json 'additional_chat_templates/tool use.jinja' empty.txt onnx/model.onnx
+mkdir -p "$T/hub/api/models/org/tales/revision"
+cp "$SRCDIR/share/rill-tales.gguf" "$cdn/tales-Q8_0.gguf"
+listing org/tales tales-Q8_0.gguf
 listing org/quants tiny-Q4_K_M.gguf tiny-Q8_0.gguf tiny-F16-00001-of-00002.gguf tiny-F16-00002-of-00002.gguf
 cp "$cdn/additional_chat_templates/tool use.jinja" "$cdn/additional_chat_templates/tool%20use.jinja"
 
@@ -105,6 +108,15 @@ for name in org '../../etc' 'org/..' 'a/b/c' 'http://elsewhere/org/x' 'org/x:../
     rill-pull "$name" >"$T/out" 2>"$T/err"
     ok "refused: $name" $([ $? -eq 2 ]; echo $?)
 done
+rill-tokenize -m hf:org/tales --count </dev/null >"$T/out" 2>"$T/err"
+ok 'not there yet: it says how to get it' $([ $? -eq 3 ] && grep -q 'rill-pull org/tales fetches it' "$T/err"; echo $?)
+rill-pull -q org/tales >"$T/out" 2>"$T/err"
+for name in org/tales org/tales:q8_0 org/tales:tales-Q8_0.gguf; do
+    rill-tokenize -m "hf:$name" --count </dev/null >"$T/out" 2>"$T/err"
+    ok "what was pulled opens as hf:$name" $([ $? -eq 0 ] && [ -s "$T/out" ]; echo $?)
+done
+rill-tokenize -m hf:org/quants --count </dev/null >"$T/out" 2>"$T/err"
+ok 'of several a choice is asked for' $([ $? -eq 2 ] && grep -q 'behind a colon' "$T/err"; echo $?)
 rill-pull --list org/tiny >"$T/out" 2>"$T/err"
 ok '--list shows all' $(grep -q '38.1 MiB  model.safetensors' "$T/out" && grep -q onnx "$T/out"; echo $?)
 hub_stop

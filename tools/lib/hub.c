@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "model/hf_cache.h"
 
 /* -- names -- */
 
@@ -196,34 +197,6 @@ static bool of_model(const struct hub_repo *r, const char *path)
     return false;
 }
 
-/* How many bytes of a GGUF's name are before "-00001-of-00003.gguf" or ".gguf". */
-static size_t stem(const char *path)
-{
-    const size_t n = strlen(path) - 5; // ".gguf"
-
-    if (n > 15 && fnmatch("-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9].gguf",
-                          path + n - 15, 0) == 0)
-        return n - 15;
-    return n;
-}
-
-static bool same_model(const char *a, const char *b)
-{
-    return stem(a) == stem(b) && strncmp(a, b, stem(a)) == 0;
-}
-
-/* Part of a name, whatever the case; word: not in the middle of letters and digits. */
-static bool has_part(const char *path, const char *part, bool word)
-{
-    const size_t n = strlen(part);
-
-    for (const char *p = path; strlen(p) >= n; p++)
-        if (strncasecmp(p, part, n) == 0 &&
-            (!word || ((p == path || !plain(p - 1, 1, "_")) && !plain(p + n, 1, "_"))))
-            return true;
-    return false;
-}
-
 /* Marks GGUF files whose name has the part (NULL: all); says how many models they are. */
 static size_t mark_gguf(struct hub_repo *r, const char *part, bool word)
 {
@@ -233,10 +206,10 @@ static size_t mark_gguf(struct hub_repo *r, const char *part, bool word)
         const char *path = r->file[i].path;
         bool first = true;
 
-        r->file[i].wanted = ends(path, ".gguf") && strncmp(path, "mmproj", 6) != 0 &&
-                            (!part || has_part(path, part, word));
+        r->file[i].wanted = hf_is_gguf(path) && strncmp(path, "mmproj", 6) != 0 &&
+                            (!part || hf_gguf_has(path, part, word));
         for (size_t k = 0; k < i; k++)
-            first &= !(r->file[k].wanted && same_model(path, r->file[k].path));
+            first &= !(r->file[k].wanted && hf_gguf_same(path, r->file[k].path));
         models += r->file[i].wanted && first;
     }
     return models;
@@ -249,7 +222,7 @@ static int which(const struct hub_repo *r, size_t models, struct err *e)
     int rc;
 
     for (size_t i = 0; i < r->n && b.n < 300; i++)
-        if (ends(r->file[i].path, ".gguf") && (r->file[i].wanted || !models))
+        if (hf_is_gguf(r->file[i].path) && (r->file[i].wanted || !models))
             buf_printf(&b, "%s%s", b.n ? ", " : "", r->file[i].path);
     rc = models ? err_set(e, E_USAGE, "%s has %zu models, name one behind a colon: %s", r->name,
                           models, b.n ? b.p : "")
@@ -266,7 +239,7 @@ static size_t mark(struct hub_repo *r, const char *pattern)
     for (size_t i = 0; i < r->n; i++) {
         const char *path = r->file[i].path;
         if (strcmp(path, pattern) == 0 || fnmatch(pattern, path, 0) == 0 ||
-            (ends(path, ".gguf") && ends(pattern, ".gguf") && same_model(path, pattern)))
+            hf_gguf_same(path, pattern))
             r->file[i].wanted = true, n++;
     }
     return n;
@@ -312,23 +285,7 @@ static int nomem_of(const struct buf *b, struct err *e)
 
 int hub_dir(const struct hub_repo *r, struct buf *out, struct err *e)
 {
-    const char *hub = getenv("HF_HUB_CACHE"), *home = getenv("HF_HOME"),
-               *xdg = getenv("XDG_CACHE_HOME"), *user = getenv("HOME");
-
-    if (hub && *hub)
-        buf_str(out, hub);
-    else if (home && *home)
-        buf_printf(out, "%s/hub", home);
-    else if (xdg && *xdg)
-        buf_printf(out, "%s/huggingface/hub", xdg);
-    else if (user && *user)
-        buf_printf(out, "%s/.cache/huggingface/hub", user);
-    else
-        return err_set(e, E_USAGE, "no cache: HF_HUB_CACHE, HF_HOME and HOME are not set");
-    buf_str(out, "/models--");
-    for (const char *p = r->name; *p; p++)
-        buf_str(out, *p == '/' ? "--" : (char[]){*p, 0});
-    return nomem_of(out, e);
+    return hf_cache_dir(out, slice_of(r->name), e);
 }
 
 const char *hub_token(struct buf *hold)

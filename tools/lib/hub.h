@@ -1,11 +1,5 @@
-/* hub.h - what a model hub tells of a repository, which of its files are wanted, and where they lie
- * in the local cache that the Hugging Face tools share:
- *
- *     CACHE/models--org--name/refs/<revision>         a commit
- *     CACHE/models--org--name/snapshots/<commit>/...  links to
- *     CACHE/models--org--name/blobs/<hash>            the files
- *
- * Nothing here touches the network.
+/* hub.h - what a model hub tells of a repository, which of its files are wanted, and how they are
+ * put into the local cache (model/hf_cache.h). Nothing here touches the network.
  */
 #ifndef RILL_TOOLS_HUB_H
 #define RILL_TOOLS_HUB_H
@@ -43,8 +37,7 @@ int hub_listing(struct hub_repo *r, struct slice json, struct err *e);
 int hub_choose(struct hub_repo *r, const char *const *include, size_t n, struct err *e);
 void hub_fini(struct hub_repo *r);
 
-/* Appends the cache's directory (HF_HUB_CACHE, HF_HOME/hub, XDG_CACHE_HOME/huggingface/hub,
- * ~/.cache/huggingface/hub) and "/models--org--name". */
+/* Appends the repository's folder in the cache. */
 int hub_dir(const struct hub_repo *r, struct buf *out, struct err *e);
 /* The access token: HF_TOKEN, or the file HF_TOKEN_PATH or HF_HOME/token; NULL: there is none. */
 const char *hub_token(struct buf *hold);
