@@ -870,6 +870,29 @@ def make_quiz(r):
     return [{"role": ("user", "assistant")[i % 2], "content": c} for i, c in enumerate(chat)]
 
 
+SHORT = [("{X} had a {O}.", "What did {X} have?", "{X} had a {O}."),
+         ("{X} liked to eat {F}.", "What did {X} like to eat?", "{X} liked to eat {F}."),
+         ("{X} had a friend, {Y} the {Yk}.", "Who was the friend of {X}?", "The friend of {X} was {Y} the {Yk}."),
+         ("{XHis} {kin} was called {Z}.", "What was the {kin} of {X} called?", "The {kin} of {X} was called {Z}."),
+         ("{XHe} sat {P0} and looked at {N1}.", "Where did {X} sit?", "{X} sat {P0}."),
+         ("{XHe} found a {O} {P2}.", "Where was the {O}?", "The {O} was {P2}."),
+         ("{XHe} gave {F} to {Y} the {Yk}.", "Who got the {F}?", "{Y} the {Yk} got the {F}.")]
+
+
+def make_short(r):
+    """A few sentences about somebody and questions about them: copying is learned here first, as little else is in the way."""
+    s = Story(r)
+    ask = s.fill(r.pick(ASK).replace("{it}", r.pick(IT[:4] + IT[4:8])))
+    intro(s)
+    for told, q, a in r.some(SHORT, 1 + r.below(3)):
+        s.say(told)
+        s.fact(q, a)
+    chat, used = [ask, " ".join(s.text)], set()
+    for _ in range(2 + r.below(3)):
+        chat += question(r, s, used) or ()
+    return [{"role": ("user", "assistant")[i % 2], "content": c} for i, c in enumerate(chat)]
+
+
 def make_start(r):
     """A request that names what it wants, and how the story begins (the caller cuts it short)."""
     s = make_story(r)
@@ -877,11 +900,14 @@ def make_start(r):
     return [{"role": "user", "content": ask}, {"role": "assistant", "content": " ".join(s.text)}]
 
 
+LESSONS = {"quiz": make_quiz, "start": make_start, "short": make_short}
+
+
 def document(seed, index, kind=None):
-    """Document number `index`: ("story", text) or ("chat", messages). kind: story, chat, quiz or start."""
+    """Document number `index`: ("story", text) or ("chat", messages). kind: story, chat or a lesson."""
     r = Rng(seed, index)
-    if kind in ("quiz", "start"):
-        return "chat", (make_quiz if kind == "quiz" else make_start)(r)
+    if kind in LESSONS:
+        return "chat", LESSONS[kind](r)
     if (kind or ("story" if r.chance(38) else "chat")) == "story":
         return "story", " ".join(make_story(r).text)
     return "chat", make_chat(r)

@@ -218,14 +218,14 @@ class Muon:
 
 # Data and the loop. -------------------------------------------------------------------------------
 
-def batches(vocab, seed, tokens, n_ctx, answers=1, quiz=0, start=0):
+def batches(vocab, seed, tokens, n_ctx, answers=1, lessons=()):
     """Endless (ids, targets, weights): documents of like length together, so that little is padding."""
     at, order = 0, storygen.Rng(seed, 1 << 50)
     while True:
         docs = []
         while len(docs) < 640:
             die = storygen.Rng(seed + 1, at).below(100)
-            kind = "quiz" if die < quiz else "start" if die < quiz + start else None
+            kind = next((k for k, upto in lessons if die < upto), None)
             ids, learn = vocab.document(storygen.document(seed, at, kind), at % 7 == 3, answers)
             if kind == "start":
                 n = learn.index(answers) + 24
@@ -344,7 +344,8 @@ def train(a):
     start = saved = told = time.time()
     seen = step = 0
     mean, done = None, 0.0
-    for x, y, place in batches(vocab, a.seed, a.batch, model.c["n_ctx"], a.answers, a.quiz, a.start):
+    lessons = [("quiz", a.quiz), ("start", a.quiz + a.start), ("short", a.quiz + a.start + a.short)]
+    for x, y, place in batches(vocab, a.seed, a.batch, model.c["n_ctx"], a.answers, lessons):
         done = (time.time() - start) / (60 * a.minutes)
         if done >= 1:
             break
@@ -379,6 +380,7 @@ def main():
     p.add_argument("--agree", type=float, default=1, metavar="W", help="the same for kinds, colours, things and pronouns")
     p.add_argument("--answers", type=float, default=1, metavar="W", help="weight of short replies and of how a story begins")
     p.add_argument("--start", type=int, default=0, metavar="PERCENT", help="documents that are a request and how its story begins")
+    p.add_argument("--short", type=int, default=0, metavar="PERCENT", help="documents of a few sentences and questions about them")
     p.add_argument("--quiz", type=int, default=0, metavar="PERCENT", help="documents with many questions about one story")
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--vocab", type=int, default=1536)
