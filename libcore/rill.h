@@ -192,6 +192,8 @@ struct rill_stop {
 struct rill_request {
     const int32_t *ids; // copied
     size_t n_ids;       // at least 1, with room left in the context
+    const unsigned char *made; // [n_ids] 1: an earlier request drew it, to go on as if that had not
+                               // ended; NULL: none
     int max_tokens;     // 0: until the model ends or the context is full
     int min_tokens;     // no end token, and no stop string, before as many
     int n;              // answers to the prompt, each with random numbers of its own; 0: 1
@@ -273,6 +275,30 @@ int rill_engine_step(struct rill_engine *g, struct rill_event *ev, int max, stru
 /* Takes effect before the next step; each answer still ends with one RILL_DONE. Unknown or ended
  * numbers do nothing. */
 void rill_engine_cancel(struct rill_engine *g, int number);
+
+/* A text with its keys and values, in a file or on the way there. */
+struct rill_kv {
+    int32_t *ids;        // [n]
+    unsigned char *made; // [n] 1: the model made this token; NULL: none
+    size_t n;
+    uint64_t salt;       // of the requests it is for
+    bool compressed;     // with zstd
+    /* of a file that was read */
+    int n_pos;           // positions whose keys and values are there
+    uint64_t bytes;      // of the file
+    char device[16];     // it was made on
+};
+/* What is there: checks the whole file. The arrays are the caller's (rill_kv_fini). */
+int rill_kv_open(struct rill_kv *out, const char *path, struct err *e);
+void rill_kv_fini(struct rill_kv *kv);
+/* Writes the text with the keys and values that the engine knows of its beginning. */
+int rill_engine_kv_save(struct rill_engine *g, const struct rill_kv *kv, const char *path,
+                        struct err *e);
+/* Makes a file's keys and values known to the engine: a request for its ids (with `made`) goes
+ * on from there, with the bytes it would have had without the file. E_UNSUPPORTED when it was
+ * made with another model, vocabulary, device or type of keys and values. */
+int rill_engine_kv_load(struct rill_engine *g, const char *path, struct rill_kv *out,
+                        struct err *e);
 
 struct rill_stats {
     uint64_t steps;

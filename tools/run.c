@@ -18,9 +18,11 @@
 static const char *opt_model, *opt_device, *opt_dump;
 static int opt_n, opt_ctx, opt_threads, opt_stats_fd = -1, opt_parallel, opt_rows, opt_min,
                                         opt_draft;
-static const char *opt_out, *opt_shard, *opt_kv_mem, *opt_swap_mem, *opt_corpus;
+static const char *opt_out, *opt_shard, *opt_kv_mem, *opt_swap_mem, *opt_corpus, *opt_kv,
+    *opt_kv_save;
 static double opt_step_ms;
-static bool opt_jsonl, opt_resume, opt_unordered, opt_lenient, opt_timings, opt_verify, no_cache;
+static bool opt_jsonl, opt_resume, opt_unordered, opt_lenient, opt_timings, opt_verify, no_cache,
+    opt_kv_zstd;
 static bool opt_lines, opt_nul, opt_json, opt_echo, opt_raw, opt_ids_in, opt_ids_out;
 static bool opt_ignore_eos, opt_special, opt_no_mmap, n_given;
 static struct opt_list pieces, stops;
@@ -71,6 +73,9 @@ static const struct tool_option opts[] = {
     {'t', "threads", OPT_INT, &opt_threads, "N", "threads (0: one per processor)", .min = 0,
      .max = 1024},
     {0, "device", OPT_STR, &opt_device, "DEV", "cpu, cpu:THREADS or auto"},
+    {0, "kv", OPT_STR, &opt_kv, "FILE", "go on behind the text in FILE, with its keys and values"},
+    {0, "kv-save", OPT_STR, &opt_kv_save, "FILE", "write the text with its keys and values there"},
+    {0, "kv-zstd", OPT_FLAG, &opt_kv_zstd, 0, "compressed"},
     {0, "draft", OPT_INT, &opt_draft, "N", "up to N tokens ahead from what the text repeats",
      .min = 0, .max = 64},
     {0, "draft-corpus", OPT_STR, &opt_corpus, "FILE", "and from this text"},
@@ -93,6 +98,7 @@ struct run {
     struct rill_model_info info;
     struct rill_sampling sampling;
     struct rill_stop stop[64];
+    struct rill_kv kv; // --kv: what stands before each prompt
     FILE *dump;
     FILE *stats;
     bool tty;
@@ -104,6 +110,7 @@ struct run {
 
 struct answer {
     struct buf text;
+    struct buf ids; // those drawn, with --kv-save
     size_t n_prompt, n_drawn;
     int finish;
     double prompt, decode; // seconds
@@ -173,7 +180,7 @@ static int parse_ids(struct slice text, int32_t **ids, size_t *n, struct err *e)
 static int prompt_ids(const struct run *r, struct slice text, int32_t **ids, size_t *n,
                       struct err *e)
 {
-    unsigned flags = RILL_ADD_SPECIAL | (opt_special ? RILL_PARSE_SPECIAL : 0);
+    unsigned flags = (r->kv.n ? 0 : RILL_ADD_SPECIAL) | (opt_special ? RILL_PARSE_SPECIAL : 0);
 
     if (opt_ids_in)
         return parse_ids(text, ids, n, e);
@@ -295,6 +302,8 @@ static int follow(struct run *r, struct answer *a, int number, struct err *e)
     while ((rc = rill_engine_step(r->engine, &ev, 1, e)) > 0) {
         if (ev.kind == RILL_TOKEN) {
             a->n_drawn++;
+            if (opt_kv_save)
+                buf_add(&a->ids, &ev.id, sizeof ev.id);
             put_id(a, ev.id);
         }
         put_text(a, (struct slice){ev.text, ev.n_text});
@@ -309,16 +318,65 @@ static int follow(struct run *r, struct answer *a, int number, struct err *e)
     return rc;
 }
 
+/* Puts the text of --kv before the ids of a prompt; *made tells which the model made. */
+static int behind(const struct run *r, int32_t **ids, size_t *n, unsigned char **made,
+                  struct err *e)
+{
+    const size_t all = r->kv.n + *n;
+    int32_t *joined = mem_array(all, sizeof *joined, e);
+
+    *made = mem_new(all, e);
+    if (!joined || !*made) {
+        mem_free(joined);
+        return E_NOMEM;
+    }
+    if (r->kv.n) {
+        memcpy(joined, r->kv.ids, r->kv.n * sizeof *joined);
+        memcpy(*made, r->kv.made, r->kv.n);
+    }
+    if (*n)
+        memcpy(joined + r->kv.n, *ids, *n * sizeof *joined);
+    rill_free(*ids);
+    *ids = joined;
+    *n = all;
+    return 0;
+}
+
+/* The prompt and what was drawn behind it, to --kv-save's file. */
+static int save_kv(const struct run *r, struct answer *a, const struct rill_request *q,
+                   struct err *e)
+{
+    const size_t drawn = a->ids.n / sizeof(int32_t);
+    struct rill_kv kv = {.n = q->n_ids + drawn, .compressed = opt_kv_zstd};
+    int rc = E_NOMEM;
+
+    kv.ids = mem_array(kv.n, sizeof *kv.ids, e);
+    kv.made = mem_new(kv.n, e);
+    if (kv.ids && kv.made) {
+        memcpy(kv.ids, q->ids, q->n_ids * sizeof *kv.ids);
+        memcpy(kv.made, q->made, q->n_ids);
+        if (drawn)
+            memcpy(kv.ids + q->n_ids, a->ids.p, a->ids.n);
+        memset(kv.made + q->n_ids, 1, drawn);
+        rc = rill_engine_kv_save(r->engine, &kv, opt_kv_save, e);
+    }
+    rill_kv_fini(&kv);
+    return rc;
+}
+
 static int answer(struct run *r, struct slice prompt, struct err *e)
 {
     struct answer a = {0};
     struct rill_stats was;
     struct rill_request q = {0};
     int32_t *ids = NULL;
+    unsigned char *made = NULL;
     int number;
     int rc = prompt_ids(r, prompt, &ids, &q.n_ids, e);
 
+    rc = rc < 0 ? rc : behind(r, &ids, &q.n_ids, &made, e);
     q.ids = ids;
+    q.made = made;
     q.max_tokens = opt_n;
     q.min_tokens = opt_min;
     q.draft = opt_draft;
@@ -330,13 +388,19 @@ static int answer(struct run *r, struct slice prompt, struct err *e)
     rill_engine_stats(r->engine, &was);
     if (rc == 0)
         rc = rill_engine_submit(r->engine, &q, &number, e);
-    rill_free(ids);
-    if (rc < 0)
+    if (rc < 0) {
+        rill_free(ids);
+        mem_free(made);
         return rc;
+    }
     if (opt_echo && !opt_json && !opt_ids_out)
         fwrite(prompt.p, 1, prompt.n, stdout);
     rc = follow(r, &a, number, e);
     measure(r, &was, &a);
+    if (rc == 0 && opt_kv_save)
+        rc = save_kv(r, &a, &q, e);
+    rill_free(ids);
+    mem_free(made);
     if (rc == 0 && opt_json)
         put_json(r, &a, prompt);
     else if (opt_nul && !opt_ids_out)
@@ -349,6 +413,7 @@ static int answer(struct run *r, struct slice prompt, struct err *e)
     r->cut |= a.finish == RILL_CONTEXT;
     r->answers++;
     buf_fini(&a.text);
+    buf_fini(&a.ids);
     return rc;
 }
 
@@ -453,6 +518,8 @@ static int open_all(struct run *r, struct err *e)
     r->sampling = rill_sampling_of(r->model);
     sampling_apply(&sampling, &r->sampling);
     rc = rill_engine_open(&r->engine, r->model, &eo, e);
+    if (rc == 0 && opt_kv)
+        rc = rill_engine_kv_load(r->engine, opt_kv, &r->kv, e);
     if (rc == 0 && opt_corpus)
         rc = read_corpus(r, e);
     if (rc == 0 && opt_dump)
@@ -471,8 +538,9 @@ static void check_jsonl(void)
 {
     static const char *const alone[] = {"-p and -f",   "-l",           "-0",    "--echo",
                                         "--tokens-in", "--tokens-out", "--dump"};
-    const bool used[] = {pieces.n > 0, opt_lines,   opt_nul,         opt_echo,
-                         opt_ids_in,   opt_ids_out, opt_dump != NULL};
+    const bool used[] = {pieces.n > 0,     opt_lines,      opt_nul,
+                         opt_echo,         opt_ids_in,     opt_ids_out,
+                         opt_dump != NULL, opt_kv != NULL, opt_kv_save != NULL};
 
     for (size_t i = 0; opt_jsonl && i < ARRAY_LEN(alone); i++)
         if (used[i])
@@ -481,6 +549,10 @@ static void check_jsonl(void)
                        opt_timings || opt_verify || opt_parallel))
         tool_usage("-o, --resume, --unordered, --shard, --lenient, --timings, --verify-batch and "
                    "--parallel need --jsonl");
+    if (opt_kv_save && (opt_lines || opt_nul || no_cache))
+        tool_usage("--kv-save writes one text: not with -l, -0 or --no-prefix-cache");
+    if (opt_kv_zstd && !opt_kv_save)
+        tool_usage("--kv-zstd needs --kv-save");
     if (opt_corpus && !opt_draft)
         tool_usage("--draft-corpus needs --draft");
     if (opt_resume && !opt_out)
@@ -576,7 +648,7 @@ static int run(struct run *r, struct err *e)
     if (rc == 0 && opt_jsonl)
         return answer_jsonl(r, e);
     rc = rc < 0 ? rc : fixed_prompt(&prompt, e);
-    if (rc == 0 && (opt_lines || opt_nul || pieces.n == 0))
+    if (rc == 0 && (opt_lines || opt_nul || (pieces.n == 0 && !opt_kv)))
         rc = answer_records(r, buf_view(&prompt), e);
     else if (rc == 0)
         rc = answer(r, buf_view(&prompt), e);
@@ -599,6 +671,7 @@ int main(int argc, char **argv)
         status = tool_fail(&e);
     else if (r.failed)
         status = 1;
+    rill_kv_fini(&r.kv);
     rill_engine_close(r.engine);
     rill_model_close(r.model);
     if (r.dump && fclose(r.dump) != 0 && status == 0)

@@ -77,6 +77,9 @@ static int copy(struct request *r, const struct rill_request *in, const struct r
         !buf_reserve(&r->shown, (2 + (size_t)in->draft) * text + r->stop.held.cap))
         return err_nomem(e, (uint64_t)r->room * 4);
     memcpy(r->ids, in->ids, in->n_ids * sizeof *r->ids);
+    for (size_t i = 0; in->made && !lim->one_path && i < in->n_ids; i++)
+        if (in->made[i])
+            r->paths[i / KV_PAGE] |= (uint32_t)1 << (i % KV_PAGE);
     if (n_bias)
         memcpy(r->bias, in->sampling.bias, (size_t)n_bias * sizeof *r->bias);
     if (in->sampling.n_allowed)

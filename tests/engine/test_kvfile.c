@@ -1,0 +1,202 @@
+/* test_kvfile.c - a text saved and taken up again goes on with the same bytes; a file that is
+ * damaged, or of something else, is refused with a sentence. */
+#include "base/rng.h"
+#include "engine/kvfile.h"
+#include "tests/engine/scripted.h"
+
+enum { PROMPT = 100, FIRST = 45, MORE = 30 };
+
+struct run {
+    int32_t id[PROMPT + FIRST + MORE + 1];
+    unsigned char made[PROMPT + FIRST + MORE + 1];
+    int n, cached;
+};
+
+static struct rill_engine *open_engine(struct script *s, int kind)
+{
+    struct rill_engine *g;
+    struct err e = {0};
+
+    script_open_kind(s, 512, 63, kind);
+    ck_ok(rill_engine_open(&g, &s->model, NULL, &e), &e);
+    return g;
+}
+
+/* n tokens more. */
+static void go_on(struct rill_engine *g, struct run *r, int n)
+{
+    struct rill_request q = {
+        .ids = r->id, .n_ids = (size_t)r->n, .made = r->made, .max_tokens = n, .ignore_eos = true};
+    struct rill_event ev;
+    struct err e = {0};
+    int number;
+
+    q.sampling = rill_sampling_defaults();
+    q.sampling.temperature = 0.7f;
+    q.sampling.has_seed = true;
+    ck_ok(rill_engine_submit(g, &q, &number, &e), &e);
+    while (rill_engine_step(g, &ev, 1, &e) > 0) {
+        if (ev.kind == RILL_TOKEN) {
+            r->made[r->n] = 1;
+            r->id[r->n++] = ev.id;
+        }
+        if (ev.kind == RILL_DONE)
+            r->cached = ev.cached;
+    }
+}
+
+static void begin(struct run *r)
+{
+    memset(r, 0, sizeof *r);
+    for (int i = 0; i < PROMPT; i++)
+        r->id[i] = i * 7 % SCRIPT_V;
+    r->n = PROMPT;
+}
+
+static void saved(int kind, bool compressed)
+{
+    const char *path = tmpfile_path("session.kv");
+    struct run whole, part;
+    struct script s;
+    struct rill_engine *g = open_engine(&s, kind);
+    struct rill_kv kv;
+    struct err e = {0};
+
+    begin(&whole);
+    go_on(g, &whole, FIRST + MORE);
+    rill_engine_close(g);
+    script_close(&s);
+
+    g = open_engine(&s, kind);
+    begin(&part);
+    go_on(g, &part, FIRST);
+    kv = (struct rill_kv){
+        .ids = part.id, .made = part.made, .n = (size_t)part.n, .compressed = compressed};
+    ck_ok(rill_engine_kv_save(g, &kv, path, &e), &e);
+    rill_engine_close(g);
+    script_close(&s);
+
+    g = open_engine(&s, kind);
+    ck_ok(rill_engine_kv_load(g, path, &kv, &e), &e);
+    ck_assert_uint_eq(kv.n, PROMPT + FIRST);
+    ck_assert_mem_eq(kv.ids, part.id, kv.n * sizeof *kv.ids);
+    ck_assert_mem_eq(kv.made, part.made, kv.n);
+    ck_assert_str_eq(kv.device, "script");
+    ck_assert_int_eq(kv.n_pos, kind == SCRIPT_RECURRENT || kind == SCRIPT_STATE ? 96 : 128);
+    rill_kv_fini(&kv);
+    go_on(g, &part, MORE);
+    ck_assert_int_eq(part.cached, kind == SCRIPT_RECURRENT || kind == SCRIPT_STATE ? 96 : 128);
+    ck_assert_int_eq(part.n, whole.n);
+    ck_assert_mem_eq(part.id, whole.id, sizeof *whole.id * (size_t)whole.n);
+    rill_engine_close(g);
+    script_close(&s);
+    unlink(path);
+}
+
+START_TEST(goes_on_with_the_same_bytes)
+{
+    for (int kind = 0; kind < SCRIPT_KINDS; kind++)
+        for (int compressed = 0; compressed < 2; compressed++)
+            saved(kind, compressed);
+}
+END_TEST
+
+static void write_file(const char *path, const char *p, size_t n)
+{
+    FILE *f = fopen(path, "wb");
+
+    ck_assert_ptr_nonnull(f);
+    ck_assert_uint_eq(fwrite(p, 1, n, f), n);
+    fclose(f);
+}
+
+START_TEST(damage_is_found)
+{
+    static char good[1 << 16], bad[1 << 16];
+    const char *path = tmpfile_path("damaged.kv");
+    struct script s;
+    struct rill_engine *g = open_engine(&s, SCRIPT_PLAIN);
+    struct rill_kv kv;
+    struct run r;
+    struct err e = {0};
+    size_t n;
+    FILE *f;
+
+    begin(&r);
+    go_on(g, &r, 5);
+    kv = (struct rill_kv){.ids = r.id, .made = r.made, .n = (size_t)r.n, .compressed = true};
+    ck_ok(rill_engine_kv_save(g, &kv, path, &e), &e);
+    f = fopen(path, "rb");
+    ck_assert_ptr_nonnull(f);
+    n = fread(good, 1, sizeof good, f);
+    fclose(f);
+    for (size_t i = 0; i < n; i += 1 + i / 12) { // a byte changed
+        memcpy(bad, good, n);
+        bad[i] ^= 0x20;
+        write_file(path, bad, n);
+        memset(&e, 0, sizeof e);
+        ck_assert_int_lt(rill_engine_kv_load(g, path, &kv, &e), 0);
+        ck_assert_ptr_nonnull(strstr(e.text, "damaged.kv"));
+    }
+    for (size_t i = 0; i < n; i += 1 + i / 6) { // cut short
+        write_file(path, good, i);
+        memset(&e, 0, sizeof e);
+        ck_assert_int_lt(rill_kv_open(&kv, path, &e), 0);
+    }
+    write_file(path, good, n);
+    memset(&e, 0, sizeof e);
+    ck_ok(rill_kv_open(&kv, path, &e), &e);
+    rill_kv_fini(&kv);
+    rill_engine_close(g);
+    script_close(&s);
+
+    g = open_engine(&s, SCRIPT_WINDOW); // layers of another kind
+    memset(&e, 0, sizeof e);
+    ck_fails(rill_engine_kv_load(g, path, &kv, &e), &e, E_UNSUPPORTED, "layers");
+    rill_engine_close(g);
+    script_close(&s);
+    unlink(path);
+}
+END_TEST
+
+/* A file that lies about its lengths, with a checksum that is right. */
+START_TEST(wrong_numbers_are_refused)
+{
+    const char *path = tmpfile_path("lies.kv");
+    struct script s;
+    struct rill_engine *g = open_engine(&s, SCRIPT_PLAIN);
+    struct rng r = {.seed = 2};
+    struct rill_kv kv;
+    struct err e = {0};
+    struct run run;
+    static char text[1 << 16];
+    size_t n;
+    FILE *f;
+
+    begin(&run);
+    go_on(g, &run, 5);
+    kv = (struct rill_kv){.ids = run.id, .made = run.made, .n = (size_t)run.n};
+    ck_ok(rill_engine_kv_save(g, &kv, path, &e), &e);
+    f = fopen(path, "rb");
+    n = fread(text, 1, sizeof text, f);
+    fclose(f);
+    for (int turn = 0; turn < 60; turn++) {
+        static char bad[1 << 16];
+        size_t at = 8 + (size_t)(rng_next(&r) % (n - 16));
+
+        memcpy(bad, text, n);
+        for (int k = 0; k < 4 && at + (size_t)k < n - 8; k++)
+            bad[at + (size_t)k] = (char)(rng_next(&r) % 3 ? 0xff : rng_next(&r));
+        kvfile_seal(bad, n);
+        write_file(path, bad, n);
+        memset(&e, 0, sizeof e);
+        if (rill_engine_kv_load(g, path, &kv, &e) == 0) // a page's bytes, or which tokens were made
+            rill_kv_fini(&kv);
+    }
+    rill_engine_close(g);
+    script_close(&s);
+    unlink(path);
+}
+END_TEST
+
+TEST_MAIN("engine/kvfile", goes_on_with_the_same_bytes, damage_is_found, wrong_numbers_are_refused)
