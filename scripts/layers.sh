@@ -18,6 +18,7 @@ BEGIN {
     law["libcore/engine/public.c"] = law["engine"] " file quant"
     law["rill.h"] = "base"
     law["tools/lib"] = "base text tools/lib rill.h"
+    law["tools/lib/hub.c"] = law["tools/lib"] " model/hf_cache.h"
     law["tools"] = "base tools/lib rill.h"
     many = "base quant file text tools/lib rill.h"
     law["tools/eval.c"] = many
@@ -28,8 +29,8 @@ BEGIN {
 }
 # the room a path belongs to: libcore/model/arch/x.c -> model
 function room(path, p) {
-    if (path ~ /^tools\/lib\//) return "tools/lib"
     if (path in law) return path
+    if (path ~ /^tools\/lib\//) return "tools/lib"
     sub(/^libcore\//, "", path)
     split(path, p, "/")
     return p[1]

@@ -15,7 +15,7 @@
 #define PIECE     ((uint64_t)16 << 20)
 #define LANES_MAX 64
 
-enum piece { TODO = '0', DONE = '1', TAKEN = '2' };
+enum piece { FREE = '0', DONE = '1', TAKEN = '2' };
 
 struct target {
     const struct fetch_file *f;
@@ -234,7 +234,7 @@ static void start_over(struct fetching *g, struct target *t, bool whole)
         t->step = t->f->size ? t->f->size : 1;
         t->n_piece = 1;
     }
-    memset(t->piece, TODO, (size_t)t->n_piece);
+    memset(t->piece, FREE, (size_t)t->n_piece);
     t->left = t->n_piece;
     if (t->map >= 0 && ftruncate(t->map, 0) < 0) {
         /* a map that cannot be emptied is not kept */
@@ -254,7 +254,7 @@ static int target_init(struct fetching *g, struct target *t, const struct fetch_
     t->piece = mem_new((size_t)t->n_piece, g->e);
     if (!t->part || !t->map_path || !t->piece)
         return E_NOMEM;
-    memset(t->piece, TODO, (size_t)t->n_piece);
+    memset(t->piece, FREE, (size_t)t->n_piece);
     return 0;
 }
 
@@ -423,7 +423,7 @@ static bool lane_take(struct fetching *g, struct lane *l)
                 return false;
         }
         for (uint64_t k = 0; k < t->n_piece; k++)
-            if (t->piece[k] == TODO) {
+            if (t->piece[k] == FREE) {
                 t->piece[k] = TAKEN;
                 *l = (struct lane){.h = l->h, .t = t, .piece = k, .at = k * t->step};
                 l->end = l->at + piece_bytes(t, k);
