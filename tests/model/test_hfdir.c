@@ -12,6 +12,7 @@
 #include "file/safetensors.h"
 #include "model/hf_place.h"
 #include "model/hfdir.h"
+#include "quant/half.h"
 
 enum { N = 40 };
 
@@ -280,6 +281,86 @@ static void check_case(const char *name)
     json_decref(d.root);
 }
 
+/* 8-bit floats with a scale for each block of 16 by 16 become BF16. */
+static void write_float8(const char *dir, const json_t *config, const uint8_t *codes,
+                         const float *scale)
+{
+    const uint64_t embd[] = {64, 32}, down[] = {32, 48}, up[] = {48, 32}, q[] = {32, 32},
+                   k[] = {16, 32}, one[] = {32}, blocks[] = {2, 3};
+    static const struct {
+        const char *name;
+        int shape;
+    } rest[] = {{"self_attn.q_proj", 0}, {"self_attn.o_proj", 0}, {"self_attn.k_proj", 1},
+                {"self_attn.v_proj", 1}, {"mlp.gate_proj", 2},    {"mlp.up_proj", 2}};
+    const uint64_t *const shapes[] = {q, k, up};
+    static const float zero[64 * 48];
+    struct st_out *w;
+    struct err e = {0};
+    char path[600], name[128];
+
+    ck_assert_int_eq(mkdir(dir, 0777), 0);
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    ck_assert_int_eq(json_dump_file(config, path, 0), 0);
+    snprintf(path, sizeof path, "%s/model.safetensors", dir);
+    ck_ok(st_create(&w, path, &e), &e);
+    st_put_tensor(w, SLICE("model.layers.0.mlp.down_proj.weight_scale_inv"), ST_F32, 2, blocks);
+    st_put_tensor(w, SLICE("model.embed_tokens.weight"), ST_F32, 2, embd);
+    st_put_tensor(w, SLICE("model.norm.weight"), ST_F32, 1, one);
+    st_put_tensor(w, SLICE("model.layers.0.input_layernorm.weight"), ST_F32, 1, one);
+    st_put_tensor(w, SLICE("model.layers.0.post_attention_layernorm.weight"), ST_F32, 1, one);
+    for (size_t i = 0; i < ARRAY_LEN(rest); i++) {
+        snprintf(name, sizeof name, "model.layers.0.%s.weight", rest[i].name);
+        st_put_tensor(w, slice_of(name), ST_F32, 2, shapes[rest[i].shape]);
+    }
+    st_put_tensor(w, SLICE("model.layers.0.mlp.down_proj.weight"), ST_F8_E4M3, 2, down);
+    ck_ok(st_begin(w, &e), &e);
+    ck_ok(st_data(w, scale, 6 * sizeof *scale, &e), &e);
+    ck_ok(st_data(w, zero, 64 * 32 * 4, &e), &e);
+    for (int i = 0; i < 3; i++)
+        ck_ok(st_data(w, zero, 32 * 4, &e), &e);
+    for (size_t i = 0; i < ARRAY_LEN(rest); i++)
+        ck_ok(st_data(w, zero, shapes[rest[i].shape][0] * 32 * 4, &e), &e);
+    ck_ok(st_data(w, codes, 32 * 48, &e), &e);
+    ck_ok(st_finish(w, &e), &e);
+}
+
+START_TEST(eight_bit_floats)
+{
+    const char *dir = tmpfile_path("f8");
+    const float scale[6] = {0.5f, 1.0f, 3.0f, 0.25f, 7.0f, 2.0f};
+    uint8_t codes[32 * 48], rows[32 * 48 * 2];
+    struct made_dir d = {0};
+    struct source *s;
+    struct err e = {0};
+    uint32_t i = 0;
+
+    read_json(&d, "llama");
+    json_t *config = json_object_get(d.root, "config");
+    json_object_set_new(config, "num_hidden_layers", json_integer(1));
+    for (size_t k = 0; k < sizeof codes; k++)
+        codes[k] = (uint8_t)(k * 37 % 0x7f | (k & 0x80));
+    write_float8(dir, config, codes, scale);
+    ck_ok(model_source(&s, dir, 0, &e), &e);
+    while (!slice_is(s->g->tensor[i].name, "blk.0.ffn_down.weight"))
+        i++;
+    ck_assert_uint_eq(s->g->tensor[i].type, FMT_BF16);
+    ck_ok(source_rows(s, i, 0, 32, rows, &e), &e);
+    for (size_t k = 0; k < sizeof codes; k++) {
+        float v = st_float8(ST_F8_E4M3, codes[k]) * scale[k / 48 / 16 * 3 + k % 48 / 16];
+        uint16_t want = f32_to_bf16(v), got = (uint16_t)(rows[2 * k] | rows[2 * k + 1] << 8);
+
+        if (got != want)
+            ck_abort_msg("number %zu: %04x, not %04x", k, got, want);
+    }
+    source_close(s);
+    remove_dir(dir);
+    for (size_t k = 0; k < d.n_t; k++)
+        mem_free(d.t[k].v);
+    mem_free(d.t);
+    json_decref(d.root);
+}
+END_TEST
+
 #define CASES(X)                                                                                   \
     X(command_r, "command-r")                                                                      \
     X(command_r_norms, "command-r-norms")                                                          \
@@ -325,7 +406,7 @@ CASES(X)
 #define X(test, name) test,
 int main(int argc, char **argv)
 {
-    const TTest *const all[] = {CASES(X)};
+    const TTest *const all[] = {CASES(X) eight_bit_floats};
 
     return suite_main("model/hfdir", all, (int)ARRAY_LEN(all), argc, argv);
 }
