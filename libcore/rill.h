@@ -327,6 +327,14 @@ typedef void rill_dump_fn(void *ctx, int record, const char *name, int rows, int
 int rill_engine_dump(struct rill_engine *g, const char *records, rill_dump_fn *fn, void *ctx,
                      struct err *e);
 
+/* What comes in at the columns of each weight matrix (for importance matrices): fn is called after
+ * each step, for each matrix and each row x[cols] it was multiplied with. Of a stack of n_expert
+ * matrices, which says whose row it is. Matrices that were fused are told as one. Cannot be joined
+ * with a dump. Must come before the first submit. */
+typedef void rill_columns_fn(void *ctx, const char *weight, int n_expert, int which, int cols,
+                             const float *x);
+int rill_engine_columns(struct rill_engine *g, rill_columns_fn *fn, void *ctx, struct err *e);
+
 /* One record of the plan, timed alone. */
 struct rill_record {
     int record;

@@ -57,6 +57,8 @@ struct rill_engine {
     void *dump_ctx;
     int dump_from, dump_to;   // records
     float *dump_row;
+    rill_columns_fn *columns;
+    void *columns_ctx;
 };
 
 #define ENGINE_MAX_SEQ 4096

@@ -356,19 +356,41 @@ static int parse_records(const struct rill_engine *g, const char *text, int *fro
     return 0;
 }
 
+/* Lays the values out again, so that none shares memory with another. */
+static int set_apart(struct rill_engine *g, struct err *e)
+{
+    struct dev_info info;
+    int rc;
+
+    g->be->info(g->dev, &info);
+    if (!info.host)
+        return err_set(e, E_UNSUPPORTED, "values of this device cannot be dumped");
+    drop_mem(g, &g->seg.arena);
+    g->seg.arena = (struct mem){0};
+    rc = take_arena(g, true, e);
+    return rc < 0 ? rc : g->be->prepare(g->dev, &g->seg, e);
+}
+
+int rill_engine_columns(struct rill_engine *g, rill_columns_fn *fn, void *ctx, struct err *e)
+{
+    int rc = set_apart(g, e);
+
+    if (rc == 0) {
+        g->columns = fn;
+        g->columns_ctx = ctx;
+    }
+    return rc;
+}
+
 int rill_engine_dump(struct rill_engine *g, const char *records, rill_dump_fn *fn, void *ctx,
                      struct err *e)
 {
     const struct plan *p = g->plan;
     int64_t most = 0;
-    struct dev_info info;
     int rc = parse_records(g, records, &g->dump_from, &g->dump_to, e);
 
     if (rc < 0)
         return rc;
-    g->be->info(g->dev, &info);
-    if (!info.host)
-        return err_set(e, E_UNSUPPORTED, "values of this device cannot be dumped");
     for (int i = 0; i < p->n_value; i++) {
         int64_t n = plan_rows(p, p->value[i].rows, g->seg.max_t, g->seg.max_s) * p->value[i].cols;
 
@@ -377,10 +399,7 @@ int rill_engine_dump(struct rill_engine *g, const char *records, rill_dump_fn *f
     g->dump_row = mem_array((uint64_t)most, sizeof *g->dump_row, e);
     if (!g->dump_row)
         return E_NOMEM;
-    drop_mem(g, &g->seg.arena);
-    g->seg.arena = (struct mem){0};
-    rc = take_arena(g, true, e);
-    rc = rc < 0 ? rc : g->be->prepare(g->dev, &g->seg, e);
+    rc = set_apart(g, e);
     if (rc == 0) {
         g->dump = fn;
         g->dump_ctx = ctx;

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "engine/columns.h"
 #include "engine/seats.h"
 #include "plan/ops.h"
 
@@ -102,6 +103,8 @@ int step_run(struct rill_engine *g, struct err *e)
     }
     if (g->dump)
         dump(g);
+    if (g->columns)
+        columns_step(g);
     return 0;
 }
 

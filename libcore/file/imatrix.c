@@ -13,12 +13,6 @@
 
 enum { OLD_MAX_VALUES = 1 << 28 };
 
-int imatrix_new(struct imatrix **out, struct err *e)
-{
-    *out = mem_new(sizeof **out, e);
-    return *out ? 0 : E_NOMEM;
-}
-
 static void entry_fini(struct imatrix_entry *x)
 {
     mem_free(x->name);
@@ -38,6 +32,17 @@ void imatrix_free(struct imatrix *m)
     mem_free(m->entry);
     map_fini(&m->by_name);
     mem_free(m);
+}
+
+int imatrix_new(struct imatrix **out, struct err *e)
+{
+    if (!(*out = mem_new(sizeof **out, e)))
+        return E_NOMEM;
+    if (map_init(&(*out)->by_name, 256, e) == 0)
+        return 0;
+    imatrix_free(*out);
+    *out = NULL;
+    return E_NOMEM;
 }
 
 struct imatrix_entry *imatrix_find(const struct imatrix *m, struct slice name)
