@@ -105,6 +105,39 @@ int32_t rill_bos(const struct rill_model *m); // -1: none
 int32_t rill_eos(const struct rill_model *m); // the one a template may name; -1: none
 bool rill_is_end(const struct rill_model *m, int32_t id); // ends a generation
 
+/* -- constraints: answers that obey a grammar -- */
+
+struct rill_stop {
+    const char *p;
+    size_t n;
+};
+
+struct rill_constraint;
+
+enum rill_constraint_kind {
+    RILL_GRAMMAR, // GBNF
+    RILL_SCHEMA,  // JSON Schema; the answer is one line
+    RILL_JSON,    // any JSON object
+    RILL_REGEX,   // matched from end to end
+    RILL_CHOICE,  // one of n texts
+};
+
+/* The answer is free until one of these texts was written; with maybe it may end without. With
+ * again it is free once more behind what the grammar gave. */
+struct rill_constraint_opts {
+    const struct rill_stop *after; // [n_after]
+    int n_after;
+    bool maybe, again;
+};
+
+/* text: [n] pieces, one but for RILL_CHOICE; copied. Errors name the line of a grammar, the JSON
+ * pointer of what a schema asks that cannot be enforced (E_UNSUPPORTED), or the limit that was met
+ * (E_RANGE). May be used by any number of engines and threads; see rill-constraints(7). */
+int rill_constraint_new(struct rill_constraint **out, enum rill_constraint_kind kind,
+                        const struct rill_stop *text, int n, const struct rill_constraint_opts *o,
+                        struct err *e);
+void rill_constraint_free(struct rill_constraint *c); // accepts NULL; its requests must have ended
+
 /* -- engine: requests through one model, batched -- */
 
 struct rill_engine;
@@ -184,11 +217,6 @@ struct rill_sampling rill_sampling_defaults(void); // 0.8, top_p 0.95, min_p 0.0
 /* The same with the model's own settings where its file has some. */
 struct rill_sampling rill_sampling_of(const struct rill_model *m);
 
-struct rill_stop {
-    const char *p;
-    size_t n;
-};
-
 struct rill_request {
     const int32_t *ids; // copied
     size_t n_ids;       // at least 1, with room left in the context
@@ -206,6 +234,8 @@ struct rill_request {
     struct rill_sampling sampling;
     const struct rill_stop *stop; // [n_stop] strings that end the text; copied
     int n_stop;
+    const struct rill_constraint *constraint; // NULL: none; borrowed until the request has ended
+    bool no_forward;    // a step of the model for each token, also where only one may come
     int priority;       // higher first, -100 to 100
     int client;         // who asks, 0 to RILL_CLIENTS - 1: clients get shares of the engine
     float weight;       // of the client's share; 0: 1
@@ -307,6 +337,7 @@ struct rill_stats {
     uint64_t drawn;        // tokens drawn
     uint64_t drafted;      // tokens proposed ahead
     uint64_t accepted;     // of those, tokens that were then drawn
+    uint64_t forced;       // tokens that a grammar left no choice about
     uint64_t preempted;    // times a request was sent back to wait for memory
     uint64_t swapped;      // of those, times its keys and values were kept in host memory
     uint64_t bytes;        // weights and key/value memory read, by the plan's formulas

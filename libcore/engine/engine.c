@@ -35,7 +35,7 @@ static int grow(struct rill_engine *g, struct err *e)
 {
     uint64_t old = (uint64_t)g->cap;
     uint64_t cap = old ? old * 2 : 8;
-    uint64_t extra = 2 * (uint64_t)g->limits.max_out;
+    uint64_t extra = 2 * (uint64_t)g->limits.max_out, each = 2 + OBEY_AHEAD;
     struct sched_pick *p = &g->pick;
     int rc = grow_one(&g->req, old, cap, sizeof *g->req, e);
 
@@ -47,7 +47,8 @@ static int grow(struct rill_engine *g, struct err *e)
     rc = rc < 0 ? rc : grow_one(&p->seen, old, cap, sizeof *p->seen, e);
     rc = rc < 0
              ? rc
-             : grow_one(&g->event, old ? 2 * old + extra : 0, 2 * cap + extra, sizeof *g->event, e);
+             : grow_one(&g->event, old ? each * old + extra : 0, each * cap + extra,
+                        sizeof *g->event, e);
     if (rc == 0)
         g->cap = (int)cap;
     return rc;
@@ -90,6 +91,28 @@ static int check_room(const struct rill_engine *g, const struct rill_request *in
     return 0;
 }
 
+/* A constraint's place in the first answer. */
+static int constrain(struct rill_engine *g, struct request *r, const struct rill_request *in,
+                     struct err *e)
+{
+    const struct con *c = (const struct con *)in->constraint;
+    int rc = 0;
+
+    if (!c)
+        return 0;
+    if (!g->lim.tok || tok_model_of(g->lim.tok) == TOK_NONE)
+        return err_set(e, E_UNSUPPORTED, "a constraint needs a vocabulary, the model has none");
+    if (!g->vocab)
+        rc = con_vocab_new(&g->vocab, g->lim.tok, e);
+    if (rc == 0 && !g->mask && !(g->mask = mem_array(g->vocab->n_word, sizeof *g->mask, e)))
+        rc = E_NOMEM;
+    if (rc == 0)
+        rc = obey_enter(&r->obey, &g->obeyed, c, g->vocab, e);
+    if (rc == 0)
+        r->place = con_begin(r->obey->matcher);
+    return rc;
+}
+
 int rill_engine_submit(struct rill_engine *g, const struct rill_request *in, int *number,
                        struct err *e)
 {
@@ -106,6 +129,10 @@ int rill_engine_submit(struct rill_engine *g, const struct rill_request *in, int
             break;
         if (!kv_possible(g->pool, r->room)) {
             rc = err_set(e, E_RANGE, "%d positions do not fit into the key/value memory", r->room);
+            request_free(r);
+            break;
+        }
+        if ((rc = constrain(g, r, in, e)) < 0) {
             request_free(r);
             break;
         }
@@ -191,31 +218,30 @@ static void drop_ended(struct rill_engine *g)
     }
 }
 
-/* One token from a row of logits. */
-static void drawn(struct rill_engine *g, struct request *r, const float *row)
+/* The grammar's side of a token: where it leads, and whether that is the end. */
+static void obey(struct request *r, int32_t id)
 {
-    const struct sampler_in in = {
-        .sampling = &r->sampling,
-        .logits = row,
-        .history = r->ids,
-        .n = r->n,
-        .n_prompt = r->n_prompt,
-        .seed = r->seed,
-        .choice = (uint32_t)r->choice,
-        .ban = g->end_ids,
-        .n_ban = r->n - r->n_prompt < r->min_tokens ? g->n_end : 0,
-    };
+    struct err e = {0};
+    int rc = obey_token(r->obey, &r->place, id, &e);
+
+    if (rc == 0)
+        request_fail(r, E_RANGE, "request %d, position %d: token %d is not the grammar's",
+                     r->number, r->n, id);
+    else if (rc < 0)
+        request_fail(r, rc, "request %d, position %d: %.80s", r->number, r->n, e.text);
+    else if (obey_done(r->obey, r->place))
+        request_end(r, RILL_STOP);
+}
+
+/* A token is the next one: drawn from row, or the only one a grammar left (row NULL). */
+static void take(struct rill_engine *g, struct request *r, int32_t id, const float *row)
+{
     const size_t from = r->shown.n;
-    int id = sampler_draw(&g->work, &in);
     struct rill_event *ev;
 
-    if (id < 0) {
-        request_fail(r, id, "request %d, position %d: the logits are not numbers", r->number, r->n);
-        emit_done(g, r, r->shown.n);
-        return;
-    }
     request_token(r, id, &g->lim);
-    g->stats.drawn++;
+    if (r->obey && !r->finish)
+        obey(r, id);
     ev = &g->event[g->n_event++];
     *ev = (struct rill_event){
         .request = r->number,
@@ -228,7 +254,7 @@ static void drawn(struct rill_engine *g, struct request *r, const float *row)
         .logits = r->logits ? row : NULL,
         .user = r->user,
     };
-    if (r->logprobs) {
+    if (r->logprobs && row) {
         struct rill_top *top = r->top + (ptrdiff_t)r->burst * r->n_top;
 
         ev->logprob = sampler_logprobs(&g->work, row, id, top, r->n_top);
@@ -238,6 +264,62 @@ static void drawn(struct rill_engine *g, struct request *r, const float *row)
     r->burst++;
     if (r->finish)
         emit_done(g, r, r->shown.n);
+}
+
+/* Takes what the grammar leaves no choice about; true when there was such a token. */
+static bool forward(struct rill_engine *g, struct request *r)
+{
+    int32_t id[OBEY_AHEAD];
+    struct err e = {0};
+    int n = obey_forced(r->obey, r->place, g->lim.tok, id, r->no_forward ? 1 : OBEY_AHEAD, &e);
+
+    if (n < 0) {
+        request_fail(r, n, "request %d, position %d: %.80s", r->number, r->n, e.text);
+        emit_done(g, r, r->shown.n);
+        return true;
+    }
+    for (int i = 0; i < n && !r->finish; i++, g->stats.forced++)
+        take(g, r, id[i], NULL);
+    return n > 0;
+}
+
+/* One token from a row of logits. */
+static void drawn(struct rill_engine *g, struct request *r, const float *row)
+{
+    struct sampler_in in = {
+        .sampling = &r->sampling,
+        .logits = row,
+        .history = r->ids,
+        .n = r->n,
+        .n_prompt = r->n_prompt,
+        .seed = r->seed,
+        .choice = (uint32_t)r->choice,
+        .ban = g->end_ids,
+        .n_ban = r->n - r->n_prompt < r->min_tokens ? g->n_end : 0,
+    };
+    const char *what = "the logits are not numbers";
+    struct err e = {0};
+    int id = 0;
+
+    if (r->obey) {
+        if (forward(g, r))
+            return;
+        id = obey_mask(r->obey, r->place, g->mask, &e);
+        in.mask = g->mask;
+        in.n_mask = (int)g->vocab->n;
+    }
+    if (id == 0)
+        id = sampler_draw(&g->work, &in);
+    if (id < 0) {
+        request_fail(r, id, "request %d, position %d: %.80s", r->number, r->n,
+                     e.text[0] ? e.text : what);
+        emit_done(g, r, r->shown.n);
+        return;
+    }
+    g->stats.drawn++;
+    take(g, r, id, row);
+    if (r->obey && !r->finish && !r->no_forward)
+        forward(g, r);
 }
 
 /* The other answers to the same prompt begin where the first one stands, if there are places; else

@@ -23,6 +23,9 @@ struct rill_engine {
     struct request_limits lim;
     struct sched_limits limits;
     struct sampler_work work;
+    struct con_vocab *vocab;  // once a request brought a constraint
+    struct obey *obeyed;      // constraints in use
+    uint32_t *mask;           // [vocab->n_word]
     int32_t *end_ids;         // [n_end] tokens that end a generation
     int n_end;
     int max_queue;
@@ -35,7 +38,7 @@ struct rill_engine {
     uint64_t next_arrival;
     struct sched_req *view;   // [cap]
     struct sched_pick pick;   // arrays of [cap]
-    struct rill_event *event; // [2 * cap + 2 * max_out]
+    struct rill_event *event; // [(2 + OBEY_AHEAD) * cap + 2 * max_out]
     int n_event, at_event;
     const struct request *solo; // the one that must be alone, NULL: none
     bool stuck;               // the last step could not begin

@@ -63,6 +63,7 @@ static int copy(struct request *r, const struct rill_request *in, const struct r
     int n_bias = in->sampling.n_bias;
     /* a piece, a replacement for up to 3 held bytes, and text held for a stop string */
     size_t text = lim->max_piece + 16;
+    size_t turns = in->constraint ? OBEY_AHEAD + 1 : 1; // tokens of a step
     int rc = stop_init(&r->stop, in->stop, in->n_stop, text, e);
 
     if (rc < 0)
@@ -74,7 +75,7 @@ static int copy(struct request *r, const struct rill_request *in, const struct r
     r->top = mem_array((uint64_t)in->top_logprobs * (uint64_t)(1 + in->draft), sizeof *r->top, e);
     if (!r->ids || !r->paths || !r->bias || !r->allowed || !r->top ||
         !buf_reserve(&r->piece, text) ||
-        !buf_reserve(&r->shown, (2 + (size_t)in->draft) * text + r->stop.held.cap))
+        !buf_reserve(&r->shown, (turns + 1 + (size_t)in->draft) * text + r->stop.held.cap))
         return err_nomem(e, (uint64_t)r->room * 4);
     memcpy(r->ids, in->ids, in->n_ids * sizeof *r->ids);
     for (size_t i = 0; in->made && !lim->one_path && i < in->n_ids; i++)
@@ -111,8 +112,9 @@ int request_new(struct request **out, const struct rill_request *in, int number,
     r->logprobs = in->logprobs;
     r->n_top = in->logprobs ? in->top_logprobs : 0;
     r->pin = in->pin;
-    r->draft = in->draft;
-    r->draft_now = in->draft < 4 ? in->draft : 4;
+    r->draft = in->constraint ? 0 : in->draft; // what a grammar forces comes ahead instead
+    r->draft_now = r->draft < 4 ? r->draft : 4;
+    r->no_forward = in->no_forward;
     r->room = room_for(in, lim);
     r->n_prompt = r->n = (int32_t)in->n_ids;
     r->room_is_context = in->max_tokens == 0 || in->max_tokens > r->room - r->n;
@@ -140,6 +142,7 @@ void request_free(struct request *r)
 {
     if (!r)
         return;
+    obey_leave(r->obey);
     stop_fini(&r->stop);
     buf_fini(&r->piece);
     buf_fini(&r->shown);

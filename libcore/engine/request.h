@@ -6,6 +6,7 @@
 #define RILL_ENGINE_REQUEST_H
 
 #include "engine/kvpool.h"
+#include "engine/obey.h"
 #include "engine/sched.h"
 #include "engine/stop.h"
 #include "rill.h"
@@ -35,6 +36,9 @@ struct request {
     uint64_t seed;
     double deadline;         // on the engine's clock, 0: none
     float weight;
+    struct obey *obey;       // NULL: free
+    struct con_state place;  // in its grammar
+    bool no_forward;
     struct stop stop;
     struct detok detok;
     struct buf piece;        // text of the last token

@@ -325,6 +325,9 @@ static void prepare_row(struct sampler_work *w, const struct sampler_in *in)
     const struct rill_sampling *s = in->sampling;
 
     memcpy(w->row, in->logits, (size_t)w->n_vocab * sizeof *w->row);
+    for (int i = 0; in->mask && i < w->n_vocab; i++)
+        if (i >= in->n_mask || !(in->mask[i / 32] >> i % 32 & 1))
+            w->row[i] = -INFINITY;
     if (s->n_allowed)
         only_allowed(w, s);
     for (int i = 0; i < s->n_bias; i++)

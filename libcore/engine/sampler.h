@@ -39,6 +39,8 @@ struct sampler_in {
     uint32_t choice;
     const int32_t *ban;     // [n_ban] tokens that may not come now
     int n_ban;
+    const uint32_t *mask;   // bit i: token i may come; NULL: all may
+    int n_mask;             // tokens it has bits for; others may not come
 };
 
 /* The token for this row, or E_NUMERIC when the row holds a NaN, an infinity above all, or nothing

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
-#include "replay.h"
+#include "tests/fuzz/replay.h"
 #include "text/constrain.h"
 
 static void need(bool ok)
