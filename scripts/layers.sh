@@ -25,7 +25,7 @@ BEGIN {
     law["tools/tokenize.c"] = many " model/hfdir.h"
     law["tools/convert.c"] = law["tools/quantize.c"] = many " model/hfdir.h kernels/encode.h"
     law["tools/inspect.c"] = many " plan model/hfdir.h"
-    law["tools/bench.c"] = law["tools"] " plan model/random.h"
+    law["tools/bench.c"] = law["tools"] " plan text model/random.h model/hfdir.h"
 }
 # the room a path belongs to: libcore/model/arch/x.c -> model
 function room(path, p) {

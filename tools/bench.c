@@ -10,15 +10,18 @@
 
 #include "base/mem.h"
 #include "base/thread.h"
+#include "model/hfdir.h"
 #include "model/random.h"
 #include "rill.h"
+#include "tools/lib/maskbench.h"
 #include "tools/lib/stream.h"
 #include "tools/lib/tool.h"
 
 static const char *opt_model, *opt_synthetic, *opt_device, *kv_type_arg;
 static struct opt_ints opt_prompt, opt_gen, opt_batch, opt_depth, opt_threads;
 static int opt_repeat, opt_stream_mb;
-static bool opt_stream, opt_ops, opt_json, opt_tsv, opt_list, model_given;
+static struct opt_list opt_schemas;
+static bool opt_mask, opt_stream, opt_ops, opt_json, opt_tsv, opt_list, model_given;
 
 static const struct tool_option opts[] = {
     {'m', "model", OPT_STR, &opt_model, "MODEL", "the model, a GGUF file", .given = &model_given},
@@ -42,6 +45,10 @@ static const struct tool_option opts[] = {
     {0, "stream", OPT_FLAG, &opt_stream, 0,
      "measure how fast memory is read, for every number of threads", .group = "Other tests"},
     {0, "ops", OPT_FLAG, &opt_ops, 0, "time each record of the plan, with -p and -n rows"},
+    {0, "mask", OPT_FLAG, &opt_mask, 0,
+     "compile the schemas of --schemas and time masks of the model's vocabulary"},
+    {0, "schemas", OPT_LIST, &opt_schemas, "FILE",
+     "JSON lines with a schema and instances each; may be repeated"},
     {0, "stream-mb", OPT_INT, &opt_stream_mb, "N", "memory read for the limit, in MiB", .min = 1,
      .max = 1e6, .def = "256"},
     {'j', "json", OPT_FLAG, &opt_json, 0, "one JSON object per measurement", .group = "Output"},
@@ -486,6 +493,24 @@ static int bench_model(struct err *e)
     return rc;
 }
 
+/* Only the vocabulary of the model is opened. */
+static int bench_mask(struct err *e)
+{
+    const char *path = tool_model(opt_model, e);
+    struct source *s = NULL;
+    struct tok *t = NULL;
+    int rc = path ? model_source(&s, path, HF_VOCAB_ONLY, e) : e->code;
+
+    if (rc == 0)
+        rc = model_source_vocab(&t, s, e);
+    if (rc == 0)
+        rc = mask_bench(t, &opt_schemas, opt_json, e);
+    tok_free(t);
+    if (s)
+        source_close(s);
+    return rc;
+}
+
 int main(int argc, char **argv)
 {
     struct err e = {0};
@@ -496,6 +521,10 @@ int main(int argc, char **argv)
         tool_usage("no operands are taken");
     if (opt_json && opt_tsv)
         tool_usage("-j and --tsv exclude each other");
+    if (opt_mask != (opt_schemas.n > 0))
+        tool_usage("--mask and --schemas go together");
+    if (opt_mask && (opt_ops || opt_stream || opt_synthetic || opt_tsv))
+        tool_usage("--mask goes with -m, --schemas and -j only");
     if (opt_stream && (opt_ops || model_given || opt_synthetic))
         tool_usage("--stream measures memory alone: no model, no --ops");
     if (model_given && opt_synthetic)
@@ -505,6 +534,7 @@ int main(int argc, char **argv)
             puts(line);
         return tool_end(0);
     }
-    rc = opt_stream ? bench_stream(&e) : bench_model(&e);
+    rc = opt_mask ? bench_mask(&e) : opt_stream ? bench_stream(&e) : bench_model(&e);
+    opt_list_fini(&opt_schemas);
     return tool_end(rc < 0 ? tool_fail(&e) : 0);
 }

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "rill.h"
 #include "tools/lib/batch.h"
+#include "tools/lib/obey.h"
 #include "tools/lib/sampling.h"
 #include "tools/lib/tool.h"
 
@@ -27,6 +28,7 @@ static bool opt_lines, opt_nul, opt_json, opt_echo, opt_raw, opt_ids_in, opt_ids
 static bool opt_ignore_eos, opt_special, opt_no_mmap, n_given;
 static struct opt_list pieces, stops;
 static struct sampling_options sampling;
+static struct obey_options obeyed;
 
 static const char *const kv_types[] = {"f16", "f32", NULL};
 static int kv_type = -1;
@@ -50,6 +52,7 @@ static const struct tool_option opts[] = {
     {0, "min-tokens", OPT_INT, &opt_min, "N", "do not end before N tokens", .min = 0, .max = 1e9},
     {0, "stop", OPT_LIST, &stops, "TEXT", "end the answer before TEXT; may be repeated"},
     {0, "ignore-eos", OPT_FLAG, &opt_ignore_eos, 0, "go on when the model ends"},
+    OBEY_OPTIONS(obeyed),
     SAMPLING_OPTIONS(sampling),
     {0, "jsonl", OPT_FLAG, &opt_jsonl, 0,
      "answer requests of the OpenAI API, one per line of input", .group = "Many requests"},
@@ -97,6 +100,7 @@ struct run {
     struct rill_engine *engine;
     struct rill_model_info info;
     struct rill_sampling sampling;
+    struct rill_constraint *constraint;
     struct rill_stop stop[64];
     struct rill_kv kv; // --kv: what stands before each prompt
     FILE *dump;
@@ -382,6 +386,7 @@ static int answer(struct run *r, struct slice prompt, struct err *e)
     q.draft = opt_draft;
     q.ignore_eos = opt_ignore_eos;
     q.sampling = r->sampling;
+    q.constraint = r->constraint;
     q.stop = r->stop;
     q.n_stop = (int)stops.n;
     a.n_prompt = q.n_ids;
@@ -411,6 +416,10 @@ static int answer(struct run *r, struct slice prompt, struct err *e)
     if (rc == 0)
         report(r, &a);
     r->cut |= a.finish == RILL_CONTEXT;
+    if (r->constraint && (a.finish == RILL_LENGTH || a.finish == RILL_CONTEXT)) {
+        tool_note("an answer was cut before it was complete");
+        r->failed = true;
+    }
     r->answers++;
     buf_fini(&a.text);
     buf_fini(&a.ids);
@@ -566,6 +575,10 @@ static int read_options(struct run *r, struct err *e)
     bool stdin_piece = false;
 
     check_jsonl();
+    if (obey_kinds(&obeyed) > 1)
+        tool_usage("--schema, --grammar, --regex and --choice exclude each other");
+    if (opt_jsonl && obey_kinds(&obeyed))
+        tool_usage("--schema, --grammar, --regex and --choice have no meaning with --jsonl");
     if (opt_lines && opt_nul)
         tool_usage("-l and -0 exclude each other");
     for (size_t i = 0; i < pieces.n; i++)
@@ -643,6 +656,7 @@ static int run(struct run *r, struct err *e)
     double begin = tool_now();
     int rc = read_options(r, e);
 
+    rc = rc < 0 ? rc : obey_open(&r->constraint, &obeyed, e);
     rc = rc < 0 ? rc : open_all(r, e);
     r->load = tool_now() - begin;
     if (rc == 0 && opt_jsonl)
@@ -673,10 +687,12 @@ int main(int argc, char **argv)
         status = 1;
     rill_kv_fini(&r.kv);
     rill_engine_close(r.engine);
+    rill_constraint_free(r.constraint);
     rill_model_close(r.model);
     if (r.dump && fclose(r.dump) != 0 && status == 0)
         status = tool_fail(&(struct err){E_IO, "the dump: cannot write"});
     opt_list_fini(&pieces);
     opt_list_fini(&stops);
+    opt_list_fini(&obeyed.choices);
     return tool_end(status);
 }

@@ -8,13 +8,15 @@
 #include "file/gguf.h"
 #include "model/hfdir.h"
 #include "text/tok.h"
+#include "tools/lib/obey.h"
 #include "tools/lib/tool.h"
 
 /* -- options -- */
 
 static const char *model_path;
 static bool decode, pieces, count, json, special, exact, bench;
-static bool lines, nul, no_bos, bos;
+static bool lines, nul, no_bos, bos, accept;
+static struct obey_options obeyed;
 
 static const struct tool_option opts[] = {
     {'m', "model", OPT_STR, &model_path, "MODEL", "the model whose vocabulary to use"},
@@ -31,6 +33,9 @@ static const struct tool_option opts[] = {
     {0, "count", OPT_FLAG, &count, 0, "the number of tokens of each record"},
     {'j', "json", OPT_FLAG, &json, 0, "one JSON object per record"},
     {0, "bench", OPT_FLAG, &bench, 0, "how fast the input is encoded, and decoded"},
+    {0, "accept", OPT_FLAG, &accept, 0, "whether each record is what --schema or --grammar allows",
+     .group = "Judging instead"},
+    OBEY_FILES(obeyed),
     {0}};
 
 static struct tool tool = {"rill-tokenize", "[options] < text",
@@ -304,6 +309,37 @@ static int bench_all(const struct tok *t, struct records *in, struct err *e)
     return rc;
 }
 
+/* -- judging -- */
+
+/* "yes", or "no" with the first byte that cannot be; 1 when there was a no. */
+static int accept_all(struct records *in, struct err *e)
+{
+    struct con_matcher *m = NULL;
+    struct con *c = NULL;
+    struct slice text;
+    bool no = false;
+    int rc = obey_judge(&c, &obeyed, e);
+
+    rc = rc < 0 ? rc : con_matcher_new(&m, c, NULL, 0, e);
+    while (rc == 0 && (rc = records_next(in, &text, e)) > 0) {
+        struct con_state s = con_begin(m);
+        int64_t n = con_bytes(m, &s, text, e);
+
+        rc = n < 0 ? (int)n : 0;
+        if (rc == 0 && (size_t)n == text.n && con_can_stop(m, s)) {
+            buf_str(&out, json ? "{\"accept\":true}\n" : "yes\n");
+        } else if (rc == 0) {
+            buf_printf(&out, json ? "{\"accept\":false,\"byte\":%lld}\n" : "no, byte %lld\n",
+                       (long long)n);
+            no = true;
+        }
+        rc = rc < 0 ? rc : flush(e);
+    }
+    con_matcher_free(m);
+    con_free(c);
+    return rc < 0 ? rc : no;
+}
+
 /* -- the tool -- */
 
 static int open_vocab(struct tok **t, struct err *e)
@@ -325,8 +361,15 @@ static int run(struct err *e)
 {
     struct records in = {.kind = lines ? RECORD_LINES : nul ? RECORD_NUL : RECORD_WHOLE};
     struct tok *t;
-    int rc = open_vocab(&t, e);
+    int rc;
 
+    if (accept) {
+        rc = accept_all(&in, e);
+        records_fini(&in);
+        buf_fini(&out);
+        return rc;
+    }
+    rc = open_vocab(&t, e);
     if (rc < 0)
         return rc;
     if (bos && first_added(t) < 0)
@@ -352,5 +395,12 @@ int main(int argc, char **argv)
         tool_usage("--bos and --no-bos exclude each other");
     if (decode && (pieces || count || bench))
         tool_usage("--decode goes with neither --pieces, --count nor --bench");
-    return tool_end(run(&e) < 0 ? tool_fail(&e) : 0);
+    if (accept != (obeyed.schema || obeyed.grammar))
+        tool_usage("--accept goes with --schema or --grammar");
+    if (obey_kinds(&obeyed) > 1)
+        tool_usage("--schema and --grammar exclude each other");
+    if (accept && (decode || pieces || count || bench || model_path))
+        tool_usage("--accept reads text and needs no model");
+    first = run(&e);
+    return tool_end(first < 0 ? tool_fail(&e) : first);
 }
