@@ -68,8 +68,9 @@ static const struct {
 };
 
 /* Formats that are none of JSON Schema's: of numbers, and how a string is meant. */
-static const char *const notes[] = {"int32", "byte", "binary", "int64", "float", "double", "int8",  "int16",
-                                    "uint8", "uint16", "uint32", "uint64", "number", "password"};
+static const char *const notes[] = {"int8",   "int16",  "int32", "int64",  "uint8",  "uint16",
+                                    "uint32", "uint64", "float", "double", "number", "byte",
+                                    "binary", "password"};
 
 rx format_rx(struct rxs *s, struct slice name, struct err *e)
 {

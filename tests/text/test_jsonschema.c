@@ -99,8 +99,8 @@ END_TEST
 
 START_TEST(one_line)
 {
-    struct con *c = schema("{\"type\":\"object\",\"properties\":{\"b\":{\"type\":\"integer\"},\"a\":"
-                           "{\"const\":\"x/y\"}},\"required\":[\"a\"]}",
+    struct con *c = schema("{\"type\":\"object\",\"properties\":{\"b\":{\"type\":\"integer\"},"
+                           "\"a\":{\"const\":\"x/y\"}},\"required\":[\"a\"]}",
                            true);
 
     judge(c, TEXTS("{\"b\": 1, \"a\": \"x/y\"}", "{\"a\":\"x/y\",\"c\":{\"d\": 1.50}}"),
