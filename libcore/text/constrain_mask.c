@@ -356,7 +356,7 @@ int con_forced_tokens(struct con_matcher *m, struct con_state s, const struct to
     int n = 0, rc;
 
     if ((rc = con_forced(m, s, 4096, &text, e)) == 0 && text.n)
-        rc = tok_encode(t, buf_view(&text), 0, &ids, e);
+        rc = tok_encode(t, buf_view(&text), TOK_AFTER, &ids, e);
     for (size_t i = 0; rc == 0 && i < ids.n && n < max; i++) {
         struct slice piece = m->v->text[ids.id[i]];
         struct slice left = {text.p + at, text.n - at};

@@ -82,9 +82,9 @@ static void refused(struct bench *b, const char *text)
     if (strncmp(text, "schema, #/", 10) == 0 && end) {
         while (p > text && p[-1] != '/')
             p--;
-        snprintf(what, sizeof what, "%.*s", (int)(end - p), p);
+        snprintf(what, sizeof what, "%.*s", (int)(end - p < 60 ? end - p : 60), p);
     } else {
-        snprintf(what, sizeof what, "%s", end ? end + 2 : text);
+        snprintf(what, sizeof what, "%.60s", end ? end + 2 : text);
     }
     for (int i = 0; i < b->n_reason; i++)
         if (strcmp(b->reason[i].what, what) == 0) {
