@@ -16,6 +16,7 @@
 #include "file/source.h"
 #include "kernels/encode.h"
 #include "model/hfdir.h"
+#include "model/hfdir.h"
 #include "quant/recipe.h"
 #include "tools/lib/tool.h"
 
