@@ -405,7 +405,7 @@ static int read_prompt(struct reading *g, const json_t *v, struct err *e)
 static int read_messages(struct reading *g, const json_t *body, struct err *e)
 {
     struct api_request *r = g->r;
-    struct buf text = {0};
+    char *text;
     int rc;
 
     if (!g->o->chat)
@@ -415,10 +415,11 @@ static int read_messages(struct reading *g, const json_t *body, struct err *e)
     if (!r->prompt)
         return E_NOMEM;
     r->n_prompt = 1;
-    rc = g->o->chat(g->o->ctx, body, &text, e);
-    if (rc == 0)
-        rc = prompt_text(g, &r->prompt[0], buf_view(&text), RILL_PARSE_SPECIAL, e);
-    buf_fini(&text);
+    text = json_dumps(body, JSON_COMPACT);
+    if (!text)
+        return err_nomem(e, 0);
+    rc = g->o->chat(g->o->ctx, text, strlen(text), &r->prompt[0], e);
+    free(text); // jansson's
     return rc;
 }
 

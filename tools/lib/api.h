@@ -46,8 +46,9 @@ struct api_opts {
     int draft;                     // of all requests
     bool lenient;
     long long created;             // in replies
-    /* Renders a body's messages; NULL: requests with messages are errors. */
-    int (*chat)(void *ctx, const json_t *body, struct buf *prompt, struct err *e);
+    /* The prompt of a request with messages, given as JSON: fills ids (mem_array) and text. NULL:
+     * such requests are errors. */
+    int (*chat)(void *ctx, const char *json, size_t n, struct api_prompt *out, struct err *e);
     void *ctx;
 };
 
