@@ -821,6 +821,84 @@ static int show_opened(const char *path, struct err *e)
     return rc;
 }
 
+/* -- files of keys and values (rill-run --kv-save) -- */
+
+static bool is_kv(const char *path)
+{
+    char head[8] = {0};
+    FILE *f = strcmp(path, "-") ? fopen(path, "rb") : NULL;
+    bool kv = f && fread(head, 1, sizeof head, f) == sizeof head &&
+              memcmp(head, "rill-kv\n", sizeof head) == 0;
+
+    if (f)
+        fclose(f);
+    return kv;
+}
+
+/* The text of its tokens, by a model's vocabulary. */
+static int show_kv_text(const struct rill_kv *kv, const char *model, struct err *e)
+{
+    struct rill_model_opts how = {.vocab_only = true};
+    struct rill_model *m = NULL;
+    struct rill_model_info info = {0};
+    struct buf text = {0};
+    int rc = rill_model_open(&m, model, &how, e);
+
+    if (rc == 0)
+        rill_model_info(m, &info);
+    for (size_t i = 0; rc == 0 && i < kv->n; i++) {
+        size_t n = 0;
+        const char *piece = "";
+
+        if (kv->ids[i] >= 0 && kv->ids[i] < info.n_vocab)
+            piece = rill_piece(m, kv->ids[i], true, &n);
+        buf_add(&text, piece, n);
+    }
+    if (rc == 0) {
+        row_begin("text");
+        field_text("text", 0, buf_view(&text));
+        row_end(e);
+    }
+    buf_fini(&text);
+    rill_model_close(m);
+    return rc;
+}
+
+static int show_kv(const char *path, const char *model, struct err *e)
+{
+    struct rill_kv kv;
+    size_t made = 0;
+    int rc = rill_kv_open(&kv, path, e);
+
+    if (rc < 0)
+        return rc;
+    for (size_t i = 0; i < kv.n; i++)
+        made += kv.made[i];
+    row_begin("kv");
+    if (json)
+        buf_printf(&row,
+                   ",\"tokens\":%zu,\"made\":%zu,\"positions\":%d,\"bytes\":%llu,"
+                   "\"compressed\":%s,\"device\":",
+                   kv.n, made, kv.n_pos, (unsigned long long)kv.bytes,
+                   kv.compressed ? "true" : "false");
+    else
+        buf_printf(&row,
+                   tsv ? "\t%zu\t%zu\t%d\t%llu\t%s\t"
+                       : "%zu tokens, %zu of them made by the "
+                         "model; keys and values of %d positions, %llu bytes%s, device ",
+                   kv.n, made, kv.n_pos, (unsigned long long)kv.bytes,
+                   kv.compressed ? tsv ? "zstd" : ", zstd" : "");
+    if (json)
+        buf_json(&row, slice_of(kv.device));
+    else
+        add_shown(&row, slice_of(kv.device), LINE);
+    row_end(e);
+    if (model)
+        rc = show_kv_text(&kv, model, e);
+    rill_kv_fini(&kv);
+    return rc;
+}
+
 /* -- all of it -- */
 
 static int show_file(const struct gguf *g, struct err *e)
@@ -897,6 +975,11 @@ static int run(int n, char **operand, struct err *e)
     int found;
     int rc;
 
+    if (n == 1 && is_kv(operand[0])) {
+        rc = show_kv(operand[0], model_arg, e);
+        buf_fini(&row);
+        return rc;
+    }
     if (n + (model_arg != NULL) > 1)
         tool_usage("more than one model: '%s'", operand[n - 1]);
     if (json && tsv)
