@@ -294,11 +294,14 @@ void file_dontneed(const struct file_view *v, size_t at, size_t n)
 
 /* -- writing -- */
 
+enum { SEND_BYTES = 8 << 20 };
+
 struct file_out {
     int fd;
     bool direct; // written in place: nothing to rename
     int failed;  // code of the first write that failed; later ones and the commit fail too
     uint64_t at; // bytes accepted
+    uint64_t put, sent; // bytes written; of those, on their way to the disk
     char *path;  // where it will be; symbolic links followed
     char *tmp;
     size_t n_held; // bytes in held
@@ -356,6 +359,19 @@ int file_create(struct file_out **out, const char *path, struct err *e)
     return 0;
 }
 
+/* Has the disk begin with what is written, so that little is left to wait for at the end. */
+static void send_on(struct file_out *f)
+{
+#ifdef SYNC_FILE_RANGE_WRITE
+    if (!f->direct && f->put - f->sent >= SEND_BYTES) {
+        sync_file_range(f->fd, (off_t)f->sent, (off_t)(f->put - f->sent), SYNC_FILE_RANGE_WRITE);
+        f->sent = f->put;
+    }
+#else
+    (void)f;
+#endif
+}
+
 static int write_all(struct file_out *f, const char *p, size_t n, struct err *e)
 {
     if (f->failed)
@@ -372,7 +388,9 @@ static int write_all(struct file_out *f, const char *p, size_t n, struct err *e)
         }
         p += put;
         n -= (size_t)put;
+        f->put += (uint64_t)put;
     }
+    send_on(f);
     return 0;
 }
 
