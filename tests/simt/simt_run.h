@@ -8,7 +8,11 @@
 extern "C" {
 #endif
 
+#ifdef RILL_GPU
+static uint64_t simt_seed; // a GPU has an order of its own
+#else
 extern uint64_t simt_seed; // changes the order in which threads run
+#endif
 
 void simt_run(const struct rt_launch *l);
 

@@ -1,5 +1,7 @@
-/* test_formats.c - matrices of every format on the CUDA backend's kernels, run on the host: against
- * the format's definition, and the same bits for any number of rows at once. */
+/* test_formats.c - matrices of every format on the CUDA backend's kernels: against the format's
+ * definition, and the same bits for any number of rows at once.
+ *
+ * On the host in make check; make gpu-kit links the same program with the CUDA runtime. */
 #include "tests/suite.h"
 
 #include <math.h>
@@ -23,14 +25,19 @@ static const struct fmt_kern *kernels(int fmt)
 }
 
 struct problem {
+    struct rt *rt;
     const struct fmt_info *f;
     int64_t cols;
     uint64_t row_bytes;
     uint8_t *w;
     float *x;
     struct q32 *q;
-    struct step s;
-    int32_t n[4];
+    struct {
+        uint8_t *w;
+        float *x, *y;
+        struct q32 *q;
+        int32_t *n;
+    } dev;
 };
 
 static void *need(uint64_t n)
@@ -41,9 +48,21 @@ static void *need(uint64_t n)
     return p;
 }
 
-static struct problem problem_new(const struct fmt_info *f, int64_t cols)
+static void *device(struct rt *rt, const void *from, uint64_t n)
 {
-    struct problem p = {.f = f, .cols = cols};
+    void *p = rt_alloc(rt, n);
+
+    ck_assert_ptr_nonnull(p);
+    if (from)
+        ck_assert_msg(rt_copy(rt, p, from, n) == 0 && rt_sync(rt) == 0, "%s", rt_error());
+    return p;
+}
+
+static struct problem problem_new(struct rt *rt, const struct fmt_info *f, int64_t cols)
+{
+    struct problem p = {.rt = rt, .f = f, .cols = cols};
+    const uint64_t q_bytes = (uint64_t)(INPUTS * cols / 32 + 1) * sizeof *p.q;
+    const uint64_t x_bytes = (uint64_t)(INPUTS * cols) * sizeof *p.x;
     struct rng rng = {(uint64_t)cols, 0};
     uint64_t n;
 
@@ -55,10 +74,15 @@ static struct problem problem_new(const struct fmt_info *f, int64_t cols)
     else
         for (uint64_t i = 0; i < n; i++)
             p.w[i] = (uint8_t)(rng_next(&rng) % 7);
-    p.x = need((uint64_t)(INPUTS * cols) * sizeof *p.x);
-    p.q = need((uint64_t)(INPUTS * cols / 32 + 1) * sizeof *p.q);
+    p.x = need(x_bytes);
+    p.q = need(q_bytes);
     for (int64_t i = 0; i < INPUTS * cols; i++)
         p.x[i] = i / cols == 3 ? 0.0f : (float)rng_next_normal(&rng);
+    p.dev.w = device(rt, p.w, n);
+    p.dev.x = device(rt, p.x, x_bytes);
+    p.dev.q = device(rt, NULL, q_bytes);
+    p.dev.y = device(rt, NULL, (uint64_t)ROWS * 1280 * sizeof(float));
+    p.dev.n = device(rt, NULL, 16);
     return p;
 }
 
@@ -67,14 +91,25 @@ static void problem_free(struct problem *p)
     mem_free(p->w);
     mem_free(p->x);
     mem_free(p->q);
+    rt_free(p->rt, p->dev.w);
+    rt_free(p->rt, p->dev.x);
+    rt_free(p->rt, p->dev.q);
+    rt_free(p->rt, p->dev.y);
+    rt_free(p->rt, p->dev.n);
 }
 
-static void start(const struct rt_kern *k, const void *args, uint32_t x, uint32_t y, uint32_t block)
+static void start(struct rt *rt, const struct rt_kern *k, const void *args, uint32_t x, uint32_t y,
+                  uint32_t block)
 {
     const struct rt_launch l = {k, {x, y, 1}, block, 0, args};
 
     simt_seed++;
-    simt_run(&l);
+    ck_assert_msg(rt_launch(rt, &l) == 0, "%s: %s", k->name, rt_error());
+}
+
+static void fetch(const struct problem *p, void *to, const void *from, uint64_t n)
+{
+    ck_assert_msg(rt_copy(p->rt, to, from, n) == 0 && rt_sync(p->rt) == 0, "%s", rt_error());
 }
 
 /* The results for n rows of inputs, by the kernel for one row or for many. */
@@ -82,11 +117,11 @@ static void multiply(struct problem *p, int n, bool many, float *y)
 {
     const struct fmt_kern *k = kernels((int)p->f->id);
     const uint32_t per = many ? (uint32_t)k->at_once : 1;
-    struct gemv_args a = {.s = {.n = p->n},
-                          .x = {p->x, p->cols},
-                          .xq = p->f->sub ? p->q : NULL,
-                          .out = {y, ROWS},
-                          .m = {{p->w, NULL, ROWS, 0}},
+    struct gemv_args a = {.s = {.n = p->dev.n},
+                          .x = {p->dev.x, p->cols},
+                          .xq = p->f->sub ? p->dev.q : NULL,
+                          .out = {p->dev.y, ROWS},
+                          .m = {{p->dev.w, NULL, ROWS, 0}},
                           .n_m = 1,
                           .cols = p->cols,
                           .row_bytes = (int64_t)p->row_bytes,
@@ -95,13 +130,17 @@ static void multiply(struct problem *p, int n, bool many, float *y)
                           .n_head = 1,
                           .div = 1};
 
-    p->n[0] = n;
+    const int32_t rows[4] = {n, 0, 0, 0};
+    ck_assert_int_eq(rt_copy(p->rt, p->dev.n, rows, sizeof rows), 0);
     if (p->f->sub) {
         struct pack_args pack = {
-            .s = a.s, .x = a.x, .to = p->q, .cols = p->cols, .rows = ROWS_T, .n_head = 1};
-        start(&kern_pack, &pack, (uint32_t)n, 2, GEMV_THREADS);
+            .s = a.s, .x = a.x, .to = p->dev.q, .cols = p->cols, .rows = ROWS_T, .n_head = 1};
+        start(p->rt, &kern_pack, &pack, (uint32_t)n, 2, GEMV_THREADS);
     }
-    start(many ? &k->many : &k->few, &a, ((uint32_t)n + per - 1) / per, 2, GEMV_THREADS);
+    start(p->rt, many ? &k->many : &k->few, &a, ((uint32_t)n + per - 1) / per, 2, GEMV_THREADS);
+    if (p->f->sub)
+        fetch(p, p->q, p->dev.q, (uint64_t)n * (uint64_t)p->cols / 32 * sizeof *p->q);
+    fetch(p, y, p->dev.y, (uint64_t)n * ROWS * sizeof *y);
 }
 
 static void check_values(const struct problem *p, const float *y)
@@ -132,9 +171,9 @@ static void check_values(const struct problem *p, const float *y)
         }
 }
 
-static void check_format(const struct fmt_info *f, int64_t cols)
+static void check_format(struct rt *rt, const struct fmt_info *f, int64_t cols)
 {
-    struct problem p = problem_new(f, cols);
+    struct problem p = problem_new(rt, f, cols);
     float *all = need(INPUTS * ROWS * sizeof *all), *some = need(INPUTS * ROWS * sizeof *some);
 
     multiply(&p, INPUTS, false, all);
@@ -149,8 +188,18 @@ static void check_format(const struct fmt_info *f, int64_t cols)
     problem_free(&p);
 }
 
+static struct rt *open_device(void)
+{
+    struct rt *rt = NULL;
+
+    ck_assert_msg(rt_open(&rt, 0) == 0, "%s", rt_error());
+    return rt;
+}
+
 START_TEST(every_format_multiplies)
 {
+    struct rt *rt = open_device();
+
     for (size_t i = 0; fmt_at(i); i++) {
         const struct fmt_info *f = fmt_at(i);
         static const int64_t plain[] = {1, 7, 64, 300, 513}, blocks[] = {32, 64, 256, 288, 1280};
@@ -159,29 +208,34 @@ START_TEST(every_format_multiplies)
         for (size_t k = 0; k < ARRAY_LEN(plain); k++) {
             const int64_t cols = f->sub ? blocks[k] : plain[k];
             if (cols % f->block == 0)
-                check_format(f, cols);
+                check_format(rt, f, cols);
         }
     }
+    rt_close(rt);
 }
 END_TEST
 
 /* Rows of a table, number by number, are what the format's decoder makes. */
 START_TEST(every_format_gives_rows)
 {
+    struct rt *rt = open_device();
+
     for (size_t i = 0; fmt_at(i); i++) {
         const struct fmt_info *f = fmt_at(i);
-        struct problem p = problem_new(f, 512);
+        struct problem p = problem_new(rt, f, 512);
         float *y = need(ROWS * 512 * sizeof *y), *want = need(ROWS * 512 * sizeof *want);
         const struct fetch_args a = {
-            .w = p.w, .cols = 512, .out = {y, 512}, .scale = 1.0f, .mode = FETCH_ALL};
+            .w = p.dev.w, .cols = 512, .out = {p.dev.y, 512}, .scale = 1.0f, .mode = FETCH_ALL};
 
         f->decode(p.w, want, (size_t)(ROWS * 512 / f->block));
-        start(&kernels((int)f->id)->fetch, &a, ROWS, 1, MAP_THREADS);
+        start(rt, &kernels((int)f->id)->fetch, &a, ROWS, 1, MAP_THREADS);
+        fetch(&p, y, p.dev.y, ROWS * 512 * sizeof *y);
         ck_assert_msg(memcmp(y, want, ROWS * 512 * sizeof *y) == 0, "%s", f->name);
         mem_free(y);
         mem_free(want);
         problem_free(&p);
     }
+    rt_close(rt);
 }
 END_TEST
 
