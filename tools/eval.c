@@ -6,7 +6,6 @@
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/mem.h"
@@ -115,10 +114,11 @@ static double log_sum(const float *logits, int n, float *top)
  * per token: log p = scale * number + least. Rows are padded to an even number of tokens. */
 
 struct reference {
-    FILE *f;
-    uint16_t *row; // as it lies in the file
-    float *now;    // the model's own log p
-    double *kl;    // [cap] of the rows scored
+    FILE *f;              // read from
+    struct file_out *out; // or written to
+    uint16_t *row;        // as it lies in the file
+    float *now;           // the model's own log p
+    double *kl;           // [cap] of the rows scored
     size_t n, cap;
     double base_nll;
     uint64_t same_top;
@@ -144,9 +144,7 @@ static int save_row(struct reference *r, const float *logits, int n, double norm
     memcpy(r->row + 2, &least, 4);
     for (int i = 0; i < n && scale > 0.0f; i++)
         r->row[4 + i] = logits[i] > low ? (uint16_t)lrintf((logits[i] - low) / scale) : 0;
-    if (fwrite(r->row, sizeof *r->row, row_words(n), r->f) != row_words(n))
-        return err_set(e, E_IO, "%s: cannot write", save_path);
-    return 0;
+    return file_write(r->out, r->row, row_words(n) * sizeof *r->row, e);
 }
 
 static int compare_row(struct reference *r, const float *logits, int n, double norm, int32_t next,
@@ -288,15 +286,14 @@ static size_t count_chunks(const struct eval *v)
     return max_chunks && n > (size_t)max_chunks ? (size_t)max_chunks : n;
 }
 
-static int put_head(struct eval *v, FILE *f, size_t chunks, struct err *e)
+static int put_head(struct eval *v, struct file_out *f, size_t chunks, struct err *e)
 {
     uint32_t head[3] = {(uint32_t)n_ctx, (uint32_t)v->info.n_vocab, (uint32_t)chunks};
-    size_t n = chunks * (size_t)n_ctx;
+    int rc = file_write(f, REF_MAGIC, 8, e);
 
-    if (fwrite(REF_MAGIC, 1, 8, f) != 8 || fwrite(head, 4, 3, f) != 3 ||
-        fwrite(v->ids, 4, n, f) != n)
-        return err_set(e, E_IO, "%s: cannot write", save_path);
-    return 0;
+    if (rc == 0)
+        rc = file_write(f, head, sizeof head, e);
+    return rc < 0 ? rc : file_write(f, v->ids, chunks * (size_t)n_ctx * sizeof *v->ids, e);
 }
 
 /* The reference says what was read: its tokens are taken instead of a text. */
@@ -330,26 +327,27 @@ static int get_head(struct eval *v, FILE *f, size_t *chunks, struct err *e)
     return 0;
 }
 
-static int open_reference(struct reference *r, const char *path, const char *mode, int n_vocab,
-                          struct err *e)
+static int read_reference(struct reference *r, int n_vocab, struct err *e)
 {
-    *r = (struct reference){.f = fopen(path, mode)};
-    if (!r->f)
-        return err_set(e, *mode == 'r' ? E_NOTFOUND : E_IO, "%s: cannot open", path);
+    if (!(r->f = fopen(kl_path, "rb")))
+        return err_set(e, E_NOTFOUND, "%s: cannot open", kl_path);
     r->row = mem_array(row_words(n_vocab), sizeof *r->row, e);
     return r->row ? 0 : E_NOMEM;
 }
 
-static int close_reference(struct reference *r, const char *path, bool written, struct err *e)
+static int write_reference(struct reference *r, int n_vocab, struct err *e)
 {
-    int rc = 0;
+    r->row = mem_array(row_words(n_vocab), sizeof *r->row, e);
+    return r->row ? file_create(&r->out, save_path, e) : E_NOMEM;
+}
 
-    if (r->f && fclose(r->f) != 0 && written)
-        rc = err_set(e, E_IO, "%s: cannot write", path);
+static void reference_fini(struct reference *r)
+{
+    if (r->f)
+        fclose(r->f);
+    file_abort(r->out);
     mem_free(r->row);
     mem_free(r->kl);
-    *r = (struct reference){0};
-    return rc;
 }
 
 static int run_chunks(struct eval *v, struct score *s, size_t chunks, struct err *e)
@@ -376,15 +374,14 @@ static int perplexity(struct eval *v, struct err *e)
     size_t chunks = count_chunks(v);
     int rc = 0;
 
-    if (kl_path && (rc = open_reference(&kl, kl_path, "rb", v->info.n_vocab, e)) == 0)
+    if (kl_path && (rc = read_reference(&kl, v->info.n_vocab, e)) == 0)
         rc = get_head(v, kl.f, &chunks, e);
     if (rc == 0 && chunks == 0)
         rc = err_set(e, E_RANGE, "the text has %zu tokens, fewer than a chunk of %d (-c)", v->n,
                      n_ctx);
-    if (rc == 0 && save_path &&
-        (rc = open_reference(&save, save_path, "wb", v->info.n_vocab, e)) == 0)
-        rc = put_head(v, save.f, chunks, e);
-    s.save = save.f ? &save : NULL;
+    if (rc == 0 && save_path && (rc = write_reference(&save, v->info.n_vocab, e)) == 0)
+        rc = put_head(v, save.out, chunks, e);
+    s.save = save.out ? &save : NULL;
     s.kl = kl.f ? &kl : NULL;
     if (rc == 0 && (rc = run_chunks(v, &s, chunks, e)) == 0) {
         if (s.kl)
@@ -392,14 +389,12 @@ static int perplexity(struct eval *v, struct err *e)
         else
             print_ppl(&s, chunks);
     }
-    close_reference(&kl, kl_path, false, NULL);
-    if (save.f) {
-        int closed = close_reference(&save, save_path, true, e);
-
-        rc = rc < 0 ? rc : closed;
-        if (rc < 0)
-            unlink(save_path);
+    if (rc == 0 && save.out) {
+        rc = file_commit(save.out, e);
+        save.out = NULL;
     }
+    reference_fini(&kl);
+    reference_fini(&save);
     return rc;
 }
 
