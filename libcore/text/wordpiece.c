@@ -32,9 +32,14 @@ static int end_word(struct enc *x)
         size_t end = n - at < t->max_piece ? n : at + t->max_piece;
         uint32_t id = NO_ID;
 
-        for (; end > at + (at == 0) && id == NO_ID; end--)
-            if (end == n || ((uint8_t)p[end] & 0xc0) != 0x80)
-                id = piece_get(&t->merged, p + at, end - at);
+        for (; end > at + (at == 0) && id == NO_ID; end--) {
+            if (end < n && ((uint8_t)p[end] & 0xc0) == 0x80)
+                continue;
+            id = piece_get(&t->merged, p + at, end - at);
+            /* the library finds a word spelt as what goes on is spelt */
+            if (id == NO_ID && t->pipe && at == 0 && end > 3 && memcmp(p + 1, "##", 2) == 0)
+                id = piece_get(&t->merged, p + 3, end - 3);
+        }
         if (id == NO_ID)
             break;
         at = end + 1;
