@@ -89,14 +89,25 @@ struct pair {
     uint8_t st, chars;
 };
 
-static bool pair_add(struct pair *v, int *n, struct pair p)
+struct pairs {
+    struct pair v[MAX_PAIRS];
+    uint32_t seen[2048]; // hash of q and st, + 1
+    int n;
+};
+
+/* False when there is no room. */
+static bool pair_add(struct pairs *p, struct pair x)
 {
-    for (int i = *n; i-- > 0;)
-        if (v[i].q == p.q && v[i].st == p.st)
+    const uint32_t key = x.q * SLICE_STATES + x.st + 1;
+    uint32_t at = key * 0x9e3779b1u >> 21;
+
+    for (; p->seen[at]; at = (at + 1) & 2047)
+        if (p->seen[at] == key)
             return true;
-    if (*n == MAX_PAIRS)
+    if (p->n == MAX_PAIRS)
         return false;
-    v[(*n)++] = p;
+    p->seen[at] = key;
+    p->v[p->n++] = x;
     return true;
 }
 
@@ -104,12 +115,13 @@ static bool pair_add(struct pair *v, int *n, struct pair p)
  * (chars 0: of any length). Breadth first: a pair is met with the fewest characters before it. */
 static bool holds_slice(struct con_run *r, const uint8_t *move, rx q, int chars)
 {
-    struct pair v[MAX_PAIRS];
-    int n = 0;
+    struct pairs v;
 
-    pair_add(v, &n, (struct pair){q, 0, 0});
-    for (int i = 0; i < n; i++) {
-        struct pair p = v[i];
+    memset(v.seen, 0, sizeof v.seen);
+    v.n = 0;
+    pair_add(&v, (struct pair){q, 0, 0});
+    for (int i = 0; i < v.n; i++) {
+        struct pair p = v.v[i];
 
         if (p.st == 0 && chars && p.chars == chars)
             continue;
@@ -121,8 +133,8 @@ static bool holds_slice(struct con_run *r, const uint8_t *move, rx q, int chars)
                 return false;
             for (int st = 0; to >> st; st++)
                 if (to >> st & 1 &&
-                    !pair_add(v, &n, (struct pair){d, (uint8_t)st,
-                                                   (uint8_t)(p.chars + (chars && p.st == 0))}))
+                    !pair_add(&v, (struct pair){d, (uint8_t)st,
+                                                (uint8_t)(p.chars + (chars && p.st == 0))}))
                     return false;
         }
     }
