@@ -27,7 +27,7 @@ done
 for o in $(find obj/libcore obj/kernels -name '*.o' | sort); do
     case $o in obj/libcore/base/mem.o | obj/libcore/base/file.o) continue ;; esac
     state=$(objdump -t "$o" | awk '$0 ~ /[ \t](\.data|\.bss|\.tbss|\.tdata|\*COM\*)(\.[A-Za-z_][^ \t]*)?[ \t]/ &&
-        $0 !~ /\.data\.rel\.ro/ && $NF !~ /^(\.|__cuda|_ZL[0-9]+__cuda|_Z(GV)?ZL[0-9]+__device_stub)/ {
+        $0 !~ /\.data\.rel\.ro/ && $NF !~ /^(\.|__cuda|_ZL[0-9]+__cuda|_Z(GV)?ZL[0-9]+__device_stub|DW\.ref\.)/ {
         print $NF }')
     if [ -z "$state" ]; then
         passed=$((passed + 1))
