@@ -104,6 +104,8 @@ const char *rill_piece(const struct rill_model *m, int32_t id, bool control, siz
 int32_t rill_bos(const struct rill_model *m); // -1: none
 int32_t rill_eos(const struct rill_model *m); // the one a template may name; -1: none
 bool rill_is_end(const struct rill_model *m, int32_t id); // ends a generation
+struct tok;
+const struct tok *rill_vocab(const struct rill_model *m); // for text/tok.h; NULL: none
 
 /* -- constraints: answers that obey a grammar -- */
 

@@ -229,6 +229,11 @@ const char *rill_piece(const struct rill_model *m, int32_t id, bool control, siz
     return s.p;
 }
 
+const struct tok *rill_vocab(const struct rill_model *m)
+{
+    return m->tok;
+}
+
 int32_t rill_bos(const struct rill_model *m)
 {
     return tok_role_id(m->tok, TOK_BOS);

@@ -14,19 +14,44 @@ struct job {
     unsigned flags;
     struct tok_ids *out;
     struct err *e;
+    struct byte_span *part;          // [n_content] content of the stretch being tokenized
+    const struct byte_span *content; // [n_content]
+    size_t n_content;
+    size_t first; // content that may lie in what comes next
     size_t kept;
     bool begun; // ids are out: what follows goes on behind them
 };
+
+/* The content of prompt[from, to), as places in it. */
+static size_t content_of(struct job *j, size_t from, size_t to)
+{
+    size_t n = 0;
+
+    for (size_t i = j->first; i < j->n_content && j->content[i].at < to; i++) {
+        size_t at = j->content[i].at > from ? j->content[i].at : from;
+        size_t end = j->content[i].at + j->content[i].n;
+
+        if (end <= from) {
+            j->first = i + 1;
+            continue;
+        }
+        j->part[n++] = (struct byte_span){at - from, (end < to ? end : to) - at};
+    }
+    return n;
+}
 
 /* Tokenizes prompt[from, to). */
 static int plain(struct job *j, size_t from, size_t to)
 {
     unsigned flags = (j->flags & ~(unsigned)TOK_ADD) | (j->begun ? TOK_AFTER : 0u);
+    struct slice text = {j->prompt.p + from, to - from};
+    size_t n;
 
     if (from == to)
         return 0;
     j->begun = true;
-    return tok_encode(j->t, (struct slice){j->prompt.p + from, to - from}, flags, j->out, j->e);
+    n = content_of(j, from, to);
+    return tok_encode_parts(j->t, text, j->part, n, flags, j->out, j->e);
 }
 
 static int sampled(struct job *j, const struct replay_turn *turn, size_t from, size_t to)
@@ -104,27 +129,37 @@ static int one_span(struct job *j, const struct replay_span *s, size_t *at)
     return 0;
 }
 
-int replay_encode(const struct tok *t, struct slice prompt, const struct replay_span *span,
-                  size_t n, unsigned flags, struct tok_ids *out, size_t *kept, struct err *e)
+static int bad_span(const struct replay_span *span, size_t i, size_t n, struct err *e)
 {
-    struct job j = {t, prompt, flags, out, e, 0, (flags & TOK_AFTER) != 0};
+    if (span[i].from <= span[i].to && span[i].to <= n && (i == 0 || span[i].from >= span[i - 1].to))
+        return 0;
+    return err_set(e, E_RANGE, "turn %zu: bytes %zu to %zu of a prompt of %zu", i, span[i].from,
+                   span[i].to, n);
+}
+
+int replay_encode(const struct tok *t, struct slice prompt, const struct byte_span *content,
+                  size_t n_content, const struct replay_span *span, size_t n, unsigned flags,
+                  struct tok_ids *out, size_t *kept, struct err *e)
+{
+    struct job j = {.t = t,
+                    .prompt = prompt,
+                    .flags = flags,
+                    .out = out,
+                    .e = e,
+                    .content = content,
+                    .n_content = n_content,
+                    .begun = flags & TOK_AFTER};
     size_t before = out->n, at = 0;
     bool bos = flags & TOK_ADD && tok_adds_bos(t) && tok_role_id(t, TOK_BOS) >= 0;
     bool eos = flags & TOK_ADD && tok_adds_eos(t) && tok_role_id(t, TOK_EOS) >= 0;
-    int rc = bos ? tok_ids_add(out, tok_role_id(t, TOK_BOS), e) : 0;
+    int rc = 0;
 
-    if (n == 0) { // nothing is known: as ever
-        out->n = before;
-        if (kept)
-            *kept = 0;
-        return tok_encode(t, prompt, flags, out, e);
-    }
+    if (n_content && !(j.part = mem_array(n_content, sizeof *j.part, e)))
+        return E_NOMEM;
+    if (bos)
+        rc = tok_ids_add(out, tok_role_id(t, TOK_BOS), e);
     for (size_t i = 0; i < n && rc == 0; i++) {
-        if (span[i].from > span[i].to || span[i].to > prompt.n ||
-            (i && span[i].from < span[i - 1].to))
-            rc = err_set(e, E_RANGE, "turn %zu: bytes %zu to %zu of a prompt of %zu", i,
-                         span[i].from, span[i].to, prompt.n);
-        if (rc < 0 || !span[i].turn || span[i].from < at)
+        if ((rc = bad_span(span, i, prompt.n, e)) < 0 || !span[i].turn || span[i].from < at)
             continue;
         if ((rc = plain(&j, at, span[i].from)) == 0) {
             at = span[i].from;
@@ -139,6 +174,7 @@ int replay_encode(const struct tok *t, struct slice prompt, const struct replay_
         out->n = before;
     if (kept)
         *kept = rc < 0 ? 0 : j.kept;
+    mem_free(j.part);
     return rc;
 }
 

@@ -31,10 +31,12 @@ struct replay_span {
     const struct replay_turn *turn;
 };
 
-/* Adds the ids of a prompt to out. Spans ascend and do not overlap (E_RANGE). flags as for
- * tok_encode. kept, where not NULL: how many ids are sampled ones. On failure out is as it was. */
-int replay_encode(const struct tok *t, struct slice prompt, const struct replay_span *span,
-                  size_t n, unsigned flags, struct tok_ids *out, size_t *kept, struct err *e);
+/* Adds the ids of a prompt to out. Spans ascend and do not overlap (E_RANGE). content and flags as
+ * for tok_encode_parts. kept, where not NULL: how many ids are sampled ones. On failure out is as
+ * it was. */
+int replay_encode(const struct tok *t, struct slice prompt, const struct byte_span *content,
+                  size_t n_content, const struct replay_span *span, size_t n, unsigned flags,
+                  struct tok_ids *out, size_t *kept, struct err *e);
 
 /* Finds the turns of a rendered prompt: each occurrence of head (what a generation prompt adds, for
  * instance "<|im_start|>assistant\n") begins one, and it goes to the next occurrence of tail (what

@@ -72,9 +72,9 @@ START_TEST(unchanged_turns)
             span.turn = replay_get(store, answer);
             ck_assert_ptr_nonnull(span.turn);
             buf_str(&prompt, "\nUser: And then?\nAssistant:");
-            ck_ok(
-                replay_encode(t, buf_view(&prompt), &span, 1, TOK_ADD | TOK_EXACT, &all, &kept, &e),
-                &e);
+            ck_ok(replay_encode(t, buf_view(&prompt), NULL, 0, &span, 1, TOK_ADD | TOK_EXACT, &all,
+                                &kept, &e),
+                  &e);
             ck_assert_uint_eq(kept, ids.n);
             ck_assert_int_eq(memcmp(all.id, first.id, n_first * sizeof *all.id), 0);
             ck_assert_int_eq(memcmp(all.id + n_first, ids.id, ids.n * sizeof *all.id), 0);
@@ -129,8 +129,8 @@ START_TEST(bytes_are_the_prompts)
                 buf_add(&prompt, "zz", more);
                 span[i].to = prompt.n - (i ? more : 0);
             }
-            ck_ok(replay_encode(t, buf_view(&prompt), span, 2, TOK_AFTER | TOK_EXACT, &all, &kept,
-                                &e),
+            ck_ok(replay_encode(t, buf_view(&prompt), NULL, 0, span, 2, TOK_AFTER | TOK_EXACT, &all,
+                                &kept, &e),
                   &e);
             ck_assert_uint_le(kept, 2 * ids.n);
             back = (struct buf){0};
@@ -174,7 +174,7 @@ static void expect_replay(const struct tok *t, const char *ids_in, struct slice 
     ck_ok(replay_new(&store, 4096, &e), &e);
     ck_ok(replay_put(store, SLICE("k"), t, ids.id, ids.n, &e), &e);
     span.turn = replay_get(store, SLICE("k"));
-    ck_ok(replay_encode(t, prompt, &span, 1, TOK_PARSE, &all, &kept, &e), &e);
+    ck_ok(replay_encode(t, prompt, NULL, 0, &span, 1, TOK_PARSE, &all, &kept, &e), &e);
     for (size_t i = 0; i < all.n; i++)
         buf_printf(&got, "%d", (int)all.id[i]);
     ck_assert_msg(slice_is(buf_view(&got), want), "'%.*s': %s, expected %s", (int)prompt.n,
@@ -222,14 +222,16 @@ START_TEST(wrong_spans)
 
     small_begin(&v, TOK_RWKV, pieces, false);
     t = small_end(&v);
-    ck_fails(replay_encode(t, SLICE("abab"), span, 1, 0, &ids, NULL, &e), &e, E_RANGE, "turn 0");
+    ck_fails(replay_encode(t, SLICE("abab"), NULL, 0, span, 1, 0, &ids, NULL, &e), &e, E_RANGE,
+             "turn 0");
     e = (struct err){0};
     span[0].to = 9;
-    ck_fails(replay_encode(t, SLICE("abab"), span, 1, 0, &ids, NULL, &e), &e, E_RANGE,
+    ck_fails(replay_encode(t, SLICE("abab"), NULL, 0, span, 1, 0, &ids, NULL, &e), &e, E_RANGE,
              "prompt of 4");
     e = (struct err){0};
     span[0] = (struct replay_span){1, 3, NULL};
-    ck_fails(replay_encode(t, SLICE("abab"), span, 2, 0, &ids, NULL, &e), &e, E_RANGE, "turn 1");
+    ck_fails(replay_encode(t, SLICE("abab"), NULL, 0, span, 2, 0, &ids, NULL, &e), &e, E_RANGE,
+             "turn 1");
     ck_assert_uint_eq(ids.n, 0);
     tok_ids_fini(&ids);
     tok_free(t);

@@ -1,0 +1,419 @@
+/* convo.c - messages, prompts, answers, sessions. */
+#include "tools/lib/convo.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/utf8.h"
+
+enum { STORE_BYTES = 256 << 20, SESSION_BYTES = 256 << 20 };
+
+struct convo_turn {
+    uint64_t serial; // its key in the store; 0: no ids are known
+    size_t from;     // where its text began in the prompt it answered
+};
+
+/* -- opening -- */
+
+int convo_open(struct convo *c, const char *name, struct slice source, const struct tok *tok,
+               struct err *e)
+{
+    int rc = chat_open(&c->chat, name, source, tok, e);
+
+    c->tok = tok;
+    if (rc == 0)
+        rc = replay_new(&c->store, STORE_BYTES, e);
+    if (rc < 0)
+        return rc;
+    c->format = toolcall_detect(source);
+    c->reasoning = reasoning_detect(source);
+    c->messages = json_array();
+    c->set = json_object();
+    return c->messages && c->set ? 0 : err_nomem(e, 0);
+}
+
+void convo_close(struct convo *c)
+{
+    chat_close(c->chat);
+    json_decref(c->messages);
+    json_decref(c->tools);
+    json_decref(c->set);
+    buf_fini(&c->text);
+    mem_free(c->turn);
+    replay_free(c->store);
+    memset(c, 0, sizeof *c);
+}
+
+/* -- messages -- */
+
+size_t convo_count(const struct convo *c)
+{
+    return json_array_size(c->messages);
+}
+
+const char *convo_role(const struct convo *c, size_t i)
+{
+    const char *role = json_string_value(json_object_get(json_array_get(c->messages, i), "role"));
+
+    return role ? role : "";
+}
+
+int convo_add(struct convo *c, json_t *take, struct err *e)
+{
+    if (c->n_turn == c->cap_turn) {
+        size_t cap = c->cap_turn ? c->cap_turn * 2 : 32;
+        struct convo_turn *p = mem_resize(c->turn, c->cap_turn, cap, sizeof *p, e);
+
+        if (!p) {
+            json_decref(take);
+            return E_NOMEM;
+        }
+        c->turn = p;
+        c->cap_turn = cap;
+    }
+    if (!take || json_array_append_new(c->messages, take) < 0)
+        return err_set(e, E_FORMAT, "a message that is no UTF-8, or no memory for it");
+    c->turn[c->n_turn++] = (struct convo_turn){0};
+    return 0;
+}
+
+void convo_cut(struct convo *c, size_t n)
+{
+    while (convo_count(c) > n)
+        json_array_remove(c->messages, convo_count(c) - 1);
+    c->n_turn = n < c->n_turn ? n : c->n_turn;
+}
+
+int convo_system(struct convo *c, struct slice text, struct err *e)
+{
+    bool has = strcmp(convo_role(c, 0), "system") == 0;
+    json_t *m;
+
+    if (has) {
+        json_array_remove(c->messages, 0);
+        c->n_turn--;
+        memmove(c->turn, c->turn + 1, c->n_turn * sizeof *c->turn);
+    }
+    if (text.n == 0)
+        return 0;
+    m = json_pack("{ssss%}", "role", "system", "content", text.p, text.n);
+    if (convo_add(c, m, e) < 0)
+        return e->code;
+    /* to the front */
+    m = json_incref(json_array_get(c->messages, convo_count(c) - 1));
+    json_array_remove(c->messages, convo_count(c) - 1);
+    json_array_insert_new(c->messages, 0, m);
+    memmove(c->turn + 1, c->turn, (c->n_turn - 1) * sizeof *c->turn);
+    c->turn[0] = (struct convo_turn){0};
+    return 0;
+}
+
+/* -- prompts -- */
+
+static struct slice serial_key(const uint64_t *serial)
+{
+    return (struct slice){(const char *)serial, sizeof *serial};
+}
+
+/* The messages as the template gets them: reasoning only where the policy keeps it. */
+static json_t *request_of(const struct convo *c)
+{
+    json_t *list = json_array();
+    json_t *m, *r;
+    size_t i;
+
+    json_array_foreach(c->messages, i, m)
+    {
+        json_t *copy = json_copy(m);
+
+        if (copy && !reasoning_in_history(c->policy))
+            json_object_del(copy, "reasoning_content");
+        if (!copy || json_array_append_new(list, copy) < 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    r = json_pack("{sosO}", "messages", list, "chat_template_kwargs", c->set);
+    if (r && c->tools)
+        json_object_set(r, "tools", c->tools);
+    return r;
+}
+
+/* The turns whose text stands where it stood: as far as the new prompt is the old one. */
+static size_t known_turns(const struct convo *c, struct slice prompt, struct replay_span *span)
+{
+    size_t same = 0, n = 0;
+
+    while (same < c->text.n && same < prompt.n && c->text.p[same] == prompt.p[same])
+        same++;
+    for (size_t i = 0; i < c->n_turn; i++) {
+        const struct convo_turn *t = &c->turn[i];
+        const struct replay_turn *turn =
+            t->serial && t->from <= same ? replay_get(c->store, serial_key(&t->serial)) : NULL;
+        size_t end;
+
+        if (!turn || (n && t->from < span[n - 1].from))
+            continue;
+        end = turn->text.n < prompt.n - t->from ? t->from + turn->text.n : prompt.n;
+        if (n && span[n - 1].to > t->from)
+            span[n - 1].to = t->from;
+        span[n++] = (struct replay_span){t->from, end, turn};
+    }
+    return n;
+}
+
+/* As chat_encode does it, with the ids of known turns. */
+static int encode(const struct convo *c, const struct jinja_text *text,
+                  const struct replay_span *span, size_t n, struct tok_ids *ids, size_t *kept,
+                  struct err *e)
+{
+    struct slice s = buf_view(&text->text);
+    int32_t bos = tok_role_id(c->tok, TOK_BOS);
+    bool written = bos >= 0 && slice_starts(s, tok_piece(c->tok, bos));
+    int rc = 0;
+
+    *kept = 0;
+    if (n == 0)
+        return chat_encode(c->chat, text, ids, e);
+    if (tok_adds_bos(c->tok) && bos >= 0 && !written)
+        rc = tok_ids_add(ids, bos, e);
+    return rc < 0 ? rc
+                  : replay_encode(c->tok, s, text->content, text->n_content, span, n, TOK_PARSE,
+                                  ids, kept, e);
+}
+
+int convo_prompt(struct convo *c, struct tok_ids *ids, bool *open, size_t *kept, struct err *e)
+{
+    json_t *request = request_of(c);
+    struct jinja_text text = {0};
+    struct replay_span *span = NULL;
+    struct slice prompt;
+    int rc = E_NOMEM;
+
+    if (!request) {
+        err_nomem(e, 0);
+        goto done;
+    }
+    if ((rc = chat_render(c->chat, request, (int64_t)time(NULL), &text, e)) < 0)
+        goto done;
+    prompt = buf_view(&text.text);
+    if (!(span = mem_array(c->n_turn + 1, sizeof *span, e))) {
+        rc = E_NOMEM;
+        goto done;
+    }
+    rc = encode(c, &text, span, known_turns(c, prompt, span), ids, kept, e);
+    *open = reasoning_is_open(c->reasoning, prompt);
+    buf_clear(&c->text);
+    buf_slice(&c->text, prompt);
+done:
+    json_decref(request);
+    jinja_text_fini(&text);
+    mem_free(span);
+    return rc;
+}
+
+/* -- answers -- */
+
+void convo_answer_fini(struct convo_answer *a)
+{
+    buf_fini(&a->content);
+    buf_fini(&a->reasoning);
+    buf_fini(&a->arguments);
+    tok_ids_fini(&a->ids);
+    json_decref(a->calls);
+    memset(a, 0, sizeof *a);
+}
+
+static int add_call(struct convo_answer *a, const struct toolcall_event *ev, struct err *e)
+{
+    json_t *call = json_pack("{ss%sss{ss%}}", "id", ev->id.p, ev->id.n, "type", "function",
+                             "function", "name", ev->name.p, ev->name.n);
+
+    a->calls = a->calls ? a->calls : json_array();
+    buf_clear(&a->arguments);
+    return call && json_array_append_new(a->calls, call) == 0 ? 0 : err_nomem(e, 0);
+}
+
+/* Arguments that are an object are one for the template; others stay the text they are. */
+static int end_call(struct convo_answer *a, struct err *e)
+{
+    json_t *f =
+        json_object_get(json_array_get(a->calls, json_array_size(a->calls) - 1), "function");
+    struct slice s = buf_view(&a->arguments);
+    json_t *v = json_loadb(s.p, s.n, 0, NULL);
+
+    if (!json_is_object(v)) {
+        json_decref(v);
+        v = json_stringn(s.p, s.n);
+    }
+    return v && json_object_set_new(f, "arguments", v) == 0 ? 0 : err_nomem(e, s.n);
+}
+
+int convo_event(struct convo_answer *a, const struct toolcall_event *ev, struct err *e)
+{
+    switch (ev->kind) {
+    case TC_TEXT:
+        buf_slice(&a->content, ev->text);
+        break;
+    case TC_REASON:
+        buf_slice(&a->reasoning, ev->text);
+        break;
+    case TC_ARGS:
+        buf_slice(&a->arguments, ev->text);
+        break;
+    case TC_BEGIN:
+        return add_call(a, ev, e);
+    case TC_END:
+        return end_call(a, e);
+    default:
+        break;
+    }
+    return a->content.bad || a->reasoning.bad || a->arguments.bad ? err_nomem(e, 0) : 0;
+}
+
+json_t *convo_text(const struct buf *b)
+{
+    struct slice s = buf_view(b);
+    struct buf q = {0};
+    json_t *v;
+
+    if (utf8_valid(s.p, s.n))
+        return json_stringn(s.p, s.n);
+    buf_json(&q, s);
+    v = json_loadb(q.p, q.n, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+    buf_fini(&q);
+    return v;
+}
+
+int convo_answered(struct convo *c, struct convo_answer *a, struct err *e)
+{
+    json_t *m = json_pack("{ssso}", "role", "assistant", "content", convo_text(&a->content));
+    struct convo_turn *t;
+    int rc;
+
+    if (m && a->reasoning.n)
+        json_object_set_new(m, "reasoning_content", convo_text(&a->reasoning));
+    if (m && a->calls)
+        json_object_set(m, "tool_calls", a->calls);
+    c->calls += (int)json_array_size(a->calls);
+    if ((rc = convo_add(c, m, e)) < 0)
+        return rc;
+    t = &c->turn[c->n_turn - 1];
+    t->serial = ++c->serial;
+    t->from = c->text.n;
+    rc = replay_put(c->store, serial_key(&t->serial), c->tok, a->ids.id, a->ids.n, e);
+    if (rc < 0)
+        return rc;
+    if (replay_get(c->store, serial_key(&t->serial)))
+        buf_slice(&c->text, replay_get(c->store, serial_key(&t->serial))->text);
+    return c->text.bad ? err_nomem(e, c->text.n) : 0;
+}
+
+/* -- sessions -- */
+
+static void line(struct buf *b, const json_t *v)
+{
+    char *s = json_dumps(v, JSON_COMPACT);
+
+    if (s)
+        buf_str(b, s);
+    else
+        b->bad = true;
+    buf_byte(b, '\n');
+    free(s);
+}
+
+int convo_save(const struct convo *c, const char *path, const char *model, struct err *e)
+{
+    json_t *head = json_pack("{sissso}", "rill_chat", 1, "model", model, "created",
+                             json_integer((json_int_t)time(NULL)));
+    struct file_out *f;
+    struct buf b = {0};
+    json_t *m;
+    size_t i;
+    int rc;
+
+    line(&b, head);
+    json_decref(head);
+    json_array_foreach(c->messages, i, m) line(&b, m);
+    rc = b.bad ? err_nomem(e, b.n) : file_create(&f, path, e);
+    if (rc == 0 && (rc = file_write(f, b.p, b.n, e)) < 0)
+        file_abort(f);
+    else if (rc == 0)
+        rc = file_commit(f, e);
+    buf_fini(&b);
+    return rc;
+}
+
+static int load_line(struct convo *c, struct slice s, const char *path, int number, char **model,
+                     struct err *e)
+{
+    json_error_t je;
+    json_t *v = json_loadb(s.p, s.n, JSON_ALLOW_NUL, &je);
+    const char *name;
+
+    if (!json_is_object(v)) {
+        json_decref(v);
+        return err_set(e, E_FORMAT, "%s:%d: %s", path, number, v ? "no object" : je.text);
+    }
+    if (number > 1) {
+        if (json_is_string(json_object_get(v, "role")))
+            return convo_add(c, v, e);
+        json_decref(v);
+        return err_set(e, E_FORMAT, "%s:%d: a message without a role", path, number);
+    }
+    if (!json_is_integer(json_object_get(v, "rill_chat"))) {
+        json_decref(v);
+        return err_set(e, E_FORMAT, "%s: no session of rill-chat", path);
+    }
+    name = json_string_value(json_object_get(v, "model"));
+    *model = mem_dup(name ? name : "", name ? strlen(name) : 0, e);
+    json_decref(v);
+    return *model ? 0 : E_NOMEM;
+}
+
+int convo_load(struct convo *c, const char *path, char **model, struct err *e)
+{
+    struct file_view v;
+    struct slice all;
+    int number = 0;
+    int rc = file_read(&v, path, SESSION_BYTES, e);
+
+    struct convo was = *c;
+
+    *model = NULL;
+    if (rc < 0)
+        return rc;
+    c->messages = json_array();
+    c->turn = NULL;
+    c->n_turn = c->cap_turn = 0;
+    if (!c->messages)
+        rc = err_nomem(e, 0);
+    all = (struct slice){(const char *)v.p, v.n};
+    while (all.n && rc == 0) {
+        const char *nl = memchr(all.p, '\n', all.n);
+        size_t n = nl ? (size_t)(nl - all.p) : all.n;
+
+        if (n)
+            rc = load_line(c, (struct slice){all.p, n}, path, ++number, model, e);
+        n += nl != NULL;
+        all = (struct slice){all.p + n, all.n - n};
+    }
+    if (rc == 0 && number == 0)
+        rc = err_set(e, E_FORMAT, "%s: no session of rill-chat", path);
+    if (rc < 0) { // the conversation stays as it was
+        struct convo bad = *c;
+
+        *c = was;
+        was = bad;
+        mem_free(*model);
+        *model = NULL;
+    }
+    json_decref(was.messages);
+    mem_free(was.turn);
+    file_unmap(&v);
+    return rc;
+}
