@@ -348,7 +348,7 @@ static int respond(struct chat_tool *s, struct err *e)
             break;
         }
     }
-    if (!s->terminal) {
+    if (!s->terminal && rc == 0) {
         putchar(opt_nul ? '\0' : '\n');
         fflush(stdout);
     }
