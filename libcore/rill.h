@@ -1,6 +1,6 @@
 /* rill.h - the public contract of librill.a: run language models from C.
  *
- * Parts: errors; model; vocabulary; engine. Chat templates, constraints and row outputs join as
+ * Parts: errors; model; vocabulary; chat; engine. Constraints and row outputs join as
  * further parts of this file. All text is bytes; token ids are int32_t, from 0. Functions that the
  * world can fail return 0 (or a count) or a negative code and fill a struct err, which names the
  * file and the thing. The library never prints and never exits. Objects are not locked: one thread
@@ -139,6 +139,39 @@ int rill_constraint_new(struct rill_constraint **out, enum rill_constraint_kind 
                         const struct rill_stop *text, int n, const struct rill_constraint_opts *o,
                         struct err *e);
 void rill_constraint_free(struct rill_constraint *c); // accepts NULL; its requests must have ended
+
+/* -- chat: messages to a prompt, by the model's template -- */
+
+struct rill_chat;
+
+/* source: a chat template (Jinja), name what errors call it; NULL: the model's own, or where it has
+ * none a default: ChatML if the vocabulary has <|im_start|>, else lines that begin with "User: " and
+ * "Assistant: ". The model must outlive the chat, which is read-only. */
+int rill_chat_open(struct rill_chat **out, const struct rill_model *m, const char *name,
+                   const char *source, size_t n, struct err *e);
+void rill_chat_close(struct rill_chat *c); // accepts NULL
+bool rill_chat_is_default(const struct rill_chat *c);
+/* Text that ends an answer where no token does, or NULL. */
+const char *rill_chat_stop(const struct rill_chat *c);
+
+struct rill_prompt {
+    char *text; // as rendered
+    size_t n_text;
+    int32_t *ids;
+    size_t n_ids;
+};
+void rill_prompt_free(struct rill_prompt *p); // what a zeroed one holds, too
+
+/* A request is JSON: {"messages": [...], "tools": ..., "documents": ..., "add_generation_prompt":
+ * ..., "continue_final_message": ..., "enable_thinking": ..., "reasoning_effort": ...,
+ * "date": ..., "chat_template_kwargs": {...}}, all but messages optional, or a list of messages alone. Control
+ * tokens come from the template only: text of a message that spells one is text. */
+int rill_chat_prompt(const struct rill_chat *c, const char *json, size_t n, struct rill_prompt *out,
+                     struct err *e);
+/* One user message; a system message in front unless system is NULL. Bytes that are no UTF-8 are
+ * E_FORMAT. */
+int rill_chat_ask(const struct rill_chat *c, const char *system, const char *user, size_t n,
+                  struct rill_prompt *out, struct err *e);
 
 /* -- engine: requests through one model, batched -- */
 

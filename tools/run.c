@@ -24,6 +24,7 @@ static const char *opt_out, *opt_shard, *opt_kv_mem, *opt_swap_mem, *opt_corpus,
 static double opt_step_ms;
 static bool opt_jsonl, opt_resume, opt_unordered, opt_lenient, opt_timings, opt_verify, no_cache,
     opt_kv_zstd;
+static const char *opt_system, *opt_messages, *opt_template;
 static bool opt_lines, opt_nul, opt_json, opt_echo, opt_raw, opt_ids_in, opt_ids_out;
 static bool opt_ignore_eos, opt_special, opt_no_mmap, n_given;
 static struct opt_list pieces, stops;
@@ -40,9 +41,13 @@ static const struct tool_option opts[] = {
     {'f', "file", OPT_LIST, &pieces, "FILE", "a file as a piece of the prompt (-: standard input)"},
     {'l', "lines", OPT_FLAG, &opt_lines, 0, "answer each line of standard input, after the prompt"},
     {'0', "null", OPT_FLAG, &opt_nul, 0, "the same for pieces ended by NUL; answers end so too"},
+    {'s', "system", OPT_STR, &opt_system, "TEXT", "a system message in front of the prompt"},
+    {0, "messages", OPT_STR, &opt_messages, "FILE",
+     "messages, or a request with them, as JSON (-: standard input)"},
+    {0, "template", OPT_STR, &opt_template, "FILE", "a chat template instead of the model's"},
     {0, "raw", OPT_FLAG, &opt_raw, 0, "complete the prompt as it is, without a chat template"},
     {0, "special", OPT_FLAG, &opt_special, 0,
-     "control tokens written in the prompt are control tokens"},
+     "as --raw; control tokens written in the prompt are control tokens"},
     {0, "echo", OPT_FLAG, &opt_echo, 0, "print the prompt before the answer"},
     {0, "tokens-in", OPT_FLAG, &opt_ids_in, 0, "the prompt is token ids, separated by space"},
     {0, "tokens-out", OPT_FLAG, &opt_ids_out, 0, "print token ids instead of text"},
@@ -97,12 +102,14 @@ static struct tool tool = {"rill-run", "[-m MODEL] [-p TEXT]... [-f FILE]... [op
 /* What answering needs, and what it has measured. */
 struct run {
     struct rill_model *model;
+    struct rill_chat *chat; // NULL: prompts are completed as they are
     struct rill_engine *engine;
     struct rill_model_info info;
     struct rill_sampling sampling;
     struct rill_constraint *constraint;
     struct rill_stop stop[64];
     struct rill_kv kv; // --kv: what stands before each prompt
+    int n_stop;
     FILE *dump;
     FILE *stats;
     bool tty;
@@ -181,14 +188,55 @@ static int parse_ids(struct slice text, int32_t **ids, size_t *n, struct err *e)
     return 0;
 }
 
-static int prompt_ids(const struct run *r, struct slice text, int32_t **ids, size_t *n,
-                      struct err *e)
+/* A chat template is used where there is one, unless something says that text is complete. */
+static int open_chat(struct run *r, struct err *e)
+{
+    bool wanted = opt_system || opt_messages || opt_template;
+    struct file_view v = {0};
+    int rc = 0;
+
+    if (opt_raw || opt_special || opt_ids_in || opt_jsonl || opt_kv || opt_kv_save ||
+        !(wanted || r->info.chat_template))
+        return 0;
+    if (opt_template)
+        rc = file_read(&v, opt_template, 4 << 20, e);
+    if (rc == 0)
+        rc = rill_chat_open(&r->chat, r->model, opt_template,
+                            opt_template ? (const char *)v.p : NULL, v.n, e);
+    file_unmap(&v);
+    if (rc < 0)
+        return rc;
+    if (rill_chat_is_default(r->chat))
+        tool_note("the model has no chat template: a default is used (see rill-run(1))");
+    if (rill_chat_stop(r->chat) && r->n_stop < (int)(sizeof r->stop / sizeof *r->stop)) {
+        const char *s = rill_chat_stop(r->chat);
+
+        r->stop[r->n_stop++] = (struct rill_stop){s, strlen(s)};
+    }
+    return 0;
+}
+
+/* text: the user's message, or with --messages JSON. */
+static int make_prompt(const struct run *r, struct slice text, struct rill_prompt *out,
+                       struct err *e)
 {
     unsigned flags = (r->kv.n ? 0 : RILL_ADD_SPECIAL) | (opt_special ? RILL_PARSE_SPECIAL : 0);
+    int rc;
 
+    *out = (struct rill_prompt){0};
+    if (r->chat && opt_messages) {
+        rc = rill_chat_prompt(r->chat, text.p, text.n, out, e);
+        return rc < 0 ? err_prefix(e, opt_messages) : rc;
+    }
+    if (r->chat)
+        return rill_chat_ask(r->chat, opt_system, text.p, text.n, out, e);
+    out->text = mem_dup(text.p, text.n, e);
+    out->n_text = text.n;
+    if (!out->text)
+        return E_NOMEM;
     if (opt_ids_in)
-        return parse_ids(text, ids, n, e);
-    return rill_tokenize(r->model, text.p, text.n, flags, ids, n, e);
+        return parse_ids(text, &out->ids, &out->n_ids, e);
+    return rill_tokenize(r->model, text.p, text.n, flags, &out->ids, &out->n_ids, e);
 }
 
 /* -- the answer -- */
@@ -232,12 +280,14 @@ static void put_json(const struct run *r, const struct answer *a, struct slice p
 {
     struct buf b = {0};
 
-    buf_printf(&b, "{\"id\":\"cmpl-%d\",\"object\":\"text_completion\",\"created\":0,\"model\":",
-               r->answers);
+    buf_printf(&b, "{\"id\":\"%s-%d\",\"object\":\"%s\",\"created\":0,\"model\":",
+               r->chat ? "chatcmpl" : "cmpl", r->answers,
+               r->chat ? "chat.completion" : "text_completion");
     buf_json(&b, slice_of(r->info.name[0] ? r->info.name : r->info.path));
-    buf_str(&b, ",\"choices\":[{\"index\":0,\"text\":");
+    buf_str(&b, ",\"choices\":[{\"index\":0,");
+    buf_str(&b, r->chat ? "\"message\":{\"role\":\"assistant\",\"content\":" : "\"text\":");
     if (opt_ids_out) {
-        buf_str(&b, "\"\",\"token_ids\":[");
+        buf_str(&b, r->chat ? "\"\"},\"token_ids\":[" : "\"\",\"token_ids\":[");
         buf_slice(&b, buf_view(&a->text));
         buf_byte(&b, ']');
     } else {
@@ -248,6 +298,8 @@ static void put_json(const struct run *r, const struct answer *a, struct slice p
         buf_slice(&all, buf_view(&a->text));
         buf_json(&b, buf_view(&all));
         buf_fini(&all);
+        if (r->chat)
+            buf_byte(&b, '}');
     }
     buf_printf(&b,
                ",\"logprobs\":null,\"finish_reason\":\"%s\"}],\"usage\":{\"prompt_tokens\":%zu,"
@@ -368,18 +420,19 @@ static int save_kv(const struct run *r, struct answer *a, const struct rill_requ
     return rc;
 }
 
-static int answer(struct run *r, struct slice prompt, struct err *e)
+static int answer(struct run *r, struct slice text, struct err *e)
 {
     struct answer a = {0};
     struct rill_stats was;
     struct rill_request q = {0};
-    int32_t *ids = NULL;
     unsigned char *made = NULL;
+    struct rill_prompt p;
     int number;
-    int rc = prompt_ids(r, prompt, &ids, &q.n_ids, e);
+    int rc = make_prompt(r, text, &p, e);
 
-    rc = rc < 0 ? rc : behind(r, &ids, &q.n_ids, &made, e);
-    q.ids = ids;
+    rc = rc < 0 ? rc : behind(r, &p.ids, &p.n_ids, &made, e);
+    q.ids = p.ids;
+    q.n_ids = p.n_ids;
     q.made = made;
     q.max_tokens = opt_n;
     q.min_tokens = opt_min;
@@ -388,26 +441,25 @@ static int answer(struct run *r, struct slice prompt, struct err *e)
     q.sampling = r->sampling;
     q.constraint = r->constraint;
     q.stop = r->stop;
-    q.n_stop = (int)stops.n;
+    q.n_stop = r->n_stop;
     a.n_prompt = q.n_ids;
     rill_engine_stats(r->engine, &was);
     if (rc == 0)
         rc = rill_engine_submit(r->engine, &q, &number, e);
     if (rc < 0) {
-        rill_free(ids);
+        rill_prompt_free(&p);
         mem_free(made);
         return rc;
     }
     if (opt_echo && !opt_json && !opt_ids_out)
-        fwrite(prompt.p, 1, prompt.n, stdout);
+        fwrite(p.text, 1, p.n_text, stdout);
     rc = follow(r, &a, number, e);
     measure(r, &was, &a);
     if (rc == 0 && opt_kv_save)
         rc = save_kv(r, &a, &q, e);
-    rill_free(ids);
     mem_free(made);
     if (rc == 0 && opt_json)
-        put_json(r, &a, prompt);
+        put_json(r, &a, (struct slice){p.text, p.n_text});
     else if (opt_nul && !opt_ids_out)
         putchar(0);
     else if (opt_lines || opt_nul || opt_ids_out || r->tty)
@@ -423,6 +475,7 @@ static int answer(struct run *r, struct slice prompt, struct err *e)
     r->answers++;
     buf_fini(&a.text);
     buf_fini(&a.ids);
+    rill_prompt_free(&p);
     return rc;
 }
 
@@ -538,9 +591,7 @@ static int open_all(struct run *r, struct err *e)
     if (rill_engine_ctx(r->engine) < r->info.n_ctx)
         tool_note("the context is %d positions instead of %d: more does not fit into free memory",
                   rill_engine_ctx(r->engine), r->info.n_ctx);
-    if (r->info.chat_template && !opt_raw && !opt_ids_in && !opt_jsonl)
-        tool_note("the model has a chat template; the prompt is completed as it is (--raw)");
-    return 0;
+    return open_chat(r, e);
 }
 
 static void check_jsonl(void)
@@ -570,6 +621,17 @@ static void check_jsonl(void)
         opt_parallel = 16;
 }
 
+static void check_chat(void)
+{
+    bool as_it_is = opt_raw || opt_special || opt_ids_in || opt_jsonl || opt_kv || opt_kv_save;
+
+    if (as_it_is && (opt_system || opt_messages || opt_template))
+        tool_usage("-s, --messages and --template need a chat template: not with --raw, "
+                   "--special, --tokens-in or --jsonl");
+    if (opt_messages && (opt_system || pieces.n || opt_lines || opt_nul))
+        tool_usage("--messages is the whole prompt: not with -s, -p, -f, -l or -0");
+}
+
 static int read_options(struct run *r, struct err *e)
 {
     bool stdin_piece = false;
@@ -581,6 +643,7 @@ static int read_options(struct run *r, struct err *e)
         tool_usage("--schema, --grammar, --regex and --choice have no meaning with --jsonl");
     if (opt_lines && opt_nul)
         tool_usage("-l and -0 exclude each other");
+    check_chat();
     for (size_t i = 0; i < pieces.n; i++)
         stdin_piece |= pieces.at[i].opt->letter == 'f' && strcmp(pieces.at[i].value, "-") == 0;
     if (stdin_piece && (opt_lines || opt_nul))
@@ -589,6 +652,7 @@ static int read_options(struct run *r, struct err *e)
         tool_usage("more than %zu stop strings", sizeof r->stop / sizeof *r->stop);
     for (size_t i = 0; i < stops.n; i++)
         r->stop[i] = (struct rill_stop){stops.at[i].value, strlen(stops.at[i].value)};
+    r->n_stop = (int)stops.n;
     r->tty = isatty(STDOUT_FILENO) && !opt_json;
     if (opt_stats_fd >= 0) {
         r->stats = fdopen(opt_stats_fd, "w");
@@ -661,8 +725,8 @@ static int run(struct run *r, struct err *e)
     r->load = tool_now() - begin;
     if (rc == 0 && opt_jsonl)
         return answer_jsonl(r, e);
-    rc = rc < 0 ? rc : fixed_prompt(&prompt, e);
-    if (rc == 0 && (opt_lines || opt_nul || (pieces.n == 0 && !opt_kv)))
+    rc = rc < 0 ? rc : opt_messages ? add_file(&prompt, opt_messages, e) : fixed_prompt(&prompt, e);
+    if (rc == 0 && !opt_messages && (opt_lines || opt_nul || (pieces.n == 0 && !opt_kv)))
         rc = answer_records(r, buf_view(&prompt), e);
     else if (rc == 0)
         rc = answer(r, buf_view(&prompt), e);
@@ -688,6 +752,7 @@ int main(int argc, char **argv)
     rill_kv_fini(&r.kv);
     rill_engine_close(r.engine);
     rill_constraint_free(r.constraint);
+    rill_chat_close(r.chat);
     rill_model_close(r.model);
     if (r.dump && fclose(r.dump) != 0 && status == 0)
         status = tool_fail(&(struct err){E_IO, "the dump: cannot write"});

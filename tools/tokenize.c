@@ -4,17 +4,19 @@
  */
 #include <time.h>
 
+#include "base/file.h"
 #include "base/utf8.h"
 #include "file/gguf.h"
 #include "model/hfdir.h"
+#include "text/jinja.h"
 #include "text/tok.h"
 #include "tools/lib/obey.h"
 #include "tools/lib/tool.h"
 
 /* -- options -- */
 
-static const char *model_path;
-static bool decode, pieces, count, json, special, exact, bench;
+static const char *model_path, *template_path;
+static bool render, decode, pieces, count, json, special, exact, bench;
 static bool lines, nul, no_bos, bos, accept;
 static struct obey_options obeyed;
 
@@ -33,6 +35,9 @@ static const struct tool_option opts[] = {
     {0, "count", OPT_FLAG, &count, 0, "the number of tokens of each record"},
     {'j', "json", OPT_FLAG, &json, 0, "one JSON object per record"},
     {0, "bench", OPT_FLAG, &bench, 0, "how fast the input is encoded, and decoded"},
+    {0, "render", OPT_FLAG, &render, 0,
+     "the prompt a chat template makes of its variables, a JSON object"},
+    {0, "template", OPT_STR, &template_path, "FILE", "the template, instead of the model's"},
     {0, "accept", OPT_FLAG, &accept, 0, "whether each record is what --schema or --grammar allows",
      .group = "Judging instead"},
     OBEY_FILES(obeyed),
@@ -357,6 +362,97 @@ static int open_vocab(struct tok **t, struct err *e)
     return rc;
 }
 
+/* -- rendering -- */
+
+static int open_template(struct jinja **t, struct tok **v, struct err *e)
+{
+    const char *path = template_path && !model_path ? NULL : tool_model(model_path, e);
+    struct file_view file = {0};
+    struct slice text = {"", 0};
+    struct source *s = NULL;
+    int rc = 0;
+
+    if (!path && !template_path)
+        return e->code;
+    if (path && ((rc = model_source(&s, path, HF_VOCAB_ONLY, e)) < 0 ||
+                 (rc = model_source_vocab(v, s, e)) < 0))
+        goto done;
+    if (template_path) {
+        rc = file_read(&file, template_path, 4 << 20, e);
+        text = (struct slice){(const char *)file.p, file.n};
+    } else if ((rc = gguf_get_str(s->g, "tokenizer.chat_template", &text, e)) == 0) {
+        rc = err_set(e, E_NOTFOUND, "%s: no chat template (--template gives one)", path);
+    }
+    if (rc >= 0)
+        rc = jinja_parse(t, template_path ? template_path : path, text, e);
+done:
+    file_unmap(&file);
+    source_close(s);
+    return rc;
+}
+
+/* BOS and EOS as the vocabulary spells them, where the variables do not. */
+static json_t *token_text(const struct tok *v, enum tok_role role)
+{
+    int32_t id = v ? tok_role_id(v, role) : -1;
+    struct slice s = id >= 0 ? tok_piece(v, id) : (struct slice){"", 0};
+
+    return id >= 0 ? json_stringn(s.p, s.n) : NULL;
+}
+
+static int render_record(const struct jinja *t, const struct tok *v, struct slice record,
+                         struct err *e)
+{
+    json_error_t je;
+    json_t *j = json_loadb(record.p, record.n, JSON_ALLOW_NUL, &je), *value;
+    struct jinja_text text = {0};
+    struct jinja_var var[256];
+    size_t n = 0;
+    const char *key;
+    int rc = 0;
+
+    if (!json_is_object(j)) {
+        json_decref(j);
+        return err_set(e, E_FORMAT, "the variables: line %d, column %d: %.200s", j ? 1 : je.line,
+                       j ? 1 : je.column, j ? "expected an object" : je.text);
+    }
+    if (!json_object_get(j, "bos_token"))
+        json_object_set_new(j, "bos_token", token_text(v, TOK_BOS));
+    if (!json_object_get(j, "eos_token"))
+        json_object_set_new(j, "eos_token", token_text(v, TOK_EOS));
+    json_object_foreach(j, key, value)
+    {
+        if (n == sizeof var / sizeof *var) {
+            rc = err_set(e, E_RANGE, "more than %zu variables", n);
+            break;
+        }
+        var[n++] = (struct jinja_var){key, value, JINJA_CONTENT};
+    }
+    if (rc == 0)
+        rc = jinja_render(t, var, n, (int64_t)time(NULL), NULL, &text, e);
+    if (rc == 0)
+        fwrite(text.text.p, 1, text.text.n, stdout);
+    if (rc == 0 && (lines || nul))
+        putchar(lines ? '\n' : 0);
+    jinja_text_fini(&text);
+    json_decref(j);
+    return rc;
+}
+
+static int render_all(struct records *in, struct err *e)
+{
+    struct jinja *t = NULL;
+    struct tok *v = NULL;
+    struct slice record;
+    int rc = open_template(&t, &v, e);
+
+    while (rc >= 0 && (rc = records_next(in, &record, e)) > 0)
+        rc = render_record(t, v, record, e);
+    jinja_free(t);
+    tok_free(v);
+    return rc;
+}
+
 static int run(struct err *e)
 {
     struct records in = {.kind = lines ? RECORD_LINES : nul ? RECORD_NUL : RECORD_WHOLE};
@@ -367,6 +463,11 @@ static int run(struct err *e)
         rc = accept_all(&in, e);
         records_fini(&in);
         buf_fini(&out);
+        return rc;
+    }
+    if (render) {
+        rc = render_all(&in, e);
+        records_fini(&in);
         return rc;
     }
     rc = open_vocab(&t, e);
@@ -395,6 +496,11 @@ int main(int argc, char **argv)
         tool_usage("--bos and --no-bos exclude each other");
     if (decode && (pieces || count || bench))
         tool_usage("--decode goes with neither --pieces, --count nor --bench");
+    if (template_path && !render)
+        tool_usage("--template goes with --render");
+    if (render &&
+        (decode || pieces || count || json || special || exact || bench || bos || no_bos || accept))
+        tool_usage("--render goes with -m, --template, -l and -0 only");
     if (accept != (obeyed.schema || obeyed.grammar))
         tool_usage("--accept goes with --schema or --grammar");
     if (obey_kinds(&obeyed) > 1)

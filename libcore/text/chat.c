@@ -130,6 +130,7 @@ static int fill(struct chat *c, const char *name, struct slice source, struct er
         bool has = c->tok && tok_find(c->tok, SLICE("<|im_start|>")) >= 0;
 
         name = "default chat template";
+        c->is_plain = !has;
         source = has ? SLICE(chatml) : SLICE(plain);
     }
     if ((rc = jinja_parse(&c->t, name, source, e)) < 0)
@@ -174,6 +175,11 @@ void chat_close(struct chat *c)
 bool chat_is_default(const struct chat *c)
 {
     return c->is_default;
+}
+
+const char *chat_stop(const struct chat *c)
+{
+    return c->is_plain ? "\nUser:" : NULL;
 }
 
 bool chat_knows_tools(const struct chat *c)

@@ -41,6 +41,7 @@ int chat_open(struct chat **out, const char *name, struct slice source, const st
 void chat_close(struct chat *c); // accepts NULL
 
 bool chat_is_default(const struct chat *c);
+const char *chat_stop(const struct chat *c);  // text that ends an answer, or NULL (end tokens do)
 bool chat_knows_tools(const struct chat *c);  // else a request with tools is E_UNSUPPORTED
 bool chat_shows_system(const struct chat *c); // else system text goes into the user's
 const struct jinja *chat_template(const struct chat *c);

@@ -9,6 +9,7 @@ struct chat {
     const struct tok *tok;
     json_t *fixed; // bos_token and its like
     bool is_default;
+    bool is_plain; // the default without ChatML's tokens
     bool knows_tools;
     bool shows_system;
     bool takes_parts;    // content as a list of parts,

@@ -1,0 +1,114 @@
+/* public_chat.c - the chat part of rill.h: a template and a vocabulary together. */
+#include "engine/public.h"
+
+#include <stdio.h>
+#include <time.h>
+
+#include "base/mem.h"
+#include "text/chat.h"
+
+struct rill_chat {
+    struct chat *c;
+};
+
+int rill_chat_open(struct rill_chat **out, const struct rill_model *m, const char *name,
+                   const char *source, size_t n, struct err *e)
+{
+    struct rill_chat *c;
+    char own[300];
+    int rc;
+
+    *out = NULL;
+    if (!m->tok || tok_model_of(m->tok) == TOK_NONE)
+        return err_set(e, E_UNSUPPORTED, "%s: no vocabulary to chat with", m->path);
+    if (!source && m->chat_template) {
+        snprintf(own, sizeof own, "%.250s: chat template", m->path);
+        name = own;
+        source = m->chat_template;
+        n = strlen(source);
+    }
+    c = mem_new(sizeof *c, e);
+    if (!c)
+        return E_NOMEM;
+    rc = chat_open(&c->c, name, (struct slice){source ? source : "", source ? n : 0}, m->tok, e);
+    if (rc < 0) {
+        rill_chat_close(c);
+        return rc;
+    }
+    *out = c;
+    return 0;
+}
+
+void rill_chat_close(struct rill_chat *c)
+{
+    if (c)
+        chat_close(c->c);
+    mem_free(c);
+}
+
+bool rill_chat_is_default(const struct rill_chat *c)
+{
+    return chat_is_default(c->c);
+}
+
+const char *rill_chat_stop(const struct rill_chat *c)
+{
+    return chat_stop(c->c);
+}
+
+void rill_prompt_free(struct rill_prompt *p)
+{
+    mem_free(p->text);
+    mem_free(p->ids);
+    *p = (struct rill_prompt){0};
+}
+
+/* The request is taken. */
+static int prompt(const struct rill_chat *c, json_t *take, struct rill_prompt *out, struct err *e)
+{
+    struct jinja_text t = {0};
+    struct tok_ids ids = {0};
+    int rc = chat_render(c->c, take, (int64_t)time(NULL), &t, e);
+
+    if (rc == 0)
+        rc = chat_encode(c->c, &t, &ids, e);
+    if (rc == 0) {
+        *out = (struct rill_prompt){t.text.p, t.text.n, ids.id, ids.n};
+        t.text = (struct buf){0};
+        ids = (struct tok_ids){0};
+    }
+    jinja_text_fini(&t);
+    tok_ids_fini(&ids);
+    json_decref(take);
+    return rc;
+}
+
+int rill_chat_prompt(const struct rill_chat *c, const char *json, size_t n, struct rill_prompt *out,
+                     struct err *e)
+{
+    json_error_t je;
+    json_t *j = json_loadb(json, n, JSON_ALLOW_NUL, &je);
+
+    *out = (struct rill_prompt){0};
+    if (!j)
+        return err_set(e, E_FORMAT, "line %d, column %d: %.200s", je.line, je.column, je.text);
+    if (json_is_array(j)) {
+        json_t *list = j;
+
+        j = json_pack("{so}", "messages", list);
+        if (!j)
+            return err_nomem(e, n);
+    }
+    return prompt(c, j, out, e);
+}
+
+int rill_chat_ask(const struct rill_chat *c, const char *system, const char *user, size_t n,
+                  struct rill_prompt *out, struct err *e)
+{
+    json_t *j = chat_ask(system, (struct slice){user, n});
+
+    *out = (struct rill_prompt){0};
+    if (!j)
+        return err_set(e, E_FORMAT, "a message of a chat must be UTF-8");
+    return prompt(c, j, out, e);
+}
