@@ -145,8 +145,8 @@ void rill_constraint_free(struct rill_constraint *c); // accepts NULL; its reque
 struct rill_chat;
 
 /* source: a chat template (Jinja), name what errors call it; NULL: the model's own, or where it has
- * none a default: ChatML if the vocabulary has <|im_start|>, else lines that begin with "User: " and
- * "Assistant: ". The model must outlive the chat, which is read-only. */
+ * none a default: ChatML if the vocabulary has <|im_start|>, else lines that begin with "User: "
+ * and "Assistant: ". The model must outlive the chat, which is read-only. */
 int rill_chat_open(struct rill_chat **out, const struct rill_model *m, const char *name,
                    const char *source, size_t n, struct err *e);
 void rill_chat_close(struct rill_chat *c); // accepts NULL
@@ -163,8 +163,8 @@ struct rill_prompt {
 void rill_prompt_free(struct rill_prompt *p); // what a zeroed one holds, too
 
 /* A request is JSON: {"messages": [...], "tools": ..., "documents": ..., "add_generation_prompt":
- * ..., "continue_final_message": ..., "enable_thinking": ..., "reasoning_effort": ...,
- * "date": ..., "chat_template_kwargs": {...}}, all but messages optional, or a list of messages alone. Control
+ * ..., "continue_final_message": ..., "enable_thinking": ..., "reasoning_effort": ..., "date": ...,
+ * "chat_template_kwargs": {...}}, all but messages optional, or a list of messages alone. Control
  * tokens come from the template only: text of a message that spells one is text. */
 int rill_chat_prompt(const struct rill_chat *c, const char *json, size_t n, struct rill_prompt *out,
                      struct err *e);
