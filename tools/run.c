@@ -195,8 +195,8 @@ static int open_chat(struct run *r, struct err *e)
     struct file_view v = {0};
     int rc = 0;
 
-    if (opt_raw || opt_special || opt_ids_in || opt_jsonl || opt_kv || opt_kv_save ||
-        !(wanted || r->info.chat_template))
+    if (opt_raw || opt_special || opt_ids_in || opt_kv || opt_kv_save ||
+        !(wanted || opt_jsonl || r->info.chat_template))
         return 0;
     if (opt_template)
         rc = file_read(&v, opt_template, 4 << 20, e);
@@ -206,7 +206,7 @@ static int open_chat(struct run *r, struct err *e)
     file_unmap(&v);
     if (rc < 0)
         return rc;
-    if (rill_chat_is_default(r->chat))
+    if (rill_chat_is_default(r->chat) && !opt_jsonl)
         tool_note("the model has no chat template: a default is used (see rill-run(1))");
     if (rill_chat_stop(r->chat) && r->n_stop < (int)(sizeof r->stop / sizeof *r->stop)) {
         const char *s = rill_chat_stop(r->chat);
@@ -684,6 +684,23 @@ static int answer_records(struct run *r, struct slice before, struct err *e)
     return rc;
 }
 
+/* The prompt of a request with messages. */
+static int chat_line(void *ctx, const char *json, size_t n, struct api_prompt *out, struct err *e)
+{
+    const struct run *r = ctx;
+    struct rill_prompt p = {0};
+    int rc = rill_chat_prompt(r->chat, json, n, &p, e);
+
+    if (rc == 0) {
+        out->ids = p.ids;
+        out->n = p.n_ids;
+        p.ids = NULL;
+        buf_add(&out->text, p.text, p.n_text);
+    }
+    rill_prompt_free(&p);
+    return rc;
+}
+
 static int answer_jsonl(struct run *r, struct err *e)
 {
     const char *epoch = getenv("SOURCE_DATE_EPOCH");
@@ -693,7 +710,10 @@ static int answer_jsonl(struct run *r, struct err *e)
                                    .max_tokens = opt_n,
                                    .draft = opt_draft,
                                    .lenient = opt_lenient,
-                                   .created = epoch ? strtoll(epoch, NULL, 10) : 0},
+                                   .created = epoch ? strtoll(epoch, NULL, 10) : 0,
+                                   .chat = r->chat ? chat_line : NULL,
+                                   .ctx = r,
+                                   .chat_stop = r->chat ? rill_chat_stop(r->chat) : NULL},
                            .out = opt_out,
                            .resume = opt_resume,
                            .unordered = opt_unordered,

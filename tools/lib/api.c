@@ -409,8 +409,7 @@ static int read_messages(struct reading *g, const json_t *body, struct err *e)
     int rc;
 
     if (!g->o->chat)
-        return err_set(e, E_UNSUPPORTED,
-                       "messages: chat templates are not supported yet; give a prompt");
+        return err_set(e, E_UNSUPPORTED, "messages: not here; give a prompt");
     r->prompt = mem_array(1, sizeof *r->prompt, e);
     if (!r->prompt)
         return E_NOMEM;
@@ -420,6 +419,10 @@ static int read_messages(struct reading *g, const json_t *body, struct err *e)
         return err_nomem(e, 0);
     rc = g->o->chat(g->o->ctx, text, strlen(text), &r->prompt[0], e);
     free(text); // jansson's
+    if (rc == 0 && g->o->chat_stop && r->q.n_stop < (int)(sizeof r->stop / sizeof *r->stop)) {
+        r->stop[r->q.n_stop++] = (struct rill_stop){g->o->chat_stop, strlen(g->o->chat_stop)};
+        r->q.stop = r->stop;
+    }
     return rc;
 }
 

@@ -50,6 +50,7 @@ struct api_opts {
      * such requests are errors. */
     int (*chat)(void *ctx, const char *json, size_t n, struct api_prompt *out, struct err *e);
     void *ctx;
+    const char *chat_stop; // text that ends an answer to messages; or NULL
 };
 
 /* Reads a line. On failure what could be read of custom_id and batch is there, so that the error
