@@ -125,6 +125,7 @@ struct run {
     struct buf norm[2]; // of one segment
     struct buf spaced;  // a piece with spaces for marks
     bool moved;         // something lies in front of what comes next
+    struct slice whole; // the text, where its bytes are those that enc.content counts
 };
 
 static size_t blank_front(struct slice s)
@@ -177,19 +178,62 @@ static bool stands_alone(const struct added *a, struct slice text, size_t at, si
     return !pipe_is_word(char_before(text, at)) && !pipe_is_word(after);
 }
 
-/* Cuts text at the tokens of a trie; what lies between goes to rest. */
+/* How many of the n bytes at p content does not touch. What cannot be told, after normalizing, is
+ * content where there is any. */
+static size_t before_content(const struct run *r, const char *p, size_t n)
+{
+    const struct byte_span *c = r->x->content;
+    const uintptr_t at = (uintptr_t)p, begin = (uintptr_t)r->whole.p;
+    size_t lo = 0, hi = r->x->n_content;
+
+    if (hi == 0)
+        return n;
+    if (!begin || at < begin || at + n > begin + r->whole.n)
+        return 0;
+    while (lo < hi) {
+        const size_t mid = lo + (hi - lo) / 2;
+        if (c[mid].at + c[mid].n <= at - begin)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    if (lo == r->x->n_content)
+        return n;
+    hi = c[lo].at > at - begin ? c[lo].at - (at - begin) : 0;
+    return hi < n ? hi : n;
+}
+
+/* The longest added token at the beginning of s; its length, 0: none. The second trie, which has
+ * the control tokens too, counts only with TOK_PARSE and before content begins. */
+static size_t added_at(const struct run *r, const struct trie *t, struct slice s, uint32_t *i)
+{
+    const size_t own = r->x->flags & TOK_PARSE ? before_content(r, s.p, s.n) : 0;
+    size_t n = 0, m = 0;
+    uint32_t other = 0;
+
+    if (own && t[1].node && t[1].first[(uint8_t)s.p[0]])
+        n = trie_longest(&t[1], (struct slice){s.p, own}, i);
+    if (own < s.n && t[0].node && t[0].first[(uint8_t)s.p[0]])
+        m = trie_longest(&t[0], s, &other);
+    if (m > n)
+        *i = other;
+    return m > n ? m : n;
+}
+
+/* Cuts text at added tokens (two tries); what lies between goes to rest. */
 static int cut_added(struct run *r, const struct trie *t, struct slice text,
                      int (*rest)(struct run *r, struct slice text))
 {
+    const struct trie *all = &t[r->x->flags & TOK_PARSE ? 1 : 0];
     size_t from = 0;
     int rc;
 
-    for (size_t at = 0; t->node && at < text.n;) {
+    for (size_t at = 0; all->node && at < text.n;) {
         size_t n = 0, left = at;
-        uint32_t i;
+        uint32_t i = 0;
 
-        if (t->first[(uint8_t)text.p[at]])
-            n = trie_longest(t, (struct slice){text.p + at, text.n - at}, &i);
+        if (all->first[(uint8_t)text.p[at]])
+            n = added_at(r, t, (struct slice){text.p + at, text.n - at}, &i);
         if (n == 0 || !stands_alone(&r->p->added[i], text, at, at + n)) {
             at += n ? n : 1;
             continue;
@@ -251,10 +295,9 @@ static int on_normal(struct run *r, struct slice text)
 static int on_raw(struct run *r, struct slice text)
 {
     struct slice norm;
-    int set = r->x->flags & TOK_PARSE ? 1 : 0, rc;
+    int rc = normalize(r->p, r->m, text, r->norm, &norm, r->x->e);
 
-    rc = normalize(r->p, r->m, text, r->norm, &norm, r->x->e);
-    return rc < 0 ? rc : cut_added(r, &r->p->normal[set], norm, on_normal);
+    return rc < 0 ? rc : cut_added(r, r->p->normal, norm, on_normal);
 }
 
 /* Bytes that are no UTF-8 become U+FFFD, except where nothing but the fast way sees them. */
@@ -274,9 +317,9 @@ static void make_valid(struct slice text, struct buf *out)
 
 int pipe_encode(struct enc *x, const struct pipe *p, struct slice text)
 {
-    struct run r = {.x = x, .p = p};
+    struct run r = {.x = x, .p = p, .whole = text};
     struct buf valid = {0};
-    int set = x->flags & TOK_PARSE ? 1 : 0, rc;
+    int rc;
 
     if ((rc = pre_match_new(&r.m, x->e)) < 0)
         goto done;
@@ -287,12 +330,13 @@ int pipe_encode(struct enc *x, const struct pipe *p, struct slice text)
         }
         make_valid(text, &valid);
         text = buf_view(&valid);
+        r.whole = (struct slice){0};
         if (valid.bad) {
             rc = err_nomem(x->e, text.n);
             goto done;
         }
     }
-    rc = text.n ? cut_added(&r, &p->raw[set], text, on_raw) : 0;
+    rc = text.n ? cut_added(&r, p->raw, text, on_raw) : 0;
 done:
     pre_match_free(r.m);
     buf_fini(&r.norm[0]);

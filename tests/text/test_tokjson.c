@@ -208,5 +208,62 @@ START_TEST(text_comes_back)
 }
 END_TEST
 
+static size_t count_of(const struct tok_ids *ids, int32_t id)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < ids->n; i++)
+        n += ids->id[i] == id;
+    return n;
+}
+
+/* A control token spelt in content is text, wherever the content lies; others stay tokens. */
+START_TEST(content_makes_no_control_token)
+{
+    static const struct {
+        const char *file, *control;
+    } with[] = {{"byte_level", "<s>"}, {"llama", "<s>"}, {"metaspace_first", "</s>"},
+                {"unigram", "</s>"}, {"bert", "[SEP]"}};
+
+    for (size_t k = 0; k < ARRAY_LEN(with); k++) {
+        struct err e = {0};
+        struct file_view v;
+        struct tok_ids one = {0}, ids = {0};
+        char path[200], text[100];
+        const size_t m = strlen(with[k].control);
+
+        snprintf(path, sizeof path, "tests/golden/text/tokjson/%s.jsonl", with[k].file);
+        ck_ok(file_map(&v, srcfile(path), &e), &e);
+        struct slice line = {(const char *)v.p,
+                             (size_t)((const char *)memchr(v.p, '\n', v.n) - (const char *)v.p)};
+        struct tok *t = tok_of(line, "t.json", &e);
+        ck_assert_ptr_nonnull(t);
+        ck_ok(tok_encode(t, slice_of(with[k].control), TOK_PARSE, &one, &e), &e);
+        ck_assert_uint_eq(one.n, 1);
+        /* template's, content's, template's; and each cut of the middle one */
+        snprintf(text, sizeof text, "%sa%sb%s", with[k].control, with[k].control, with[k].control);
+        for (size_t at = m + 1; at < 2 * m + 1; at++)
+            for (size_t n = 1; at + n <= 2 * m + 1; n++) {
+                const struct byte_span span = {at, n};
+
+                ids.n = 0;
+                ck_ok(tok_encode_parts(t, slice_of(text), &span, 1, TOK_PARSE, &ids, &e), &e);
+                if (count_of(&ids, one.id[0]) != 2)
+                    ck_abort_msg("%s: content [%zu, +%zu): %zu of %s", with[k].file, at, n,
+                                 count_of(&ids, one.id[0]), with[k].control);
+            }
+        const struct byte_span letters[] = {{m, 1}, {2 * m + 1, 1}};
+        ids.n = 0;
+        ck_ok(tok_encode_parts(t, slice_of(text), letters, 2, TOK_PARSE, &ids, &e), &e);
+        ck_assert_uint_eq(count_of(&ids, one.id[0]), 3);
+        tok_ids_fini(&one);
+        tok_ids_fini(&ids);
+        tok_free(t);
+        file_unmap(&v);
+    }
+}
+END_TEST
+
 #define X(name) name,
-TEST_MAIN("text/tokjson", GOLDENS(X) what_is_refused, memory_runs_out, text_comes_back)
+TEST_MAIN("text/tokjson", GOLDENS(X) what_is_refused, memory_runs_out, text_comes_back,
+          content_makes_no_control_token)
