@@ -20,7 +20,11 @@ if [ "${1-}" = --one ]; then
     start=$(date +%s)
     case $prog in *.gold) gold=$SRCDIR/tests/cli/run.sh ;; *) gold= ;; esac
     limit=300
-    if [ -n "$LONG" ] || grep -q '^SANITIZE = .' config.mk; then limit=3000; fi
+    if [ -n "$LONG" ] || [ -n "${VALGRIND-}" ] || grep -q '^SANITIZE = .' config.mk; then
+        limit=3000 # and libcheck's own limit for a test
+        CK_TIMEOUT_MULTIPLIER=${CK_TIMEOUT_MULTIPLIER:-10}
+        export CK_TIMEOUT_MULTIPLIER
+    fi
     timeout $limit $gold "$prog" >"$log" 2>&1 </dev/null
     rc=$?
     last=$(grep -aE '^[^:]+: [0-9]+ passed, [0-9]+ failed' "$log" | tail -n 1)
