@@ -187,10 +187,11 @@ static void exchange(struct fiber *f, enum simt_meet what)
 {
     const int n = what == MEET_SUM && f[0].word.sums ? f[0].word.i : 1;
     float a[LANES], top = f[0].word.f;
-    int sum = 0, most = f[0].word.i;
+    int most = f[0].word.i;
+    unsigned sum = 0; // wraps, as on the device
 
     for (int l = 0; l < LANES; l++) {
-        sum += f[l].word.i;
+        sum += (unsigned)f[l].word.i;
         most = f[l].word.i > most ? f[l].word.i : most;
         top = fmaxf(top, f[l].word.f);
     }
@@ -203,7 +204,7 @@ static void exchange(struct fiber *f, enum simt_meet what)
     }
     for (int l = 0; l < LANES && what != MEET_SUM; l++) {
         f[l].word.f = top;
-        f[l].word.i = what == MEET_SUM_INT ? sum : most;
+        f[l].word.i = what == MEET_SUM_INT ? (int)sum : most;
     }
 }
 
