@@ -370,7 +370,8 @@ static int finish(struct finish *f, struct err *e)
     f->useful = mem_array(g->n_state, 1, e);
     if (!f->at || !f->nullable || !f->mark || !f->stack || !f->accept || !f->used || !f->useful)
         return E_NOMEM;
-    qsort(g->raw, g->n_raw, sizeof *g->raw, by_raw);
+    if (g->n_raw)
+        qsort(g->raw, g->n_raw, sizeof *g->raw, by_raw);
     for (uint32_t i = 0, s = 0; s <= g->n_state; s++) {
         f->at[s] = i;
         while (i < g->n_raw && g->raw[i].from == s)

@@ -78,7 +78,8 @@ rx rx_ranges_rx(struct rxs *s, struct rx_ranges *l, bool negate)
     uint32_t next = 0;
     rx e;
 
-    qsort(l->r, l->n, sizeof *l->r, by_from);
+    if (l->n)
+        qsort(l->r, l->n, sizeof *l->r, by_from);
     for (uint32_t i = 0; negate && i < l->n; i++) {
         if (l->r[i].from > next)
             rx_ranges_add(&out, next, l->r[i].from - 1);

@@ -304,8 +304,10 @@ static int fill(struct entry *x, struct slice key, const struct tok *t, const in
         goto fail;
     }
     ids = x->memory;
-    memcpy(ids, id, n * sizeof *ids);
-    memcpy(ids + n, end, n * sizeof *end);
+    if (n) {
+        memcpy(ids, id, n * sizeof *ids);
+        memcpy(ids + n, end, n * sizeof *end);
+    }
     p = (char *)(ids + 2 * n);
     memcpy(p, text.p ? text.p : "", text.n);
     memcpy(p + text.n, key.p, key.n);
