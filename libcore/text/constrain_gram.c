@@ -335,7 +335,8 @@ static int tables(struct finish *f, struct err *e)
     g->edge = mem_array(f->n_out + 1ull, sizeof *g->edge, e);
     if (!g->at || !g->edge)
         return E_NOMEM;
-    qsort(f->out, f->n_out, sizeof *f->out, by_raw);
+    if (f->n_out)
+        qsort(f->out, f->n_out, sizeof *f->out, by_raw);
     for (uint32_t i = 0, s = 0; s < g->n_state; s++) {
         g->at[s] = n;
         for (; i < f->n_out && f->out[i].from == s; i++) {
