@@ -323,7 +323,7 @@ static uint32_t set_of(struct con_run *r, uint32_t closure, bool accept)
         const struct run_set *y = run_set(r, s);
 
         if (y->hash == h && y->n_scan == k && y->closure == closure && y->accept == accept &&
-            memcmp(&AT(r->scans, struct run_scan, y->scan), v, k * sizeof *v) == 0)
+            (!k || memcmp(&AT(r->scans, struct run_scan, y->scan), v, k * sizeof *v) == 0))
             return s;
     }
     if (!room(r, &r->sets, 1, sizeof(struct run_set)) || !room(r, &r->scans, k, sizeof *v))
