@@ -40,40 +40,16 @@ static struct value with_arr(struct js *j, struct shape_arr *a)
     return v;
 }
 
-static struct shape_obj *new_obj(struct js *j, uint32_t n_prop, uint32_t n_keys)
-{
-    struct shape_obj *o = js_mem(j, 1, sizeof *o);
-
-    if (!o)
-        return NULL;
-    o->prop = js_mem(j, n_prop, sizeof *o->prop);
-    o->keys = js_mem(j, n_keys + 1ull, sizeof *o->keys);
-    o->max = NO_LIMIT;
-    return o->prop && o->keys ? o : NULL;
-}
-
 /* Any object with room for n properties. */
 static struct shape_obj *any_obj(struct js *j, uint32_t n_prop)
 {
-    struct shape_obj *o = new_obj(j, n_prop, 1);
+    struct shape_obj *o = obj_new(j, n_prop, 1, 0);
 
     if (o) {
         o->n_keys = 1;
         o->keys[0] = (struct keys){j->s->any, GOAL_ANY};
     }
     return o;
-}
-
-static struct shape_arr *any_arr(struct js *j, uint32_t n_pre, uint32_t n_has)
-{
-    struct shape_arr *a = js_mem(j, 1, sizeof *a);
-
-    if (!a)
-        return NULL;
-    a->pre = js_mem(j, n_pre, sizeof *a->pre);
-    a->has = js_mem(j, n_has, sizeof *a->has);
-    a->max = NO_LIMIT;
-    return a->pre && a->has ? a : NULL;
 }
 
 static struct value type_value(struct js *j, struct slice name, const char *path)
@@ -139,7 +115,7 @@ struct value const_value(struct js *j, const json_t *c, const char *path)
         else
             v.num = number_equal(j->s, digits, negative);
     } else if (json_is_array(c)) {
-        v.arr = any_arr(j, (uint32_t)json_array_size(c), 0);
+        v.arr = arr_new(j, (uint32_t)json_array_size(c), 0);
         if (!v.arr)
             return v;
         v.arr->rest = GOAL_NONE;
@@ -147,7 +123,7 @@ struct value const_value(struct js *j, const json_t *c, const char *path)
         json_array_foreach(c, i, x)
             v.arr->pre[i] = goal_const(j, x, js_path_at(j, path, i));
     } else if (json_is_object(c)) {
-        v.obj = new_obj(j, (uint32_t)json_object_size(c), 0);
+        v.obj = obj_new(j, (uint32_t)json_object_size(c), 0, 0);
         if (!v.obj)
             return v;
         json_object_foreach((json_t *)(uintptr_t)c, key, x) {
@@ -321,7 +297,7 @@ static struct value items(struct js *j, const json_t *s, const char *path)
     }
     if (pre && !json_is_array(pre))
         js_fail(j, E_FORMAT, at, "must be a list of schemas");
-    a = any_arr(j, (uint32_t)json_array_size(pre), 0);
+    a = arr_new(j, (uint32_t)json_array_size(pre), 0);
     if (!a)
         return value_all(j);
     a->n_pre = (uint32_t)json_array_size(pre);
@@ -338,7 +314,7 @@ static struct value items(struct js *j, const json_t *s, const char *path)
 
 static struct value array_counts(struct js *j, const json_t *s, const char *path)
 {
-    struct shape_arr *a = any_arr(j, 0, 1);
+    struct shape_arr *a = arr_new(j, 0, 1);
     const json_t *x = json_object_get(s, "uniqueItems");
 
     if (!a)
@@ -394,7 +370,7 @@ static struct value properties(struct js *j, const json_t *s, const char *path)
     const json_t *props = json_object_get(s, "properties");
     const json_t *patterns = json_object_get(s, "patternProperties");
     const json_t *more = json_object_get(s, "additionalProperties");
-    struct shape_obj *o = new_obj(j, (uint32_t)json_object_size(props), 1);
+    struct shape_obj *o = obj_new(j, (uint32_t)json_object_size(props), 1, 0);
     const char *key, *at;
     rx named = RX_NONE;
     json_t *x;
@@ -524,7 +500,7 @@ static struct value object_counts(struct js *j, const json_t *s, const char *pat
 
 static struct value names(struct js *j, const json_t *x, const char *path)
 {
-    struct shape_obj *o = new_obj(j, 0, 1);
+    struct shape_obj *o = obj_new(j, 0, 1, 0);
 
     if (!o)
         return value_all(j);

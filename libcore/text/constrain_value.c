@@ -192,7 +192,7 @@ uint32_t goal_const(struct js *j, const json_t *value, const char *path)
 
 /* -- shapes ---------------------------------------------------------------------------------- */
 
-static struct shape_obj *obj_new(struct js *j, uint32_t n_prop, uint32_t n_keys, uint32_t n_some)
+struct shape_obj *obj_new(struct js *j, uint32_t n_prop, uint32_t n_keys, uint32_t n_some)
 {
     struct shape_obj *o = js_mem(j, 1, sizeof *o);
 
@@ -205,7 +205,7 @@ static struct shape_obj *obj_new(struct js *j, uint32_t n_prop, uint32_t n_keys,
     return o->prop && o->keys && o->some ? o : NULL;
 }
 
-static struct shape_arr *arr_new(struct js *j, uint32_t n_pre, uint32_t n_has)
+struct shape_arr *arr_new(struct js *j, uint32_t n_pre, uint32_t n_has)
 {
     struct shape_arr *a = js_mem(j, 1, sizeof *a);
 
@@ -217,13 +217,13 @@ static struct shape_arr *arr_new(struct js *j, uint32_t n_pre, uint32_t n_has)
     return a->pre && a->has ? a : NULL;
 }
 
-static bool any_obj(const struct js *j, const struct shape_obj *o)
+static bool is_any_obj(const struct js *j, const struct shape_obj *o)
 {
     return o->n_prop == 0 && o->n_keys == 1 && o->keys[0].key == j->s->any &&
            o->keys[0].goal == GOAL_ANY && o->n_some == 0 && o->min == 0 && o->max == NO_LIMIT;
 }
 
-static bool any_arr(const struct shape_arr *a)
+static bool is_any_arr(const struct shape_arr *a)
 {
     return a->n_pre == 0 && a->n_has == 0 && a->rest == GOAL_ANY && a->min == 0 &&
            a->max == NO_LIMIT;
@@ -362,9 +362,9 @@ struct value value_or(struct js *j, struct value a, struct value b)
     for (const struct shape_arr *x = b.arr; x && working(j); x = x->next) {
         struct shape_arr *c = js_mem(j, 1, sizeof *c), **end = &v.arr;
 
-        if (!c || (v.arr && any_arr(v.arr)))
+        if (!c || (v.arr && is_any_arr(v.arr)))
             break;
-        if (any_arr(x))
+        if (is_any_arr(x))
             v.arr = NULL;
         if (v.arr == a.arr && a.arr) { // a's list stays as it is
             struct shape_arr *copy = NULL, **at = &copy;
@@ -387,9 +387,9 @@ struct value value_or(struct js *j, struct value a, struct value b)
     for (const struct shape_obj *x = b.obj; x && working(j); x = x->next) {
         struct shape_obj *c = js_mem(j, 1, sizeof *c), **end = &v.obj;
 
-        if (!c || (v.obj && any_obj(j, v.obj)))
+        if (!c || (v.obj && is_any_obj(j, v.obj)))
             break;
-        if (any_obj(j, x))
+        if (is_any_obj(j, x))
             v.obj = NULL;
         if (v.obj == a.obj && a.obj) {
             struct shape_obj *copy = NULL, **at = &copy;

@@ -111,6 +111,10 @@ uint32_t goal_and(struct js *j, uint32_t a, uint32_t b);
 uint32_t goal_schema(struct js *j, const json_t *schema, const char *path);
 uint32_t goal_const(struct js *j, const json_t *value, const char *path);
 
+/* Room for so many of each, none used yet; any number of properties or items. NULL: j->rc. */
+struct shape_obj *obj_new(struct js *j, uint32_t n_prop, uint32_t n_keys, uint32_t n_some);
+struct shape_arr *arr_new(struct js *j, uint32_t n_pre, uint32_t n_has);
+
 struct value value_all(struct js *j);
 struct value value_or(struct js *j, struct value a, struct value b);
 struct value value_and(struct js *j, struct value a, struct value b);
