@@ -9,13 +9,14 @@
 #include "file/safetensors.h"
 #include "model/config.h"
 #include "model/hf_cache.h"
+#include "model/hf_names.h"
 #include "model/hf_place.h"
 #include "model/hf_vocab.h"
 #include "model/vocab.h"
 #include "quant/half.h"
 #include "quant/quant.h"
 
-enum { MAX_HF_NAME = 256, MX_BLOCK = 17 };
+enum { MX_BLOCK = 17 };
 
 /* A tensor of the source, and what it is made of. */
 struct piece {
@@ -48,23 +49,6 @@ static struct hfdir *dir_of(const struct source *s)
 
 /* -- names -- */
 
-/* "model.layers.%d.mlp.experts.%e.w1" with numbers. */
-static bool spell_name(char *out, const char *pattern, int layer, int64_t expert)
-{
-    size_t n = 0;
-
-    for (const char *p = pattern; *p && n < MAX_HF_NAME - 24; p++) {
-        if (p[0] == '%' && (p[1] == 'd' || p[1] == 'e')) {
-            n += (size_t)snprintf(out + n, 24, "%lld", p[1] == 'd' ? (long long)layer : expert);
-            p++;
-        } else {
-            out[n++] = *p;
-        }
-    }
-    out[n] = 0;
-    return n < MAX_HF_NAME - 24;
-}
-
 static const struct st_tensor *use(struct hfdir *d, const char *name)
 {
     const struct st_tensor *t = st_find(d->st, slice_of(name));
@@ -74,36 +58,22 @@ static const struct st_tensor *use(struct hfdir *d, const char *name)
     return t;
 }
 
-/* The tensor under the name the table has, or as models with more than text, or bare ones, have
- * it. */
+/* The tensor under any of its spellings. */
 static const struct st_tensor *find_tensor(struct hfdir *d, const char *name)
 {
-    static const struct {
-        const char *cut, *put;
-    } other[] = {{"", "language_model."},
-                 {"model.", "model.language_model."},
-                 {"model.", "language_model."},
-                 {"transformer.", ""},
-                 {"model.", ""},
-                 {"gpt_neox.", ""}};
-    const struct st_tensor *t = use(d, name);
-    char full[MAX_HF_NAME + 32];
+    const struct st_tensor *t = NULL;
+    char full[HF_MAX_NAME];
 
-    for (size_t i = 0; i < ARRAY_LEN(other) && !t; i++) {
-        size_t n = strlen(other[i].cut);
-
-        if (strncmp(name, other[i].cut, n) != 0)
-            continue;
-        snprintf(full, sizeof full, "%s%s", other[i].put, name + n);
-        t = use(d, full);
-    }
+    for (int i = 0; i < HF_N_NAMES && !t; i++)
+        if (hf_name(full, name, i))
+            t = use(d, full);
     return t;
 }
 
 /* NAME_scale_inv or NAME_scale. */
 static const struct st_tensor *find_scale(struct hfdir *d, const char *name)
 {
-    char full[MAX_HF_NAME + 16];
+    char full[HF_MAX_NAME + 16];
     const struct st_tensor *t;
 
     snprintf(full, sizeof full, "%s_scale_inv", name);
@@ -158,7 +128,7 @@ static int check_from(const struct hfdir *d, const struct piece *p, const char *
 static int find_mx(struct hfdir *d, struct piece *p, const char *name, struct err *e)
 {
     const struct weight_spec *s = &p->spec;
-    char full[MAX_HF_NAME + 16];
+    char full[HF_MAX_NAME + 16];
     uint64_t twice = s->row->transform == TR_TRANSPOSE ? 1 : 2;
     uint64_t n = (uint64_t)s->n * (uint64_t)s->rows * (uint64_t)s->cols / 32 * twice;
 
@@ -179,7 +149,7 @@ static int find_piece(struct hfdir *d, struct piece *p, struct err *e)
 {
     const struct weight_row *row = p->spec.row;
     bool apart = strstr(row->hf, "%e") != NULL;
-    char name[MAX_HF_NAME];
+    char name[HF_MAX_NAME];
     int rc;
 
     p->n_from = apart ? p->spec.n : 1;
@@ -188,7 +158,7 @@ static int find_piece(struct hfdir *d, struct piece *p, struct err *e)
     if (!p->from || !p->scale)
         return E_NOMEM;
     for (int64_t i = 0; i < p->n_from; i++) {
-        if (!spell_name(name, row->hf, p->spec.layer, i))
+        if (!hf_spell(name, row->hf, p->spec.layer, i))
             return bad_tensor(d, row->hf, E_FORMAT, "has a name that is too long", e);
         p->from[i] = find_tensor(d, name);
         if (!p->from[i] && p->spec.n > 1 && !apart && (rc = find_mx(d, p, name, e)) != 0)

@@ -1,0 +1,39 @@
+/* hf_names.c - see hf_names.h. */
+#include "model/hf_names.h"
+
+#include <stdio.h>
+#include <string.h>
+
+bool hf_spell(char out[HF_MAX_NAME], const char *pattern, int layer, int64_t expert)
+{
+    size_t n = 0;
+
+    for (const char *p = pattern; *p && n < HF_MAX_NAME - 24; p++) {
+        if (p[0] == '%' && (p[1] == 'd' || p[1] == 'e')) {
+            n += (size_t)snprintf(out + n, 24, "%lld", p[1] == 'd' ? (long long)layer : expert);
+            p++;
+        } else {
+            out[n++] = *p;
+        }
+    }
+    out[n] = 0;
+    return n < HF_MAX_NAME - 24;
+}
+
+bool hf_name(char out[HF_MAX_NAME], const char *name, int i)
+{
+    static const struct {
+        const char *cut, *put;
+    } other[HF_N_NAMES] = {{"", ""},
+                           {"", "language_model."},
+                           {"model.", "model.language_model."},
+                           {"model.", "language_model."},
+                           {"transformer.", ""},
+                           {"model.", ""},
+                           {"gpt_neox.", ""}};
+    size_t n = strlen(other[i].cut);
+
+    if (strncmp(name, other[i].cut, n) != 0)
+        return false;
+    return snprintf(out, HF_MAX_NAME, "%s%s", other[i].put, name + n) < HF_MAX_NAME;
+}
