@@ -279,6 +279,7 @@ struct rill_request {
     int draft;          // tokens proposed ahead from what the text repeats: changes no answer; at
                         // most the engine's max_draft; models with recurrent state do without
     bool pin;           // those of the prompt stay in memory until the engine is closed
+    bool progress;      // an RILL_PROMPT event after each step that leaves more of the prompt
     void *user;         // returned with every event
 };
 
@@ -294,6 +295,7 @@ enum rill_event_kind {
     RILL_TOKEN,  // a token was drawn; text holds what can be shown now (maybe nothing)
     RILL_DONE,   // the request has ended: why; text holds what was held back
     RILL_LOGITS, // a prompt row's logits
+    RILL_PROMPT, // pos rows of the prompt are there; more are to come
 };
 
 enum rill_finish {

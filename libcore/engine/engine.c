@@ -322,6 +322,19 @@ static void drawn(struct rill_engine *g, struct request *r, const float *row)
         forward(g, r);
 }
 
+/* For those who wait, and who may think better of it. */
+static void tell_progress(struct rill_engine *g, const struct request *r)
+{
+    g->event[g->n_event++] = (struct rill_event){
+        .request = r->number,
+        .choice = r->choice,
+        .kind = RILL_PROMPT,
+        .pos = r->stored,
+        .text = "",
+        .user = r->user,
+    };
+}
+
 /* The other answers to the same prompt begin where the first one stands, if there are places; else
  * they wait like others and find the prompt in memory. */
 static void fork_answers(struct rill_engine *g, const struct request *first, const float *row)
@@ -403,8 +416,11 @@ static int collect(struct rill_engine *g, const struct sched_part *part, int out
         tell_prompt(g, r, part->rows, out);
     out += told ? part->rows : r->stored == r->n;
     row = out - 1;
-    if (r->stored < r->n)
+    if (r->stored < r->n) {
+        if (r->progress)
+            tell_progress(g, r);
         return out;
+    }
     if (first && r->choice == 0)
         fork_answers(g, r, step_logits(g, row));
     drawn(g, r, step_logits(g, row));

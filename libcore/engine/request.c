@@ -112,6 +112,7 @@ int request_new(struct request **out, const struct rill_request *in, int number,
     r->logprobs = in->logprobs;
     r->n_top = in->logprobs ? in->top_logprobs : 0;
     r->pin = in->pin;
+    r->progress = in->progress;
     r->draft = in->constraint ? 0 : in->draft; // what a grammar forces comes ahead instead
     r->draft_now = r->draft < 4 ? r->draft : 4;
     r->no_forward = in->no_forward;

@@ -49,7 +49,7 @@ struct request {
     int32_t code;            // of RILL_FAILED
     char message[160];
     bool room_is_context;    // room is the context, not what was asked for
-    bool cancelled, ignore_eos, logits, prompt_logits, logprobs, pin;
+    bool cancelled, ignore_eos, logits, prompt_logits, logprobs, pin, progress;
     void *user;
 };
 

@@ -458,6 +458,42 @@ START_TEST(cancelled_in_the_prompt)
 }
 END_TEST
 
+START_TEST(progress_is_told_and_may_end_it)
+{
+    const struct rill_engine_opts o = {.max_batch = 16};
+    int32_t ids[100];
+    struct script s;
+    struct rill_engine *g;
+    struct rill_event ev;
+    struct err e = {0};
+    struct rill_request q;
+    int number, told = 0, n_done = 0;
+
+    for (int i = 0; i < 100; i++)
+        ids[i] = i % 50;
+    script_open(&s, 256, 63);
+    g = open_guarded(&s, &o);
+    q = greedy(ids, 100, 4);
+    q.progress = true;
+    engine_guard(g, false);
+    ck_ok(rill_engine_submit(g, &q, &number, &e), &e);
+    engine_guard(g, true);
+    while (told < 3 && rill_engine_step(g, &ev, 1, &e) > 0) {
+        ck_assert_int_eq(ev.kind, RILL_PROMPT);
+        ck_assert_int_eq(ev.pos, ++told * 16);
+    }
+    rill_engine_cancel(g, number);
+    while (rill_engine_step(g, &ev, 1, &e) > 0) {
+        ck_assert_int_eq(ev.kind, RILL_DONE);
+        ck_assert_int_eq(ev.finish, RILL_CANCELLED);
+        n_done++;
+    }
+    ck_assert_int_eq(n_done, 1);
+    rill_engine_close(g);
+    script_close(&s);
+}
+END_TEST
+
 START_TEST(deadlines_and_full_queues)
 {
     const int32_t ids[3] = {1, 2, 3};
@@ -728,5 +764,6 @@ END_TEST
 
 TEST_MAIN("engine/engine", one_request, crowds, crowds_in_little_memory, proposals_save_steps,
           a_second_request_finds_the_first, a_shared_beginning_is_computed_once, several_answers,
-          cancelled_in_the_prompt, deadlines_and_full_queues, min_tokens_puts_off_the_end, logprobs,
-          ends, failures_end_one_request_only, bad_requests, allocations_fail)
+          cancelled_in_the_prompt, progress_is_told_and_may_end_it, deadlines_and_full_queues,
+          min_tokens_puts_off_the_end, logprobs, ends, failures_end_one_request_only, bad_requests,
+          allocations_fail)
