@@ -61,6 +61,10 @@ struct rill_model_info {
     uint64_t weight_bytes;
     uint64_t kv_bytes_per_pos; // key/value bytes of one position in all layers
     uint64_t state_bytes;      // recurrent state of one sequence
+    bool encoder;              // gives vectors only: it cannot continue a text
+    int pooling;               // what RILL_EMBED_MODEL stands for, enum rill_embed
+    int n_score;               // numbers of RILL_EMBED_RANK; 0: the model is no reranker
+    int n_type;                // token types (struct rill_request); 0: it knows none
     bool has_temperature;      // the file's own sampling settings, where it has any
     bool has_top_p;
     bool has_top_k;
@@ -191,6 +195,7 @@ struct rill_engine_opts {
                          // computed again
     double step_seconds; // prompts are cut so that a step takes no longer; 0: any time
     int max_draft;       // the most tokens a request may have proposed ahead in a step, up to 64
+    bool embed;          // requests may ask for vectors; those of encoders always may
 };
 int rill_engine_open(struct rill_engine **out, struct rill_model *m,
                      const struct rill_engine_opts *opts, struct err *e);
@@ -252,6 +257,18 @@ struct rill_sampling rill_sampling_defaults(void); // 0.8, top_p 0.95, min_p 0.0
 /* The same with the model's own settings where its file has some. */
 struct rill_sampling rill_sampling_of(const struct rill_model *m);
 
+/* Requests may ask for vectors instead of tokens: the rows behind the last norm, pooled. Of an
+ * encoder all rows of a text see each other and run in one step. */
+enum rill_embed {
+    RILL_EMBED_OFF,   // tokens are drawn
+    RILL_EMBED_MODEL, // as the model's file says; else the mean of an encoder, the last of others
+    RILL_EMBED_NONE,  // a vector for each token
+    RILL_EMBED_MEAN,
+    RILL_EMBED_CLS,   // the first token's
+    RILL_EMBED_LAST,  // the last token's
+    RILL_EMBED_RANK,  // a reranker's scores of the text, as they are: never normalized
+};
+
 struct rill_request {
     const int32_t *ids; // copied
     size_t n_ids;       // at least 1, with room left in the context
@@ -280,6 +297,10 @@ struct rill_request {
                         // most the engine's max_draft; models with recurrent state do without
     bool pin;           // those of the prompt stay in memory until the engine is closed
     bool progress;      // an RILL_PROMPT event after each step that leaves more of the prompt
+    int embed;          // enum rill_embed: RILL_VECTOR events instead of tokens; such a request
+                        // may fill the context
+    bool raw_vector;    // vectors as they are; else each is divided by its length
+    const unsigned char *types; // [n_ids] token types, of a pair's second text 1; copied; NULL: 0
     void *user;         // returned with every event
 };
 
@@ -296,11 +317,12 @@ enum rill_event_kind {
     RILL_DONE,   // the request has ended: why; text holds what was held back
     RILL_LOGITS, // a prompt row's logits
     RILL_PROMPT, // pos rows of the prompt are there; more are to come
+    RILL_VECTOR, // vector; with RILL_EMBED_NONE one for each token, in order; then RILL_DONE
 };
 
 enum rill_finish {
     RILL_RUNNING,
-    RILL_STOP,      // an end token or a stop string
+    RILL_STOP,      // an end token or a stop string; or all vectors are there
     RILL_LENGTH,    // max_tokens
     RILL_CONTEXT,   // the context is full
     RILL_CANCELLED,
@@ -323,6 +345,8 @@ struct rill_event {
                          // RILL_LOGITS the next prompt token's
     const struct rill_top *top; // [n_top] likeliest first, valid until the next call
     int n_top;
+    const float *vector; // [n_vector] RILL_VECTOR; valid until the next call
+    int n_vector;
     int cached;          // RILL_DONE: prompt rows that did not have to be computed
     const char *message;
     void *user;

@@ -140,6 +140,7 @@ void rill_model_info(const struct rill_model *m, struct rill_model_info *out)
         .n_ctx = m->plan ? m->plan->n_ctx : 0,
         .kv_bytes_per_pos = kv_per_pos(m->plan),
         .state_bytes = m->plan ? m->plan->state_bytes : 0,
+        .pooling = RILL_EMBED_LAST,
     };
     if (!in)
         return;

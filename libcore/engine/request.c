@@ -11,6 +11,8 @@ static int check(const struct rill_request *in, const struct request_limits *lim
 {
     if (in->n_ids == 0)
         return err_set(e, E_RANGE, "the prompt has no tokens");
+    if (in->embed && !lim->embed)
+        return err_set(e, E_UNSUPPORTED, "the engine was not opened to give vectors");
     if (in->n_ids >= (size_t)lim->n_ctx)
         return err_set(e, E_CONTEXT,
                        "the prompt has %zu tokens, more than the context of %d leaves room for",

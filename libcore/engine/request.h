@@ -61,6 +61,7 @@ struct request_limits {
     uint64_t seed;           // of requests that bring none
     bool one_path;           // generated rows need not be told apart
     int32_t max_draft;
+    bool embed;              // requests may ask for vectors
 };
 
 /* Checks and copies. number also keys the seed of a request without one. */
