@@ -196,6 +196,8 @@ struct rill_engine_opts {
     double step_seconds; // prompts are cut so that a step takes no longer; 0: any time
     int max_draft;       // the most tokens a request may have proposed ahead in a step, up to 64
     bool embed;          // requests may ask for vectors; those of encoders always may
+    struct rill_model *draft; // a smaller model with the same vocabulary that proposes them, beside
+                              // what the text repeats; borrowed. max_draft 0 then means 8
 };
 int rill_engine_open(struct rill_engine **out, struct rill_model *m,
                      const struct rill_engine_opts *opts, struct err *e);
@@ -293,8 +295,7 @@ struct rill_request {
     float weight;       // of the client's share; 0: 1
     double deadline;    // seconds from now after which it ends; 0: none
     uint64_t salt;      // keys and values are shared only among requests with equal salt
-    int draft;          // tokens proposed ahead from what the text repeats: changes no answer; at
-                        // most the engine's max_draft; models with recurrent state do without
+    int draft;          // tokens proposed ahead: changes no answer; at most the engine's max_draft
     bool pin;           // those of the prompt stay in memory until the engine is closed
     bool progress;      // an RILL_PROMPT event after each step that leaves more of the prompt
     int embed;          // enum rill_embed: RILL_VECTOR events instead of tokens; such a request

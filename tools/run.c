@@ -20,13 +20,13 @@ static const char *opt_model, *opt_device, *opt_dump;
 static int opt_n, opt_ctx, opt_threads, opt_stats_fd = -1, opt_parallel, opt_rows, opt_min,
                                         opt_draft;
 static const char *opt_out, *opt_shard, *opt_kv_mem, *opt_swap_mem, *opt_corpus, *opt_kv,
-    *opt_kv_save;
+    *opt_kv_save, *opt_draft_model;
 static double opt_step_ms;
 static bool opt_jsonl, opt_resume, opt_unordered, opt_lenient, opt_timings, opt_verify, no_cache,
     opt_kv_zstd;
 static const char *opt_system, *opt_messages, *opt_template;
 static bool opt_lines, opt_nul, opt_json, opt_echo, opt_raw, opt_ids_in, opt_ids_out;
-static bool opt_ignore_eos, opt_special, opt_no_mmap, n_given;
+static bool opt_ignore_eos, opt_special, opt_no_mmap, n_given, draft_given;
 static struct opt_list pieces, stops;
 static struct sampling_options sampling;
 static struct obey_options obeyed;
@@ -84,8 +84,9 @@ static const struct tool_option opts[] = {
     {0, "kv", OPT_STR, &opt_kv, "FILE", "go on behind the text in FILE, with its keys and values"},
     {0, "kv-save", OPT_STR, &opt_kv_save, "FILE", "write the text with its keys and values there"},
     {0, "kv-zstd", OPT_FLAG, &opt_kv_zstd, 0, "compressed"},
-    {0, "draft", OPT_INT, &opt_draft, "N", "up to N tokens ahead from what the text repeats",
-     .min = 0, .max = 64},
+    {0, "draft", OPT_STR, &opt_draft_model, "MODEL", "a smaller model that proposes tokens ahead"},
+    {0, "draft-max", OPT_INT, &opt_draft, "N", "up to N tokens ahead, from what the text repeats too",
+     .min = 0, .max = 64, .given = &draft_given},
     {0, "draft-corpus", OPT_STR, &opt_corpus, "FILE", "and from this text"},
     {0, "kv-type", OPT_CHOICE, &kv_type, "TYPE", "type of stored keys and values",
      .choices = kv_types},
@@ -102,6 +103,7 @@ static struct tool tool = {"rill-run", "[-m MODEL] [-p TEXT]... [-f FILE]... [op
 /* What answering needs, and what it has measured. */
 struct run {
     struct rill_model *model;
+    struct rill_model *draft; // --draft
     struct rill_chat *chat; // NULL: prompts are completed as they are
     struct rill_engine *engine;
     struct rill_model_info info;
@@ -332,10 +334,14 @@ static void report(struct run *r, const struct answer *a)
                 finish_name(a->finish));
         fflush(r->stats);
     }
-    if (tool.verbose > 0 || (tool.verbose == 0 && isatty(STDERR_FILENO)))
+    if (tool.verbose > 0 || (tool.verbose == 0 && isatty(STDERR_FILENO))) {
         fprintf(stderr,
                 "%sload %.3f s; prompt %zu tokens, %.1f tok/s; made %zu, %.1f tok/s, %.1f GB/s\n",
                 r->tty ? "\n" : "", r->load, a->n_prompt, prompt, a->n_drawn, decode, a->gb_s);
+        if (a->drafted)
+            fprintf(stderr, "proposed %llu tokens, %.0f %% of them accepted\n",
+                    (unsigned long long)a->drafted, 100 * (double)a->accepted / (double)a->drafted);
+    }
 }
 
 static void measure(struct run *r, const struct rill_stats *was, struct answer *a)
@@ -579,7 +585,12 @@ static int open_all(struct run *r, struct err *e)
     rill_model_info(r->model, &r->info);
     r->sampling = rill_sampling_of(r->model);
     sampling_apply(&sampling, &r->sampling);
-    rc = rill_engine_open(&r->engine, r->model, &eo, e);
+    if (opt_draft_model) {
+        mo.kv_type = NULL;
+        rc = rill_model_open(&r->draft, opt_draft_model, &mo, e);
+        eo.draft = r->draft;
+    }
+    rc = rc < 0 ? rc : rill_engine_open(&r->engine, r->model, &eo, e);
     if (rc == 0 && opt_kv)
         rc = rill_engine_kv_load(r->engine, opt_kv, &r->kv, e);
     if (rc == 0 && opt_corpus)
@@ -613,8 +624,12 @@ static void check_jsonl(void)
         tool_usage("--kv-save writes one text: not with -l, -0 or --no-prefix-cache");
     if (opt_kv_zstd && !opt_kv_save)
         tool_usage("--kv-zstd needs --kv-save");
+    if (opt_draft_model && !draft_given)
+        opt_draft = 8;
     if (opt_corpus && !opt_draft)
-        tool_usage("--draft-corpus needs --draft");
+        tool_usage("--draft-corpus needs --draft-max");
+    if (opt_draft_model && !opt_draft)
+        tool_usage("--draft with --draft-max 0 has no meaning");
     if (opt_resume && !opt_out)
         tool_usage("--resume needs -o");
     if (opt_parallel == 0)
@@ -773,6 +788,7 @@ int main(int argc, char **argv)
     rill_engine_close(r.engine);
     rill_constraint_free(r.constraint);
     rill_chat_close(r.chat);
+    rill_model_close(r.draft);
     rill_model_close(r.model);
     if (r.dump && fclose(r.dump) != 0 && status == 0)
         status = tool_fail(&(struct err){E_IO, "the dump: cannot write"});

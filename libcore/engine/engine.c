@@ -14,6 +14,7 @@
 #include "engine/step.h"
 
 #define MAX_ANSWERS 128 // to one prompt
+#define MISSES      4   // times that nothing proposed was right before it is left off for a while
 
 /* -- requests -- */
 
@@ -45,10 +46,9 @@ static int grow(struct rill_engine *g, struct err *e)
     rc = rc < 0 ? rc : grow_one(&p->evict, old, cap, sizeof *p->evict, e);
     rc = rc < 0 ? rc : grow_one(&p->order, old, cap, sizeof *p->order, e);
     rc = rc < 0 ? rc : grow_one(&p->seen, old, cap, sizeof *p->seen, e);
-    rc = rc < 0
-             ? rc
-             : grow_one(&g->event, old ? each * old + extra : 0, each * cap + extra,
-                        sizeof *g->event, e);
+    rc = rc < 0 ? rc
+                : grow_one(&g->event, old ? each * old + extra : 0, each * cap + extra,
+                           sizeof *g->event, e);
     if (rc == 0)
         g->cap = (int)cap;
     return rc;
@@ -240,6 +240,7 @@ static void take(struct rill_engine *g, struct request *r, int32_t id, const flo
     struct rill_event *ev;
 
     request_token(r, id, &g->lim);
+    r->draft_rest -= r->draft_rest > 0;
     if (r->obey && !r->finish)
         obey(r, id);
     ev = &g->event[g->n_event++];
@@ -286,17 +287,7 @@ static bool forward(struct rill_engine *g, struct request *r)
 /* One token from a row of logits. */
 static void drawn(struct rill_engine *g, struct request *r, const float *row)
 {
-    struct sampler_in in = {
-        .sampling = &r->sampling,
-        .logits = row,
-        .history = r->ids,
-        .n = r->n,
-        .n_prompt = r->n_prompt,
-        .seed = r->seed,
-        .choice = (uint32_t)r->choice,
-        .ban = g->end_ids,
-        .n_ban = r->n - r->n_prompt < r->min_tokens ? g->n_end : 0,
-    };
+    struct sampler_in in = step_sampler(g, r, row, r->n);
     const char *what = "the logits are not numbers";
     struct err e = {0};
     int id = 0;
@@ -370,29 +361,45 @@ static void tell_prompt(struct rill_engine *g, struct request *r, int rows, int 
     r->told = r->stored;
 }
 
-/* A token behind the true row and, while what was drawn is what was proposed, behind each proposed
- * one. The rows of wrong proposals are forgotten. */
-static void draw_ahead(struct rill_engine *g, struct request *r, int rows, int out)
+/* How many to propose next. Where nothing is ever accepted, proposing costs and gains nothing. */
+static void adapt(struct request *r, int proposed, int kept)
 {
+    r->draft_now = kept < proposed ? kept + 1 : r->draft_now + 4;
+    r->draft_now = r->draft_now < r->draft ? r->draft_now : r->draft;
+    r->draft_miss = kept ? 0 : r->draft_miss + 1;
+    if (r->draft_miss >= MISSES)
+        r->draft_rest = r->draft_miss < 4 * MISSES ? r->draft_miss : 4 * MISSES;
+}
+
+/* Rows of r, the first `behind` of which it had drawn before: a token behind the true row and,
+ * while what was drawn is what was proposed, behind each proposed one. The rows of wrong proposals
+ * are forgotten. A state cannot be forgotten in part: it goes back to where it was before the step,
+ * and the rows that were right are computed once more with those of the next. */
+static int draw_ahead(struct rill_engine *g, struct request *r, int rows, int behind, int out)
+{
+    const bool spare = step_spares(g, r, rows);
+    const int proposed = rows > behind + 1 ? rows - behind - 1 : 0;
     int kept = 0;
 
-    for (int k = 0; k < rows && !r->finish; k++) {
-        int32_t proposed = r->ids[r->n];
+    for (int k = behind; k < rows && !r->finish; k++) {
+        int32_t next = r->ids[r->n];
 
         drawn(g, r, step_logits(g, out + k));
-        if (r->finish || k + 1 == rows || r->ids[r->n - 1] != proposed)
+        if (r->finish || k + 1 == rows || r->ids[r->n - 1] != next)
             break;
         kept++;
     }
-    g->stats.drafted += (uint64_t)(rows - 1);
+    g->stats.drafted += (uint64_t)proposed;
     g->stats.accepted += (uint64_t)kept;
     r->n_draft = 0;
-    r->draft_now = kept + 1 < rows ? kept + 1 : r->draft_now + 4;
-    r->draft_now = r->draft_now < r->draft ? r->draft_now : r->draft;
-    if (r->finish)
-        return;
-    r->stored = r->n - 1;
-    kv_trim(g->pool, r->seq, r->stored);
+    if (proposed)
+        adapt(r, proposed, kept);
+    if (r->finish || rows <= behind)
+        return 0;
+    if (!spare || kept == proposed)
+        r->stored = r->n - 1;
+    kv_trim(g->pool, r->seq, r->n - 1);
+    return spare && kept == proposed ? seats_copy_state(g, r->seq, g->spare_state + r->seq) : 0;
 }
 
 /* Events of one part of the step; out is its first row with logits. Returns the next part's. */
@@ -402,14 +409,19 @@ static int collect(struct rill_engine *g, const struct sched_part *part, int out
     const bool first = r->n == r->n_prompt;
     const bool told = r->s.prompt && r->s.outputs > 0;
     const bool ahead = !r->s.prompt && r->s.outputs > 0;
+    const int behind = r->n - 1 - r->stored;
     int row;
 
-    r->stored += ahead ? 1 : part->rows;
+    if (!ahead)
+        r->stored += part->rows;
+    else if (!step_spares(g, r, part->rows))
+        r->stored += part->rows <= behind ? part->rows : behind + 1;
     g->served[r->s.client] += part->rows / (double)r->weight;
     if (seats_publish(g, r) < 0)
         return err_set(e, E_DEVICE, "the device failed to copy a state");
     if (ahead) {
-        draw_ahead(g, r, part->rows, out);
+        if (draw_ahead(g, r, part->rows, behind, out) < 0)
+            return err_set(e, E_DEVICE, "the device failed to copy a state");
         return out + part->rows;
     }
     if (told)

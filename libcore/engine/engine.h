@@ -10,6 +10,8 @@
 #include "engine/swap.h"
 #include "plan/backend.h"
 
+struct drafter;
+
 struct rill_engine {
     struct rill_model *model;
     const struct backend *be;
@@ -20,6 +22,7 @@ struct rill_engine {
     struct kvpool *pool;
     struct swap *swap;        // NULL: requests sent back to wait are computed again
     struct corpus *corpus;    // NULL: none
+    struct drafter *drafter;  // a smaller model that proposes tokens, NULL: none
     struct request_limits lim;
     struct sched_limits limits;
     struct sampler_work work;
@@ -29,6 +32,7 @@ struct rill_engine {
     int32_t *end_ids;         // [n_end] tokens that end a generation
     int n_end;
     int max_queue;
+    int spare_state;          // the first of max_seq state slots that proposed rows write to
     bool cache;
     bool guard;               // a step that allocates aborts
 
@@ -73,6 +77,7 @@ struct engine_sizes {
     int max_out;             // rows with logits in a step
     int n_ctx;
     int n_state;             // checkpoints of recurrent state
+    int n_spare;             // slots for states behind proposed rows
     uint64_t kv;             // bytes
 };
 void engine_rows(struct engine_sizes *s); // fills in defaults and what follows from them

@@ -5,12 +5,14 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "engine/draft.h"
 #include "engine/engine.h"
 #include "engine/step.h"
 #include "plan/ops.h"
 
 #define MAX_BATCH 65536
 #define MAX_DRAFT 64
+#define DRAFT     8 // tokens proposed by a smaller model, unless told otherwise
 /* Rows with logits a step can give: prompt rows that want them come in chunks of this. */
 #define LEAST_OUT 16
 /* Steps of waiting that count as one level of priority. */
@@ -32,6 +34,7 @@ void engine_rows(struct engine_sizes *s)
     if (s->max_out > s->max_batch)
         s->max_out = s->max_batch;
     s->n_state = s->max_seq;
+    s->n_spare = s->max_draft ? s->max_seq : 0;
 }
 
 /* How much key/value memory, and so how long a context: what was asked for, or what max_seq full
@@ -46,7 +49,7 @@ static int size_up(const struct rill_model *m, const struct rill_engine_opts *o,
 
     *s = (struct engine_sizes){.max_seq = o->max_seq,
                                .max_batch = o->max_batch,
-                               .max_draft = o->max_draft,
+                               .max_draft = o->max_draft == 0 && o->draft ? DRAFT : o->max_draft,
                                .n_ctx = p->n_ctx};
     if (o->max_draft < 0 || o->max_draft > MAX_DRAFT)
         return err_set(e, E_RANGE, "%d tokens proposed ahead: must be 0 to %d", o->max_draft,
@@ -96,7 +99,8 @@ static int take_memory(struct rill_engine *g, const struct engine_sizes *s, stru
     rc = g->be->mem(g->dev, s->kv, MEM_DEVICE, NULL, &kv->pool, e);
     rc = rc < 0 ? rc : g->be->mem(g->dev, table, MEM_DEVICE, NULL, &kv->table, e);
     if (rc == 0 && p->state_bytes)
-        rc = g->be->mem(g->dev, (uint64_t)p->state_bytes * (uint64_t)(s->max_seq + s->n_state),
+        rc = g->be->mem(g->dev,
+                        (uint64_t)p->state_bytes * (uint64_t)(s->max_seq + s->n_state + s->n_spare),
                         MEM_DEVICE, NULL, &kv->state, e);
     return rc;
 }
@@ -230,6 +234,7 @@ static int start(struct rill_engine *g, const struct rill_engine_opts *o, struct
                                       .patience = PATIENCE,
                                       .budget = o->step_seconds};
     g->max_queue = o->max_queue;
+    g->spare_state = s.max_seq + s.n_state;
     g->cache = !o->no_cache;
     rc = take_batch(g, &s, e);
     rc = rc < 0 ? rc : take_memory(g, &s, e);
@@ -243,6 +248,8 @@ static int start(struct rill_engine *g, const struct rill_engine_opts *o, struct
     rc = rc < 0 ? rc : g->be->prepare(g->dev, &g->seg, e);
     g->lim.one_path = g->seg.one_path;
     step_cost_init(g, g->model->info.units);
+    if (rc == 0 && o->draft)
+        rc = draft_open(&g->drafter, g, o->draft, e);
     return rc;
 }
 
@@ -294,6 +301,7 @@ void rill_engine_close(struct rill_engine *g)
     drop_mem(g, &g->seg.kv.state);
     swap_close(g->swap);
     corpus_free(g->corpus);
+    draft_close(g->drafter);
     kv_close(g->pool);
     sampler_work_fini(&g->work);
     con_vocab_free(g->vocab);

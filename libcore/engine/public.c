@@ -168,7 +168,7 @@ int rill_model_memory(const struct rill_model *m, int n_ctx, int n_seq, struct r
         return E_NOMEM;
     out->weights = m->m ? m->m->weight_bytes : 0;
     out->kv = kv_bytes_for(m->plan->group, m->plan->n_group, n_seq, n_ctx, s.max_batch);
-    out->state = (uint64_t)m->plan->state_bytes * (uint64_t)(n_seq + s.n_state);
+    out->state = (uint64_t)m->plan->state_bytes * (uint64_t)(n_seq + s.n_state + s.n_spare);
     out->work = plan_arena(m->plan, s.max_batch, s.max_out, at);
     mem_free(at);
     return 0;

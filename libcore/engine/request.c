@@ -108,6 +108,7 @@ int request_new(struct request **out, const struct rill_request *in, int number,
     r->choice = choice;
     r->seq = -1;
     r->swap = -1;
+    r->draft_seq = -1;
     r->min_tokens = in->min_tokens;
     r->weight = in->weight > 0 ? in->weight : 1;
     r->key = in->salt;

@@ -23,6 +23,11 @@ struct request {
     int32_t n_draft;         // proposed tokens behind ids[n), computed in this step
     int32_t draft;           // the most that may be proposed, 0: none
     int32_t draft_now;       // how many to propose next: follows what was accepted
+    int32_t draft_want;      // how many to propose in this step
+    int32_t draft_miss;      // times in a row that nothing was accepted
+    int32_t draft_rest;      // tokens to draw before anything is proposed again
+    int32_t draft_seq;       // place in the smaller model's pool, -1: none
+    int32_t draft_stored;    // positions computed there
     int32_t burst;           // tokens drawn in this step
     int32_t told;            // prompt rows whose logits were given out
     int32_t mark;            // position at which the recurrent state is to be kept, 0: none

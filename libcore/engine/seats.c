@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "engine/draft.h"
 #include "engine/step.h"
 
 /* A prompt waits for another that is computing the same beginning when it gains this many rows. */
@@ -32,7 +33,7 @@ int seats_copies(struct rill_engine *g)
     return c.rc;
 }
 
-static int copy_state(struct rill_engine *g, int to, int from)
+int seats_copy_state(struct rill_engine *g, int to, int from)
 {
     const uint64_t n = g->plan->state_bytes;
 
@@ -91,7 +92,7 @@ static int start(struct rill_engine *g, struct request *r)
         return rc;
     }
     if (m.state >= 0)
-        rc = copy_state(g, r->seq, m.state);
+        rc = seats_copy_state(g, r->seq, m.state);
     r->stored = m.n_pos;
     r->mark = next_mark(g, r, m.known);
     request_look(r);
@@ -108,7 +109,7 @@ bool seats_fork(struct rill_engine *g, const struct request *from, struct reques
 
     if (seq < 0)
         return false;
-    if (g->plan->state_bytes && copy_state(g, seq, from->seq) < 0) {
+    if (g->plan->state_bytes && seats_copy_state(g, seq, from->seq) < 0) {
         kv_drop(g->pool, seq);
         return false;
     }
@@ -125,6 +126,7 @@ void seats_leave(struct rill_engine *g, struct request *r)
 {
     if (r->seq >= 0)
         kv_drop(g->pool, r->seq);
+    draft_leave(g, r);
     swap_drop(g->swap, (int)r->swap);
     r->seq = -1;
     r->swap = -1;
@@ -137,6 +139,7 @@ static void unseat(struct rill_engine *g, int i)
     struct request *r = g->req[i];
 
     kv_drop(g->pool, r->seq);
+    draft_leave(g, r);
     r->seq = -1;
     r->n_draft = 0;
     r->s.state = SCHED_WAITING;
@@ -238,29 +241,49 @@ static bool ask(void *ctx, int i, struct sched_req *s)
     return true;
 }
 
-/* Proposes tokens behind a request that is about to draw. With states there is no way back; in
- * little memory there is no room for what may be wrong. */
-static void propose(struct rill_engine *g, struct request *r, bool tight)
+/* Whether r is about to draw: what it lacks are rows it drew itself, few enough to give the logits
+ * of all of them. With states those of the last step may be among them (engine.c, draw_ahead). */
+static bool draws_next(const struct rill_engine *g, const struct request *r)
 {
-    int most = r->draft_now < r->room - r->n - 1 ? r->draft_now : r->room - r->n - 1;
-
-    r->n_draft = 0;
-    if (r->seq < 0 || most <= 0 || tight || g->plan->state_bytes || r->stored != r->n - 1 ||
-        r->n == r->n_prompt)
-        return;
-    r->n_draft = spec_propose(g->corpus, r->ids, r->n, most, r->ids + r->n);
+    if (r->seq < 0 || r->stored < r->n_prompt || r->n == r->n_prompt)
+        return false;
+    return g->plan->state_bytes ? r->n - r->stored <= 1 + r->draft : r->stored == r->n - 1;
 }
 
-static void look(struct rill_engine *g)
+/* Proposes tokens behind a request that is about to draw; what was proposed in a step that had no
+ * room for it stays. In little memory there is no room for what may be wrong. */
+static void propose(struct rill_engine *g, struct request *r, bool tight)
+{
+    const int behind = r->n - 1 - r->stored;
+    int most = r->draft_now < r->room - r->n - 1 ? r->draft_now : r->room - r->n - 1;
+
+    r->draft_want = 0;
+    if (r->draft == 0 || tight || !draws_next(g, r)) {
+        r->n_draft = 0;
+        return;
+    }
+    if (r->n_draft || r->draft_rest > 0)
+        return;
+    most = most < r->draft - behind ? most : r->draft - behind;
+    r->draft_want = most > 0 ? most : 0;
+    r->n_draft = spec_propose(g->corpus, r->ids, r->n, g->drafter ? DRAFT_SURE : SPEC_LEAST,
+                              r->draft_want, r->ids + r->n);
+}
+
+static int look(struct rill_engine *g, struct err *e)
 {
     const int64_t block = kv_block_cost(g->pool);
     const int64_t left = kv_left(g->pool);
     const bool tight = left < 2 * (int64_t)g->n_req * block;
+    int rc = 0;
 
+    for (int i = 0; i < g->n_req; i++)
+        propose(g, g->req[i], tight);
+    if (g->drafter)
+        rc = draft_propose(g, e);
     for (int i = 0; i < g->n_req; i++) {
         struct request *r = g->req[i];
 
-        propose(g, r, tight);
         request_look(r);
         if (r->seq >= 0) {
             r->s.need = kv_more(g->pool, r->seq, r->stored, r->n + r->n_draft);
@@ -278,6 +301,7 @@ static void look(struct rill_engine *g)
     g->limits.fixed = g->cost_bytes * g->seconds_per_cost;
     g->limits.per_row = g->cost_row * g->seconds_per_cost;
     g->limits.per_pos = g->cost_pos * g->seconds_per_cost;
+    return rc;
 }
 
 /* -- memory for the step -- */
@@ -331,14 +355,17 @@ static void drop_empty_parts(struct rill_engine *g)
 
 int seats_pick(struct rill_engine *g, struct err *e)
 {
-    look(g);
+    int rc = look(g, e);
+
+    if (rc < 0)
+        return rc;
     sched_pick(g->view, g->n_req, &g->limits, &g->pick);
     for (int k = 0; k < g->pick.n_evict; k++)
         send_back(g, g->pick.evict[k]);
     for (int k = 0; k < g->pick.n_admit; k++) {
         struct request *r = g->req[g->pick.admit[k]];
-        int rc = start(g, r);
 
+        rc = start(g, r);
         g->view[g->pick.admit[k]] = r->s;
         if (rc == E_BUSY)
             unseat(g, g->pick.admit[k]); // its pages are in the wrong pieces: later
@@ -368,7 +395,7 @@ int seats_publish(struct rill_engine *g, struct request *r)
         int slot = kv_checkpoint(g->pool, r->seq);
 
         if (slot >= 0)
-            rc = copy_state(g, slot, r->seq);
+            rc = seats_copy_state(g, slot, r->seq);
         r->mark = next_mark(g, r, 0);
     }
     if (r->pin && prompt_done) {

@@ -15,6 +15,9 @@ int seats_copies(struct rill_engine *g);
 /* Rows of a part have been computed: blocks become known, states are kept. */
 int seats_publish(struct rill_engine *g, struct request *r);
 
+/* One slot of recurrent state to another. */
+int seats_copy_state(struct rill_engine *g, int to, int from);
+
 /* A place for a request that begins where another stands: false when there is none. */
 bool seats_fork(struct rill_engine *g, const struct request *from, struct request *to);
 

@@ -142,7 +142,8 @@ static int look_up(const struct corpus *c, const int32_t *ids, int n, int *len)
     return best;
 }
 
-int spec_propose(const struct corpus *corpus, const int32_t *ids, int n, int most, int32_t *out)
+int spec_propose(const struct corpus *corpus, const int32_t *ids, int n, int least, int most,
+                 int32_t *out)
 {
     int own_len = 0, len = 0, from;
     int own = n > 1 ? look_back(ids, n, &own_len) : -1;
@@ -157,7 +158,7 @@ int spec_propose(const struct corpus *corpus, const int32_t *ids, int n, int mos
         from = other;
         own_len = len;
     }
-    if (from < 0 || own_len < SPEC_LEAST)
+    if (from < 0 || own_len < least)
         return 0;
     if (most > end - from)
         most = end - from;

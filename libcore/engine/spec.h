@@ -15,7 +15,7 @@
 
 #include "base/err.h"
 
-#define SPEC_LEAST 2  // tokens that must have occurred before
+#define SPEC_LEAST 2  // tokens that must have occurred before, where nobody knows better
 #define SPEC_MOST  24 // tokens compared
 
 struct corpus;
@@ -24,8 +24,9 @@ struct corpus;
 int corpus_new(struct corpus **out, const int32_t *ids, int n, struct err *e);
 void corpus_free(struct corpus *c); // accepts NULL
 
-/* Up to most tokens into out that may follow ids[0, n): how many. corpus may be NULL. Allocates
- * nothing. */
-int spec_propose(const struct corpus *corpus, const int32_t *ids, int n, int most, int32_t *out);
+/* Up to most tokens into out that may follow ids[0, n), of which the last ones, at least `least`,
+ * occurred before: how many. corpus may be NULL. Allocates nothing. */
+int spec_propose(const struct corpus *corpus, const int32_t *ids, int n, int least, int most,
+                 int32_t *out);
 
 #endif

@@ -7,6 +7,11 @@
 #include "engine/seats.h"
 #include "plan/ops.h"
 
+bool step_spares(const struct rill_engine *g, const struct request *r, int rows)
+{
+    return g->plan->state_bytes && r->n_draft && rows > r->n - r->stored;
+}
+
 static void add_part(struct rill_engine *g, const struct sched_part *part)
 {
     struct request *r = g->req[part->req];
@@ -25,7 +30,7 @@ static void add_part(struct rill_engine *g, const struct sched_part *part)
         .len = r->stored + part->rows,
         .adapter = -1,
         .state_read = r->stored ? r->seq : -1,
-        .state_write = r->seq,
+        .state_write = step_spares(g, r, part->rows) ? g->spare_state + r->seq : r->seq,
     };
     *(r->s.prompt ? &b->n_p : &b->n_g) += part->rows;
 }
@@ -106,6 +111,22 @@ int step_run(struct rill_engine *g, struct err *e)
     if (g->columns)
         columns_step(g);
     return 0;
+}
+
+struct sampler_in step_sampler(const struct rill_engine *g, const struct request *r,
+                               const float *row, int n)
+{
+    return (struct sampler_in){
+        .sampling = &r->sampling,
+        .logits = row,
+        .history = r->ids,
+        .n = n,
+        .n_prompt = r->n_prompt,
+        .seed = r->seed,
+        .choice = (uint32_t)r->choice,
+        .ban = g->end_ids,
+        .n_ban = n - r->n_prompt < r->min_tokens ? g->n_end : 0,
+    };
 }
 
 const float *step_logits(const struct rill_engine *g, int out)

@@ -24,7 +24,8 @@ struct dev {
     bool recurrent; // the sum comes from the state, pages are not read
     bool one_path;  // generated rows count like prompt rows
     bool noise;
-    int walk; // not 0: the next token is a walk with steps of this size, 60 long
+    int wrong; // not 0: at multiples of this position the next token is another
+    int walk;  // not 0: the next token is a walk with steps of this size, 60 long
     int runs;
     int fail_at;  // run that fails, 0: none
     int nan_pos;  // position whose logits are NaN, -1: none
@@ -122,6 +123,9 @@ static int64_t script_sum(const struct segment *s, int32_t slot, int32_t pos)
 static void script_logits(const struct dev *d, float *logits, int64_t sum, int32_t pos)
 {
     int32_t next = d->walk ? (pos % 60) * d->walk % 61 : script_next(sum, pos);
+
+    if (d->wrong && pos % d->wrong == 0)
+        next = (next + 1) % SCRIPT_V;
 
     for (int v = 0; v < SCRIPT_V; v++)
         logits[v] = d->nan_pos == pos ? NAN
@@ -257,8 +261,9 @@ static inline void script_close(struct script *s)
     tok_free(s->tok);
 }
 
-/* What the rule gives after a prompt: n tokens into out. For two paths. */
-static inline void script_expect(const int32_t *ids, int n_ids, int n, int32_t *out)
+/* What the rule gives after a prompt: n tokens into out. */
+static inline void script_expect_on(bool one_path, const int32_t *ids, int n_ids, int n,
+                                    int32_t *out)
 {
     int64_t sum = 0;
 
@@ -268,8 +273,13 @@ static inline void script_expect(const int32_t *ids, int n_ids, int n, int32_t *
         int pos = n_ids + k - 1;
 
         out[k] = script_next(sum, pos);
-        sum += script_part(out[k] + 1 + 1024, pos + 1);
+        sum += script_part(out[k] + 1 + (one_path ? 0 : 1024), pos + 1);
     }
+}
+
+static inline void script_expect(const int32_t *ids, int n_ids, int n, int32_t *out)
+{
+    script_expect_on(false, ids, n_ids, n, out);
 }
 
 #endif

@@ -11,15 +11,16 @@ START_TEST(the_longest_end_wins)
     const int32_t ids[] = {1, 2, 3, 4, 9, 2, 3, 5, 9, 1, 2, 3};
     int32_t out[8];
 
-    ck_assert_int_eq(spec_propose(NULL, ids, 12, 3, out), 3);
+    ck_assert_int_eq(spec_propose(NULL, ids, 12, SPEC_LEAST, 3, out), 3);
     ck_assert_int_eq(out[0], 4); // behind 1 2 3, though 2 3 came later too
     ck_assert_int_eq(out[1], 9);
     ck_assert_int_eq(out[2], 2);
-    ck_assert_int_eq(spec_propose(NULL, ids, 7, 8, out), 4); // up to the end
+    ck_assert_int_eq(spec_propose(NULL, ids, 7, SPEC_LEAST, 8, out), 4); // up to the end
     ck_assert_int_eq(out[0], 4);
-    ck_assert_int_eq(spec_propose(NULL, ids, 5, 8, out), 0); // 9 is new
-    ck_assert_int_eq(spec_propose(NULL, ids, 6, 8, out), 0); // one token alone is not enough
-    ck_assert_int_eq(spec_propose(NULL, ids, 1, 8, out), 0);
+    ck_assert_int_eq(spec_propose(NULL, ids, 5, SPEC_LEAST, 8, out), 0); // 9 is new
+    ck_assert_int_eq(spec_propose(NULL, ids, 6, SPEC_LEAST, 8, out),
+                     0); // one token alone is not enough
+    ck_assert_int_eq(spec_propose(NULL, ids, 1, SPEC_LEAST, 8, out), 0);
 }
 END_TEST
 
@@ -52,7 +53,7 @@ START_TEST(a_corpus_is_searched)
                 k++;
             most = k > most ? k : most;
         }
-        got = spec_propose(c, text, n, 4, out);
+        got = spec_propose(c, text, n, SPEC_LEAST, 4, out);
         ck_assert_int_eq(got > 0, most >= SPEC_LEAST);
         if (got == 0)
             continue;
@@ -80,8 +81,8 @@ START_TEST(empty_ones)
     struct err e = {0};
 
     ck_ok(corpus_new(&c, ids, 0, &e), &e);
-    ck_assert_int_eq(spec_propose(c, ids, 2, 4, out), 0);
-    ck_assert_int_eq(spec_propose(c, ids, 0, 4, out), 0);
+    ck_assert_int_eq(spec_propose(c, ids, 2, SPEC_LEAST, 4, out), 0);
+    ck_assert_int_eq(spec_propose(c, ids, 0, SPEC_LEAST, 4, out), 0);
     corpus_free(c);
     mem_fail_after(1);
     ck_assert_int_eq(corpus_new(&c, ids, 2, &e), E_NOMEM);

@@ -1,0 +1,28 @@
+/* draft.h - tokens proposed ahead by a smaller model.
+ *
+ * The smaller model has an engine of its own, of which only the memory is used: a pool of pages, a
+ * batch, a prepared plan. Each request that wants proposals has a sequence there, which follows its
+ * text a step behind; proposals are drawn with the request's own settings and the random numbers of
+ * the positions they are for, so that two models that agree draw the same. What it proposes changes
+ * no answer (spec.h), so nothing here needs to be the same twice.
+ */
+#ifndef RILL_ENGINE_DRAFT_H
+#define RILL_ENGINE_DRAFT_H
+
+#include "engine/engine.h"
+
+/* Repetitions from this length on are proposed from the text itself: free, and mostly right. */
+#define DRAFT_SURE 8
+
+/* E_UNSUPPORTED when the vocabularies differ. */
+int draft_open(struct drafter **out, const struct rill_engine *g, struct rill_model *m,
+               struct err *e);
+void draft_close(struct drafter *f); // accepts NULL
+
+/* Brings the sequences of all running requests up to date and proposes tokens for those that are
+ * about to draw, want some and have none yet. Negative: the device failed. */
+int draft_propose(struct rill_engine *g, struct err *e);
+/* A request loses its place. */
+void draft_leave(struct rill_engine *g, struct request *r);
+
+#endif
