@@ -7,15 +7,18 @@ Usage: ref-rwkv7.py convert IN.bin OUT.gguf
 
 convert  makes a GGUF file (F32) of a generation 7 file of the rwkv.cpp project
 prove    runs the bytes '"', 'i', 'n' and compares the logits with the trained model's
-golden   after that proof: rwkv7.gguf and rwkv7.logits, a tiny random model with the conventions
-         of ref-arch.py (40 ids (i * 37 + 11) % 64, logits [40 x 64] f32)
+golden   after that proof: rwkv7.gguf, rwkv7.logits and rwkv7.hf.json, a tiny random model with the
+         conventions of ref-arch.py (40 ids (i * 37 + 11) % 64, logits [40 x 64] f32; the names
+         and shapes that the model has as a directory for transformers, by the package fla)
 
 A model is a dict of float64 arrays named as the rwkv.cpp project names them; matrices are
 [outputs x inputs].
 """
+import json
 import pathlib
 import struct
 import sys
+import zlib
 
 import gguf
 import numpy as np
@@ -184,6 +187,45 @@ def write(m, path):
     w.close()
 
 
+def hf_tensors(m):
+    """Names and shapes as the package fla gives them."""
+    names = {"ln0": "pre_norm", "ln1": "attn_norm", "ln2": "ffn_norm", "att.ln_x": "attn.g_norm",
+             "att.receptance": "attn.r_proj", "att.key": "attn.k_proj",
+             "att.value": "attn.v_proj", "att.output": "attn.o_proj"}
+    whole = {"emb": "model.embeddings", "ln_out": "model.norm", "head": "lm_head"}
+    lora = {"0": "2.bias", "1": "0.weight", "2": "2.weight"}
+    for name, a in m.items():
+        part = name.split(".")
+        if part[0] != "blocks":
+            yield f"{whole[part[0]]}.{part[1]}", a
+            continue
+        end = "." + part.pop() if part[-1] in ("weight", "bias") else ""
+        at, new = f"model.layers.{part[1]}.", ".".join(part[2:])
+        if part[-1] == "x_rwkvag":
+            for c, row in zip(MIXES, a):
+                yield f"{at}attn.x_{c}", row[None, None]
+        elif part[2] == "att" and part[3][0] in LORAS and part[3][1:] in lora:
+            yield f"{at}attn.{part[3][0]}_lora.lora.{lora[part[3][1]]}", a
+        else:
+            yield at + names.get(new, new.replace("att.", "attn.")) + end, a
+
+
+def hf_json(m, path):
+    p = "blocks.1.att."
+    tensors = {n: ["F32", list(a.shape), zlib.crc32(a.astype("<f4").tobytes())]
+               for n, a in hf_tensors(m)}
+    vocab, width = m["emb.weight"].shape
+    config = {"architectures": ["RWKV7ForCausalLM"], "model_type": "rwkv7", "attn": None,
+              "hidden_size": width, "vocab_size": vocab, "norm_eps": 1e-5, "norm_first": True,
+              "head_dim": m[p + "r_k"].shape[1], "max_position_embeddings": 2048,
+              "num_hidden_layers": 1 + max(int(n.split(".")[1]) for n in m if n[:7] == "blocks."),
+              "intermediate_size": m["blocks.0.ffn.key.weight"].shape[0], "hidden_act": "sqrelu",
+              "decay_low_rank_dim": m[p + "w1"].shape[0], "a_low_rank_dim": m[p + "a1"].shape[0],
+              "v_low_rank_dim": m[p + "v1"].shape[0], "gate_low_rank_dim": m[p + "g1"].shape[0],
+              "tie_word_embeddings": False}
+    path.write_text(json.dumps({"config": config, "tensors": tensors}, separators=(", ", ": ")) + "\n")
+
+
 # -- commands --
 
 
@@ -241,6 +283,7 @@ def golden(out, *proof):
     write(m, out / "rwkv7.gguf")
     y = run(m, [(i * 37 + 11) % 64 for i in range(40)])
     y.astype("<f4").tofile(out / "rwkv7.logits")
+    hf_json(m, out / "rwkv7.hf.json")
     print(f"rwkv7: {(out / 'rwkv7.gguf').stat().st_size} bytes, rms {y.std():.2f}")
 
 

@@ -102,6 +102,7 @@ enum transform {
     TR_ODD_COLS,
     TR_EVEN, // and their biases
     TR_ODD,
+    TR_EACH_ROW, // RWKV-7: every row is a tensor of its own (%x in the name)
 };
 
 struct weight_row {

@@ -4,12 +4,17 @@
 #include <stdio.h>
 #include <string.h>
 
+#define RWKV_MIXES "rwkvag" // the order of a GGUF file's rows
+
 bool hf_spell(char out[HF_MAX_NAME], const char *pattern, int layer, int64_t expert)
 {
     size_t n = 0;
 
     for (const char *p = pattern; *p && n < HF_MAX_NAME - 24; p++) {
-        if (p[0] == '%' && (p[1] == 'd' || p[1] == 'e')) {
+        if (p[0] == '%' && p[1] == 'x' && expert < (int64_t)sizeof RWKV_MIXES - 1) {
+            out[n++] = RWKV_MIXES[expert];
+            p++;
+        } else if (p[0] == '%' && (p[1] == 'd' || p[1] == 'e')) {
             n += (size_t)snprintf(out + n, 24, "%lld", p[1] == 'd' ? (long long)layer : expert);
             p++;
         } else {

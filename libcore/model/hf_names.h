@@ -7,7 +7,8 @@
 
 enum { HF_MAX_NAME = 256, HF_N_NAMES = 7 };
 
-/* "model.layers.%d.mlp.experts.%e.w1" with numbers; false: too long. */
+/* "model.layers.%d.mlp.experts.%e.w1" with numbers, and "attn.x_%x" with the letter of one of
+ * RWKV's mixes instead of an expert's number; false: too long. */
 bool hf_spell(char out[HF_MAX_NAME], const char *pattern, int layer, int64_t expert);
 
 /* Spelling i < HF_N_NAMES of a name: first the name itself, then as models with more than text, or

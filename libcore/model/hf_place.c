@@ -75,6 +75,8 @@ struct hf_run hf_place(const struct weight_spec *s, const struct hparams *h, boo
         at = (m * rows + r) * 2 * cols + (s->row->transform == TR_ODD);
         stride = 2;
         break;
+    case TR_EACH_ROW:
+        break;
     default:
         at = (m * rows + r) * cols;
         break;
@@ -97,6 +99,8 @@ uint64_t hf_numbers(const struct weight_spec *s, const struct hparams *h, bool a
     case TR_SPLIT_K:
     case TR_SPLIT_V:
         return (uint64_t)s->n * (uint64_t)(h->dk_mla - h->n_rot + h->dv_mla) * (uint64_t)h->kv_lora;
+    case TR_EACH_ROW:
+        return (uint64_t)s->cols;
     default:
         return n;
     }

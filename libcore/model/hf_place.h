@@ -5,7 +5,7 @@
 #include "model/weights.h"
 
 /* Number c of a row lies at base + c * stride, counted from the first number of the tensor (of the
- * expert's own tensor where each expert has one: apart). */
+ * expert's own tensor where each expert has one: apart; of the row's own with TR_EACH_ROW). */
 struct hf_run {
     uint64_t base, stride;
 };

@@ -21,7 +21,7 @@ enum { MX_BLOCK = 17 };
 /* A tensor of the source, and what it is made of. */
 struct piece {
     struct weight_spec spec;
-    const struct st_tensor **from;  // [n_from] one, or one per expert
+    const struct st_tensor **from;  // [n_from] one, or one per expert, or per row (TR_EACH_ROW)
     const struct st_tensor **scale; // [n_from] of 8-bit floats; entries may be NULL
     int64_t n_from;
     const float *made;                 // made by the configuration; from is NULL then
@@ -152,7 +152,7 @@ static int find_piece(struct hfdir *d, struct piece *p, struct err *e)
     char name[HF_MAX_NAME];
     int rc;
 
-    p->n_from = apart ? p->spec.n : 1;
+    p->n_from = apart ? p->spec.n : row->transform == TR_EACH_ROW ? p->spec.rows : 1;
     p->from = mem_array((uint64_t)p->n_from, sizeof *p->from, e);
     p->scale = mem_array((uint64_t)p->n_from, sizeof *p->scale, e);
     if (!p->from || !p->scale)
@@ -244,13 +244,18 @@ static uint32_t type_of(const struct piece *p)
 static void put_tensor(struct gguf_out *w, const struct piece *p)
 {
     const struct weight_row *row = p->spec.row;
-    uint64_t ne[3] = {(uint64_t)p->spec.cols, (uint64_t)p->spec.rows, (uint64_t)p->spec.n};
+    uint64_t ne[4] = {(uint64_t)p->spec.cols, (uint64_t)p->spec.rows, (uint64_t)p->spec.n, 1};
     uint32_t n_dims = row->dim[0] != D_ONE ? 3 : row->dim[1] != D_ONE ? 2 : 1;
 
     if (row->flags & WR_COL && n_dims == 1) {
         ne[1] = ne[0];
         ne[0] = 1;
         n_dims = 2;
+    }
+    if (row->transform == TR_EACH_ROW) { /* as the reference converter stacks them */
+        ne[3] = ne[1];
+        ne[1] = 1;
+        n_dims = 4;
     }
     gguf_put_tensor(w, slice_of(p->spec.name), type_of(p), n_dims, ne);
 }
@@ -484,7 +489,7 @@ static void one_row(const struct hfdir *d, const struct piece *p, uint32_t type,
                     uint8_t *out)
 {
     uint64_t rows = (uint64_t)p->spec.rows, cols = (uint64_t)p->spec.cols, m = row / rows;
-    bool apart = p->n_from > 1;
+    bool each = p->spec.row->transform == TR_EACH_ROW, apart = p->n_from > 1 && !each;
     const struct st_tensor *t, *scale;
 
     if (p->made) {
@@ -495,8 +500,8 @@ static void one_row(const struct hfdir *d, const struct piece *p, uint32_t type,
         mx_row(p, (int64_t)m, (int64_t)(row % rows), out);
         return;
     }
-    t = p->from[apart ? m : 0];
-    scale = p->scale[apart ? m : 0];
+    t = p->from[each ? row % rows : apart ? m : 0];
+    scale = p->scale[each ? row % rows : apart ? m : 0];
     if (hf_rearranged(&p->spec)) {
         for (uint64_t c = 0; c < cols; c++)
             gather(p, t, scale, hf_place(&p->spec, &d->h, apart, 0, (int64_t)c), type, c, 1, out);

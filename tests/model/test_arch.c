@@ -1,5 +1,6 @@
 /* test_arch.c - every architecture against its original: logits of tiny random models at 40
  * positions (scripts/ref-arch.py), in one piece, in several, and with nothing fused. */
+#include "tests/model/arch_cases.h"
 #include "tests/model/runner.h"
 
 #include <math.h>
@@ -94,54 +95,19 @@ static void check_arch(const char *name)
     mem_free(cut);
 }
 
-#define CASES(X)                                                                                   \
-    X(command_r, "command-r")                                                                      \
-    X(cohere2, "cohere2")                                                                          \
-    X(command_r_norms, "command-r-norms")                                                          \
-    X(deepseek2, "deepseek2")                                                                      \
-    X(deepseek2_groups, "deepseek2-groups")                                                        \
-    X(deepseek2_lite, "deepseek2-lite")                                                            \
-    X(deepseek2_old, "deepseek2-old")                                                              \
-    X(gemma, "gemma")                                                                              \
-    X(gemma2, "gemma2")                                                                            \
-    X(gemma3, "gemma3")                                                                            \
-    X(gpt2, "gpt2")                                                                                \
-    X(gpt_oss, "gpt-oss")                                                                          \
-    X(gptneox, "gptneox")                                                                          \
-    X(gptneox_serial, "gptneox-serial")                                                            \
-    X(granite, "granite")                                                                          \
-    X(granitehybrid, "granitehybrid")                                                              \
-    X(granitehybrid_dense, "granitehybrid-dense")                                                  \
-    X(granitemoe, "granitemoe")                                                                    \
-    X(granitemoe_shared, "granitemoe-shared")                                                      \
-    X(llama, "llama")                                                                              \
-    X(llama_bias, "llama-bias")                                                                    \
-    X(llama_linear, "llama-linear")                                                                \
-    X(llama_rope3, "llama-rope3")                                                                  \
-    X(llama_yarn, "llama-yarn")                                                                    \
-    X(mixtral, "mixtral")                                                                          \
-    X(olmo2, "olmo2")                                                                              \
-    X(phi3_long, "phi3-long")                                                                      \
-    X(phi3_short, "phi3-short")                                                                    \
-    X(qwen2, "qwen2")                                                                              \
-    X(qwen3, "qwen3")                                                                              \
-    X(qwen3moe, "qwen3moe")                                                                        \
-    X(rwkv7, "rwkv7")                                                                              \
-    X(starcoder2, "starcoder2")
-
 #define X(test, name)                                                                              \
     START_TEST(test)                                                                               \
     {                                                                                              \
         check_arch(name);                                                                          \
     }                                                                                              \
     END_TEST
-CASES(X)
+ARCH_CASES(X)
 #undef X
 
 #define X(test, name) test,
 int main(int argc, char **argv)
 {
-    const TTest *const all[] = {CASES(X)};
+    const TTest *const all[] = {ARCH_CASES(X)};
 
 #ifdef ARCH_SOME
     if (argc < 2 && !(getenv("LONG") && *getenv("LONG")))

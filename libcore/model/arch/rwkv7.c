@@ -1,65 +1,98 @@
 /* rwkv7.c - RWKV generation 7: no attention, a matrix of state per head (arXiv 2503.14456). */
 #include "model/blocks.h"
 
-static const char *const hf[] = {"Rwkv7ForCausalLM", "RWKV7ForCausalLM", NULL};
+#include <math.h>
+
+#include "model/config.h"
+
+static const char *const hf[] = {"RWKV7ForCausalLM", NULL};
 
 static const struct key_row keys[] = {
     KEYS_SIZES,
     KEYS_FF,
     KEY_LN_EPS,
-    KEY(INT, "wkv.head_size", "head_size", wkv_head, true, 1, 1024, 0),
-    KEY(INT, "attention.decay_lora_rank", NULL, lora_w, true, 1, 65536, 0),
-    KEY(INT, "attention.iclr_lora_rank", NULL, lora_a, true, 1, 65536, 0),
-    KEY(INT, "attention.value_residual_mix_lora_rank", NULL, lora_v, true, 1, 65536, 0),
-    KEY(INT, "attention.gate_lora_rank", NULL, lora_g, true, 1, 65536, 0),
+    KEY(INT, "wkv.head_size", "head_dim", wkv_head, true, 1, 1024, 0),
+    KEY(INT, "attention.decay_lora_rank", "decay_low_rank_dim", lora_w, true, 1, 65536, 0),
+    KEY(INT, "attention.iclr_lora_rank", "a_low_rank_dim", lora_a, true, 1, 65536, 0),
+    KEY(INT, "attention.value_residual_mix_lora_rank", "v_low_rank_dim", lora_v, true, 1, 65536, 0),
+    KEY(INT, "attention.gate_lora_rank", "gate_low_rank_dim", lora_g, true, 1, 65536, 0),
     KEYS_END,
 };
 
-#define A "model.blocks.%d.attention."
-#define F "model.blocks.%d.feed_forward."
+#define L "model.layers.%d."
+#define A L "attn."
+#define F L "ffn."
 static const struct weight_row weights[] = {
     W_EMBD("model.embeddings.weight"),
-    WROW("token_embd_norm.weight", "model.blocks.0.pre_ln.weight", WR_MODEL | WR_F32, ALWAYS, NONE,
+    WROW("token_embd_norm.weight", "model.layers.0.pre_norm.weight", WR_MODEL | WR_F32, ALWAYS,
+         NONE, NONE, ONE, ONE, EMBD),
+    WROW("token_embd_norm.bias", "model.layers.0.pre_norm.bias", WR_MODEL | WR_F32, ALWAYS, NONE,
          NONE, ONE, ONE, EMBD),
-    WROW("token_embd_norm.bias", "model.blocks.0.pre_ln.bias", WR_MODEL | WR_F32, ALWAYS, NONE,
-         NONE, ONE, ONE, EMBD),
-    W_OUT_NORM("model.ln_out.weight"),
-    W_OUT_NORM_BIAS("model.ln_out.bias"),
-    W_OUT("head.weight"),
-    WNORM("attn_norm.weight", "model.blocks.%d.ln1.weight"),
-    WNORM("attn_norm.bias", "model.blocks.%d.ln1.bias"),
-    WNORM("attn_norm_2.weight", "model.blocks.%d.ln2.weight"),
-    WNORM("attn_norm_2.bias", "model.blocks.%d.ln2.bias"),
-    WROW("time_mix_lerp_fused.weight", A "x_rwkvag", WR_F32, ALWAYS, NONE, NONE, ONE, SIX, EMBD),
-    WVEC("time_mix_w0.weight", A "w0", EMBD),
-    WMAT("time_mix_w1.weight", A "w1", NONE, LORA_W, EMBD),
-    WMAT("time_mix_w2.weight", A "w2", NONE, EMBD, LORA_W),
-    WVEC("time_mix_a0.weight", A "a0", EMBD),
-    WMAT("time_mix_a1.weight", A "a1", NONE, LORA_A, EMBD),
-    WMAT("time_mix_a2.weight", A "a2", NONE, EMBD, LORA_A),
-    WROW("time_mix_v0.weight", A "v0", WR_F32, LATER, NONE, NONE, ONE, ONE, EMBD),
-    WROW("time_mix_v1.weight", A "v1", 0, LATER, NONE, NONE, ONE, LORA_V, EMBD),
-    WROW("time_mix_v2.weight", A "v2", 0, LATER, NONE, NONE, ONE, EMBD, LORA_V),
-    /* files have them in the first layer too, where nothing reads them */
-    WROW("time_mix_v0.weight", NULL, WR_F32 | WR_OPT, FIRST, NONE, NONE, ONE, ONE, EMBD),
-    WROW("time_mix_v1.weight", NULL, WR_OPT, FIRST, NONE, NONE, ONE, LORA_A, EMBD),
-    WROW("time_mix_v2.weight", NULL, WR_OPT, FIRST, NONE, NONE, ONE, EMBD, LORA_A),
-    WMAT("time_mix_g1.weight", A "g1", NONE, LORA_G, EMBD),
-    WMAT("time_mix_g2.weight", A "g2", NONE, EMBD, LORA_G),
+    W_OUT_NORM("model.norm.weight"),
+    W_OUT_NORM_BIAS("model.norm.bias"),
+    W_OUT("lm_head.weight"),
+    WNORM("attn_norm.weight", L "attn_norm.weight"),
+    WNORM("attn_norm.bias", L "attn_norm.bias"),
+    WNORM("attn_norm_2.weight", L "ffn_norm.weight"),
+    WNORM("attn_norm_2.bias", L "ffn_norm.bias"),
+    WROW("time_mix_lerp_fused.weight", A "x_%x", WR_F32, ALWAYS, EACH_ROW, NONE, ONE, SIX, EMBD),
+    WVEC("time_mix_w0.weight", A "w_lora.lora.2.bias", EMBD),
+    WMAT("time_mix_w1.weight", A "w_lora.lora.0.weight", NONE, LORA_W, EMBD),
+    WMAT("time_mix_w2.weight", A "w_lora.lora.2.weight", NONE, EMBD, LORA_W),
+    WVEC("time_mix_a0.weight", A "a_lora.lora.2.bias", EMBD),
+    WMAT("time_mix_a1.weight", A "a_lora.lora.0.weight", NONE, LORA_A, EMBD),
+    WMAT("time_mix_a2.weight", A "a_lora.lora.2.weight", NONE, EMBD, LORA_A),
+    WROW("time_mix_v0.weight", A "v_lora.lora.2.bias", WR_F32, LATER, NONE, NONE, ONE, ONE, EMBD),
+    WROW("time_mix_v1.weight", A "v_lora.lora.0.weight", 0, LATER, NONE, NONE, ONE, LORA_V, EMBD),
+    WROW("time_mix_v2.weight", A "v_lora.lora.2.weight", 0, LATER, NONE, NONE, ONE, EMBD, LORA_V),
+    /* files have them in the first layer too, where nothing reads them: copies */
+    WROW("time_mix_v0.weight", A "a_lora.lora.2.bias", WR_F32 | WR_OPT, FIRST, NONE, NONE, ONE, ONE,
+         EMBD),
+    WROW("time_mix_v1.weight", A "a_lora.lora.0.weight", WR_OPT, FIRST, NONE, NONE, ONE, LORA_A,
+         EMBD),
+    WROW("time_mix_v2.weight", A "a_lora.lora.2.weight", WR_OPT, FIRST, NONE, NONE, ONE, EMBD,
+         LORA_A),
+    WMAT("time_mix_g1.weight", A "g_lora.lora.0.weight", NONE, LORA_G, EMBD),
+    WMAT("time_mix_g2.weight", A "g_lora.lora.2.weight", NONE, EMBD, LORA_G),
     WVEC("time_mix_k_k.weight", A "k_k", EMBD),
     WVEC("time_mix_k_a.weight", A "k_a", EMBD),
     WVEC("time_mix_r_k.weight", A "r_k", EMBD),
-    WMAT("time_mix_receptance.weight", A "receptance.weight", NONE, EMBD, EMBD),
-    WMAT("time_mix_key.weight", A "key.weight", NONE, EMBD, EMBD),
-    WMAT("time_mix_value.weight", A "value.weight", NONE, EMBD, EMBD),
-    WMAT("time_mix_output.weight", A "output.weight", NONE, EMBD, EMBD),
-    WVEC("time_mix_ln.weight", A "ln_x.weight", EMBD),
-    WVEC("time_mix_ln.bias", A "ln_x.bias", EMBD),
+    WMAT("time_mix_receptance.weight", A "r_proj.weight", NONE, EMBD, EMBD),
+    WMAT("time_mix_key.weight", A "k_proj.weight", NONE, EMBD, EMBD),
+    WMAT("time_mix_value.weight", A "v_proj.weight", NONE, EMBD, EMBD),
+    WMAT("time_mix_output.weight", A "o_proj.weight", NONE, EMBD, EMBD),
+    WVEC("time_mix_ln.weight", A "g_norm.weight", EMBD),
+    WVEC("time_mix_ln.bias", A "g_norm.bias", EMBD),
     WVEC("channel_mix_lerp_k.weight", F "x_k", EMBD),
     WMAT("channel_mix_key.weight", F "key.weight", NONE, FF, EMBD),
     WMAT("channel_mix_value.weight", F "value.weight", NONE, EMBD, FF),
     W_END,
 };
+
+/* What files leave to the sizes when they say null. */
+static void put_rank(struct config *c, const char *key, double exponent, double factor)
+{
+    double n = rint(pow((double)cfg_int_or(c, "hidden_size", 0), exponent) * factor / 32);
+
+    if (cfg_lacks(c, key))
+        cfg_put_int(c, key, (n < 1 ? 1 : (int64_t)n) * 32);
+}
+
+static int config(struct config *c, struct err *e)
+{
+    if (cfg_find(c, "attn"))
+        return err_set(e, E_UNSUPPORTED, "%s: \"attn\": layers with attention are not supported",
+                       c->path);
+    put_rank(c, "attention.decay_lora_rank", 0.5, 1.8);
+    put_rank(c, "attention.iclr_lora_rank", 0.5, 1.8);
+    put_rank(c, "attention.value_residual_mix_lora_rank", 0.5, 1.3);
+    put_rank(c, "attention.gate_lora_rank", 0.8, 0.6);
+    if (cfg_lacks(c, "feed_forward_length"))
+        cfg_put_int(c, "feed_forward_length", 4 * cfg_int_or(c, "hidden_size", 0));
+    cfg_put_int(c, "context_length", 1048576); /* there is no limit; readers want a number */
+    cfg_put_int(c, "attention.head_count", 0); /* likewise */
+    return 0;
+}
 
 static int derive(struct hparams *h, struct err *e)
 {
@@ -138,5 +171,10 @@ static int build(struct builder *b, const struct hparams *h)
     return b_status(b);
 }
 
-const struct arch arch_rwkv7 = {
-    .name = "rwkv7", .hf = hf, .keys = keys, .weights = weights, .derive = derive, .build = build};
+const struct arch arch_rwkv7 = {.name = "rwkv7",
+                                .hf = hf,
+                                .keys = keys,
+                                .weights = weights,
+                                .derive = derive,
+                                .config = config,
+                                .build = build};
