@@ -395,12 +395,14 @@ static void fill(const struct peft *p, const struct weight_spec *s, bool apart,
                 (uint64_t)rank);
 }
 
-/* Pairs can be made for what is a matrix there, and for experts that are one each. */
+/* Pairs can be made for what is a matrix there, and for experts that are one each. Positions are
+ * looked up and not multiplied. */
 static bool adaptable(const struct weight_spec *s, bool apart)
 {
     int tr = s->row->transform;
 
-    return s->rows > 1 && (s->n == 1 || apart || tr == TR_SPLIT_K || tr == TR_SPLIT_V);
+    return s->rows > 1 && strcmp(s->name, "position_embd.weight") != 0 &&
+           (s->n == 1 || apart || tr == TR_SPLIT_K || tr == TR_SPLIT_V);
 }
 
 static int peft_pair(struct peft *p, const struct weight_spec *s, struct err *e)

@@ -49,6 +49,13 @@ const struct lora_pair *lora_find(const struct lora *l, struct slice name);
 /* Adds s * scale * (B A) to row r of matrix m: row has p->cols numbers. */
 void lora_add_row(const struct lora_pair *p, float s, int64_t m, int64_t r, float *row);
 
+/* Writes a GGUF adapter as other programs read it. type: an enum fmt_id that weights can be encoded
+ * in, or -1: as they were; rows that do not fit its blocks become F16. Pairs whose alpha is not
+ * that of the first have what they differ by in their B. E_UNSUPPORTED: there is no such encoder
+ * here. */
+int lora_write(const struct lora *l, const struct arch *a, const char *path, int type,
+               struct err *e);
+
 /* Whether the path is a PEFT directory. *base (may be NULL) gets base_model_name_or_path, or stays
  * empty. Negative: adapter_config.json cannot be read. */
 int lora_is_dir(const char *path, struct buf *base, struct err *e);
