@@ -197,8 +197,8 @@ static int open_chat(struct run *r, struct err *e)
     struct file_view v = {0};
     int rc = 0;
 
-    if (opt_raw || opt_special || opt_ids_in || opt_kv || opt_kv_save ||
-        !(wanted || opt_jsonl || r->info.chat_template))
+    if (opt_raw || opt_special || opt_ids_in || opt_kv || opt_kv_save || opt_jsonl ||
+        !(wanted || r->info.chat_template))
         return 0;
     if (opt_template)
         rc = file_read(&v, opt_template, 4 << 20, e);
@@ -208,7 +208,7 @@ static int open_chat(struct run *r, struct err *e)
     file_unmap(&v);
     if (rc < 0)
         return rc;
-    if (rill_chat_is_default(r->chat) && !opt_jsonl)
+    if (rill_chat_is_default(r->chat))
         tool_note("the model has no chat template: a default is used (see rill-run(1))");
     if (rill_chat_stop(r->chat) && r->n_stop < (int)(sizeof r->stop / sizeof *r->stop)) {
         const char *s = rill_chat_stop(r->chat);
@@ -638,11 +638,13 @@ static void check_jsonl(void)
 
 static void check_chat(void)
 {
-    bool as_it_is = opt_raw || opt_special || opt_ids_in || opt_jsonl || opt_kv || opt_kv_save;
+    bool as_it_is = opt_raw || opt_special || opt_ids_in || opt_kv || opt_kv_save;
 
     if (as_it_is && (opt_system || opt_messages || opt_template))
         tool_usage("-s, --messages and --template need a chat template: not with --raw, "
-                   "--special, --tokens-in or --jsonl");
+                   "--special or --tokens-in");
+    if (opt_jsonl && (opt_system || opt_messages))
+        tool_usage("-s and --messages have no meaning with --jsonl, whose lines have messages");
     if (opt_messages && (opt_system || pieces.n || opt_lines || opt_nul))
         tool_usage("--messages is the whole prompt: not with -s, -p, -f, -l or -0");
 }
@@ -699,23 +701,6 @@ static int answer_records(struct run *r, struct slice before, struct err *e)
     return rc;
 }
 
-/* The prompt of a request with messages. */
-static int chat_line(void *ctx, const char *json, size_t n, struct api_prompt *out, struct err *e)
-{
-    const struct run *r = ctx;
-    struct rill_prompt p = {0};
-    int rc = rill_chat_prompt(r->chat, json, n, &p, e);
-
-    if (rc == 0) {
-        out->ids = p.ids;
-        out->n = p.n_ids;
-        p.ids = NULL;
-        buf_add(&out->text, p.text, p.n_text);
-    }
-    rill_prompt_free(&p);
-    return rc;
-}
-
 static int answer_jsonl(struct run *r, struct err *e)
 {
     const char *epoch = getenv("SOURCE_DATE_EPOCH");
@@ -726,9 +711,7 @@ static int answer_jsonl(struct run *r, struct err *e)
                                    .draft = opt_draft,
                                    .lenient = opt_lenient,
                                    .created = epoch ? strtoll(epoch, NULL, 10) : 0,
-                                   .chat = r->chat ? chat_line : NULL,
-                                   .ctx = r,
-                                   .chat_stop = r->chat ? rill_chat_stop(r->chat) : NULL},
+                                   .n_ctx = rill_engine_ctx(r->engine)},
                            .out = opt_out,
                            .resume = opt_resume,
                            .unordered = opt_unordered,
@@ -737,10 +720,20 @@ static int answer_jsonl(struct run *r, struct err *e)
                            .seed = r->sampling.seed,
                            .parallel = opt_parallel};
     struct batch_result done;
+    struct api_chat *chat = NULL;
+    struct file_view v = {0};
     int rc = opt_shard ? batch_shard(opt_shard, &o.shard, &o.shards, e) : 0;
 
+    if (rc == 0 && opt_template)
+        rc = file_read(&v, opt_template, 4 << 20, e);
+    if (rc == 0 && !opt_raw && !opt_special)
+        rc = api_chat_open(&chat, r->model, opt_template,
+                           (struct slice){opt_template ? (const char *)v.p : NULL, v.n}, e);
+    file_unmap(&v);
+    o.api.chat = chat;
     if (rc == 0)
         rc = batch_run(r->engine, &o, &done, e);
+    api_chat_close(chat);
     if (rc < 0)
         return rc;
     tool_detail(1, "%llu lines answered, %llu failed, %llu skipped", (unsigned long long)done.lines,

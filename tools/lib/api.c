@@ -1,348 +1,25 @@
-/* api.c - see api.h: reading requests. */
+/* api.c - see api.h: reading lines and bodies, and their prompts. */
 #include "tools/lib/api.h"
 
 #include <limits.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
-#include "tools/lib/opt.h"
-#include "tools/lib/sampling.h"
+#include "text/tok.h"
+#include "tools/lib/api_fields.h"
 
-#define STRINGS_MAX 64 // stop strings, prompts of one request: 64 and 1024
-#define PROMPTS_MAX 1024
-
-/* -- warnings -- */
-
-static void warn(struct api_request *r, const char *fmt, const char *name)
-{
-    struct buf b = {0};
-
-    buf_printf(&b, fmt, name);
-    if (r->warnings.n)
-        buf_byte(&r->warnings, ',');
-    buf_json(&r->warnings, buf_view(&b));
-    buf_fini(&b);
-}
-
-/* -- fields with a reader of their own -- */
-
-struct reading {
-    struct api_request *r;
-    const struct api_opts *o;
-};
-
-typedef int read_fn(struct reading *g, const char *name, const json_t *v, struct err *e);
-
-static int read_int(const char *name, const json_t *v, int lo, int *out, struct err *e)
-{
-    json_int_t i = json_integer_value(v);
-
-    if (!json_is_integer(v) || i < lo || i > INT_MAX)
-        return err_set(e, E_RANGE, "%s: must be a whole number from %d on", name, lo);
-    *out = (int)i;
-    return 0;
-}
-
-static int read_stop(struct reading *g, const char *name, const json_t *v, struct err *e)
-{
-    size_t n = json_is_array(v) ? json_array_size(v) : 1;
-
-    if (n > STRINGS_MAX)
-        return err_set(e, E_RANGE, "%s: more than %d strings", name, STRINGS_MAX);
-    for (size_t i = 0; i < n; i++) {
-        const json_t *s = json_is_array(v) ? json_array_get(v, i) : v;
-
-        if (!json_is_string(s))
-            return err_set(e, E_RANGE, "%s: must be a string or a list of strings", name);
-        g->r->stop[i] = (struct rill_stop){json_string_value(s), json_string_length(s)};
-    }
-    g->r->q.stop = g->r->stop;
-    g->r->q.n_stop = (int)n;
-    return 0;
-}
-
-static int read_seed(struct reading *g, const char *name, const json_t *v, struct err *e)
-{
-    if (!json_is_integer(v))
-        return err_set(e, E_RANGE, "%s: must be a whole number", name);
-    g->r->q.sampling.has_seed = true;
-    g->r->q.sampling.seed = (uint64_t)json_integer_value(v);
-    return 0;
-}
-
-static int read_bias(struct reading *g, const char *name, const json_t *v, struct err *e)
-{
-    struct rill_sampling *s = &g->r->q.sampling;
-    const size_t n = json_object_size(v);
-    const char *key;
-    json_t *add;
-
-    if (!json_is_object(v))
-        return err_set(e, E_RANGE, "%s: must be an object of token ids and numbers", name);
-    g->r->bias = mem_array(n, sizeof *g->r->bias, e);
-    if (!g->r->bias)
-        return E_NOMEM;
-    s->bias = g->r->bias;
-    s->n_bias = 0;
-    json_object_foreach((json_t *)(uintptr_t)v, key, add)
-    {
-        char *end;
-        long id = strtol(key, &end, 10);
-        double x = json_number_value(add);
-
-        if (end == key || *end || id < 0 || id > INT32_MAX || !json_is_number(add))
-            return err_set(e, E_RANGE, "%s: '%.40s' is no token id with a number", name, key);
-        /* the API's range is -100 to 100, whose ends mean never and always */
-        g->r->bias[s->n_bias++] = (struct rill_bias){(int32_t)id, x <= -100 ? -INFINITY : (float)x};
-    }
-    return 0;
-}
-
-static int read_allowed(struct reading *g, const char *name, const json_t *v, struct err *e)
-{
-    struct rill_sampling *s = &g->r->q.sampling;
-    const size_t n = json_array_size(v);
-
-    if (!json_is_array(v) || n == 0 || n > INT_MAX)
-        return err_set(e, E_RANGE, "%s: must be a list of token ids", name);
-    g->r->allowed = mem_array(n, sizeof *g->r->allowed, e);
-    if (!g->r->allowed)
-        return E_NOMEM;
-    for (size_t i = 0; i < n; i++)
-        if (read_int(name, json_array_get(v, i), 0, &g->r->allowed[i], e) < 0)
-            return E_RANGE;
-    s->allowed = g->r->allowed;
-    s->n_allowed = (int)n;
-    return 0;
-}
-
-static int read_samplers(struct reading *g, const char *name, const json_t *v, struct err *e)
-{
-    unsigned char *order = g->r->q.sampling.order;
-    const size_t n = json_array_size(v);
-
-    if (!json_is_array(v) || n == 0 || n >= RILL_FILTERS)
-        return err_set(e, E_RANGE, "%s: must be a list of filters", name);
-    memset(order, 0, RILL_FILTERS);
-    for (size_t i = 0; i < n; i++) {
-        const json_t *s = json_array_get(v, i);
-
-        order[i] = json_is_string(s)
-                       ? (unsigned char)sampling_filter(json_string_value(s), json_string_length(s))
-                       : 0;
-        if (!order[i])
-            return err_set(e, E_RANGE, "%s: '%.40s' is no filter", name,
-                           json_is_string(s) ? json_string_value(s) : "?");
-    }
-    return 0;
-}
-
-/* An integer with a text completion, true or false with a chat. */
-static int read_logprobs(struct reading *g, const char *name, const json_t *v, struct err *e)
-{
-    int n = 0;
-
-    if (g->r->chat && json_is_boolean(v)) {
-        if (json_is_true(v) && g->r->logprobs < 0)
-            g->r->logprobs = 0;
-        return 0;
-    }
-    if (g->r->chat)
-        return err_set(e, E_RANGE, "%s: must be true or false", name);
-    if (read_int(name, v, 0, &n, e) < 0)
-        return E_RANGE;
-    g->r->logprobs = n;
-    return 0;
-}
-
-static int read_top_logprobs(struct reading *g, const char *name, const json_t *v, struct err *e)
-{
-    return read_int(name, v, 0, &g->r->logprobs, e);
-}
-
-static int read_skip_special(struct reading *g, const char *name, const json_t *v, struct err *e)
-{
-    if (!json_is_boolean(v))
-        return err_set(e, E_RANGE, "%s: must be true or false", name);
-    g->r->q.show_control = json_is_false(v);
-    return 0;
-}
-
-/* Requests find each other's keys and values only with the same salt. */
-static int read_salt(struct reading *g, const char *name, const json_t *v, struct err *e)
-{
-    uint64_t h = 14695981039346656037u; // FNV-1a
-
-    if (!json_is_string(v))
-        return err_set(e, E_RANGE, "%s: must be a string", name);
-    for (size_t i = 0; i < json_string_length(v); i++)
-        h = (h ^ (uint8_t)json_string_value(v)[i]) * 1099511628211u;
-    g->r->q.salt = h;
-    return 0;
-}
-
-static int read_format(struct reading *g, const char *name, const json_t *v, struct err *e)
-{
-    const char *type = json_string_value(json_object_get(v, "type"));
-
-    (void)g;
-    if (type && strcmp(type, "text") == 0)
-        return 0;
-    return err_set(e, E_UNSUPPORTED, "%s: only {\"type\":\"text\"} is supported", name);
-}
-
-/* -- the table -- */
-
-enum where { TEXT = 1, CHAT = 2, BOTH = 3 };
-enum kind {
-    K_FLOAT, // float at offset
-    K_INT,   // int, from 0 on
-    K_COUNT, // int, from 1 on
-    K_ANY,   // int
-    K_BOOL,
-    K_CALL,
-    K_ELSE,   // read elsewhere
-    K_NOTHING // known, without effect
-};
-
-struct field {
-    const char *name;
-    unsigned char where, kind;
-    size_t at; // offset in struct api_request
-    read_fn *call;
-};
-
-#define REQ(m) offsetof(struct api_request, q.m)
-#define SAM(m) offsetof(struct api_request, q.sampling.m)
-#define OWN(m) offsetof(struct api_request, m)
-
-static const struct field fields[] = {
-    {"model", BOTH, K_ELSE, 0, NULL},
-    {"prompt", TEXT, K_ELSE, 0, NULL},
-    {"messages", CHAT, K_ELSE, 0, NULL},
-    {"tools", CHAT, K_ELSE, 0, NULL},
-    {"chat_template_kwargs", CHAT, K_ELSE, 0, NULL},
-    {"add_generation_prompt", CHAT, K_ELSE, 0, NULL},
-    {"max_tokens", BOTH, K_INT, REQ(max_tokens), NULL},
-    {"max_completion_tokens", CHAT, K_INT, REQ(max_tokens), NULL},
-    {"min_tokens", BOTH, K_INT, REQ(min_tokens), NULL},
-    {"ignore_eos", BOTH, K_BOOL, REQ(ignore_eos), NULL},
-    {"priority", BOTH, K_ANY, REQ(priority), NULL},
-    {"n", BOTH, K_COUNT, OWN(n), NULL},
-    {"best_of", TEXT, K_COUNT, OWN(best_of), NULL},
-    {"echo", TEXT, K_BOOL, OWN(echo), NULL},
-    {"logprobs", BOTH, K_CALL, 0, read_logprobs},
-    {"top_logprobs", CHAT, K_CALL, 0, read_top_logprobs},
-    {"stop", BOTH, K_CALL, 0, read_stop},
-    {"seed", BOTH, K_CALL, 0, read_seed},
-    {"logit_bias", BOTH, K_CALL, 0, read_bias},
-    {"allowed_token_ids", BOTH, K_CALL, 0, read_allowed},
-    {"samplers", BOTH, K_CALL, 0, read_samplers},
-    {"skip_special_tokens", BOTH, K_CALL, 0, read_skip_special},
-    {"cache_salt", BOTH, K_CALL, 0, read_salt},
-    {"response_format", BOTH, K_CALL, 0, read_format},
-    {"temperature", BOTH, K_FLOAT, SAM(temperature), NULL},
-    {"dynatemp_range", BOTH, K_FLOAT, SAM(dynatemp_range), NULL},
-    {"dynatemp_exponent", BOTH, K_FLOAT, SAM(dynatemp_exponent), NULL},
-    {"top_k", BOTH, K_INT, SAM(top_k), NULL},
-    {"top_p", BOTH, K_FLOAT, SAM(top_p), NULL},
-    {"min_p", BOTH, K_FLOAT, SAM(min_p), NULL},
-    {"typical_p", BOTH, K_FLOAT, SAM(typical_p), NULL},
-    {"top_n_sigma", BOTH, K_FLOAT, SAM(top_n_sigma), NULL},
-    {"xtc_probability", BOTH, K_FLOAT, SAM(xtc_probability), NULL},
-    {"xtc_threshold", BOTH, K_FLOAT, SAM(xtc_threshold), NULL},
-    {"repetition_penalty", BOTH, K_FLOAT, SAM(repetition_penalty), NULL},
-    {"presence_penalty", BOTH, K_FLOAT, SAM(presence_penalty), NULL},
-    {"frequency_penalty", BOTH, K_FLOAT, SAM(frequency_penalty), NULL},
-    {"penalty_last", BOTH, K_ANY, SAM(penalty_last), NULL},
-    {"dry_multiplier", BOTH, K_FLOAT, SAM(dry_multiplier), NULL},
-    {"dry_base", BOTH, K_FLOAT, SAM(dry_base), NULL},
-    {"dry_allowed_length", BOTH, K_INT, SAM(dry_allowed_length), NULL},
-    {"dry_last", BOTH, K_ANY, SAM(dry_last), NULL},
-    {"no_repeat_ngram_size", BOTH, K_INT, SAM(no_repeat_ngram), NULL},
-    {"stream", BOTH, K_NOTHING, 0, NULL},
-    {"stream_options", BOTH, K_NOTHING, 0, NULL},
-    {"user", BOTH, K_NOTHING, 0, NULL},
-    {"metadata", BOTH, K_NOTHING, 0, NULL},
-    {"store", BOTH, K_NOTHING, 0, NULL},
-    {"service_tier", BOTH, K_NOTHING, 0, NULL},
-    {"safety_identifier", BOTH, K_NOTHING, 0, NULL},
-    {"prompt_cache_key", BOTH, K_NOTHING, 0, NULL},
-    {"cache_prompt", BOTH, K_NOTHING, 0, NULL},
-};
-
-static const struct field *find_field(const char *name, bool chat)
-{
-    for (size_t i = 0; i < ARRAY_LEN(fields); i++)
-        if (strcmp(fields[i].name, name) == 0 && (fields[i].where & (chat ? CHAT : TEXT)))
-            return &fields[i];
-    return NULL;
-}
-
-static int unknown(struct reading *g, const char *name, struct err *e)
-{
-    const char *names[ARRAY_LEN(fields)];
-    int near;
-
-    for (size_t i = 0; i < ARRAY_LEN(fields); i++)
-        names[i] = fields[i].name;
-    if (g->o->lenient) {
-        warn(g->r, "field '%.60s' is not known: ignored", name);
-        return 0;
-    }
-    near = opt_nearest_of(names, (int)ARRAY_LEN(names), name);
-    if (near >= 0)
-        return err_set(e, E_USAGE, "field '%.60s' is not known; did you mean '%s'?", name,
-                       names[near]);
-    return err_set(e, E_USAGE, "field '%.60s' is not known", name);
-}
-
-static int read_field(struct reading *g, const char *name, const json_t *v, struct err *e)
-{
-    const struct field *f = find_field(name, g->r->chat);
-    void *at = f ? (char *)g->r + f->at : NULL;
-
-    if (!f)
-        return unknown(g, name, e);
-    if (json_is_null(v)) // as if it were not there
-        return 0;
-    switch (f->kind) {
-    case K_FLOAT:
-        if (!json_is_number(v))
-            return err_set(e, E_RANGE, "%s: must be a number", name);
-        *(float *)at = (float)json_number_value(v);
-        return 0;
-    case K_INT:
-    case K_COUNT:
-        return read_int(name, v, f->kind == K_COUNT, at, e);
-    case K_ANY:
-        return read_int(name, v, INT_MIN, at, e);
-    case K_BOOL:
-        if (!json_is_boolean(v))
-            return err_set(e, E_RANGE, "%s: must be true or false", name);
-        *(bool *)at = json_is_true(v);
-        return 0;
-    case K_CALL:
-        return f->call(g, name, v, e);
-    case K_NOTHING:
-        warn(g->r, "field '%s' has no effect here", name);
-        return 0;
-    default:
-        return 0;
-    }
-}
+#define PROMPTS_MAX 1024 // of one request
 
 /* -- prompts -- */
 
-static int prompt_text(struct reading *g, struct api_prompt *p, struct slice text, unsigned flags,
-                       struct err *e)
+static int prompt_text(const struct api_opts *o, struct api_prompt *p, struct slice text,
+                       unsigned flags, struct err *e)
 {
     buf_slice(&p->text, text);
     if (p->text.bad)
         return err_nomem(e, text.n);
-    return rill_tokenize(g->o->model, text.p, text.n, flags, &p->ids, &p->n, e);
+    return rill_tokenize(o->model, text.p, text.n, flags, &p->ids, &p->n, e);
 }
 
 static int prompt_ids(struct api_prompt *p, const json_t *list, struct err *e)
@@ -352,28 +29,79 @@ static int prompt_ids(struct api_prompt *p, const json_t *list, struct err *e)
     if (!p->ids)
         return E_NOMEM;
     for (size_t i = 0; i < p->n; i++)
-        if (read_int("prompt", json_array_get(list, i), 0, &p->ids[i], e) < 0)
+        if (api_int("prompt", json_array_get(list, i), 0, &p->ids[i], e) < 0)
             return E_RANGE;
     return 0;
 }
 
 /* The text of ids, for echo. */
-static void spell(const struct reading *g, struct api_prompt *p)
+static void spell(const struct api_opts *o, struct api_prompt *p)
 {
     for (size_t i = 0; i < p->n; i++) {
         size_t n;
-        const char *piece = rill_piece(g->o->model, p->ids[i], false, &n);
+        const char *piece = rill_piece(o->model, p->ids[i], false, &n);
 
         buf_add(&p->text, piece, n);
     }
 }
 
+/* Text to be put between two others: by the vocabulary's own marks for that. */
+static int between(const struct api_request *r, const struct api_opts *o, struct api_prompt *p,
+                   struct err *e)
+{
+    const struct tok *t = rill_vocab(o->model);
+    const int32_t mark[3] = {t ? tok_role_id(t, TOK_FIM_PRE) : -1,
+                             t ? tok_role_id(t, TOK_FIM_SUF) : -1,
+                             t ? tok_role_id(t, TOK_FIM_MID) : -1};
+    struct tok_ids ids = {0};
+    int rc = 0;
+
+    if (mark[0] < 0 || mark[1] < 0 || mark[2] < 0)
+        return err_set(e, E_UNSUPPORTED, "suffix: the model has no tokens for text in between");
+    if (p->n && p->ids[0] == rill_bos(o->model))
+        rc = tok_ids_add(&ids, p->ids[0], e);
+    rc = rc < 0 ? rc : tok_ids_add(&ids, mark[0], e);
+    for (size_t i = ids.n > 1; i < p->n && rc == 0; i++)
+        rc = tok_ids_add(&ids, p->ids[i], e);
+    rc = rc < 0 ? rc : tok_ids_add(&ids, mark[1], e);
+    if (rc == 0)
+        rc = tok_encode(t, (struct slice){r->suffix, r->n_suffix}, TOK_AFTER, &ids, e);
+    rc = rc < 0 ? rc : tok_ids_add(&ids, mark[2], e);
+    if (rc < 0) {
+        tok_ids_fini(&ids);
+        return rc;
+    }
+    mem_free(p->ids);
+    p->ids = ids.id;
+    p->n = ids.n;
+    return 0;
+}
+
+static int one_prompt(struct api_request *r, const struct api_opts *o, const json_t *v,
+                      struct api_prompt *p, struct err *e)
+{
+    struct slice text = {json_string_value(v), json_string_length(v)};
+    int rc;
+
+    if (json_is_string(v))
+        rc = prompt_text(o, p, text, RILL_ADD_SPECIAL, e);
+    else if (json_is_array(v))
+        rc = prompt_ids(p, v, e);
+    else
+        rc = err_set(e, E_RANGE, "prompt: must be a string, token ids, or a list of these");
+    if (rc == 0 && json_is_array(v) && r->echo)
+        spell(o, p);
+    if (rc == 0 && r->suffix)
+        rc = between(r, o, p, e);
+    return rc;
+}
+
 /* A string, a list of strings, of ids, or of lists of ids. */
-static int read_prompt(struct reading *g, const json_t *v, struct err *e)
+static int read_prompt(struct api_request *r, const struct api_opts *o, const json_t *v,
+                       struct err *e)
 {
     const bool one = json_is_string(v) || json_is_integer(json_array_get(v, 0));
     const size_t n = one ? 1 : json_array_size(v);
-    struct api_request *r = g->r;
 
     if (!json_is_string(v) && (!json_is_array(v) || n == 0))
         return err_set(e, E_RANGE, "prompt: must be a string, token ids, or a list of these");
@@ -384,43 +112,35 @@ static int read_prompt(struct reading *g, const json_t *v, struct err *e)
         return E_NOMEM;
     r->n_prompt = (int)n;
     for (size_t i = 0; i < n; i++) {
-        const json_t *p = one ? v : json_array_get(v, i);
-        struct slice text = {json_string_value(p), json_string_length(p)};
-        int rc;
+        int rc = one_prompt(r, o, one ? v : json_array_get(v, i), &r->prompt[i], e);
 
-        if (json_is_string(p))
-            rc = prompt_text(g, &r->prompt[i], text, RILL_ADD_SPECIAL, e);
-        else if (json_is_array(p))
-            rc = prompt_ids(&r->prompt[i], p, e);
-        else
-            rc = err_set(e, E_RANGE, "prompt: must be a string, token ids, or a list of these");
         if (rc < 0)
             return rc;
-        if (json_is_array(p) && r->echo)
-            spell(g, &r->prompt[i]);
     }
     return 0;
 }
 
-static int read_messages(struct reading *g, const json_t *body, struct err *e)
+static int read_messages(struct api_request *r, const struct api_opts *o, const json_t *body,
+                         struct err *e)
 {
-    struct api_request *r = g->r;
-    char *text;
+    const char *stop;
     int rc;
 
-    if (!g->o->chat)
+    if (!o->chat)
         return err_set(e, E_UNSUPPORTED, "messages: not here; give a prompt");
     r->prompt = mem_array(1, sizeof *r->prompt, e);
     if (!r->prompt)
         return E_NOMEM;
     r->n_prompt = 1;
-    text = json_dumps(body, JSON_COMPACT);
-    if (!text)
-        return err_nomem(e, 0);
-    rc = g->o->chat(g->o->ctx, text, strlen(text), &r->prompt[0], e);
-    free(text); // jansson's
-    if (rc == 0 && g->o->chat_stop && r->q.n_stop < (int)(sizeof r->stop / sizeof *r->stop)) {
-        r->stop[r->q.n_stop++] = (struct rill_stop){g->o->chat_stop, strlen(g->o->chat_stop)};
+    rc = api_chat_prompt(o->chat, body, r->tools, &r->prompt[0], e);
+    if (r->tools)
+        r->format = api_chat_format(o->chat);
+    /* the parser wants to see marks that are control tokens */
+    if (r->tools || api_chat_reasoning(o->chat))
+        r->q.show_control = true;
+    stop = api_chat_stop(o->chat);
+    if (rc == 0 && stop && r->q.n_stop < API_STOPS) {
+        r->stop[r->q.n_stop++] = (struct rill_stop){stop, strlen(stop)};
         r->q.stop = r->stop;
     }
     return rc;
@@ -470,65 +190,133 @@ static int open_batch(struct api_request *r, const json_t *line, const json_t **
     return 0;
 }
 
-static int read_body(struct reading *g, const json_t *body, struct err *e)
+static int check_context(struct api_request *r, const struct api_opts *o, struct err *e)
 {
-    struct api_request *r = g->r;
-    const json_t *prompt = json_object_get(body, r->chat ? "messages" : "prompt");
-    const char *name;
-    json_t *v;
+    for (int i = 0; o->n_ctx > 0 && i < r->n_prompt; i++)
+        if (r->prompt[i].n >= (size_t)o->n_ctx) {
+            r->param = r->chat ? "messages" : "prompt";
+            return err_set(e, E_CONTEXT,
+                           "this model's maximum context length is %d tokens, but the request has "
+                           "%zu tokens of prompt and needs room for an answer",
+                           o->n_ctx, r->prompt[i].n);
+        }
+    return 0;
+}
 
-    json_object_foreach((json_t *)(uintptr_t)body, name, v)
-    {
-        bool own = !r->batch && strcmp(name, "custom_id") == 0;
-        int rc = own ? 0 : read_field(g, name, v, e);
-
-        if (rc < 0)
-            return rc;
-    }
+/* What the fields come to when all have been read. */
+static int settle(struct api_request *r, struct err *e)
+{
     if (r->best_of < r->n)
         r->best_of = r->n;
-    if (r->logprobs > RILL_TOP)
-        return err_set(e, E_RANGE, "%s %d: at most %d", r->chat ? "top_logprobs" : "logprobs",
-                       r->logprobs, RILL_TOP);
+    if (r->stream && r->best_of > r->n) {
+        r->param = "best_of";
+        return err_set(e, E_RANGE, "best_of: cannot be more than n in a stream");
+    }
+    if (r->logprobs > RILL_TOP) {
+        r->param = r->chat ? "top_logprobs" : "logprobs";
+        return err_set(e, E_RANGE, "%s %d: at most %d", r->param, r->logprobs, RILL_TOP);
+    }
     r->q.n = r->best_of;
     r->q.logprobs = r->logprobs >= 0 || r->best_of > r->n;
     r->q.top_logprobs = r->logprobs > 0 ? r->logprobs : 0;
     r->q.prompt_logits = r->echo && r->logprobs >= 0;
-    if (!prompt)
-        return err_set(e, E_RANGE, "the request has neither prompt nor messages");
-    return r->chat ? read_messages(g, body, e) : read_prompt(g, prompt, e);
+    return api_check_tools(r, e);
 }
 
-int api_parse(struct api_request *r, const struct api_opts *o, struct slice line, struct err *e)
+static int read_body(struct api_request *r, const struct api_opts *o, const json_t *body,
+                     struct err *e)
 {
-    struct reading g = {r, o};
-    json_error_t why;
-    const json_t *body;
+    const json_t *prompt = json_object_get(body, r->chat ? "messages" : "prompt");
+    const char *name;
+    json_t *v;
     int rc;
 
-    *r = (struct api_request){.n = 1, .best_of = 1, .logprobs = -1};
+    json_object_foreach((json_t *)(uintptr_t)body, name, v)
+    {
+        bool own = !r->batch && strcmp(name, "custom_id") == 0;
+
+        if (!own && (rc = api_field(r, o, name, v, e)) < 0)
+            return rc;
+    }
+    if ((rc = settle(r, e)) < 0)
+        return rc;
+    r->param = r->chat ? "messages" : "prompt";
+    if (!prompt)
+        return err_set(e, E_RANGE, "the request has neither prompt nor messages");
+    rc = r->chat ? read_messages(r, o, body, e) : read_prompt(r, o, prompt, e);
+    rc = rc < 0 ? rc : check_context(r, o, e);
+    return rc < 0 ? rc : api_obey(r, o, e);
+}
+
+json_t *api_json(struct slice text, struct err *e)
+{
+    json_error_t why;
+    json_t *v;
+
+    if (text.n > API_BODY_MAX) {
+        err_set(e, E_RANGE, "a line of %zu bytes: at most %zu", text.n, API_BODY_MAX);
+        return NULL;
+    }
+    v = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
+    if (!v)
+        err_set(e, E_FORMAT, "not JSON: %s (at byte %d)", why.text, why.position);
+    return v;
+}
+
+static void begin(struct api_request *r, const struct api_opts *o)
+{
+    *r = (struct api_request){.n = 1, .best_of = 1, .logprobs = -1, .obey = -1};
     r->q.sampling = o->sampling;
     r->q.sampling.has_seed = false;
     r->q.max_tokens = o->max_tokens;
     r->q.draft = o->draft;
-    if (line.n > API_BODY_MAX)
-        return err_set(e, E_RANGE, "a line of %zu bytes: at most %zu", line.n, API_BODY_MAX);
-    r->json = json_loadb(line.p, line.n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
+}
+
+int api_parse(struct api_request *r, const struct api_opts *o, struct slice line, struct err *e)
+{
+    const json_t *body;
+    int rc;
+
+    begin(r, o);
+    r->json = api_json(line, e);
     if (!r->json)
-        return err_set(e, E_FORMAT, "not JSON: %s (at byte %d)", why.text, why.position);
+        return e->code;
     if (!json_is_object(r->json))
         return err_set(e, E_FORMAT, "not a JSON object");
     rc = read_custom_id(r, r->json, e);
     rc = rc < 0 ? rc : open_batch(r, r->json, &body, e);
-    return rc < 0 ? rc : read_body(&g, body, e);
+    return rc < 0 ? rc : read_body(r, o, body, e);
+}
+
+int api_parse_json(struct api_request *r, const struct api_opts *o, bool chat, json_t *take,
+                   struct err *e)
+{
+    begin(r, o);
+    r->chat = chat;
+    r->batch = true; // a body has no custom_id of its own
+    r->json = take;
+    if (!json_is_object(take))
+        return err_set(e, E_FORMAT, "the body is not a JSON object");
+    return read_body(r, o, take, e);
+}
+
+int api_parse_body(struct api_request *r, const struct api_opts *o, bool chat, struct slice body,
+                   struct err *e)
+{
+    json_t *v = api_json(body, e);
+
+    if (!v) {
+        begin(r, o);
+        return e->code;
+    }
+    return api_parse_json(r, o, chat, v, e);
 }
 
 void api_fini(struct api_request *r)
 {
-    for (int i = 0; i < r->n_prompt; i++) {
-        mem_free(r->prompt[i].ids);
-        buf_fini(&r->prompt[i].text);
-    }
+    for (int i = 0; i < r->n_prompt; i++)
+        api_prompt_fini(&r->prompt[i]);
+    rill_constraint_free(r->constraint);
     mem_free(r->prompt);
     mem_free(r->custom_id);
     mem_free(r->bias);

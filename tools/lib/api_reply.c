@@ -1,146 +1,16 @@
-/* api_reply.c - see api.h: writing replies. */
+/* api_reply.c - see api.h: writing whole replies and errors. */
 #include "tools/lib/api.h"
-
-#include <math.h>
 
 #include "base/mem.h"
 
-const char *api_finish(int finish)
+const char *api_finish(const struct api_answer *a, bool chat)
 {
-    switch (finish) {
-    case RILL_STOP:
-        return "stop";
-    case RILL_CANCELLED:
-        return "cancelled";
-    case RILL_DEADLINE:
-        return "timeout";
-    default:
+    if (a->finish != RILL_STOP)
         return "length";
-    }
+    return chat && a->n_calls > 0 ? "tool_calls" : "stop";
 }
 
-/* -- log-probabilities -- */
-
-static struct slice piece(const struct api_opts *o, int32_t id)
-{
-    struct slice s;
-
-    s.p = rill_piece(o->model, id, true, &s.n);
-    return s;
-}
-
-static void put_number(struct buf *b, double v)
-{
-    if (isfinite(v))
-        buf_printf(b, "%.6g", v);
-    else
-        buf_str(b, "null");
-}
-
-static void put_bytes(struct buf *b, struct slice s)
-{
-    buf_str(b, ",\"bytes\":[");
-    for (size_t i = 0; i < s.n; i++)
-        buf_printf(b, i ? ",%u" : "%u", (unsigned char)s.p[i]);
-    buf_byte(b, ']');
-}
-
-static void put_chat_token(struct buf *b, const struct api_opts *o, int32_t id, double logprob)
-{
-    buf_str(b, "{\"token\":");
-    buf_json(b, piece(o, id));
-    buf_str(b, ",\"logprob\":");
-    put_number(b, logprob);
-    put_bytes(b, piece(o, id));
-}
-
-static void chat_token(struct api_answer *a, const struct api_opts *o, const struct rill_event *ev)
-{
-    if (a->logprobs.n)
-        buf_byte(&a->logprobs, ',');
-    put_chat_token(&a->logprobs, o, ev->id, (double)ev->logprob);
-    buf_str(&a->logprobs, ",\"top_logprobs\":[");
-    for (int i = 0; i < ev->n_top; i++) {
-        if (i)
-            buf_byte(&a->logprobs, ',');
-        put_chat_token(&a->logprobs, o, ev->top[i].id, (double)ev->top[i].logprob);
-        buf_byte(&a->logprobs, '}');
-    }
-    buf_str(&a->logprobs, "]}");
-}
-
-/* The older form: four lists side by side. offset: of the token in the text. */
-static void text_token(struct api_answer *a, const struct api_opts *o, int32_t id, double logprob,
-                       const struct rill_event *top, size_t offset)
-{
-    const char *comma = a->tokens.n ? "," : "";
-
-    buf_str(&a->tokens, comma);
-    buf_json(&a->tokens, piece(o, id));
-    buf_str(&a->logprobs, comma);
-    put_number(&a->logprobs, logprob);
-    buf_printf(&a->offsets, "%s%zu", comma, offset);
-    buf_printf(&a->top, "%s%s", comma, top && top->n_top ? "{" : "null");
-    for (int i = 0; top && i < top->n_top; i++) {
-        if (i)
-            buf_byte(&a->top, ',');
-        buf_json(&a->top, piece(o, top->top[i].id));
-        buf_byte(&a->top, ':');
-        put_number(&a->top, (double)top->top[i].logprob);
-        if (i + 1 == top->n_top)
-            buf_byte(&a->top, '}');
-    }
-}
-
-/* The row of a prompt token tells how likely the next one was; nothing tells of the first. */
-static void prompt_token(struct api_answer *a, const struct api_prompt *p, const struct api_opts *o,
-                         const struct rill_event *ev)
-{
-    size_t n;
-
-    if (ev->pos == 0)
-        text_token(a, o, p->ids[0], -INFINITY, NULL, 0);
-    rill_piece(o->model, p->ids[ev->pos], false, &n);
-    a->at += n;
-    if ((size_t)ev->pos + 1 < p->n)
-        text_token(a, o, p->ids[ev->pos + 1], (double)ev->logprob, NULL, a->at);
-}
-
-void api_answer_begin(struct api_answer *a, const struct api_request *r, const struct api_prompt *p)
-{
-    if (r->echo)
-        buf_slice(&a->text, buf_view(&p->text));
-}
-
-void api_token(struct api_answer *a, const struct api_request *r, const struct api_prompt *p,
-               const struct api_opts *o, const struct rill_event *ev)
-{
-    if (ev->kind == RILL_TOKEN) {
-        a->n_drawn++;
-        a->logprob += (double)ev->logprob;
-    }
-    if (r->logprobs < 0)
-        return;
-    if (ev->kind == RILL_LOGITS)
-        prompt_token(a, p, o, ev);
-    else if (r->chat)
-        chat_token(a, o, ev);
-    else
-        text_token(a, o, ev->id, (double)ev->logprob, ev, a->text.n);
-}
-
-void api_answer_fini(struct api_answer *a)
-{
-    buf_fini(&a->text);
-    buf_fini(&a->logprobs);
-    buf_fini(&a->offsets);
-    buf_fini(&a->tokens);
-    buf_fini(&a->top);
-}
-
-/* -- replies -- */
-
-static void put_logprobs(struct buf *b, const struct api_request *r, const struct api_answer *a)
+void api_logprobs(struct buf *b, const struct api_request *r, const struct api_answer *a)
 {
     if (r->logprobs < 0) {
         buf_str(b, "null");
@@ -149,35 +19,55 @@ static void put_logprobs(struct buf *b, const struct api_request *r, const struc
     if (r->chat) {
         buf_str(b, "{\"content\":[");
         buf_slice(b, buf_view(&a->logprobs));
-        buf_str(b, "]}");
+        buf_str(b, "],\"refusal\":null}");
         return;
     }
     buf_str(b, "{\"tokens\":[");
     buf_slice(b, buf_view(&a->tokens));
     buf_str(b, "],\"token_logprobs\":[");
     buf_slice(b, buf_view(&a->logprobs));
-    buf_str(b, "],\"top_logprobs\":");
     if (r->logprobs > 0) {
-        buf_byte(b, '[');
+        buf_str(b, "],\"top_logprobs\":[");
         buf_slice(b, buf_view(&a->top));
-        buf_byte(b, ']');
-    } else {
-        buf_str(b, "null");
     }
-    buf_str(b, ",\"text_offset\":[");
+    buf_str(b, "],\"text_offset\":[");
     buf_slice(b, buf_view(&a->offsets));
     buf_str(b, "]}");
+}
+
+static void put_message(struct buf *b, const struct api_answer *a)
+{
+    buf_str(b, "\"message\":{\"role\":\"assistant\",\"content\":");
+    if (a->n_calls && !a->text.n)
+        buf_str(b, "null");
+    else
+        buf_json(b, buf_view(&a->text));
+    buf_str(b, ",\"refusal\":null");
+    if (a->reasoning.n) {
+        buf_str(b, ",\"reasoning_content\":");
+        buf_json(b, buf_view(&a->reasoning));
+    }
+    if (a->n_calls) {
+        buf_str(b, ",\"tool_calls\":[");
+        buf_slice(b, buf_view(&a->calls));
+        buf_byte(b, ']');
+    }
+    buf_byte(b, '}');
 }
 
 static void put_choice(struct buf *b, const struct api_request *r, const struct api_answer *a,
                        int index)
 {
     buf_printf(b, "%s{\"index\":%d,", index ? "," : "", index);
-    buf_str(b, r->chat ? "\"message\":{\"role\":\"assistant\",\"content\":" : "\"text\":");
-    buf_json(b, buf_view(&a->text));
-    buf_str(b, r->chat ? "},\"logprobs\":" : ",\"logprobs\":");
-    put_logprobs(b, r, a);
-    buf_printf(b, ",\"finish_reason\":\"%s\"}", api_finish(a->finish));
+    if (r->chat) {
+        put_message(b, a);
+    } else {
+        buf_str(b, "\"text\":");
+        buf_json(b, buf_view(&a->text));
+    }
+    buf_str(b, ",\"logprobs\":");
+    api_logprobs(b, r, a);
+    buf_printf(b, ",\"finish_reason\":\"%s\"}", api_finish(a, r->chat));
 }
 
 /* Marks the n answers to one prompt that are likeliest by token, the first among equals. */
@@ -199,15 +89,20 @@ static void choose(struct api_answer *a, int of, int n)
     }
 }
 
+static void name_id(struct buf *id, const char *prefix, const struct api_who *who)
+{
+    buf_str(id, prefix);
+    if (who->custom_id)
+        buf_str(id, who->custom_id);
+    else
+        buf_printf(id, "%llu", (unsigned long long)who->line);
+}
+
 static void put_id(struct buf *b, const char *prefix, const struct api_who *who)
 {
     struct buf id = {0};
 
-    buf_str(&id, prefix);
-    if (who->custom_id)
-        buf_str(&id, who->custom_id);
-    else
-        buf_printf(&id, "%llu", (unsigned long long)who->line);
+    name_id(&id, prefix, who);
     buf_json(b, buf_view(&id));
     buf_fini(&id);
 }
@@ -245,15 +140,59 @@ static void close_line(struct buf *b, const struct api_who *who)
     buf_str(b, who->batch ? "}},\"error\":null}\n" : "}\n");
 }
 
-void api_reply(struct buf *b, const struct api_request *r, const struct api_opts *o,
-               const struct api_who *who, struct api_answer *answers, const char *timings)
+void api_usage(struct buf *b, const struct api_request *r, const struct api_opts *o,
+               const struct api_answer *answers)
 {
-    size_t prompt = 0, drawn = 0;
+    size_t prompt = 0, drawn = 0, reasoned = 0, cached = 0;
+
+    for (int p = 0; p < r->n_prompt; p++) {
+        const struct api_answer *a = answers + (ptrdiff_t)p * r->best_of;
+
+        prompt += r->prompt[p].n;
+        cached += (size_t)a->cached;
+        for (int k = 0; k < r->best_of; k++) {
+            drawn += (size_t)a[k].n_drawn;
+            reasoned += (size_t)a[k].n_reasoning;
+        }
+    }
+    buf_printf(b,
+               "\"usage\":{\"prompt_tokens\":%zu,\"completion_tokens\":%zu,"
+               "\"total_tokens\":%zu",
+               prompt, drawn, prompt + drawn);
+    if (o->details)
+        buf_printf(b, ",\"prompt_tokens_details\":{\"cached_tokens\":%zu}", cached);
+    if (reasoned || o->details)
+        buf_printf(b, ",\"completion_tokens_details\":{\"reasoning_tokens\":%zu}", reasoned);
+    buf_byte(b, '}');
+}
+
+/* The request's, and what was wrong with calls. */
+static void put_warnings(struct buf *b, const struct api_request *r,
+                         const struct api_answer *answers)
+{
+    bool any = r->warnings.n > 0;
+
+    buf_str(b, ",\"warnings\":[");
+    buf_slice(b, buf_view(&r->warnings));
+    for (int i = 0; i < r->n_prompt * r->best_of; i++)
+        if (answers[i].chosen && answers[i].errors.n) {
+            buf_str(b, any ? "," : "");
+            buf_slice(b, buf_view(&answers[i].errors));
+            any = true;
+        }
+    if (any)
+        buf_byte(b, ']');
+    else
+        b->n -= sizeof ",\"warnings\":[" - 1;
+}
+
+void api_body(struct buf *b, const struct api_request *r, const struct api_opts *o, struct slice id,
+              struct api_answer *answers, const char *timings)
+{
     int index = 0;
 
-    open_line(b, who, 200);
     buf_str(b, "\"id\":");
-    put_id(b, r->chat ? "chatcmpl-" : "cmpl-", who);
+    buf_json(b, id);
     buf_printf(b, ",\"object\":\"%s\",\"created\":%lld,\"model\":",
                r->chat ? "chat.completion" : "text_completion", o->created);
     buf_json(b, slice_of(o->name));
@@ -261,25 +200,69 @@ void api_reply(struct buf *b, const struct api_request *r, const struct api_opts
     for (int p = 0; p < r->n_prompt; p++) {
         struct api_answer *a = answers + (ptrdiff_t)p * r->best_of;
 
-        prompt += r->prompt[p].n;
         choose(a, r->best_of, r->n);
-        for (int k = 0; k < r->best_of; k++) {
-            drawn += (size_t)a[k].n_drawn;
+        for (int k = 0; k < r->best_of; k++)
             if (a[k].chosen)
                 put_choice(b, r, &a[k], index++);
-        }
     }
-    buf_printf(b,
-               "],\"usage\":{\"prompt_tokens\":%zu,\"completion_tokens\":%zu,"
-               "\"total_tokens\":%zu}",
-               prompt, drawn, prompt + drawn);
-    if (r->warnings.n) {
-        buf_str(b, ",\"warnings\":[");
-        buf_slice(b, buf_view(&r->warnings));
-        buf_byte(b, ']');
-    }
+    buf_str(b, "],");
+    api_usage(b, r, o, answers);
+    put_warnings(b, r, answers);
     buf_str(b, timings);
+}
+
+void api_reply(struct buf *b, const struct api_request *r, const struct api_opts *o,
+               const struct api_who *who, struct api_answer *answers, const char *timings)
+{
+    struct buf id = {0};
+
+    open_line(b, who, 200);
+    name_id(&id, r->chat ? "chatcmpl-" : "cmpl-", who);
+    api_body(b, r, o, buf_view(&id), answers, timings);
+    buf_fini(&id);
     close_line(b, who);
+}
+
+/* -- errors -- */
+
+struct api_status api_status(const struct err *why)
+{
+    static const char bad[] = "invalid_request_error";
+
+    switch (why->code) {
+    case E_CONTEXT:
+        return (struct api_status){400, bad, "context_length_exceeded"};
+    case E_BUSY:
+        return (struct api_status){429, "rate_limit_error", "rate_limit_exceeded"};
+    case E_NOTFOUND:
+        return (struct api_status){404, bad, "not_found"};
+    case E_USAGE:
+    case E_FORMAT:
+    case E_RANGE:
+    case E_UNSUPPORTED:
+        return (struct api_status){400, bad, NULL};
+    case E_CANCELLED:
+        return (struct api_status){503, "server_error", "cancelled"};
+    default:
+        return (struct api_status){500, "server_error", "internal_error"};
+    }
+}
+
+void api_error(struct buf *b, const struct api_status *s, const char *message, const char *param)
+{
+    buf_str(b, "{\"error\":{\"message\":");
+    buf_json(b, slice_of(message));
+    buf_printf(b, ",\"type\":\"%s\",\"param\":", s->type);
+    if (param)
+        buf_json(b, slice_of(param));
+    else
+        buf_str(b, "null");
+    buf_str(b, ",\"code\":");
+    if (s->code)
+        buf_json(b, slice_of(s->code));
+    else
+        buf_str(b, "null");
+    buf_str(b, "}}");
 }
 
 void api_reply_error(struct buf *b, const struct api_who *who, const struct err *why)

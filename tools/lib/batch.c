@@ -219,7 +219,8 @@ static int submit(struct batch *b, struct job *j, struct err *e)
         if (rc < 0)
             j->ref[i].number = -1;
         for (int k = 0; k < j->r.best_of && rc == 0; k++, j->left++)
-            api_answer_begin(&j->answer[i * j->r.best_of + k], &j->r, &j->r.prompt[i]);
+            rc = api_answer_begin(&j->answer[i * j->r.best_of + k], &j->r, &b->o->api,
+                                  &j->r.prompt[i], k, e);
     }
     return rc;
 }
@@ -257,6 +258,18 @@ static void finish(struct batch *b, struct job *j)
     j->done = true;
 }
 
+/* An event joins an answer. */
+static int join(struct batch *b, struct job *j, int prompt, struct api_answer *a,
+                const struct rill_event *ev, struct err *e)
+{
+    const struct toolcall_event *pieces;
+    int rc = api_take(a, &j->r, &b->o->api, &j->r.prompt[prompt], ev, e);
+
+    while (rc == 0 && (rc = api_pieces(a, &j->r, &pieces, e)) > 0)
+        rc = 0;
+    return rc;
+}
+
 /* -- verifying -- */
 
 /* The same request by itself: the first difference, as a sentence. */
@@ -275,18 +288,14 @@ static int verify(struct batch *b, struct job *j, struct err *e)
         j->r.q.n_ids = j->r.prompt[p].n;
         j->r.q.draft = 0;
         rc = rill_engine_submit(b->alone, &j->r.q, &number, e);
-        for (int k = 0; k < j->r.best_of; k++)
-            api_answer_begin(&got[k], &j->r, &j->r.prompt[p]);
-        while (rc == 0 && (rc = rill_engine_step(b->alone, &ev, 1, e)) > 0) {
-            struct api_answer *a = &got[ev.choice];
-
-            if (ev.kind != RILL_DONE)
-                api_token(a, &j->r, &j->r.prompt[p], &b->o->api, &ev);
-            buf_add(&a->text, ev.text, ev.n_text);
-            rc = 0;
-        }
+        for (int k = 0; k < j->r.best_of && rc == 0; k++)
+            rc = api_answer_begin(&got[k], &j->r, &b->o->api, &j->r.prompt[p], k, e);
+        while (rc == 0 && (rc = rill_engine_step(b->alone, &ev, 1, e)) > 0)
+            rc = join(b, j, p, &got[ev.choice], &ev, e);
         for (int k = 0; k < j->r.best_of && rc == 0; k++)
             if (!slice_eq(buf_view(&want[k].text), buf_view(&got[k].text)) ||
+                !slice_eq(buf_view(&want[k].reasoning), buf_view(&got[k].reasoning)) ||
+                !slice_eq(buf_view(&want[k].calls), buf_view(&got[k].calls)) ||
                 !slice_eq(buf_view(&want[k].logprobs), buf_view(&got[k].logprobs))) {
                 struct buf name = {0};
 
@@ -386,16 +395,15 @@ static void take_event(struct batch *b, const struct rill_event *ev)
     struct ref *ref = ev->user;
     struct job *j = ref->job;
     struct api_answer *a = &j->answer[ref->prompt * j->r.best_of + ev->choice];
+    struct err e = {0};
 
     if (ev->kind == RILL_TOKEN && j->first == 0)
         j->first = tool_now();
     b->drawn += ev->kind == RILL_TOKEN;
-    if (ev->kind != RILL_DONE)
-        api_token(a, &j->r, &j->r.prompt[ref->prompt], &b->o->api, ev);
-    buf_add(&a->text, ev->text, ev->n_text);
+    if (join(b, j, ref->prompt, a, ev, &e) < 0)
+        fail(b, j, &e);
     if (ev->kind != RILL_DONE)
         return;
-    a->finish = ev->finish;
     j->cached += ev->choice == 0 ? ev->cached : 0;
     if (ev->finish == RILL_FAILED) {
         struct err why = {0};

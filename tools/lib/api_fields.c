@@ -1,0 +1,489 @@
+/* api_fields.c - see api_fields.h. */
+#include "tools/lib/api_fields.h"
+
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "tools/lib/opt.h"
+#include "tools/lib/sampling.h"
+
+/* -- warnings -- */
+
+void api_warn(struct api_request *r, const char *fmt, const char *name)
+{
+    struct buf b = {0};
+
+    buf_printf(&b, fmt, name);
+    if (r->warnings.n)
+        buf_byte(&r->warnings, ',');
+    buf_json(&r->warnings, buf_view(&b));
+    buf_fini(&b);
+}
+
+/* -- fields with a reader of their own -- */
+
+struct reading {
+    struct api_request *r;
+    const struct api_opts *o;
+};
+
+typedef int read_fn(struct reading *g, const char *name, const json_t *v, struct err *e);
+
+int api_int(const char *name, const json_t *v, int lo, int *out, struct err *e)
+{
+    json_int_t i = json_integer_value(v);
+
+    if (!json_is_integer(v) || i < lo || i > INT_MAX)
+        return err_set(e, E_RANGE, "%s: must be a whole number from %d on", name, lo);
+    *out = (int)i;
+    return 0;
+}
+
+static int read_stop(struct reading *g, const char *name, const json_t *v, struct err *e)
+{
+    size_t n = json_is_array(v) ? json_array_size(v) : 1;
+
+    if (n > API_STOPS)
+        return err_set(e, E_RANGE, "%s: more than %d strings", name, API_STOPS);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *s = json_is_array(v) ? json_array_get(v, i) : v;
+
+        if (!json_is_string(s))
+            return err_set(e, E_RANGE, "%s: must be a string or a list of strings", name);
+        g->r->stop[i] = (struct rill_stop){json_string_value(s), json_string_length(s)};
+    }
+    g->r->q.stop = g->r->stop;
+    g->r->q.n_stop = (int)n;
+    return 0;
+}
+
+static int read_seed(struct reading *g, const char *name, const json_t *v, struct err *e)
+{
+    if (!json_is_integer(v))
+        return err_set(e, E_RANGE, "%s: must be a whole number", name);
+    g->r->q.sampling.has_seed = true;
+    g->r->q.sampling.seed = (uint64_t)json_integer_value(v);
+    return 0;
+}
+
+static int read_bias(struct reading *g, const char *name, const json_t *v, struct err *e)
+{
+    struct rill_sampling *s = &g->r->q.sampling;
+    const size_t n = json_object_size(v);
+    const char *key;
+    json_t *add;
+
+    if (!json_is_object(v))
+        return err_set(e, E_RANGE, "%s: must be an object of token ids and numbers", name);
+    g->r->bias = mem_array(n, sizeof *g->r->bias, e);
+    if (!g->r->bias)
+        return E_NOMEM;
+    s->bias = g->r->bias;
+    s->n_bias = 0;
+    json_object_foreach((json_t *)(uintptr_t)v, key, add)
+    {
+        char *end;
+        long id = strtol(key, &end, 10);
+        double x = json_number_value(add);
+
+        if (end == key || *end || id < 0 || id > INT32_MAX || !json_is_number(add))
+            return err_set(e, E_RANGE, "%s: '%.40s' is no token id with a number", name, key);
+        /* the API's range is -100 to 100, whose ends mean never and always */
+        g->r->bias[s->n_bias++] = (struct rill_bias){(int32_t)id, x <= -100 ? -INFINITY : (float)x};
+    }
+    return 0;
+}
+
+static int read_allowed(struct reading *g, const char *name, const json_t *v, struct err *e)
+{
+    struct rill_sampling *s = &g->r->q.sampling;
+    const size_t n = json_array_size(v);
+
+    if (!json_is_array(v) || n == 0 || n > INT_MAX)
+        return err_set(e, E_RANGE, "%s: must be a list of token ids", name);
+    g->r->allowed = mem_array(n, sizeof *g->r->allowed, e);
+    if (!g->r->allowed)
+        return E_NOMEM;
+    for (size_t i = 0; i < n; i++)
+        if (api_int(name, json_array_get(v, i), 0, &g->r->allowed[i], e) < 0)
+            return E_RANGE;
+    s->allowed = g->r->allowed;
+    s->n_allowed = (int)n;
+    return 0;
+}
+
+static int read_samplers(struct reading *g, const char *name, const json_t *v, struct err *e)
+{
+    unsigned char *order = g->r->q.sampling.order;
+    const size_t n = json_array_size(v);
+
+    if (!json_is_array(v) || n == 0 || n >= RILL_FILTERS)
+        return err_set(e, E_RANGE, "%s: must be a list of filters", name);
+    memset(order, 0, RILL_FILTERS);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *s = json_array_get(v, i);
+
+        order[i] = json_is_string(s)
+                       ? (unsigned char)sampling_filter(json_string_value(s), json_string_length(s))
+                       : 0;
+        if (!order[i])
+            return err_set(e, E_RANGE, "%s: '%.40s' is no filter", name,
+                           json_is_string(s) ? json_string_value(s) : "?");
+    }
+    return 0;
+}
+
+/* An integer with a text completion, true or false with a chat. */
+static int read_logprobs(struct reading *g, const char *name, const json_t *v, struct err *e)
+{
+    int n = 0;
+
+    if (g->r->chat && json_is_boolean(v)) {
+        if (json_is_true(v) && g->r->logprobs < 0)
+            g->r->logprobs = 0;
+        return 0;
+    }
+    if (g->r->chat)
+        return err_set(e, E_RANGE, "%s: must be true or false", name);
+    if (api_int(name, v, 0, &n, e) < 0)
+        return E_RANGE;
+    g->r->logprobs = n;
+    return 0;
+}
+
+static int read_top_logprobs(struct reading *g, const char *name, const json_t *v, struct err *e)
+{
+    return api_int(name, v, 0, &g->r->logprobs, e);
+}
+
+static int read_skip_special(struct reading *g, const char *name, const json_t *v, struct err *e)
+{
+    if (!json_is_boolean(v))
+        return err_set(e, E_RANGE, "%s: must be true or false", name);
+    g->r->q.show_control = g->r->show_control = json_is_false(v);
+    return 0;
+}
+
+/* Requests find each other's keys and values only with the same salt. */
+static int read_salt(struct reading *g, const char *name, const json_t *v, struct err *e)
+{
+    uint64_t h = 14695981039346656037u; // FNV-1a
+
+    if (!json_is_string(v))
+        return err_set(e, E_RANGE, "%s: must be a string", name);
+    for (size_t i = 0; i < json_string_length(v); i++)
+        h = (h ^ (uint8_t)json_string_value(v)[i]) * 1099511628211u;
+    g->r->q.salt = h;
+    return 0;
+}
+
+static int read_string(struct reading *g, const char *name, const json_t *v, struct err *e)
+{
+    if (!json_is_string(v))
+        return err_set(e, E_RANGE, "%s: must be a string", name);
+    if (strcmp(name, "model") == 0)
+        g->r->model = json_string_value(v);
+    if (strcmp(name, "suffix") == 0) {
+        g->r->suffix = json_string_value(v);
+        g->r->n_suffix = json_string_length(v);
+    }
+    return 0;
+}
+
+static int read_options(struct reading *g, const char *name, const json_t *v, struct err *e)
+{
+    const json_t *usage = json_object_get(v, "include_usage");
+
+    if (!json_is_object(v) || (usage && !json_is_boolean(usage) && !json_is_null(usage)))
+        return err_set(e, E_RANGE, "%s: must be an object with include_usage: true or false", name);
+    g->r->usage_chunk = json_is_true(usage);
+    return 0;
+}
+
+/* -- tools -- */
+
+/* The name of the i-th tool of a list, or NULL. */
+static const char *tool_name(const json_t *tools, size_t i)
+{
+    const json_t *tool = json_array_get(tools, i);
+    const json_t *f = json_object_get(tool, "function");
+
+    return json_string_value(json_object_get(f ? f : tool, "name"));
+}
+
+static int read_tools(struct reading *g, const char *name, const json_t *v, struct err *e)
+{
+    if (!json_is_array(v))
+        return err_set(e, E_RANGE, "%s: must be a list", name);
+    for (size_t i = 0; i < json_array_size(v); i++) {
+        const char *type = json_string_value(json_object_get(json_array_get(v, i), "type"));
+
+        if (!type || strcmp(type, "function") != 0)
+            return err_set(e, E_UNSUPPORTED, "%s: entry %zu is not of type \"function\"", name, i);
+        if (!tool_name(v, i))
+            return err_set(e, E_RANGE, "%s: entry %zu has no function with a name", name, i);
+    }
+    if (json_array_size(v))
+        g->r->tools = v;
+    return 0;
+}
+
+static int read_tool_choice(struct reading *g, const char *name, const json_t *v, struct err *e)
+{
+    static const char *const words[] = {"auto", "none", "required"};
+    const json_t *f = json_object_get(v, "function");
+    const char *word = json_string_value(v);
+
+    for (size_t i = 0; word && i < ARRAY_LEN(words); i++)
+        if (strcmp(word, words[i]) == 0) {
+            g->r->calls = (enum api_calls)i;
+            return 0;
+        }
+    g->r->called = json_string_value(json_object_get(f ? f : v, "name"));
+    g->r->calls = API_CALLS_NAMED;
+    if (!g->r->called)
+        return err_set(e, E_RANGE,
+                       "%s: must be \"auto\", \"none\", \"required\" or name a function", name);
+    return 0;
+}
+
+/* The choice and the list are there in any order. */
+int api_check_tools(struct api_request *r, struct err *e)
+{
+    size_t n = json_array_size(r->tools), i = 0;
+
+    if (!r->tools && (r->calls == API_CALLS_REQUIRED || r->calls == API_CALLS_NAMED)) {
+        r->param = "tool_choice";
+        return err_set(e, E_RANGE, "tool_choice: there are no tools");
+    }
+    while (r->called && i < n && strcmp(tool_name(r->tools, i), r->called) != 0)
+        i++;
+    if (r->called && i == n) {
+        r->param = "tool_choice";
+        return err_set(e, E_RANGE, "tool_choice: there is no tool '%.60s'", r->called);
+    }
+    if (r->calls == API_CALLS_NONE)
+        r->tools = NULL;
+    return 0;
+}
+
+static int read_parallel(struct reading *g, const char *name, const json_t *v, struct err *e)
+{
+    if (!json_is_boolean(v))
+        return err_set(e, E_RANGE, "%s: must be true or false", name);
+    g->r->one_call = json_is_false(v);
+    return 0;
+}
+
+static int read_obey(struct reading *g, const char *name, const json_t *v, struct err *e)
+{
+    return api_read_obey(g->r, name, v, e);
+}
+
+static int read_structured(struct reading *g, const char *name, const json_t *v, struct err *e)
+{
+    return api_read_structured(g->r, name, v, e);
+}
+
+static int read_format(struct reading *g, const char *name, const json_t *v, struct err *e)
+{
+    return api_read_format(g->r, name, v, e);
+}
+
+/* -- the table -- */
+
+enum where { TEXT = 1, CHAT = 2, BOTH = 3 };
+enum kind {
+    K_FLOAT, // float at offset
+    K_INT,   // int, from 0 on
+    K_COUNT, // int, from 1 on
+    K_ANY,   // int
+    K_BOOL,
+    K_CALL,
+    K_STREAM, // bool at offset, or a call; without effect where nothing is streamed
+    K_ELSE,   // read elsewhere
+    K_NOTHING // known, without effect
+};
+
+struct field {
+    const char *name;
+    unsigned char where, kind;
+    size_t at; // offset in struct api_request
+    read_fn *call;
+};
+
+#define REQ(m) offsetof(struct api_request, q.m)
+#define SAM(m) offsetof(struct api_request, q.sampling.m)
+#define OWN(m) offsetof(struct api_request, m)
+
+static const struct field fields[] = {
+    {"model", BOTH, K_CALL, 0, read_string},
+    {"prompt", TEXT, K_ELSE, 0, NULL},
+    {"messages", CHAT, K_ELSE, 0, NULL},
+    {"tools", CHAT, K_CALL, 0, read_tools},
+    {"tool_choice", CHAT, K_CALL, 0, read_tool_choice},
+    {"parallel_tool_calls", CHAT, K_CALL, 0, read_parallel},
+    {"documents", CHAT, K_ELSE, 0, NULL},
+    {"reasoning_effort", CHAT, K_ELSE, 0, NULL},
+    {"enable_thinking", CHAT, K_ELSE, 0, NULL},
+    {"continue_final_message", CHAT, K_ELSE, 0, NULL},
+    {"suffix", TEXT, K_CALL, 0, read_string},
+    {"chat_template_kwargs", CHAT, K_ELSE, 0, NULL},
+    {"add_generation_prompt", CHAT, K_ELSE, 0, NULL},
+    {"max_tokens", BOTH, K_INT, REQ(max_tokens), NULL},
+    {"max_completion_tokens", CHAT, K_INT, REQ(max_tokens), NULL},
+    {"min_tokens", BOTH, K_INT, REQ(min_tokens), NULL},
+    {"ignore_eos", BOTH, K_BOOL, REQ(ignore_eos), NULL},
+    {"priority", BOTH, K_ANY, REQ(priority), NULL},
+    {"n", BOTH, K_COUNT, OWN(n), NULL},
+    {"best_of", TEXT, K_COUNT, OWN(best_of), NULL},
+    {"echo", TEXT, K_BOOL, OWN(echo), NULL},
+    {"logprobs", BOTH, K_CALL, 0, read_logprobs},
+    {"top_logprobs", CHAT, K_CALL, 0, read_top_logprobs},
+    {"stop", BOTH, K_CALL, 0, read_stop},
+    {"seed", BOTH, K_CALL, 0, read_seed},
+    {"logit_bias", BOTH, K_CALL, 0, read_bias},
+    {"allowed_token_ids", BOTH, K_CALL, 0, read_allowed},
+    {"samplers", BOTH, K_CALL, 0, read_samplers},
+    {"skip_special_tokens", BOTH, K_CALL, 0, read_skip_special},
+    {"cache_salt", BOTH, K_CALL, 0, read_salt},
+    {"response_format", BOTH, K_CALL, 0, read_format},
+    {"grammar", BOTH, K_CALL, 0, read_obey},
+    {"regex", BOTH, K_CALL, 0, read_obey},
+    {"choices", BOTH, K_CALL, 0, read_obey},
+    {"guided_json", BOTH, K_CALL, 0, read_obey},
+    {"guided_regex", BOTH, K_CALL, 0, read_obey},
+    {"guided_choice", BOTH, K_CALL, 0, read_obey},
+    {"guided_grammar", BOTH, K_CALL, 0, read_obey},
+    {"structured_outputs", BOTH, K_CALL, 0, read_structured},
+    {"temperature", BOTH, K_FLOAT, SAM(temperature), NULL},
+    {"dynatemp_range", BOTH, K_FLOAT, SAM(dynatemp_range), NULL},
+    {"dynatemp_exponent", BOTH, K_FLOAT, SAM(dynatemp_exponent), NULL},
+    {"top_k", BOTH, K_INT, SAM(top_k), NULL},
+    {"top_p", BOTH, K_FLOAT, SAM(top_p), NULL},
+    {"min_p", BOTH, K_FLOAT, SAM(min_p), NULL},
+    {"typical_p", BOTH, K_FLOAT, SAM(typical_p), NULL},
+    {"top_n_sigma", BOTH, K_FLOAT, SAM(top_n_sigma), NULL},
+    {"xtc_probability", BOTH, K_FLOAT, SAM(xtc_probability), NULL},
+    {"xtc_threshold", BOTH, K_FLOAT, SAM(xtc_threshold), NULL},
+    {"repetition_penalty", BOTH, K_FLOAT, SAM(repetition_penalty), NULL},
+    {"presence_penalty", BOTH, K_FLOAT, SAM(presence_penalty), NULL},
+    {"frequency_penalty", BOTH, K_FLOAT, SAM(frequency_penalty), NULL},
+    {"penalty_last", BOTH, K_ANY, SAM(penalty_last), NULL},
+    {"dry_multiplier", BOTH, K_FLOAT, SAM(dry_multiplier), NULL},
+    {"dry_base", BOTH, K_FLOAT, SAM(dry_base), NULL},
+    {"dry_allowed_length", BOTH, K_INT, SAM(dry_allowed_length), NULL},
+    {"dry_last", BOTH, K_ANY, SAM(dry_last), NULL},
+    {"no_repeat_ngram_size", BOTH, K_INT, SAM(no_repeat_ngram), NULL},
+    {"stream", BOTH, K_STREAM, OWN(stream), NULL},
+    {"stream_options", BOTH, K_STREAM, 0, read_options},
+    {"user", BOTH, K_NOTHING, 0, NULL},
+    {"metadata", BOTH, K_NOTHING, 0, NULL},
+    {"store", BOTH, K_NOTHING, 0, NULL},
+    {"service_tier", BOTH, K_NOTHING, 0, NULL},
+    {"safety_identifier", BOTH, K_NOTHING, 0, NULL},
+    {"prompt_cache_key", BOTH, K_NOTHING, 0, NULL},
+    {"cache_prompt", BOTH, K_NOTHING, 0, NULL},
+    {"prompt_cache_retention", BOTH, K_NOTHING, 0, NULL},
+    {"prediction", CHAT, K_NOTHING, 0, NULL},
+    {"verbosity", CHAT, K_NOTHING, 0, NULL},
+    {"modalities", CHAT, K_NOTHING, 0, NULL},
+    {"web_search_options", CHAT, K_NOTHING, 0, NULL},
+};
+
+static const struct field *find_field(const char *name, bool chat)
+{
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++)
+        if (strcmp(fields[i].name, name) == 0 && (fields[i].where & (chat ? CHAT : TEXT)))
+            return &fields[i];
+    return NULL;
+}
+
+const char *api_field_at(size_t i, bool *text, bool *chat, bool *effect)
+{
+    if (i >= ARRAY_LEN(fields))
+        return NULL;
+    *text = fields[i].where & TEXT;
+    *chat = fields[i].where & CHAT;
+    *effect = fields[i].kind != K_NOTHING;
+    return fields[i].name;
+}
+
+static int unknown(struct reading *g, const char *name, struct err *e)
+{
+    const char *names[ARRAY_LEN(fields)];
+    int near, n = 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++)
+        if (fields[i].where & (g->r->chat ? CHAT : TEXT))
+            names[n++] = fields[i].name;
+    if (g->o->lenient) {
+        api_warn(g->r, "field '%.60s' is not known: ignored", name);
+        return 0;
+    }
+    near = opt_nearest_of(names, n, name);
+    if (near >= 0)
+        return err_set(e, E_USAGE, "field '%.60s' is not known; did you mean '%s'?", name,
+                       names[near]);
+    return err_set(e, E_USAGE, "field '%.60s' is not known", name);
+}
+
+static int read_bool(const char *name, const json_t *v, bool *out, struct err *e)
+{
+    if (!json_is_boolean(v))
+        return err_set(e, E_RANGE, "%s: must be true or false", name);
+    *out = json_is_true(v);
+    return 0;
+}
+
+static int read_field(struct reading *g, const struct field *f, const json_t *v, struct err *e)
+{
+    void *at = (char *)g->r + f->at;
+
+    switch (f->kind) {
+    case K_FLOAT:
+        if (!json_is_number(v))
+            return err_set(e, E_RANGE, "%s: must be a number", f->name);
+        *(float *)at = (float)json_number_value(v);
+        return 0;
+    case K_INT:
+    case K_COUNT:
+        return api_int(f->name, v, f->kind == K_COUNT, at, e);
+    case K_ANY:
+        return api_int(f->name, v, INT_MIN, at, e);
+    case K_CALL:
+        return f->call(g, f->name, v, e);
+    case K_STREAM:
+        if (g->o->stream && f->call)
+            return f->call(g, f->name, v, e);
+        if (g->o->stream)
+            return read_bool(f->name, v, at, e);
+        api_warn(g->r, "field '%s' has no effect here", f->name);
+        return 0;
+    case K_NOTHING:
+        api_warn(g->r, "field '%s' has no effect here", f->name);
+        return 0;
+    case K_BOOL:
+        return read_bool(f->name, v, at, e);
+    default:
+        return 0;
+    }
+}
+
+int api_field(struct api_request *r, const struct api_opts *o, const char *name, const json_t *v,
+              struct err *e)
+{
+    const struct field *f = find_field(name, r->chat);
+    struct reading g = {r, o};
+    int rc;
+
+    if (f && json_is_null(v)) // as if it were not there
+        return 0;
+    rc = f ? read_field(&g, f, v, e) : unknown(&g, name, e);
+    if (rc < 0)
+        r->param = f ? f->name : name;
+    return rc;
+}

@@ -1,0 +1,29 @@
+/* api_fields.h - the table of a request's fields: which there are, and how each is read. */
+#ifndef RILL_TOOLS_API_FIELDS_H
+#define RILL_TOOLS_API_FIELDS_H
+
+#include "tools/lib/api.h"
+
+/* Reads one field of a body into r, which knows whether it is a chat. */
+int api_field(struct api_request *r, const struct api_opts *o, const char *name, const json_t *v,
+              struct err *e);
+/* One more warning; fmt has one %s. */
+void api_warn(struct api_request *r, const char *fmt, const char *name);
+/* A whole number from lo on. */
+int api_int(const char *name, const json_t *v, int lo, int *out, struct err *e);
+
+/* The i-th field of the table, or NULL: its name, whether text and chat completions have it, and
+ * whether it has an effect. */
+const char *api_field_at(size_t i, bool *text, bool *chat, bool *effect);
+
+/* After all fields: whether tools and tool_choice agree. */
+int api_check_tools(struct api_request *r, struct err *e);
+
+/* api_obey.c: fields that say what an answer must be, and the constraint they come to, which may
+ * need to know how the prompt ends. */
+int api_read_format(struct api_request *r, const char *name, const json_t *v, struct err *e);
+int api_read_obey(struct api_request *r, const char *name, const json_t *v, struct err *e);
+int api_read_structured(struct api_request *r, const char *name, const json_t *v, struct err *e);
+int api_obey(struct api_request *r, const struct api_opts *o, struct err *e);
+
+#endif
