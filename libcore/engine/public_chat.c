@@ -6,15 +6,20 @@
 
 #include "base/mem.h"
 #include "text/chat.h"
+#include "text/constrain_tools.h"
 
 struct rill_chat {
     struct chat *c;
+    const struct tok *tok;
+    const struct toolcall_format *calls; // NULL: the template knows no tools
+    const struct reasoning *reasoning;   // NULL: none
 };
 
 int rill_chat_open(struct rill_chat **out, const struct rill_model *m, const char *name,
                    const char *source, size_t n, struct err *e)
 {
     struct rill_chat *c;
+    struct slice text;
     char own[300];
     int rc;
 
@@ -30,7 +35,11 @@ int rill_chat_open(struct rill_chat **out, const struct rill_model *m, const cha
     c = mem_new(sizeof *c, e);
     if (!c)
         return E_NOMEM;
-    rc = chat_open(&c->c, name, (struct slice){source ? source : "", source ? n : 0}, m->tok, e);
+    text = (struct slice){source ? source : "", source ? n : 0};
+    c->tok = m->tok;
+    c->calls = toolcall_detect(text);
+    c->reasoning = reasoning_detect(text);
+    rc = chat_open(&c->c, name, text, m->tok, e);
     if (rc < 0) {
         rill_chat_close(c);
         return rc;
@@ -111,4 +120,52 @@ int rill_chat_ask(const struct rill_chat *c, const char *system, const char *use
     if (!j)
         return err_set(e, E_FORMAT, "a message of a chat must be UTF-8");
     return prompt(c, j, out, e);
+}
+
+/* -- constraints on tool calls --------------------------------------------------------------- */
+
+static int tools_of(struct rill_constraint **out, const struct con_tools *in, const json_t *request,
+                    struct err *e)
+{
+    const json_t *parallel = json_object_get(request, "parallel_tool_calls");
+    struct con_tools t = *in;
+    json_t *only = NULL;
+    struct con *c = NULL;
+    int rc = con_choice_parse(&t.choice, &only, json_object_get(request, "tool_choice"), e);
+
+    t.tools = json_object_get(request, "tools");
+    t.only = only;
+    t.parallel = !json_is_false(parallel);
+    if (rc == 0 && (!t.tools || json_is_null(t.tools) || json_array_size(t.tools) == 0))
+        rc = t.choice == CON_REQUIRED
+                 ? err_set(e, E_FORMAT, "tool_choice asks for a call, but there are no tools")
+                 : 0;
+    else if (rc == 0 && !t.format)
+        rc = err_set(e, E_UNSUPPORTED, "the chat template knows no tools: name a tool-call format");
+    else if (rc == 0)
+        rc = con_tools(&c, &t, e);
+    json_decref(only);
+    *out = (struct rill_constraint *)c;
+    return rc;
+}
+
+int rill_chat_tools(struct rill_constraint **out, const struct rill_chat *c, const char *format,
+                    const char *json, size_t n, const struct rill_prompt *p, struct err *e)
+{
+    struct slice prompt = {p ? p->text : "", p ? p->n_text : 0};
+    struct con_tools t = {.format = c->calls, .reasoning = c->reasoning, .tok = c->tok};
+    json_error_t je;
+    json_t *j;
+    int rc;
+
+    *out = NULL;
+    if (format && !(t.format = toolcall_find(format, e)))
+        return E_USAGE;
+    j = json_loadb(json, n, JSON_ALLOW_NUL, &je);
+    if (!j)
+        return err_set(e, E_FORMAT, "line %d, column %d: %.200s", je.line, je.column, je.text);
+    t.in_reasoning = reasoning_is_open(t.reasoning, prompt);
+    rc = tools_of(out, &t, j, e);
+    json_decref(j);
+    return rc;
 }

@@ -4,17 +4,14 @@
 #include "base/mem.h"
 #include "constrain_regex.h"
 
-/* Text up to and with the first of the triggers, and text that has none of them. */
-static void free_text(struct gram *g, const struct con_opts *o, rx *until, rx *none)
+void con_free_text(struct rxs *s, const struct slice *mark, uint32_t n, rx *until, rx *none)
 {
-    struct rxs *s = &g->rx;
-    rx has = RX_NONE, more;
+    rx has = RX_NONE;
 
-    for (uint32_t i = 0; i < o->n_after; i++)
-        has = rx_or(s, has, rx_cat(s, RX_ALL, rx_lit(s, o->after[i])));
-    more = rx_cat(s, has, RX_ALL);
-    *none = rx_not(s, more);
-    *until = rx_minus(s, has, rx_cat(s, more, rx_not(s, RX_EPS)));
+    for (uint32_t i = 0; i < n; i++)
+        has = rx_or(s, has, rx_cat(s, s->any, rx_lit(s, mark[i])));
+    *none = rx_minus(s, s->any, rx_cat(s, has, RX_ALL));
+    *until = rx_minus(s, has, rx_cat(s, has, rx_minus(s, RX_ALL, RX_EPS)));
 }
 
 /* A rule around the grammar's own for con_opts.after. */
@@ -25,7 +22,7 @@ static uint32_t wrap(struct gram *g, const struct con_opts *o, uint32_t inner)
 
     if (g->bad)
         return inner;
-    free_text(g, o, &until, &none);
+    con_free_text(&g->rx, o->after, o->n_after, &until, &none);
     gram_read(g, g->rule[r].start, until, mid);
     if (o->maybe)
         gram_read(g, g->rule[r].start, none, g->rule[r].end);

@@ -833,27 +833,40 @@ static void finish(struct js *j)
     }
 }
 
-static int front_schema(struct gram *g, void *arg, const struct con_opts *o, uint32_t *root,
-                        struct err *e)
+int con_schema_rule(struct gram *g, const json_t *schema, bool object, const struct con_opts *o,
+                    uint32_t *rule, struct err *e)
 {
-    struct js j = {.g = g, .s = &g->rx, .opts = *o, .root = arg, .n_goal = 2, .e = e};
+    struct js j = {.g = g, .s = &g->rx, .opts = *o, .root = schema, .n_goal = 2, .e = e};
+    json_t *type = json_pack("{ss}", "type", "object");
     uint32_t goal;
 
-    j.draft = draft_of(&j, arg);
-    j.nested_ids = nested_ids(arg, true, 0);
+    j.draft = draft_of(&j, schema);
+    j.nested_ids = nested_ids(schema, true, 0);
     j.cap_goal = 64;
     j.goal = mem_array(j.cap_goal, sizeof *j.goal, e);
     j.dec = number_all(j.s);
     j.integer = number_integer(j.s);
-    if (!j.goal)
-        return E_NOMEM;
-    goal = goal_schema(&j, arg, "#");
+    if (!j.goal || !type) {
+        json_decref(type);
+        mem_free(j.goal);
+        return err_nomem(e, 1);
+    }
+    goal = goal_schema(&j, schema, "#");
+    if (object)
+        goal = goal_and(&j, goal, goal_schema(&j, type, "#"));
     if (j.rc == 0)
-        emit_all(&j, goal, root);
+        emit_all(&j, goal, rule);
     if (j.rc == 0 && j.s->bad)
         j.rc = rxs_error(j.s, "the schema", e);
     finish(&j);
+    json_decref(type);
     return j.rc;
+}
+
+static int front_schema(struct gram *g, void *arg, const struct con_opts *o, uint32_t *root,
+                        struct err *e)
+{
+    return con_schema_rule(g, arg, false, o, root, e);
 }
 
 int con_schema(struct con **out, struct slice json, const struct con_opts *opts, struct err *e)

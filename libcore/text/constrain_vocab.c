@@ -34,9 +34,11 @@ int slice_step(int state, unsigned c)
     }
 }
 
+#define CONTROL_BYTE 0xff // no UTF-8 has it
+
 struct slice con_token_text(int32_t id, char *out)
 {
-    int n = snprintf(out, 16, "\xff[%d]", id);
+    int n = snprintf(out, 16, "%c[%d]", CONTROL_BYTE, id);
 
     return (struct slice){out, (size_t)n};
 }
@@ -130,6 +132,8 @@ static int texts(struct con_vocab *v, const struct tok *t, struct err *e)
             at += 16;
         } else if (k == TOK_NORMAL || k == TOK_USER || k == TOK_BYTE) {
             v->text[i] = tok_piece(t, (int32_t)i);
+            if (memchr(v->text[i].p, CONTROL_BYTE, v->text[i].n)) // or it could spell a control token
+                v->text[i].n = 0;
         }
         if (v->text[i].n > VOCAB_MAX_DEPTH)
             v->text[i].n = 0;

@@ -146,7 +146,7 @@ static void check_mask(struct con_matcher *m, const struct con_vocab *v, struct 
     ck_ok(con_mask(m, s, mask, &e), &e);
     for (int32_t i = 0; i < N_TEXT; i++) {
         struct con_state to = s;
-        bool can = con_bytes(m, &to, v->text[i], &e) == (int64_t)v->text[i].n;
+        bool can = v->text[i].n && con_bytes(m, &to, v->text[i], &e) == (int64_t)v->text[i].n;
 
         if (can != (mask[i / 32] >> i % 32 & 1))
             ck_abort_msg("token %d '%.*s' is %s", i, (int)v->text[i].n, v->text[i].p,
