@@ -20,6 +20,13 @@ static bool rows_good(const struct segment *s, const struct batch *b)
             return false;
     for (int32_t i = 0; i < b->n_seq; i++) {
         const struct seq_in *q = &b->seqs[i];
+
+        if (q->n_lora < 0 || q->n_lora > LORA_MIX)
+            return false;
+        for (int k = 0; k < q->n_lora; k++)
+            if (q->lora[k].slot < 0 || q->lora[k].slot >= s->n_lora ||
+                !s->lora[q->lora[k].slot].mat)
+                return false;
         if ((p->n_kv > 0 && (q->slot < 0 || q->slot >= s->kv.max_seq)) ||
             (p->state_bytes && (q->state_read >= n_slot || q->state_write >= n_slot)))
             return false;

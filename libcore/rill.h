@@ -206,6 +206,7 @@ struct rill_engine_opts {
     double step_seconds; // prompts are cut so that a step takes no longer; 0: any time
     int max_draft;       // the most tokens a request may have proposed ahead in a step, up to 64
     bool embed;          // requests may ask for vectors; those of encoders always may
+    int max_lora;        // adapters there may be at once (rill_engine_lora_load), up to 64
     struct rill_model *draft; // a smaller model with the same vocabulary that proposes them, beside
                               // what the text repeats; borrowed. max_draft 0 then means 8
 };
@@ -217,6 +218,27 @@ void rill_engine_close(struct rill_engine *g); // accepts NULL; drops what runs
 int rill_engine_corpus(struct rill_engine *g, const int32_t *ids, size_t n, struct err *e);
 /* Positions a sequence may have: the model's n_ctx, or less where memory was short. */
 int rill_engine_ctx(const struct rill_engine *g);
+
+/* Adapters (LoRA): a GGUF file or a directory as PEFT writes it, for requests that choose it. An
+ * engine opened with max_lora 0 has no place for any. E_UNSUPPORTED: it changes more than the plain
+ * matrices of this model, or the device cannot do it. Not inside a step. */
+int rill_engine_lora_load(struct rill_engine *g, const char *path, int *id, struct err *e);
+int rill_engine_lora_unload(struct rill_engine *g, int id, struct err *e); // E_BUSY: in use
+struct rill_lora {
+    int id;
+    const char *path; // until it is unloaded
+    int n_matrix;     // that it changes
+    uint64_t bytes;
+};
+/* Fills at most max and returns how many there are. */
+int rill_engine_lora_list(const struct rill_engine *g, struct rill_lora *out, int max);
+#define RILL_LORA_MAX 64
+#define RILL_LORA_MIX 4 // of one request
+
+struct rill_lora_use {
+    int id;
+    float scale; // 1: as it was trained
+};
 
 struct rill_bias {
     int32_t id;
@@ -300,6 +322,8 @@ struct rill_request {
     int n_stop;
     const struct rill_constraint *constraint; // NULL: none; borrowed until the request has ended
     bool no_forward;    // a step of the model for each token, also where only one may come
+    const struct rill_lora_use *lora; // [n_lora] adapters, added to each other; copied
+    int n_lora;
     int priority;       // higher first, -100 to 100
     int client;         // who asks, 0 to RILL_CLIENTS - 1: clients get shares of the engine
     float weight;       // of the client's share; 0: 1

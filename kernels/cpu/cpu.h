@@ -145,6 +145,8 @@ cpu_fn run_embed, run_take_rows, run_copy, run_rmsnorm, run_layernorm, run_rope_
     run_add, run_mul, run_scale, run_act, run_softcap, run_lerp, run_pack, run_pack_heads;
 /* run_linear.c: each member works on its own columns of the result. */
 cpu_fn run_linear, run_linear_heads, run_glu;
+/* run_lora.c: each member works on its own rows or columns of the result. */
+cpu_fn run_lora;
 /* run_moe.c */
 cpu_fn run_route, run_sort, run_gather, run_pack_sorted, run_moe_glu, run_moe_down;
 /* run_attn.c */
@@ -159,6 +161,7 @@ static inline int64_t part_floats(const struct attn_args *a)
 }
 
 /* Bytes a member needs of its own, and of shared scratch, for a record. */
+uint64_t lora_own(const struct cpu_kernels *k, int32_t cols);
 uint64_t attn_own(const struct attn_args *a);
 uint64_t moe_down_own(const struct segment *s, const struct op *op);
 uint64_t sort_bytes(const struct segment *s, int32_t n_expert);

@@ -66,6 +66,16 @@ static void low_linear(struct prep *p, const struct op *op)
     prep_end(p, s);
 }
 
+static void low_lora(struct prep *p, const struct op *op)
+{
+    const struct weight *w = &p->p->w[op->w[0]];
+
+    prep_want(p, w->n == 1 && w->cols == op->in[0].cols && w->rows == op->out[0].cols, op,
+              "widths of the adapted matrix disagree");
+    prep_own(p, lora_own(p->k, op->in[0].cols));
+    prep_end(p, prep_by_column(p, run_lora, op));
+}
+
 static void low_linear_heads(struct prep *p, const struct op *op)
 {
     struct cpu_step probe = {.n_m = 0};
@@ -533,6 +543,7 @@ static void (*const lower[OP_KINDS])(struct prep *p, const struct op *op) = {
     [OP_linear] = low_linear,
     [OP_linear_multi] = low_linear,
     [OP_linear_heads] = low_linear_heads,
+    [OP_lora] = low_lora,
     [OP_glu] = low_glu,
     [OP_rope] = low_rope,
     [OP_kv_store] = low_kv_store,

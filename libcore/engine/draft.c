@@ -122,6 +122,7 @@ static void begin(struct drafter *f)
 {
     struct rill_engine *d = f->d;
 
+    d->now = &d->seg;
     d->batch = (struct batch){
         .id = d->id, .seq = d->row_seq, .pos = d->pos, .seqs = d->seqs, .out = d->out};
     f->n_ahead = 0;
@@ -148,7 +149,6 @@ static void add(struct drafter *f, const struct request *r, int i, int from, int
     d->seqs[b->n_seq++] =
         (struct seq_in){.slot = r->draft_seq,
                         .len = to,
-                        .adapter = -1,
                         .state_read = from == 0                         ? -1
                                       : ahead && from > r->draft_stored ? spare
                                                                         : r->draft_seq,

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "base/mem.h"
+#include "engine/adapt.h"
 #include "engine/seats.h"
 #include "engine/step.h"
 
@@ -127,6 +128,10 @@ int rill_engine_submit(struct rill_engine *g, const struct rill_request *in, int
         rc = request_new(&r, in, g->next_number, k, &g->lim, e);
         if (rc < 0)
             break;
+        if ((rc = adapt_choose(g, r, in, e)) < 0) {
+            request_free(r);
+            break;
+        }
         if (!kv_possible(g->pool, r->room)) {
             rc = err_set(e, E_RANGE, "%d positions do not fit into the key/value memory", r->room);
             request_free(r);

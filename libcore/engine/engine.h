@@ -10,6 +10,7 @@
 #include "engine/swap.h"
 #include "plan/backend.h"
 
+struct adapters;
 struct drafter;
 
 struct rill_engine {
@@ -19,6 +20,8 @@ struct rill_engine {
     const struct plan *plan;
     struct segment seg;
     uint64_t *at;             // [n_value]
+    struct segment *now;      // what runs the batch: seg, or the adapters' plan
+    struct adapters *adapters; // NULL: none
     struct kvpool *pool;
     struct swap *swap;        // NULL: requests sent back to wait are computed again
     struct corpus *corpus;    // NULL: none

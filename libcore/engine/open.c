@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "engine/adapt.h"
 #include "engine/draft.h"
 #include "engine/engine.h"
 #include "engine/step.h"
@@ -111,6 +112,8 @@ static int take_arena(struct rill_engine *g, bool apart, struct err *e)
     const struct plan *p = g->plan;
     uint64_t bytes = plan_arena(p, g->seg.max_t, g->seg.max_s, g->at);
 
+    if (g->adapters && adapt_arena(g->adapters, &g->seg) > bytes)
+        bytes = adapt_arena(g->adapters, &g->seg);
     if (apart) {
         bytes = 0;
         for (int i = 0; i < p->n_value; i++) {
@@ -238,6 +241,8 @@ static int start(struct rill_engine *g, const struct rill_engine_opts *o, struct
     g->cache = !o->no_cache;
     rc = take_batch(g, &s, e);
     rc = rc < 0 ? rc : take_memory(g, &s, e);
+    if (rc == 0 && o->max_lora)
+        rc = adapt_open(&g->adapters, g, o->max_lora, e);
     rc = rc < 0 ? rc : take_arena(g, false, e);
     rc = rc < 0 ? rc : sampler_work_init(&g->work, g->lim.n_vocab, s.n_ctx, e);
     rc = rc < 0 ? rc : take_swap(g, o->swap_bytes, e);
@@ -246,6 +251,9 @@ static int start(struct rill_engine *g, const struct rill_engine_opts *o, struct
         find_breakers(g);
     g->seg.at = g->at;
     rc = rc < 0 ? rc : g->be->prepare(g->dev, &g->seg, e);
+    if (rc == 0 && g->adapters)
+        rc = adapt_prepare(g, e);
+    g->now = &g->seg;
     g->lim.one_path = g->seg.one_path;
     step_cost_init(g, g->model->info.units);
     if (rc == 0 && o->draft)
@@ -295,6 +303,7 @@ void rill_engine_close(struct rill_engine *g)
         g->be->prepare(g->dev, &g->seg, NULL);
     for (int i = 0; i < g->n_req; i++)
         request_free(g->req[i]);
+    adapt_close(g);
     drop_mem(g, &g->seg.arena);
     drop_mem(g, &g->seg.kv.pool);
     drop_mem(g, &g->seg.kv.table);
@@ -372,6 +381,8 @@ static int set_apart(struct rill_engine *g, struct err *e)
     struct dev_info info;
     int rc;
 
+    if (g->adapters)
+        return err_set(e, E_UNSUPPORTED, "values cannot be dumped where there may be adapters");
     g->be->info(g->dev, &info);
     if (!info.host)
         return err_set(e, E_UNSUPPORTED, "values of this device cannot be dumped");

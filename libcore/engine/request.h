@@ -9,6 +9,7 @@
 #include "engine/obey.h"
 #include "engine/sched.h"
 #include "engine/stop.h"
+#include "plan/batch.h"
 #include "rill.h"
 #include "text/tok.h"
 
@@ -33,6 +34,8 @@ struct request {
     int32_t mark;            // position at which the recurrent state is to be kept, 0: none
     int32_t cached;          // prompt rows found in memory
     int32_t min_tokens;
+    struct rill_lora_use lora[LORA_MIX]; // [n_lora] adapters
+    int n_lora;
     uint64_t key;            // of the tree of known blocks
     int64_t swap;            // what is kept of it in host memory, -1: nothing
     struct rill_sampling sampling; // bias and allowed point to own memory

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "engine/adapt.h"
 #include "engine/columns.h"
 #include "engine/seats.h"
 #include "plan/ops.h"
@@ -10,6 +11,18 @@
 bool step_spares(const struct rill_engine *g, const struct request *r, int rows)
 {
     return g->plan->state_bytes && r->n_draft && rows > r->n - r->stored;
+}
+
+/* The plan with adapters runs where one request has any. */
+static void choose_adapters(struct rill_engine *g, const struct request *r, struct seq_in *q)
+{
+    q->n_lora = r->n_lora;
+    for (int k = 0; k < r->n_lora; k++) {
+        q->lora[k].slot = r->lora[k].id;
+        q->lora[k].scale = r->lora[k].scale;
+    }
+    if (r->n_lora)
+        g->now = adapt_segment(g->adapters);
 }
 
 static void add_part(struct rill_engine *g, const struct sched_part *part)
@@ -28,10 +41,10 @@ static void add_part(struct rill_engine *g, const struct sched_part *part)
     g->seqs[b->n_seq++] = (struct seq_in){
         .slot = r->seq,
         .len = r->stored + part->rows,
-        .adapter = -1,
         .state_read = r->stored ? r->seq : -1,
         .state_write = step_spares(g, r, part->rows) ? g->spare_state + r->seq : r->seq,
     };
+    choose_adapters(g, r, &g->seqs[b->n_seq - 1]);
     *(r->s.prompt ? &b->n_p : &b->n_g) += part->rows;
 }
 
@@ -39,6 +52,7 @@ void step_layout(struct rill_engine *g)
 {
     struct batch *b = &g->batch;
 
+    g->now = &g->seg;
     *b = (struct batch){
         .id = g->id, .seq = g->row_seq, .pos = g->pos, .seqs = g->seqs, .out = g->out};
     for (int i = 0; i < g->pick.n_part; i++)
@@ -89,21 +103,21 @@ static void dump(struct rill_engine *g)
 int step_run(struct rill_engine *g, struct err *e)
 {
     struct batch *b = &g->batch;
-    const struct value *v = &g->plan->value[g->plan->logits];
+    const struct plan *p = g->now->plan;
     int ticket;
 
     if (seats_copies(g) < 0)
         return err_set(e, E_DEVICE, "the device failed to copy keys and values");
     step_tables(g);
-    ticket = g->be->run(g->dev, &g->seg, b);
+    ticket = g->be->run(g->dev, g->now, b);
     if (ticket < 0 || g->be->wait(g->dev, ticket) < 0)
         return err_set(e, E_DEVICE, "the device failed in a step of %d rows", b->n_p + b->n_g);
     g->n_out = b->n_out;
     if (g->logits && b->n_out) {
         struct mem host = {.p = g->logits, .kind = MEM_HOST, .host = true};
 
-        host.bytes = (uint64_t)b->n_out * (uint64_t)v->cols * 4;
-        if (g->be->copy(g->dev, host, 0, g->seg.arena, g->at[g->plan->logits], host.bytes) < 0)
+        host.bytes = (uint64_t)b->n_out * (uint64_t)p->value[p->logits].cols * 4;
+        if (g->be->copy(g->dev, host, 0, g->seg.arena, g->now->at[p->logits], host.bytes) < 0)
             return err_set(e, E_DEVICE, "the device failed to give back the logits");
     }
     if (g->dump)
@@ -131,8 +145,8 @@ struct sampler_in step_sampler(const struct rill_engine *g, const struct request
 
 const float *step_logits(const struct rill_engine *g, int out)
 {
-    const char *base =
-        g->logits ? (const char *)g->logits : (const char *)g->seg.arena.p + g->at[g->plan->logits];
+    const char *base = g->logits ? (const char *)g->logits
+                                 : (const char *)g->seg.arena.p + g->now->at[g->now->plan->logits];
 
     return (const float *)(const void *)base + (int64_t)out * g->plan->value[g->plan->logits].cols;
 }

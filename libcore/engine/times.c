@@ -20,8 +20,7 @@ static void layout(struct rill_engine *g, int seq, int n_rows, int n_past)
     g->out[0] = n_rows - 1;
     g->seqs[0] = (struct seq_in){.slot = seq,
                                  .len = n_past + n_rows,
-                                 .adapter = -1,
-                                 .state_read = n_past ? seq : -1,
+                                          .state_read = n_past ? seq : -1,
                                  .state_write = seq};
     b->n_p = n_rows > 1 ? n_rows : 0;
     b->n_g = n_rows > 1 ? 0 : 1;

@@ -83,33 +83,67 @@ static bool all_f32(const struct model *m)
     return true;
 }
 
+struct asked {
+    const struct model *m;
+    const struct plan *p;
+};
+
 static bool device_can(const void *ctx, const struct op *op)
 {
-    const struct model *m = ctx;
+    const struct asked *a = ctx;
 
-    return m->be->can(m->dev, m->plan, op);
+    return a->m->be->can(a->m->dev, a->p, op);
+}
+
+/* What the architecture writes, laid out for these keys and values. */
+static int write_plan(const struct model *m, int kv_type, bool adapted, struct plan **out,
+                      struct err *e)
+{
+    struct builder *b = NULL;
+    int rc = b_new(&b, m->w, m->n_w, m->n_ctx, e);
+
+    *out = NULL;
+    if (rc < 0)
+        return rc;
+    if (adapted)
+        b_adapted(b);
+    rc = m->arch->build(b, &m->h);
+    *out = rc < 0 ? NULL : b_take(b);
+    b_free(b);
+    if (!*out)
+        return rc < 0 ? rc : E_FORMAT;
+    return plan_kv_layout(*out, kv_type, kv_type, e);
 }
 
 static int make_plan(struct model *m, const struct model_opts *o, struct err *e)
 {
     const char *env = getenv("RILL_NOFUSE");
-    struct builder *b = NULL;
     int type = o->kv_type >= 0 ? o->kv_type : all_f32(m) ? FMT_F32 : FMT_F16;
-    int rc = b_new(&b, m->w, m->n_w, m->n_ctx, e);
+    int rc = write_plan(m, type, false, &m->plan, e);
 
-    if (rc < 0)
+    if (rc < 0 || o->nofuse || (env && *env && strcmp(env, "0") != 0))
         return rc;
-    rc = m->arch->build(b, &m->h);
-    m->plan = rc < 0 ? NULL : b_take(b);
-    b_free(b);
-    if (!m->plan)
-        return rc < 0 ? rc : E_FORMAT;
-    if ((rc = plan_kv_layout(m->plan, type, type, e)) < 0)
-        return rc;
-    if (o->nofuse || (env && *env && strcmp(env, "0") != 0))
-        return 0;
-    rc = plan_fuse(m->plan, &(struct fuse_ask){device_can, m}, e);
+    rc = plan_fuse(m->plan, &(struct fuse_ask){device_can, &(struct asked){m, m->plan}}, e);
     return rc < 0 ? rc : 0;
+}
+
+int model_adapted_plan(const struct model *m, struct plan **out, struct err *e)
+{
+    struct plan *p;
+    int rc = write_plan(m, m->plan->kv_type_k, true, &p, e);
+
+    if (rc == 0)
+        rc = plan_fuse(p, &(struct fuse_ask){device_can, &(struct asked){m, p}}, e);
+    for (int i = 0; rc >= 0 && i < p->n_op; i++)
+        if (!m->be->can(m->dev, p, &p->op[i]))
+            rc = err_set(e, E_UNSUPPORTED, "%s: adapters cannot run on %s", m->gguf->path,
+                         m->be->name);
+    if (rc < 0) {
+        plan_free(p);
+        return rc;
+    }
+    *out = p;
+    return 0;
 }
 
 /* A token without a row of the table would read behind it. */

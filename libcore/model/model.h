@@ -52,6 +52,10 @@ struct model {
 int model_open(struct model **out, const char *path, const struct model_opts *opts, struct err *e);
 void model_close(struct model *m); // accepts NULL and half-made objects
 
+/* The plan once more, with a lora record behind each matrix; the caller's. E_UNSUPPORTED where the
+ * device has no kernel for those. */
+int model_adapted_plan(const struct model *m, struct plan **out, struct err *e);
+
 /* The same for bytes in memory, which must outlive the model; name is what sentences call them. */
 int model_open_mem(struct model **out, const char *name, const void *p, size_t n,
                    const struct model_opts *opts, struct err *e);

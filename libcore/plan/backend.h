@@ -30,6 +30,19 @@ struct kv_bind {
     struct mem state;       // [slots][plan.state_bytes]
 };
 
+#define LORA_RANK 512 // the largest rank of an adapter's matrices
+
+/* An adapter: for weight i of the plan the pair mat[i], rank 0 where it has none. */
+struct lora_mat {
+    const float *a; // [rank x columns of the weight]
+    const float *b; // [rows of the weight x rank]
+    int32_t rank;
+    float scale;
+};
+struct lora_slot {
+    const struct lora_mat *mat; // [plan.n_w]; NULL: no adapter here
+};
+
 /* A run of a plan's records on one device, with the memory they use. */
 struct segment {
     const struct plan *plan;
@@ -38,6 +51,8 @@ struct segment {
     struct mem arena;
     const uint64_t *at;     // [n_value] byte offset of each value in the arena
     struct kv_bind kv;
+    const struct lora_slot *lora; // [n_lora] may change between runs
+    int32_t n_lora;
     bool one_path;          // set by prepare: a row gives the same bits as a prompt row and as a
                             // generated one, whatever the batch
     const char **kernel;    // [to - from] set by prepare, for people: the kernel of each record

@@ -10,10 +10,16 @@
 
 #define ID_EMBD INT32_MIN // batch.id: the row's embedding is given in batch.embd
 
+#define LORA_MIX 4 // adapters of one sequence
+
 struct seq_in {
     int32_t slot;        // row of the page tables
     int32_t len;         // positions stored once this step is done
-    int32_t adapter;     // -1: none
+    int32_t n_lora;      // adapters, of segment.lora, and how much of each
+    struct {
+        int32_t slot;
+        float scale;
+    } lora[LORA_MIX];
     int32_t state_read;  // recurrent slot to start from, -1: zeros
     int32_t state_write; // recurrent slot to leave the state in, -1: none
 };

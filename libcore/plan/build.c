@@ -98,6 +98,11 @@ int b_fail(struct builder *b, int code, const char *fmt, ...)
     return err_set(b->e, code, "%s", text);
 }
 
+void b_adapted(struct builder *b)
+{
+    b->adapted = true;
+}
+
 void b_layer(struct builder *b, int layer)
 {
     b->layer = layer;

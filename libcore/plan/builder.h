@@ -11,6 +11,7 @@ struct builder {
     struct err *e;
     int code;         // sticky
     int layer;
+    bool adapted;     // matrices are followed by lora records
     uint64_t cap_op, cap_value, cap_kv, cap_group;
 };
 

@@ -178,6 +178,17 @@ val b_layernorm(struct builder *b, val x, wref w, wref bias, float eps, int grou
 
 /* -- matrices -- */
 
+static void lora(struct builder *b, val y, val x, wref w)
+{
+    struct op op = b_op(b, OP_lora);
+
+    op.out[0] = y;
+    op.in[0] = x;
+    op.in[1] = y;
+    op.w[0] = (int16_t)w;
+    b_emit(b, &op);
+}
+
 static val linear(struct builder *b, val to, val x, wref w, wref bias)
 {
     struct op op = b_op(b, OP_linear);
@@ -194,6 +205,8 @@ static val linear(struct builder *b, val to, val x, wref w, wref bias)
     op.w[0] = (int16_t)w;
     op.w[1] = (int16_t)bias;
     b_emit(b, &op);
+    if (b->adapted)
+        lora(b, op.out[0], x, w);
     return op.out[0];
 }
 

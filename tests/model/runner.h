@@ -96,7 +96,7 @@ static inline void runner_step(struct runner *r, const int32_t *ids, int n, bool
     const struct plan *p = r->m->plan;
     int32_t seq[RUN_ROWS] = {0}, pos[RUN_ROWS], rows[RUN_ROWS];
     struct seq_in in = {
-        .len = r->done + n, .adapter = -1, .state_read = r->slot, .state_write = r->slot == 0};
+        .len = r->done + n, .state_read = r->slot, .state_write = r->slot == 0};
     struct batch b = {.n_p = generated ? 0 : n,
                       .n_g = generated ? n : 0,
                       .n_seq = 1,
