@@ -27,7 +27,7 @@ static bool opt_jsonl, opt_resume, opt_unordered, opt_lenient, opt_timings, opt_
 static const char *opt_system, *opt_messages, *opt_template;
 static bool opt_lines, opt_nul, opt_json, opt_echo, opt_raw, opt_ids_in, opt_ids_out;
 static bool opt_ignore_eos, opt_special, opt_no_mmap, n_given, draft_given;
-static struct opt_list pieces, stops;
+static struct opt_list pieces, stops, loras;
 static struct sampling_options sampling;
 static struct obey_options obeyed;
 
@@ -84,9 +84,12 @@ static const struct tool_option opts[] = {
     {0, "kv", OPT_STR, &opt_kv, "FILE", "go on behind the text in FILE, with its keys and values"},
     {0, "kv-save", OPT_STR, &opt_kv_save, "FILE", "write the text with its keys and values there"},
     {0, "kv-zstd", OPT_FLAG, &opt_kv_zstd, 0, "compressed"},
+    {0, "lora", OPT_LIST, &loras, "FILE[=SCALE]",
+     "an adapter, and how much of it; may be repeated"},
     {0, "draft", OPT_STR, &opt_draft_model, "MODEL", "a smaller model that proposes tokens ahead"},
-    {0, "draft-max", OPT_INT, &opt_draft, "N", "up to N tokens ahead, from what the text repeats too",
-     .min = 0, .max = 64, .given = &draft_given},
+    {0, "draft-max", OPT_INT, &opt_draft, "N",
+     "up to N tokens ahead, from what the text repeats too", .min = 0, .max = 64,
+     .given = &draft_given},
     {0, "draft-corpus", OPT_STR, &opt_corpus, "FILE", "and from this text"},
     {0, "kv-type", OPT_CHOICE, &kv_type, "TYPE", "type of stored keys and values",
      .choices = kv_types},
@@ -104,13 +107,14 @@ static struct tool tool = {"rill-run", "[-m MODEL] [-p TEXT]... [-f FILE]... [op
 struct run {
     struct rill_model *model;
     struct rill_model *draft; // --draft
-    struct rill_chat *chat; // NULL: prompts are completed as they are
+    struct rill_chat *chat;   // NULL: prompts are completed as they are
     struct rill_engine *engine;
     struct rill_model_info info;
     struct rill_sampling sampling;
     struct rill_constraint *constraint;
     struct rill_stop stop[64];
-    struct rill_kv kv; // --kv: what stands before each prompt
+    struct rill_lora_use lora[RILL_LORA_MIX]; // [loras.n]
+    struct rill_kv kv;                        // --kv: what stands before each prompt
     int n_stop;
     FILE *dump;
     FILE *stats;
@@ -443,6 +447,8 @@ static int answer(struct run *r, struct slice text, struct err *e)
     q.max_tokens = opt_n;
     q.min_tokens = opt_min;
     q.draft = opt_draft;
+    q.lora = r->lora;
+    q.n_lora = (int)loras.n;
     q.ignore_eos = opt_ignore_eos;
     q.sampling = r->sampling;
     q.constraint = r->constraint;
@@ -542,8 +548,30 @@ static int engine_opts(struct rill_engine_opts *o, struct err *e)
     o->max_seq = opt_jsonl ? opt_parallel : 1;
     o->max_batch = opt_rows;
     o->max_draft = opt_draft;
+    o->max_lora = (int)loras.n;
     o->no_cache = no_cache;
     o->step_seconds = opt_jsonl ? opt_step_ms / 1000 : 0;
+    return rc;
+}
+
+/* FILE or FILE=SCALE; an equals sign that no number follows belongs to the name. */
+static int load_lora(struct run *r, size_t i, struct err *e)
+{
+    const char *text = loras.at[i].value, *sign = strrchr(text, '=');
+    struct rill_lora_use *u = &r->lora[i];
+    char *end = NULL, *path;
+    int rc;
+
+    u->scale = sign ? strtof(sign + 1, &end) : 1;
+    if (sign && (end == sign + 1 || *end)) {
+        sign = NULL;
+        u->scale = 1;
+    }
+    path = mem_dup(text, sign ? (size_t)(sign - text) : strlen(text), e);
+    if (!path)
+        return E_NOMEM;
+    rc = rill_engine_lora_load(r->engine, path, &u->id, e);
+    mem_free(path);
     return rc;
 }
 
@@ -591,6 +619,8 @@ static int open_all(struct run *r, struct err *e)
         eo.draft = r->draft;
     }
     rc = rc < 0 ? rc : rill_engine_open(&r->engine, r->model, &eo, e);
+    for (size_t i = 0; i < loras.n && rc == 0; i++)
+        rc = load_lora(r, i, e);
     if (rc == 0 && opt_kv)
         rc = rill_engine_kv_load(r->engine, opt_kv, &r->kv, e);
     if (rc == 0 && opt_corpus)
@@ -630,6 +660,10 @@ static void check_jsonl(void)
         tool_usage("--draft-corpus needs --draft-max");
     if (opt_draft_model && !opt_draft)
         tool_usage("--draft with --draft-max 0 has no meaning");
+    if (loras.n > RILL_LORA_MIX)
+        tool_usage("more than %d adapters", RILL_LORA_MIX);
+    if (loras.n && (opt_kv || opt_kv_save || opt_dump))
+        tool_usage("--kv, --kv-save and --dump know nothing of --lora");
     if (opt_resume && !opt_out)
         tool_usage("--resume needs -o");
     if (opt_parallel == 0)
@@ -709,6 +743,8 @@ static int answer_jsonl(struct run *r, struct err *e)
                                    .sampling = r->sampling,
                                    .max_tokens = opt_n,
                                    .draft = opt_draft,
+                                   .lora = r->lora,
+                                   .n_lora = (int)loras.n,
                                    .lenient = opt_lenient,
                                    .created = epoch ? strtoll(epoch, NULL, 10) : 0,
                                    .n_ctx = rill_engine_ctx(r->engine)},
@@ -787,6 +823,7 @@ int main(int argc, char **argv)
         status = tool_fail(&(struct err){E_IO, "the dump: cannot write"});
     opt_list_fini(&pieces);
     opt_list_fini(&stops);
+    opt_list_fini(&loras);
     opt_list_fini(&obeyed.choices);
     return tool_end(status);
 }

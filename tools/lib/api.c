@@ -270,6 +270,8 @@ static void begin(struct api_request *r, const struct api_opts *o)
     r->q.sampling.has_seed = false;
     r->q.max_tokens = o->max_tokens;
     r->q.draft = o->draft;
+    r->q.lora = o->lora;
+    r->q.n_lora = o->n_lora;
 }
 
 int api_parse(struct api_request *r, const struct api_opts *o, struct slice line, struct err *e)

@@ -58,6 +58,7 @@ struct api_request {
     struct rill_stop stop[API_STOPS];
     struct rill_bias *bias;
     int32_t *allowed;
+    struct rill_lora_use lora[RILL_LORA_MIX];
     const char *suffix;
     size_t n_suffix;
 };
@@ -67,8 +68,10 @@ struct api_opts {
     const char *name;              // of the model, in replies
     struct rill_sampling sampling; // where a request says nothing
     int max_tokens;
-    int n_ctx;                   // longer prompts are E_CONTEXT; 0: the engine will say it
-    int draft;                   // of all requests
+    int n_ctx;                        // longer prompts are E_CONTEXT; 0: the engine will say it
+    int draft;                        // of all requests
+    const struct rill_lora_use *lora; // [n_lora] adapters of requests that choose none
+    int n_lora;
     bool lenient;                // unknown fields are warnings
     bool stream;                 // `stream` is honoured
     bool details;                // usage tells of the cache, which depends on other requests

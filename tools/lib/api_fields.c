@@ -115,6 +115,28 @@ static int read_allowed(struct reading *g, const char *name, const json_t *v, st
     return 0;
 }
 
+static int read_lora(struct reading *g, const char *name, const json_t *v, struct err *e)
+{
+    const size_t n = json_array_size(v);
+
+    if (!json_is_array(v) || n > RILL_LORA_MIX)
+        return err_set(e, E_RANGE, "%s: must be a list of up to %d adapters", name, RILL_LORA_MIX);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *u = json_array_get(v, i), *scale = json_object_get(u, "scale");
+
+        if (!json_is_object(u) || (scale && !json_is_number(scale)) ||
+            json_object_size(u) != (scale ? 2 : 1))
+            return err_set(e, E_RANGE, "%s: must be a list of objects with an id and a scale",
+                           name);
+        if (api_int("lora: id", json_object_get(u, "id"), 0, &g->r->lora[i].id, e) < 0)
+            return E_RANGE;
+        g->r->lora[i].scale = scale ? (float)json_number_value(scale) : 1;
+    }
+    g->r->q.lora = g->r->lora;
+    g->r->q.n_lora = (int)n;
+    return 0;
+}
+
 static int read_samplers(struct reading *g, const char *name, const json_t *v, struct err *e)
 {
     unsigned char *order = g->r->q.sampling.order;
@@ -347,6 +369,7 @@ static const struct field fields[] = {
     {"seed", BOTH, K_CALL, 0, read_seed},
     {"logit_bias", BOTH, K_CALL, 0, read_bias},
     {"allowed_token_ids", BOTH, K_CALL, 0, read_allowed},
+    {"lora", BOTH, K_CALL, 0, read_lora},
     {"samplers", BOTH, K_CALL, 0, read_samplers},
     {"skip_special_tokens", BOTH, K_CALL, 0, read_skip_special},
     {"cache_salt", BOTH, K_CALL, 0, read_salt},
