@@ -82,6 +82,7 @@ struct rill_memory {
     uint64_t kv;      // pages for n_seq sequences of n_ctx positions
     uint64_t state;   // recurrent state
     uint64_t work;    // values of a step
+    uint64_t free;    // what the device has left; an engine takes at most half of it for kv
 };
 int rill_model_memory(const struct rill_model *m, int n_ctx, int n_seq, struct rill_memory *out,
                       struct err *e);

@@ -156,6 +156,7 @@ int rill_model_memory(const struct rill_model *m, int n_ctx, int n_seq, struct r
                       struct err *e)
 {
     struct engine_sizes s = {.max_seq = n_seq, .n_ctx = n_ctx};
+    struct dev_info info;
     uint64_t *at;
 
     if (!m->plan)
@@ -170,6 +171,8 @@ int rill_model_memory(const struct rill_model *m, int n_ctx, int n_seq, struct r
     out->kv = kv_bytes_for(m->plan->group, m->plan->n_group, n_seq, n_ctx, s.max_batch);
     out->state = (uint64_t)m->plan->state_bytes * (uint64_t)(n_seq + s.n_state + s.n_spare);
     out->work = plan_arena(m->plan, s.max_batch, s.max_out, at);
+    m->be->info(m->dev, &info);
+    out->free = info.bytes_free;
     mem_free(at);
     return 0;
 }
