@@ -25,11 +25,13 @@ BEGIN {
     law["tools/tokenize.c"] = many " model/hfdir.h"
     law["tools/convert.c"] = law["tools/quantize.c"] = many " model/hfdir.h kernels/encode.h"
     law["tools/inspect.c"] = many " plan model/hfdir.h"
+    law["tools/lib/inspect"] = many " model/hfdir.h kernels/encode.h"
     law["tools/bench.c"] = law["tools"] " plan text model/random.h model/hfdir.h"
 }
 # the room a path belongs to: libcore/model/arch/x.c -> model
 function room(path, p) {
     if (path in law) return path
+    if (path ~ /^tools\/lib\/inspect/) return "tools/lib/inspect"
     if (path ~ /^tools\/lib\//) return "tools/lib"
     sub(/^libcore\//, "", path)
     split(path, p, "/")
