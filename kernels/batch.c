@@ -34,7 +34,7 @@ static bool rows_good(const struct segment *s, const struct batch *b)
     return true;
 }
 
-/* Token ids, and positions where there is a table of them. */
+/* Token ids, and positions and types where there are tables of them. */
 static bool ids_good(const struct segment *s, const struct batch *b)
 {
     for (int32_t i = s->from; i < s->to; i++) {
@@ -47,6 +47,9 @@ static bool ids_good(const struct segment *s, const struct batch *b)
                                     : b->id[t] < 0 || b->id[t] >= s->plan->w[op->w[0]].rows)
                 return false;
             if (op->w[1] >= 0 && b->pos[t] >= s->plan->w[op->w[1]].rows)
+                return false;
+            if (op->w[2] >= 0 && b->type &&
+                (b->type[t] < 0 || b->type[t] >= s->plan->w[op->w[2]].rows))
                 return false;
         }
     }

@@ -9,7 +9,9 @@ For every case below a random model of the package transformers (5.23.0 with tor
 NAME.gguf    the model, all tensors F32, with the names, keys and rearranged weights that the
              GGUF converter of the ggml project gives a model of this family; the names and the
              keys come from the package gguf (0.19.0)
-NAME.logits  f32 little-endian, [40 x vocabulary], no header: the logits after each of the ids
+NAME.logits  f32 little-endian, [40 x vocabulary], no header: the logits after each of the ids; of
+             encoders the rows behind the last norm instead (token types are 0 for 25 ids, then
+             1), and behind them the scores of a classifier
 NAME.hf.json the same model as a Hugging Face directory, its numbers left out: "config", and for
              each tensor of the safetensors file its type, shape and the CRC-32 of its bytes (null
              where they are not those of the GGUF file moved about). With HF=DIR in the environment
@@ -197,7 +199,8 @@ class Golden:
         self.directory()
         y = self.run(self.model)
         z = self.run(self.model.double())
-        assert y.shape == (N_IDS, self.c.vocab_size) and y.dtype == np.float32
+        assert y.dtype == np.float32 and (isinstance(self, Encoder)
+                                          or y.shape == (N_IDS, self.c.vocab_size))
         y.astype("<f4").tofile(self.out / f"{self.name}.logits")
         rel = np.abs(y - z).max() / np.abs(z).max()
         size = (self.out / f"{self.name}.gguf").stat().st_size
@@ -752,6 +755,118 @@ def gpt_oss(out, name):
         return None
 
     g.tensors(layout)
+    g.finish()
+
+
+# -- encoders --
+
+
+def words(n):
+    """A small WordPiece vocabulary as GGUF spells it: front pieces with a mark, others without."""
+    letters = "etaoinshrdlucmfwypvbgkqjxz"
+    return (["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + ["\u2581" + x for x in letters]
+            + list(letters) + ["\u2581" + x for x in ".,!?'-0123456789"])[:n]
+
+
+class Encoder(Golden):
+    """Rows and scores instead of logits."""
+
+    def __init__(self, out, name, arch, model, pooling):
+        super().__init__(out, name, arch, model, gain=lambda n: 0.7 if "LayerNorm" in n else None)
+        g = torch.Generator().manual_seed(zlib.crc32(name.encode()) ^ 1)
+        for n, p in self.model.named_parameters():
+            if "norm" in n.lower() and n.endswith("weight"):
+                p.data.copy_(1 + torch.randn(p.shape, generator=g) * 0.3)
+            elif "query" in n or "key" in n:
+                p.data.mul_(1.5)
+        self.keys()
+        self.w.add_causal_attention(False)
+        self.w.add_pooling_type(pooling)
+        self.w.add_token_type_count(self.c.type_vocab_size)
+
+    def tokenizer(self):
+        w, n = self.w, self.c.vocab_size
+        w.add_tokenizer_model("bert")
+        w.add_tokenizer_pre("default")
+        w.add_token_list(words(n))
+        w.add_token_types([3] * 5 + [1] * (n - 5))
+        for i, role in enumerate(["padding", "unknown", "cls", "seperator", "mask"]):
+            w.add_uint32(f"tokenizer.ggml.{role}_token_id", i)
+
+    def rope_keys(self):
+        if p := getattr(self.c, "rope_parameters", None):
+            self.w.add_rope_freq_base(p["rope_theta"])
+
+    def run(self, model):
+        ids = torch.tensor([[(i * 37 + 11) % VOCAB for i in range(N_IDS)]])
+        types = torch.tensor([[int(i >= 25) for i in range(N_IDS)]])
+        with torch.no_grad():
+            y = getattr(model, "bert", model)(input_ids=ids, token_type_ids=types)
+            rows = y.last_hidden_state[0].numpy()
+            if hasattr(model, "classifier"):
+                scores = model(input_ids=ids, token_type_ids=types).logits.numpy()
+                return np.concatenate([rows.reshape(-1), scores.reshape(-1)])
+        return rows.reshape(-1)
+
+
+def bert_like(out, name, kind, pooling, **more):
+    c = tf.BertConfig(vocab_size=VOCAB, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+                      num_attention_heads=4, max_position_embeddings=128, type_vocab_size=2, **more)
+    c._attn_implementation = "eager"
+    args = {"add_pooling_layer": False} if kind == "BertModel" else {}
+    g = Encoder(out, name, A.BERT, getattr(tf, kind)(c, **args), pooling)
+    if kind != "BertModel":
+        g.w.add_classifier_output_labels([c.id2label[i] for i in range(c.num_labels)])
+    head = {"bert.pooler.dense.": "cls.", "classifier.": "cls.output."}
+
+    def change(n, a):
+        for old, new in head.items():
+            if n.startswith(old):
+                g.put(n.replace(old, new), a)
+                return []
+        return [(n.removeprefix("bert."), a)]
+
+    g.tensors(change)
+    g.finish()
+
+
+@case
+def bert(out, name):
+    bert_like(out, name, "BertModel", gguf.PoolingType.MEAN)
+
+
+@case
+def bert_rank(out, name):
+    """A reranker: one score, of the first row."""
+    bert_like(out, name, "BertForSequenceClassification", gguf.PoolingType.RANK, num_labels=1)
+
+
+@case
+def nomic_bert(out, name):
+    c = tf.NomicBertConfig(vocab_size=VOCAB, hidden_size=32, intermediate_size=48,
+                           num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=128,
+                           type_vocab_size=2, rope_parameters=rope(theta=1000.0))
+    c._attn_implementation = "eager"
+    g = Encoder(out, name, A.NOMIC_BERT, tf.NomicBertModel(c), gguf.PoolingType.MEAN)
+    parts = {}
+
+    def change(n, a):
+        layer = n.split(".")[1]
+        if any(k in n for k in ("q_proj", "k_proj", "v_proj")):
+            parts.setdefault(layer, {})[n.split(".")[-2][0]] = a
+            if len(parts[layer]) < 3:
+                return []
+            return [(f"blk.{layer}.attn_qkv.weight",
+                     np.concatenate([parts[layer][k] for k in "qkv"]))]
+        for old, new in (("self_attn.o_proj", "attn_output"), ("mlp.up_proj", "ffn_up"),
+                         ("mlp.gate_proj", "ffn_gate"), ("mlp.down_proj", "ffn_down"),
+                         ("post_attention_layernorm", "attn_output_norm"),
+                         ("post_mlp_layernorm", "layer_output_norm")):
+            if old in n:
+                return [(f"blk.{layer}.{new}.{n.split('.')[-1]}", a)]
+        return None
+
+    g.tensors(change)
     g.finish()
 
 

@@ -12,8 +12,9 @@ static void low_embed(struct prep *p, const struct op *op)
     struct cpu_step *s = prep_by_row(p, run_embed, op);
 
     prep_matrix(p, s, op->w[0], -1);
-    if (op->w[1] >= 0)
-        prep_matrix(p, s, op->w[1], -1);
+    for (int i = 1; i < 3; i++)
+        if (op->w[i] >= 0)
+            prep_matrix(p, s, op->w[i], -1);
     for (int i = 0; i < s->n_m; i++)
         prep_want(p, s->m[i].cols == op->out[0].cols, op, "table is not as wide as the value");
     prep_own(p, (uint64_t)op->out[0].cols * sizeof(float));

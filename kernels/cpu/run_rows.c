@@ -30,8 +30,11 @@ void run_embed(const struct cpu_ctx *c, const struct cpu_step *s)
             if (scale != 0.0f && scale != 1.0f)
                 c->k->scale(y, y, n, scale);
         }
-        if (s->n_m > 1) {
-            decode_row(tmp, c, &s->m[1], w[s->op->w[1]].fmt, c->b->pos[t]);
+        for (int i = 1, m = 1; i < 3; i++) {
+            if (s->op->w[i] < 0)
+                continue;
+            decode_row(tmp, c, &s->m[m++], w[s->op->w[i]].fmt,
+                       i == 1 ? c->b->pos[t] : c->b->type ? c->b->type[t] : 0);
             c->k->add(y, y, tmp, n);
         }
     }

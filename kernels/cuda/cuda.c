@@ -146,7 +146,7 @@ static int64_t fill(const struct segment *s, const struct batch *b, uint8_t *hos
     const int64_t n_t = (int64_t)b->n_p + b->n_g;
     const uint8_t *base = g->block;
 #define AT(field) ((int32_t *)(host + ((const uint8_t *)g->step.field - base)))
-    int32_t *run = AT(run), *n = AT(n), *rot = AT(rot), *slot = AT(slot);
+    int32_t *run = AT(run), *n = AT(n), *rot = AT(rot), *slot = AT(slot), *type = AT(type);
     int64_t n_run = 0;
 
     memcpy(AT(id), b->id, (size_t)n_t * sizeof(int32_t));
@@ -158,6 +158,7 @@ static int64_t fill(const struct segment *s, const struct batch *b, uint8_t *hos
 
         rot[t] = b->rpos ? b->rpos[t][0] : b->pos[t];
         slot[t] = q->slot;
+        type[t] = b->type ? b->type[t] : 0;
         if (t == 0 || b->seq[t] != b->seq[t - 1]) {
             memcpy(run + 4 * n_run++, (int32_t[]){(int32_t)t, 0, q->state_read, q->state_write},
                    16);

@@ -34,6 +34,7 @@ struct step {
     const int32_t *pos;  // [T]
     const int32_t *rot;  // [T] rotary position
     const int32_t *see;  // [T] last position the row may see
+    const int32_t *type; // [T] token type
     const int32_t *slot; // [T] row of the page tables
     const int32_t *out;  // [S]
     const int32_t *run;  // [T][4] rows of one sequence: first, end, state slots read and written
@@ -86,7 +87,7 @@ struct gemv_args {
 };
 
 /* Rows of a table: token's, position's (added to out), or all of them. */
-enum fetch_mode { FETCH_TOKEN, FETCH_POSITION, FETCH_ALL };
+enum fetch_mode { FETCH_TOKEN, FETCH_POSITION, FETCH_TYPE, FETCH_ALL };
 struct fetch_args {
     struct step s;
     const uint8_t *w;

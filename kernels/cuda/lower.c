@@ -187,14 +187,18 @@ static void low_lerp(struct prep *p, const struct op *op)
 
 static void low_embed(struct prep *p, const struct op *op)
 {
-    for (int i = 0; i < 2 && op->w[i] >= 0; i++) {
+    static const int32_t mode[] = {FETCH_TOKEN, FETCH_POSITION, FETCH_TYPE};
+
+    for (int i = 0; i < 3; i++) {
+        if (op->w[i] < 0)
+            continue;
         const struct weight *w = &p->p->w[op->w[i]];
         struct fetch_args a = {.s = p->g->step,
                                .w = w->part[0].p,
                                .cols = w->cols,
                                .out = view_of(p, op->out[0]),
                                .scale = op->a.lin.scale == 0.0f ? 1.0f : op->a.lin.scale,
-                               .mode = i == 0 ? FETCH_TOKEN : FETCH_POSITION};
+                               .mode = mode[i]};
 
         if (want(p, w->cols == op->out[0].cols, op, "table is not as wide as the value"))
             cuda_prep_launch(p, &cuda_fmt(w->fmt)->fetch, &a, ROWS_T);

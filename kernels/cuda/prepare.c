@@ -151,7 +151,7 @@ static bool lay_step(struct prep *p)
                    out = ((uint64_t)p->s->max_s + 3) / 4 * 4;
     uint64_t at = 0;
 
-    g->block_bytes = (4 + 5 * t + out + 4 * t) * sizeof(int32_t);
+    g->block_bytes = (4 + 6 * t + out + 4 * t) * sizeof(int32_t);
     g->block = cuda_prep_mem(p, g->block_bytes);
     for (int i = 0; i < RT_MARKS && g->block; i++) {
         g->host[i] = rt_alloc_host(p->d->rt, g->block_bytes);
@@ -168,6 +168,7 @@ static bool lay_step(struct prep *p)
     g->step.pos = part_of(g, &at, t);
     g->step.rot = part_of(g, &at, t);
     g->step.see = part_of(g, &at, t);
+    g->step.type = part_of(g, &at, t);
     g->step.slot = part_of(g, &at, t);
     g->step.out = part_of(g, &at, out);
     g->step.run = part_of(g, &at, 4 * t);

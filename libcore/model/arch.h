@@ -49,7 +49,9 @@
     X(LORA_W, h->lora_w)                                                                           \
     X(LORA_A, h->lora_a)                                                                           \
     X(LORA_V, h->lora_v)                                                                           \
-    X(LORA_G, h->lora_g)
+    X(LORA_G, h->lora_g)                                                                           \
+    X(TYPES, h->n_type)                                                                            \
+    X(SCORES, h->n_score)
 
 enum dim {
 #define X(name, size) D_##name,
@@ -68,6 +70,7 @@ enum dim {
     X(SHARED, h->n_expert > 0 && l >= h->n_dense && h->n_ff_shexp > 0)                             \
     X(Q_LORA, h->q_lora > 0)                                                                       \
     X(NO_Q_LORA, h->q_lora == 0)                                                                   \
+    X(SCORES, h->n_score > 0)                                                                      \
     X(FIRST, l == 0)                                                                               \
     X(LATER, l > 0)
 
@@ -159,6 +162,7 @@ bool when_holds(const struct hparams *h, int when, int l);
 #define KEYS_FF KEY(INTS, "feed_forward_length", "intermediate_size", n_ff, true, 0, 1048576, 0)
 #define KEY_RMS_EPS                                                                                \
     KEY(REAL, "attention.layer_norm_rms_epsilon", "rms_norm_eps", eps, true, 0, 1, 0)
+#define KEY_CAUSAL KEY(BOOL, "attention.causal", NULL, causal, false, 0, 1, 0)
 #define KEY_LN_EPS KEY(REAL, "attention.layer_norm_epsilon", "layer_norm_eps", eps, true, 0, 1, 0)
 #define KEYS_ROPE                                                                                  \
     KEY(INT, "rope.dimension_count", NULL, n_rot, false, 2, 8192, 0),                              \
@@ -208,6 +212,13 @@ bool when_holds(const struct hparams *h, int when, int l);
 #define WGEMMA(name, hf)            WROW(name, hf, WR_F32, ALWAYS, ADD_ONE, NONE, ONE, ONE, EMBD)
 
 #define W_EMBD(hf) WROW("token_embd.weight", hf, WR_MODEL, ALWAYS, NONE, ROWS, ONE, VOCAB, EMBD)
+#define W_TOKEN_TYPES(hf)                                                                          \
+    WROW("token_types.weight", hf, WR_MODEL | WR_OPT, ALWAYS, NONE, NONE, ONE, TYPES, EMBD)
+#define W_EMBD_NORM(hf)                                                                            \
+    WROW("token_embd_norm.weight", hf ".weight", WR_MODEL | WR_F32, ALWAYS, NONE, NONE, ONE, ONE,  \
+         EMBD),                                                                                    \
+        WROW("token_embd_norm.bias", hf ".bias", WR_MODEL | WR_F32, ALWAYS, NONE, NONE, ONE, ONE,  \
+             EMBD)
 #define W_OUT_NORM(hf)                                                                             \
     WROW("output_norm.weight", hf, WR_MODEL | WR_F32, ALWAYS, NONE, NONE, ONE, ONE, EMBD)
 #define W_OUT_NORM_BIAS(hf)                                                                        \

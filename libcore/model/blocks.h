@@ -34,6 +34,15 @@ val blk_attn(struct builder *b, const struct hparams *h, int l, val x, const str
 val blk_attn_out(struct builder *b, const struct hparams *h, int l, val x,
                  const struct self_attn *a, float scale, val add);
 
+/* blocks_encoder.c */
+
+/* Layers of an encoder over the embedded rows x: each part normed behind its residual
+ * (attn_output_norm, layer_output_norm). Ends the plan. */
+void blk_encoder(struct builder *b, const struct hparams *h, val x, const struct self_attn *a,
+                 enum act_kind act);
+/* What the architectures of encoders check and put alike. */
+int blk_encoder_derive(struct hparams *h, struct err *e);
+
 /* blocks_ffn.c */
 
 /* gate, up and down; or gate and up in one (ffn_up with twice the rows); or up and down alone. */

@@ -430,6 +430,58 @@ static int check_window(const struct config *c, bool *on)
     return 0;
 }
 
+/* -- pooling: what sentence-transformers keeps beside the model -- */
+
+/* The one way of pooling a file names, or POOL_UNSAID. */
+static int pooling_of(const json_t *o)
+{
+    static const struct {
+        const char *name, *flag;
+        int pool;
+    } ways[] = {{"mean", "pooling_mode_mean_tokens", POOL_MEAN},
+                {"cls", "pooling_mode_cls_token", POOL_CLS},
+                {"lasttoken", "pooling_mode_lasttoken", POOL_LAST},
+                {"max", "pooling_mode_max_tokens", POOL_UNSAID},
+                {"mean_sqrt_len_tokens", "pooling_mode_mean_sqrt_len_tokens", POOL_UNSAID},
+                {"weightedmean", "pooling_mode_weightedmean_tokens", POOL_UNSAID}};
+    const char *mode = json_string_value(json_object_get(o, "pooling_mode"));
+    int found = POOL_UNSAID, n = 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+        if (mode ? strcmp(mode, ways[i].name) : !json_is_true(json_object_get(o, ways[i].flag)))
+            continue;
+        found = ways[i].pool;
+        n++;
+    }
+    return n == 1 ? found : POOL_UNSAID;
+}
+
+static int put_pooling(struct config *c)
+{
+    const char *slash = strrchr(c->path, '/');
+    struct file_view v = {0};
+    struct buf path = {0};
+    json_t *o = NULL;
+    int pool, rc = 0;
+
+    buf_printf(&path, "%.*s/1_Pooling/config.json", slash ? (int)(slash - c->path) : 0, c->path);
+    if (path.bad)
+        return err_nomem(c->e, path.n);
+    if (!file_exists(path.p) || (rc = file_read(&v, path.p, MAX_CONFIG, c->e)) < 0)
+        goto done;
+    if ((rc = config_json(&o, path.p, (struct slice){(const char *)v.p, v.n}, c->e)) < 0)
+        goto done;
+    if ((pool = pooling_of(o)) == POOL_UNSAID)
+        rc = err_set(c->e, E_UNSUPPORTED, "%s: neither mean, first nor last token", path.p);
+    else
+        cfg_put_int(c, "pooling_type", pool);
+done:
+    json_decref(o);
+    file_unmap(&v);
+    buf_fini(&path);
+    return rc;
+}
+
 int config_keys(struct config *c, struct err *e)
 {
     int64_t n_vocab;
@@ -453,7 +505,7 @@ int config_keys(struct config *c, struct err *e)
     }
     if (cfg_int(c, "vocab_size", &n_vocab))
         cfg_put_int(c, "vocab_size", n_vocab);
-    if ((rc = put_rope(c)) < 0)
+    if ((rc = put_rope(c)) < 0 || (rc = put_pooling(c)) < 0)
         return rc;
     if (c->arch->config && (rc = c->arch->config(c, e)) < 0)
         return rc;

@@ -29,16 +29,25 @@ bool hf_name(char out[HF_MAX_NAME], const char *name, int i)
 {
     static const struct {
         const char *cut, *put;
+        bool greek; // LayerNorm.gamma and .beta, as TensorFlow's BERT had them
     } other[HF_N_NAMES] = {{"", ""},
                            {"", "language_model."},
                            {"model.", "model.language_model."},
                            {"model.", "language_model."},
                            {"transformer.", ""},
                            {"model.", ""},
-                           {"gpt_neox.", ""}};
+                           {"gpt_neox.", ""},
+                           {"", "bert."},
+                           {"", "", true},
+                           {"", "bert.", true}};
     size_t n = strlen(other[i].cut);
+    const char *norm = other[i].greek ? strstr(name, "LayerNorm.") : NULL;
 
     if (strncmp(name, other[i].cut, n) != 0)
         return false;
+    if (other[i].greek)
+        return norm && snprintf(out, HF_MAX_NAME, "%s%.*s%s", other[i].put, (int)(norm + 10 - name),
+                                name, strcmp(norm + 10, "bias") == 0 ? "beta" : "gamma") <
+                           HF_MAX_NAME;
     return snprintf(out, HF_MAX_NAME, "%s%s", other[i].put, name + n) < HF_MAX_NAME;
 }

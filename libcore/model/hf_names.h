@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { HF_MAX_NAME = 256, HF_N_NAMES = 7 };
+enum { HF_MAX_NAME = 256, HF_N_NAMES = 10 };
 
 /* "model.layers.%d.mlp.experts.%e.w1" with numbers, and "attn.x_%x" with the letter of one of
  * RWKV's mixes instead of an expert's number; false: too long. */

@@ -133,6 +133,55 @@ static int read_pattern(struct hparams *h, const struct gguf *g, const char *arc
     return 0;
 }
 
+static int read_pooling(struct hparams *h, const struct gguf *g, const char *arch, struct err *e)
+{
+    char key[96];
+    int rc;
+
+    h->pooling = POOL_UNSAID;
+    snprintf(key, sizeof key, "%s.pooling_type", arch);
+    rc = gguf_get_i32(g, key, &h->pooling, e);
+    if (rc > 0 && (h->pooling < POOL_UNSAID || h->pooling > POOL_RANK))
+        return err_set(e, E_RANGE, "%s: key '%s' is %d, expected %d to %d", g->path, key,
+                       h->pooling, POOL_UNSAID, POOL_RANK);
+    return rc;
+}
+
+/* Rows of a table, or how many a key says where there is none yet. */
+static int read_rows(int32_t *out, const struct gguf *g, const char *tensor, struct err *e)
+{
+    const struct gguf_tensor *t = gguf_tensor(g, tensor);
+
+    if (!t)
+        return 0;
+    if (t->ne[1] > INT32_MAX)
+        return err_set(e, E_RANGE, "%s: tensor '%s' has too many rows", g->path, tensor);
+    *out = (int32_t)t->ne[1];
+    return 1;
+}
+
+/* Token types and the scores of a head; a head of one score has a row that files may squeeze. */
+static int read_encoder(struct hparams *h, const struct gguf *g, const char *arch, struct err *e)
+{
+    const struct gguf_key *k;
+    char key[96];
+    int rc;
+
+    if ((rc = read_rows(&h->n_type, g, "token_types.weight", e)) < 0)
+        return rc;
+    if (rc == 0 && (rc = gguf_get_i32(g, "tokenizer.ggml.token_type_count", &h->n_type, e)) < 0)
+        return rc;
+    if (h->n_type < 0)
+        return err_set(e, E_RANGE, "%s: %d token types", g->path, h->n_type);
+    if ((rc = read_rows(&h->n_score, g, "cls.output.weight", e)) != 0)
+        return rc;
+    snprintf(key, sizeof key, "%s.classifier.output_labels", arch);
+    k = gguf_find(g, key);
+    if (k && k->type == GGUF_ARR && k->array.n <= INT32_MAX)
+        h->n_score = (int32_t)k->array.n;
+    return 0;
+}
+
 /* What follows from the keys when a file leaves it out. */
 static int fill(struct hparams *h, const struct gguf *g, struct err *e)
 {
@@ -190,6 +239,7 @@ int hparams_read(struct hparams *h, const struct gguf *g, const struct arch *a, 
             memcpy(h->n_head_kv, h->n_head, sizeof h->n_head_kv);
     }
     if ((rc = read_scaling(h, g, a->name, e)) < 0 || (rc = read_pattern(h, g, a->name, e)) < 0 ||
+        (rc = read_pooling(h, g, a->name, e)) < 0 || (rc = read_encoder(h, g, a->name, e)) < 0 ||
         (rc = fill(h, g, e)) < 0)
         return rc;
     if (a->derive && (rc = a->derive(h, e)) < 0)

@@ -19,6 +19,9 @@ enum { MAX_LAYER = 512 };
 
 enum rope_scaling { ROPE_SCALE_NONE, ROPE_SCALE_LINEAR, ROPE_SCALE_YARN, ROPE_SCALE_LONG };
 
+/* As files have it in <architecture>.pooling_type. */
+enum pooling { POOL_UNSAID = -1, POOL_NONE, POOL_MEAN, POOL_CLS, POOL_LAST, POOL_RANK };
+
 struct hparams {
     int32_t n_layer; // layers that run: those of a draft head are not among them
     int32_t n_nextn; // layers of a draft head, behind the others
@@ -67,6 +70,11 @@ struct hparams {
 
     int32_t ssm_conv, ssm_inner, ssm_state, ssm_heads, ssm_group;
     int32_t wkv_head; // RWKV: columns of a head
+
+    int32_t pooling; // of vectors: enum pooling
+    bool causal;     // bert: said to see only what stands before
+    int32_t n_type;  // token types; 0: none
+    int32_t n_score; // of a classifier's or reranker's head; 0: none
     int32_t lora_w, lora_a, lora_v, lora_g;
 };
 

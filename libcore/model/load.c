@@ -95,7 +95,8 @@ static bool device_can(const void *ctx, const struct op *op)
     return a->m->be->can(a->m->dev, a->p, op);
 }
 
-/* What the architecture writes, laid out for these keys and values. */
+/* What the architecture writes, laid out for these keys and values; kv_type < 0: F32 when all
+ * matrices are, and of encoders, whose keys and values live for one step; else F16. */
 static int write_plan(const struct model *m, int kv_type, bool adapted, struct plan **out,
                       struct err *e)
 {
@@ -112,14 +113,15 @@ static int write_plan(const struct model *m, int kv_type, bool adapted, struct p
     b_free(b);
     if (!*out)
         return rc < 0 ? rc : E_FORMAT;
+    if (kv_type < 0)
+        kv_type = all_f32(m) || (*out)->encoder ? FMT_F32 : FMT_F16;
     return plan_kv_layout(*out, kv_type, kv_type, e);
 }
 
 static int make_plan(struct model *m, const struct model_opts *o, struct err *e)
 {
     const char *env = getenv("RILL_NOFUSE");
-    int type = o->kv_type >= 0 ? o->kv_type : all_f32(m) ? FMT_F32 : FMT_F16;
-    int rc = write_plan(m, type, false, &m->plan, e);
+    int rc = write_plan(m, o->kv_type, false, &m->plan, e);
 
     if (rc < 0 || o->nofuse || (env && *env && strcmp(env, "0") != 0))
         return rc;

@@ -32,6 +32,7 @@ struct batch {
     const int32_t (*rpos)[4]; // [T] rotary positions, NULL: pos
     const int32_t *see;       // [T] last position the row may see, NULL: pos
     const struct seq_in *seqs;
+    const int32_t *type;      // [T] token type, NULL: 0
     const int32_t *out;       // [S] rows that want logits
     const float *embd;        // [T x width], NULL: none
 };

@@ -43,6 +43,7 @@ val b_cols(struct builder *b, val v, int at, int cols);
 #define B_NONE ((val){-1, 0, 0})
 
 val b_embed(struct builder *b, wref table, wref positions, float scale);
+val b_embed_typed(struct builder *b, wref table, wref positions, wref types);
 val b_take_rows(struct builder *b, val x);
 val b_copy_to(struct builder *b, val to, val x);
 
@@ -98,5 +99,8 @@ val b_act_to(struct builder *b, val to, val x, enum act_kind act);
 
 /* Ends the plan: x is [T x width], normalized; w the output table. logit = softcap(scale * x w). */
 void b_logits(struct builder *b, val x, wref w, wref bias, float scale, float softcap);
+/* Ends the plan of an encoder: x is [T x width]. Scores of the rows that are asked for, if w >= 0:
+ * score = w tanh(pre x + pre_bias) + bias; pre < 0: w x + bias. */
+void b_encoded(struct builder *b, val x, wref pre, wref pre_bias, wref w, wref bias);
 
 #endif

@@ -199,6 +199,8 @@ struct plan {
     int32_t n_used;               // experts per token (rows E = rows T * n_used), or 0
     int32_t logits;               // value [S x vocabulary], or -1
     int32_t hidden;               // value [S x width] that logits are made of
+    bool encoder;                 // rows see all of their sequence, which runs in one step; hidden
+                                  // is the result, logits are scores of it or -1
     int32_t n_ctx;                // positions the plan was built for
 };
 

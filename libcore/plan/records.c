@@ -31,7 +31,7 @@ static bool plain(float scale)
 
 /* -- rows in and out -- */
 
-val b_embed(struct builder *b, wref table, wref positions, float scale)
+static val embed(struct builder *b, wref table, wref positions, wref types, float scale)
 {
     const struct weight *t = b_weight(b, table);
     struct op op = b_op(b, OP_embed);
@@ -45,12 +45,25 @@ val b_embed(struct builder *b, wref table, wref positions, float scale)
     if (positions >= 0 && b_need_matrix(b, positions, 1, 0, t->cols) < b_context(b))
         b_fail(b, E_RANGE, "tensor '%s' has %lld positions, the context is %d",
                b_weight(b, positions)->name, (long long)b_weight(b, positions)->rows, b_context(b));
+    if (types >= 0)
+        b_need_matrix(b, types, 1, 0, t->cols);
     op.out[0] = b_value(b, ROWS_T, (int)t->cols);
     op.w[0] = (int16_t)table;
     op.w[1] = (int16_t)positions;
+    op.w[2] = (int16_t)types;
     op.a.lin.scale = scale;
     b_emit(b, &op);
     return op.out[0];
+}
+
+val b_embed(struct builder *b, wref table, wref positions, float scale)
+{
+    return embed(b, table, positions, -1, scale);
+}
+
+val b_embed_typed(struct builder *b, wref table, wref positions, wref types)
+{
+    return embed(b, table, positions, types, 1.0f);
 }
 
 /* A record of one input and one output of the same width. */
@@ -628,4 +641,22 @@ void b_logits(struct builder *b, val x, wref w, wref bias, float scale, float so
     }
     b->plan->hidden = x.v;
     b->plan->logits = y.v;
+}
+
+void b_encoded(struct builder *b, val x, wref pre, wref pre_bias, wref w, wref bias)
+{
+    val y;
+
+    b_layer(b, -1);
+    x = b_take_rows(b, x);
+    if (b->code < 0)
+        return;
+    b->plan->encoder = true;
+    b->plan->hidden = x.v;
+    if (w < 0)
+        return;
+    y = pre >= 0 ? b_linear_act(b, x, pre, pre_bias, ACT_TANH) : x;
+    y = linear(b, B_NONE, y, w, bias);
+    if (b->code == 0)
+        b->plan->logits = y.v;
 }

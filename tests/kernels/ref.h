@@ -503,6 +503,9 @@ static inline void ref_op(const struct world *o, const struct op *op)
                 *y = o->w[op->w[0]][rig_token(o->seq, t) * op->out[0].cols + i] *
                      factor1(op->a.lin.scale);
                 *y += op->w[1] >= 0 ? o->w[op->w[1]][t * op->out[0].cols + i] : 0;
+                *y += op->w[2] >= 0
+                          ? o->w[op->w[2]][rig_type(o->seq, t) * op->out[0].cols + i]
+                          : 0;
             }
         break;
     case OP_rmsnorm:

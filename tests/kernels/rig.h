@@ -41,6 +41,7 @@ extern const struct backend RIG_BACKEND;
 #define RIG_OPS   64
 #define RIG_SEQS  4
 #define RIG_VOCAB 61
+#define RIG_TYPES 3
 #define RIG_LEN   1400 // longest sequence
 
 struct rig {
@@ -60,6 +61,11 @@ struct rig {
 static inline int rig_token(int seq, int pos)
 {
     return (int)(rng_bits(7, (uint32_t)seq, (uint64_t)pos, 0) % RIG_VOCAB);
+}
+
+static inline int rig_type(int seq, int pos)
+{
+    return (seq + pos) % RIG_TYPES;
 }
 
 static inline struct rig *rig_new(uint64_t seed)
@@ -244,7 +250,7 @@ static inline void played_free(struct played *p)
 
 struct rows {
     int32_t id[RIG_SEQS * RIG_LEN], seq[RIG_SEQS * RIG_LEN], pos[RIG_SEQS * RIG_LEN],
-        see[RIG_SEQS * RIG_LEN];
+        see[RIG_SEQS * RIG_LEN], type[RIG_SEQS * RIG_LEN];
     struct seq_in seqs[RIG_SEQS];
 };
 
@@ -271,6 +277,7 @@ static inline struct batch make_batch(const struct rig *r, const struct schedule
             to->seq[n] = p->seq;
             to->pos[n] = k;
             to->see[n] = p->to - 1;
+            to->type[n] = rig_type(p->seq, k);
         }
     }
     return (struct batch){.n_p = n,
@@ -279,6 +286,7 @@ static inline struct batch make_batch(const struct rig *r, const struct schedule
                           .seq = to->seq,
                           .pos = to->pos,
                           .see = r->see_all ? to->see : NULL,
+                          .type = to->type,
                           .seqs = to->seqs};
 }
 

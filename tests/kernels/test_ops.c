@@ -28,6 +28,22 @@ START_TEST(embed_scales_and_adds_positions)
 }
 END_TEST
 
+START_TEST(embed_adds_types)
+{
+    for (int positions = 0; positions < 2; positions++) {
+        struct rig *r = rig_three(2, 9, 1, 40);
+        struct ref x = rig_value(r, ROWS_T, 50);
+        struct op *op = rig_op(r, OP_embed, x, NONE);
+
+        op->w[0] = (int16_t)rig_weight(r, 1, RIG_VOCAB, 50, 1.0);
+        if (positions)
+            op->w[1] = (int16_t)rig_weight(r, 1, RIG_LEN, 50, 1.0);
+        op->w[2] = (int16_t)rig_weight(r, 1, RIG_TYPES, 50, 1.0);
+        check_rig(r, 1e-6);
+    }
+}
+END_TEST
+
 START_TEST(norms)
 {
     static const struct {
@@ -509,7 +525,7 @@ END_TEST
 #ifndef RIG_NAME
 #define RIG_NAME "kernels/ops"
 #endif
-TEST_MAIN(RIG_NAME, embed_scales_and_adds_positions, norms, linears,
+TEST_MAIN(RIG_NAME, embed_scales_and_adds_positions, embed_adds_types, norms, linears,
           linear_of_columns_and_many, linear_per_head, gated_networks, rotary_positions, attention,
           attention_of_long_histories, rows_may_see_what_follows, experts, convolution_and_shift,
           state_space_scan, rwkv_time_mixing, column_by_column, mixes,

@@ -6,6 +6,8 @@
 
 /* X(name of the test, name of the files) */
 #define ARCH_CASES(X)                                                                              \
+    X(bert, "bert")                                                                                \
+    X(bert_rank, "bert-rank")                                                                      \
     X(command_r, "command-r")                                                                      \
     X(cohere2, "cohere2")                                                                          \
     X(command_r_norms, "command-r-norms")                                                          \
@@ -31,6 +33,7 @@
     X(llama_rope3, "llama-rope3")                                                                  \
     X(llama_yarn, "llama-yarn")                                                                    \
     X(mixtral, "mixtral")                                                                          \
+    X(nomic_bert, "nomic-bert")                                                                    \
     X(olmo2, "olmo2")                                                                              \
     X(phi3_long, "phi3-long")                                                                      \
     X(phi3_short, "phi3-short")                                                                    \

@@ -89,12 +89,19 @@ static inline void runner_close(struct runner *r)
     model_close(r->m);
 }
 
-/* Runs n rows behind those done before; their logits go to out [n x n_vocab]. */
+/* What is compared: logits, or of an encoder its rows. */
+static inline int runner_cols(const struct runner *r)
+{
+    return r->m->plan->encoder ? r->m->h.n_embd : r->m->h.n_vocab;
+}
+
+/* Runs n rows behind those done before; their logits go to out [n x runner_cols]. An encoder's rows
+ * see each other; those from 25 on have type 1. */
 static inline void runner_step(struct runner *r, const int32_t *ids, int n, bool generated,
                                float *out)
 {
     const struct plan *p = r->m->plan;
-    int32_t seq[RUN_ROWS] = {0}, pos[RUN_ROWS], rows[RUN_ROWS];
+    int32_t seq[RUN_ROWS] = {0}, pos[RUN_ROWS], rows[RUN_ROWS], see[RUN_ROWS], type[RUN_ROWS];
     struct seq_in in = {
         .len = r->done + n, .state_read = r->slot, .state_write = r->slot == 0};
     struct batch b = {.n_p = generated ? 0 : n,
@@ -112,14 +119,22 @@ static inline void runner_step(struct runner *r, const int32_t *ids, int n, bool
     for (int i = 0; i < n; i++) {
         pos[i] = r->done + i;
         rows[i] = i;
+        see[i] = n - 1;
+        type[i] = i >= 25;
+    }
+    if (p->encoder) {
+        b.see = see;
+        b.type = type;
     }
     ticket = r->m->be->run(r->m->dev, &r->seg, &b);
     ck_assert_int_ge(ticket, 0);
     ck_assert_int_ge(r->m->be->wait(r->m->dev, ticket), 0);
     struct mem host = {.p = out, .host = true};
-    host.bytes = (uint64_t)n * (uint64_t)r->m->h.n_vocab * sizeof *out;
+    host.bytes = (uint64_t)n * (uint64_t)runner_cols(r) * sizeof *out;
     ck_assert_int_eq(
-        r->m->be->copy(r->m->dev, host, 0, r->seg.arena, r->at[p->logits], host.bytes), 0);
+        r->m->be->copy(r->m->dev, host, 0, r->seg.arena,
+                       r->at[p->encoder ? p->hidden : p->logits], host.bytes),
+        0);
     r->done += n;
     r->slot = in.state_write;
 }
@@ -131,7 +146,21 @@ static inline void runner_list(struct runner *r, const int32_t *ids, int n, int 
     runner_reset(r);
     for (int i = 0; i < n; i += piece)
         runner_step(r, ids + i, n - i < piece ? n - i : piece, generated,
-                    out + (size_t)i * (size_t)r->m->h.n_vocab);
+                    out + (size_t)i * (size_t)runner_cols(r));
+}
+
+/* An encoder's scores of the first row of the last step; returns how many. */
+static inline int runner_scores(struct runner *r, float *out, int cap)
+{
+    const struct plan *p = r->m->plan;
+    const int n = p->encoder && p->logits >= 0 ? p->value[p->logits].cols : 0;
+    struct mem host = {.p = out, .host = true, .bytes = (uint64_t)n * sizeof *out};
+
+    ck_assert_int_le(n, cap);
+    if (n)
+        ck_assert_int_eq(
+            r->m->be->copy(r->m->dev, host, 0, r->seg.arena, r->at[p->logits], host.bytes), 0);
+    return n;
 }
 
 #endif

@@ -1,5 +1,6 @@
 /* test_arch.c - every architecture against its original: logits of tiny random models at 40
- * positions (scripts/ref-arch.py), in one piece, in several, and with nothing fused. */
+ * positions (scripts/ref-arch.py), in one piece, in several, and with nothing fused; of encoders
+ * the rows, in one piece. */
 #include "tests/model/arch_cases.h"
 #include "tests/model/runner.h"
 
@@ -35,9 +36,10 @@ static const char *far_off(const float *got, const float *want, int n_vocab, flo
     return NULL;
 }
 
-static float *read_logits(const char *name, int n_vocab)
+/* And n_score numbers behind them. */
+static float *read_logits(const char *name, int cols, int n_score)
 {
-    size_t n = (size_t)N * (size_t)n_vocab;
+    size_t n = (size_t)N * (size_t)cols + (size_t)n_score;
     float *p = mem_array(n, sizeof *p, NULL);
     FILE *f = fopen(srcfile(name), "rb");
 
@@ -54,15 +56,16 @@ static void check_arch(const char *name)
     char path[128], why[128];
     int32_t ids[N];
     struct runner r;
-    float *want, *all, *cut;
+    float *want, *all, *cut, score[4];
 
     o.device = ARCH_DEVICE;
     o.n_ctx = 64; /* phi3-long was trained with fewer, phi3-short with as many */
     snprintf(path, sizeof path, "tests/golden/arch/%s.gguf", name);
     runner_open(&r, srcfile(path), &o);
-    size_t n = (size_t)N * (size_t)r.m->h.n_vocab;
+    const int cols = runner_cols(&r), n_score = r.m->plan->encoder ? r.m->h.n_score : 0;
+    size_t n = (size_t)N * (size_t)cols;
     snprintf(path, sizeof path, "tests/golden/arch/%s.logits", name);
-    want = read_logits(path, r.m->h.n_vocab);
+    want = read_logits(path, cols, n_score);
     ck_assert_int_eq(r.m->n_unknown, 0);
     all = mem_array(n, sizeof *all, NULL);
     cut = mem_array(n, sizeof *cut, NULL);
@@ -71,8 +74,13 @@ static void check_arch(const char *name)
 
     for (int generated = 0; generated < ARCH_PATHS; generated++) {
         runner_list(&r, ids, N, N, generated, all);
-        ck_assert_msg(!far_off(all, want, r.m->h.n_vocab, ARCH_TOL, why, sizeof why), "%s: %s", name,
-                      why);
+        ck_assert_msg(!far_off(all, want, cols, ARCH_TOL, why, sizeof why), "%s: %s", name, why);
+        ck_assert_int_eq(runner_scores(&r, score, 4), n_score);
+        for (int i = 0; i < n_score; i++)
+            ck_assert_msg(fabsf(score[i] - want[n + (size_t)i]) <= ARCH_TOL * fabsf(want[n]),
+                          "%s: score %g", name, (double)score[i]);
+        if (r.m->plan->encoder)
+            continue;
         for (int piece = 1; piece < N; piece += piece == 1 ? 16 : ARCH_STEP) {
             runner_list(&r, ids, N, piece, generated, cut);
             ck_assert_msg(memcmp(all, cut, n * sizeof *all) == 0, "%s: differs in pieces of %d",

@@ -52,12 +52,13 @@ static float back(int transform, float v)
 static struct hf_tensor *origin(struct made_dir *d, const struct weight_spec *s,
                                 const char *pattern, int64_t m, int64_t r)
 {
-    char name[HF_MAX_NAME];
+    char name[HF_MAX_NAME], full[HF_MAX_NAME];
 
     ck_assert(hf_spell(name, pattern, s->layer, s->row->transform == TR_EACH_ROW ? r : m));
-    for (size_t i = 0; i < d->n_t; i++)
-        if (strcmp(d->t[i].name, name) == 0)
-            return &d->t[i];
+    for (int k = 0; k < HF_N_NAMES; k++)
+        for (size_t i = 0; hf_name(full, name, k) && i < d->n_t; i++)
+            if (strcmp(d->t[i].name, full) == 0)
+                return &d->t[i];
     ck_abort_msg("there is no '%s' for '%s'", name, s->name);
     return NULL;
 }
@@ -238,7 +239,7 @@ static void check_logits(const char *name, const char *dir)
     o.device = "cpu:1";
     o.n_ctx = 64;
     runner_open(&r, dir, &o);
-    size_t n = (size_t)N * (size_t)r.m->h.n_vocab;
+    size_t n = (size_t)N * (size_t)runner_cols(&r);
     got = mem_array(n, sizeof *got, NULL);
     want = mem_array(n, sizeof *want, NULL);
     for (int i = 0; i < N; i++)

@@ -136,7 +136,7 @@ END_TEST
 START_TEST(names_the_nearest_architecture)
 {
     refuses((struct edit){.arch = "qwen33"}, E_UNSUPPORTED,
-            "architecture 'qwen33' is not supported (the nearest is 'qwen3'); there are: cohere2");
+            "architecture 'qwen33' is not supported (the nearest is 'qwen3'); there are: bert cohere2");
     refuses((struct edit){.arch = "xyz\x1b[0m"}, E_UNSUPPORTED,
             "architecture 'xyz\\x1b[0m' is not supported; there are:");
 }
