@@ -70,6 +70,7 @@ static bool can_adapt(const struct weight_spec *s)
 
     return s->row->hf && s->rows > 1 && !(s->row->flags & WR_F32) &&
            strcmp(s->name, "position_embd.weight") != 0 &&
+           strcmp(s->name, "token_types.weight") != 0 &&
            (s->n == 1 || apart || tr == TR_SPLIT_K || tr == TR_SPLIT_V);
 }
 
@@ -103,11 +104,15 @@ static void make_modules(struct made *m, const json_t *tensors)
         for (int64_t k = 0; can_adapt(s) && k < (apart ? s->n : 1); k++) {
             struct module *x = &m->module[m->n_module];
             const json_t *shape;
+            char full[HF_MAX_NAME];
 
             if (apart && k == 1 && s->layer == 1) /* an expert that is left alone */
                 continue;
             ck_assert(hf_spell(x->name, s->row->hf, s->layer, k));
-            shape = json_array_get(json_object_get(tensors, x->name), 1);
+            shape = NULL;
+            for (int i = 0; i < HF_N_NAMES && !shape; i++)
+                if (hf_name(full, x->name, i))
+                    shape = json_array_get(json_object_get(tensors, full), 1);
             if (!shape || find_module(m, x->name))
                 continue;
             ck_assert_uint_eq(json_array_size(shape), 2);
