@@ -19,6 +19,7 @@ BEGIN {
     law["rill.h"] = "base"
     law["tools/lib"] = "base text tools/lib rill.h"
     law["tools/lib/hub.c"] = law["tools/lib"] " model/hf_cache.h"
+    law["tools/lib/setkey.c"] = law["tools/lib"] " file"
     law["tools"] = "base tools/lib rill.h"
     many = "base quant file text tools/lib rill.h"
     law["tools/eval.c"] = many

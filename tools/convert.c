@@ -3,7 +3,6 @@
  * Tensors stream through a buffer of a few megabytes, so memory does not grow with the model. The
  * output appears under its name when it is complete.
  */
-#include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -13,9 +12,10 @@
 #include "kernels/encode.h"
 #include "model/hfdir.h"
 #include "quant/quant.h"
+#include "tools/lib/setkey.h"
 #include "tools/lib/tool.h"
 
-enum { BATCH_BYTES = 4 << 20, KEEP = -1 };
+enum { BATCH_BYTES = 4 << 20, AHEAD_BYTES = 32 << 20, KEEP = -1 };
 
 /* -- options -- */
 
@@ -96,6 +96,8 @@ struct job {
     struct team *team;
     struct progress bar;
     uint64_t done, total, written;
+    uint32_t ahead_i; // the disk was asked for all before this tensor and byte
+    uint64_t ahead_at, ahead;
     /* one batch of rows */
     struct encoder *enc;
     struct decoder dec;
@@ -222,50 +224,6 @@ static int new_name(struct slice *key, struct err *e)
     return 0;
 }
 
-static int bad_set(const char *v, const char *what, struct err *e)
-{
-    return err_set(e, E_USAGE, "--set: %s: '%.80s'", what, v);
-}
-
-/* KEY=TYPE:VALUE. Whole numbers get the smallest of the types in use that they fit. */
-static int set_key(struct gguf_out *w, const char *v, struct err *e)
-{
-    const char *cut = strchr(v, '='), *colon = cut ? strchr(cut, ':') : NULL, *value;
-    char key[256], kind[8], *end;
-
-    if (!colon || cut == v || cut - v >= (int)sizeof key || colon - cut > (int)sizeof kind)
-        return bad_set(v, "expected KEY=TYPE:VALUE", e);
-    snprintf(key, sizeof key, "%.*s", (int)(cut - v), v);
-    snprintf(kind, sizeof kind, "%.*s", (int)(colon - cut - 1), cut + 1);
-    value = colon + 1;
-    errno = 0;
-    if (strcmp(kind, "str") == 0) {
-        gguf_put_str(w, key, slice_of(value));
-    } else if (strcmp(kind, "bool") == 0) {
-        if (strcmp(value, "true") != 0 && strcmp(value, "false") != 0)
-            return bad_set(v, "neither true nor false", e);
-        gguf_put_bool(w, key, *value == 't');
-    } else if (strcmp(kind, "float") == 0) {
-        float x = strtof(value, &end);
-
-        if (end == value || *end)
-            return bad_set(v, "no number", e);
-        gguf_put_f32(w, key, x);
-    } else if (strcmp(kind, "int") == 0) {
-        long long x = strtoll(value, &end, 10);
-
-        if (end == value || *end || errno)
-            return bad_set(v, "no whole number", e);
-        if (x >= 0 && x <= UINT32_MAX)
-            gguf_put_u32(w, key, (uint32_t)x);
-        else
-            gguf_put_i64(w, key, x);
-    } else {
-        return bad_set(v, "the type is int, float, bool or str", e);
-    }
-    return 0;
-}
-
 static void put_u16(struct gguf_out *w, const char *name, uint32_t v)
 {
     uint8_t raw[2] = {(uint8_t)v, (uint8_t)(v >> 8)};
@@ -307,7 +265,7 @@ static int put_keys(struct job *j, uint32_t i, struct err *e)
     if (i == 0 && !vocab_only)
         put_file_type(w);
     for (size_t k = 0; k < sets.n && i == 0; k++)
-        if ((rc = set_key(w, sets.at[k].value, e)) < 0)
+        if ((rc = set_key(w, "--set", sets.at[k].value, e)) < 0)
             return rc;
     if (j->n_out > 1) {
         put_u16(w, "split.no", i);
@@ -345,6 +303,24 @@ static void convert_rows(void *arg, int member, int n)
     for (uint64_t r = (uint64_t)member; r < j->n_rows; r += (uint64_t)n) {
         decode_row(&j->dec, j->in + r * j->in_bytes, j->cols, j->row[member]);
         encode_row(j->enc, j->row[member], NULL, j->cols, j->to + r * j->to_bytes);
+    }
+}
+
+/* Has the disk read what comes next while what is there is written. */
+static void read_ahead(struct job *j)
+{
+    while (j->ahead_i < j->n_tensor && j->ahead < j->done + AHEAD_BYTES) {
+        const struct gguf_tensor *t = &j->g->tensor[j->ahead_i];
+        uint64_t n = t->bytes - j->ahead_at < BATCH_BYTES ? t->bytes - j->ahead_at : BATCH_BYTES;
+
+        if (t->p)
+            file_ahead(t->p + j->ahead_at, (size_t)n);
+        j->ahead_at += n;
+        j->ahead += n;
+        if (j->ahead_at == t->bytes) {
+            j->ahead_i++;
+            j->ahead_at = 0;
+        }
     }
 }
 
@@ -414,6 +390,7 @@ static int write_tensor(struct job *j, uint32_t i, struct err *e)
     for (uint64_t r = 0; r < rows && rc == 0; r += batch) {
         uint64_t n = rows - r < batch ? rows - r : batch;
 
+        read_ahead(j);
         rc =
             tool_interrupted() ? err_set(e, E_CANCELLED, "interrupted") : write_rows(j, i, r, n, e);
         j->done += n * j->in_bytes;

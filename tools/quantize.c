@@ -4,7 +4,6 @@
  * model's size. The bytes written depend on neither the number of threads nor the machine.
  */
 #define PCRE2_CODE_UNIT_WIDTH 8
-#include <errno.h>
 #include <math.h>
 #include <pcre2.h>
 #include <stdlib.h>
@@ -16,8 +15,8 @@
 #include "file/source.h"
 #include "kernels/encode.h"
 #include "model/hfdir.h"
-#include "model/hfdir.h"
 #include "quant/recipe.h"
+#include "tools/lib/setkey.h"
 #include "tools/lib/tool.h"
 
 enum { BATCH_WEIGHTS = 1 << 20, QUANT_VERSION = 2 };
@@ -208,51 +207,6 @@ static const char *shown(const struct gguf_tensor *t, char out[96])
 
 /* -- metadata -- */
 
-static int override(struct gguf_out *w, const char *text, struct err *e)
-{
-    const char *equals = strchr(text, '='), *colon = equals ? strchr(equals, ':') : NULL;
-    char key[256], *end = NULL;
-    struct slice type;
-
-    if (!colon || equals == text || equals - text >= (long)sizeof key)
-        return err_set(e, E_USAGE, "--override-kv %.80s: expected KEY=TYPE:VALUE", text);
-    memcpy(key, text, (size_t)(equals - text));
-    key[equals - text] = 0;
-    type = (struct slice){equals + 1, (size_t)(colon - equals - 1)};
-    colon++;
-    errno = 0;
-    if (slice_is(type, "str")) {
-        gguf_put_str(w, key, slice_of(colon));
-        return 0;
-    }
-    if (slice_is(type, "bool") && (strcmp(colon, "true") == 0 || strcmp(colon, "false") == 0)) {
-        gguf_put_bool(w, key, *colon == 't');
-        return 0;
-    }
-    if (slice_is(type, "float") && *colon) {
-        double v = strtod(colon, &end);
-
-        if (!*end && isfinite(v)) {
-            gguf_put_f32(w, key, (float)v);
-            return 0;
-        }
-    }
-    if (slice_is(type, "int") && *colon) {
-        long long v = strtoll(colon, &end, 0);
-
-        if (!*end && !errno && v >= 0 && v <= UINT32_MAX) {
-            gguf_put_u32(w, key, (uint32_t)v);
-            return 0;
-        }
-        if (!*end && !errno && v < 0 && v >= INT32_MIN) {
-            gguf_put_i32(w, key, (int32_t)v);
-            return 0;
-        }
-    }
-    return err_set(e, E_USAGE, "--override-kv %.80s: not a value of type int, float, bool or str",
-                   text);
-}
-
 static void put_u16(struct gguf_out *w, const char *key, uint32_t v)
 {
     char raw[2] = {(char)(v & 255), (char)(v >> 8)};
@@ -281,7 +235,7 @@ static int put_keys(struct job *j, uint32_t i, struct err *e)
         gguf_put_u32(w, "quantize.imatrix.chunks_count", j->im->chunks);
     }
     for (size_t k = 0; i == 0 && k < overrides.n && rc == 0; k++)
-        rc = override(w, overrides.at[k].value, e);
+        rc = set_key(w, "--override-kv", overrides.at[k].value, e);
     if (j->n_out > 1) {
         put_u16(w, "split.no", i);
         put_u16(w, "split.count", j->n_out);
