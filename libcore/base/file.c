@@ -292,6 +292,14 @@ void file_dontneed(const struct file_view *v, size_t at, size_t n)
     advise(v, at, n, MADV_DONTNEED);
 }
 
+void file_ahead(const void *p, size_t n)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = (uintptr_t)p & ~(page - 1);
+
+    if (n)
+        madvise((void *)from, n + ((uintptr_t)p - from), MADV_WILLNEED);
+}
+
 /* -- writing -- */
 
 enum { SEND_BYTES = 8 << 20 };

@@ -40,6 +40,8 @@ int file_list(const char *dir, void (*each)(void *ctx, const char *name), void *
 /* Says that a range of a mapping is wanted soon, or not any more. */
 void file_willneed(const struct file_view *v, size_t at, size_t n);
 void file_dontneed(const struct file_view *v, size_t at, size_t n);
+/* The first for bytes that may lie in a mapping, or in memory, where it does nothing. */
+void file_ahead(const void *p, size_t n);
 
 /* A file that appears under its name only when complete: written to "NAME.tmp-PID" beside it, then
  * flushed to the disk and renamed. Of a symbolic link to a file the file is replaced. "-" (standard
