@@ -12,7 +12,9 @@ enum {
     PANEL_ROWS = 32,      // two registers: an input's number is loaded once for both
     PANEL_COLS = 8192,    // of a slice
     PANEL_BYTES = 393216, // one slice of any format; less than half of a 1 MB second-level cache
-    PANEL_GROUP = 8,      // inputs that pass a panel together: 16 sums hide the products' latency
+    PANEL_STEPS = 2,      // that stay in a first-level cache of 32 KB with their inputs
+    PANEL_GROUP = 6,      // inputs that pass a panel together: 12 sums hide the products' latency,
+                          // and with 12 chains fill the registers
 };
 
 /* -- lanes to parts -- */
@@ -129,93 +131,137 @@ static inline int64_t panel_step_bytes(const struct panel_job *j)
     return 128 * (64 + j->parts * (1 + j->min));
 }
 
-/* One part of a step times eight inputs: chain [inputs][2]. */
+/* The same part of some steps times inputs: its chains [inputs][2] stay in registers meanwhile. All
+ * but steps are constants where this is called. */
 static DOT_INLINE void panel_part(__m512 *restrict chain, const char *q, const char *scales, int p,
-                                  const struct x256 *const *x, int parts, bool min, bool back)
+                                  const struct x256 *const *x, int steps, int parts, bool min,
+                                  bool back, int inputs)
 {
-    __m512i dot[PANEL_GROUP][2];
+    __m512 sum[PANEL_GROUP][2];
 
-    for (int i = 0; i < PANEL_GROUP; i++)
-        dot[i][0] = dot[i][1] =
-            !back ? _mm512_setzero_si512()
-                  : _mm512_set1_epi32(parts == 8 ? x[i]->back_32[p] : x[i]->back_16[p]);
-    for (int k = 0; k < 256 / parts; k += 4, q += 128) {
-        const __m512i a = _mm512_load_si512(q), b = _mm512_load_si512(q + 64);
-
-        for (int i = 0; i < PANEL_GROUP; i++) {
-            const __m512i in = _mm512_set1_epi32((int)bits_u32(x[i]->q + p * (256 / parts) + k));
-            dot[i][0] = _mm512_dpbusd_epi32(dot[i][0], a, in);
-            dot[i][1] = _mm512_dpbusd_epi32(dot[i][1], b, in);
-        }
+#pragma GCC unroll 8
+    for (int i = 0; i < inputs; i++) {
+        sum[i][0] = chain[2 * i];
+        sum[i][1] = chain[2 * i + 1];
     }
-    for (int h = 0; h < 2; h++) {
-        const __m512 s = _mm512_load_ps(scales + p * 128 + h * 64);
+    for (int64_t t = 0; t < steps; t++) {
+        __m512i dot[PANEL_GROUP][2];
 
-        for (int i = 0; i < PANEL_GROUP; i++) {
-            const __m512 d = _mm512_set1_ps(x[i]->d[p * 8 / parts]);
-            __m512 sum = chain[i * 2 + h];
-            sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[i][h]), _mm512_mul_ps(s, d), sum);
-            if (min)
-                sum = _mm512_fmadd_ps(
-                    _mm512_load_ps(scales + (parts + p) * 128 + h * 64),
-                    _mm512_set1_ps(parts == 8 ? x[i]->sum_32[p] : x[i]->sum_16[p]), sum);
-            chain[i * 2 + h] = sum;
+#pragma GCC unroll 8
+        for (int i = 0; i < inputs; i++)
+            dot[i][0] = dot[i][1] =
+                !back ? _mm512_setzero_si512()
+                      : _mm512_set1_epi32(parts == 8 ? x[i][t].back_32[p] : x[i][t].back_16[p]);
+#pragma GCC unroll 8
+        for (int k = 0; k < 64 / parts; k++) {
+            const __m512i a = _mm512_load_si512(q + 128 * k);
+            const __m512i b = _mm512_load_si512(q + 128 * k + 64);
+
+#pragma GCC unroll 8
+            for (int i = 0; i < inputs; i++) {
+                const __m512i in =
+                    _mm512_set1_epi32((int)bits_u32(x[i][t].q + p * (256 / parts) + 4 * k));
+                dot[i][0] = _mm512_dpbusd_epi32(dot[i][0], a, in);
+                dot[i][1] = _mm512_dpbusd_epi32(dot[i][1], b, in);
+            }
         }
+#pragma GCC unroll 8
+        for (int i = 0; i < inputs; i++)
+#pragma GCC unroll 2
+            for (int h = 0; h < 2; h++) {
+                const __m512 d = _mm512_set1_ps(x[i][t].d[p * 8 / parts]);
+                const __m512 s = _mm512_mul_ps(_mm512_load_ps(scales + h * 64), d);
+
+                sum[i][h] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[i][h]), s, sum[i][h]);
+                if (min)
+                    sum[i][h] = _mm512_fmadd_ps(
+                        _mm512_load_ps(scales + parts * 128 + h * 64),
+                        _mm512_set1_ps(parts == 8 ? x[i][t].sum_32[p] : x[i][t].sum_16[p]),
+                        sum[i][h]);
+            }
+        q += 128 * (64 + parts * (1 + min));
+        scales += 128 * (64 + parts * (1 + min));
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < inputs; i++) {
+        chain[2 * i] = sum[i][0];
+        chain[2 * i + 1] = sum[i][1];
     }
 }
 
-/* n columns of a panel times eight inputs: their chains [parts][8][2] go on. parts, min and back
- * are constants where this is called. */
+/* n columns of a panel times inputs: their chains [parts][inputs][2] go on. Part by part within a
+ * slice that the first-level cache holds: so a chain is loaded and stored once for all its steps.
+ */
 static DOT_INLINE void panel_mul(__m512 *restrict chain, const char *restrict panel,
-                                 const char *const *in, int64_t n, int parts, bool min, bool back)
+                                 const char *const *in, int64_t n, int parts, bool min, bool back,
+                                 int inputs)
 {
     const struct x256 *x[PANEL_GROUP];
 
-    for (int i = 0; i < PANEL_GROUP; i++)
+    for (int i = 0; i < inputs; i++)
         x[i] = (const struct x256 *)in[i];
-    for (; n > 0; n -= 256) {
+    for (; n > 0; n -= PANEL_STEPS * 256) {
+        const int steps = n > 256 * (PANEL_STEPS - 1) ? PANEL_STEPS : (int)((n + 255) / 256);
+
         for (int p = 0; p < parts; p++)
-            panel_part(chain + p * 2 * PANEL_GROUP, panel + p * (256 / parts / 4) * 128,
-                       panel + 8192, p, x, parts, min, back);
-        panel += 128 * (64 + parts * (1 + min));
-        for (int i = 0; i < PANEL_GROUP; i++)
-            x[i]++;
+            panel_part(chain + p * 2 * inputs, panel + p * (64 / parts) * 128,
+                       panel + 8192 + p * 128, p, x, steps, parts, min, back, inputs);
+        panel += steps * 128 * (64 + parts * (1 + min));
+        for (int i = 0; i < inputs; i++)
+            x[i] += steps;
     }
 }
-
-#define PANEL_MUL(name, parts, min, back)                                                          \
-    static void panel_mul_##name(__m512 *restrict chain, const char *restrict panel,               \
-                                 const char *const *in, int64_t n)                                 \
-    {                                                                                              \
-        panel_mul(chain, panel, in, n, parts, min, back);                                          \
-    }
-PANEL_MUL(32, 8, false, false)
-PANEL_MUL(32_back, 8, false, true)
-PANEL_MUL(32_min, 8, true, false)
-PANEL_MUL(16, 16, false, false)
-PANEL_MUL(16_back, 16, false, true)
-PANEL_MUL(16_min, 16, true, false)
 
 typedef void panel_mul_fn(__m512 *restrict chain, const char *restrict panel, const char *const *in,
                           int64_t n);
 
-static panel_mul_fn *panel_mul_for(const struct panel_job *j)
+#define PANEL_MUL(parts, min, back, inputs)                                                        \
+    static void panel_mul_##parts##min##back##inputs(                                              \
+        __m512 *restrict chain, const char *restrict panel, const char *const *in, int64_t n)      \
+    {                                                                                              \
+        panel_mul(chain, panel, in, n, parts, min, back, inputs);                                  \
+    }
+#define PANEL_MULS(parts, min, back)                                                               \
+    PANEL_MUL(parts, min, back, 4)                                                                 \
+    PANEL_MUL(parts, min, back, 6)
+PANEL_MULS(8, 0, 0)
+PANEL_MULS(8, 0, 1)
+PANEL_MULS(8, 1, 0)
+PANEL_MULS(16, 0, 0)
+PANEL_MULS(16, 0, 1)
+PANEL_MULS(16, 1, 0)
+
+static panel_mul_fn *panel_mul_for(const struct panel_job *j, int inputs)
 {
-    if (j->parts == 8)
-        return j->min ? panel_mul_32_min : j->back ? panel_mul_32_back : panel_mul_32;
-    return j->min ? panel_mul_16_min : j->back ? panel_mul_16_back : panel_mul_16;
+    static panel_mul_fn *const fn[2][3][2] = {
+        {{panel_mul_8004, panel_mul_8006},
+         {panel_mul_8014, panel_mul_8016},
+         {panel_mul_8104, panel_mul_8106}},
+        {{panel_mul_16004, panel_mul_16006},
+         {panel_mul_16014, panel_mul_16016},
+         {panel_mul_16104, panel_mul_16106}},
+    };
+
+    return fn[j->parts == 16][j->min ? 2 : j->back][inputs == 6];
 }
 
-/* dot_tree over chains [parts][8][2], a row per lane. */
+/* Inputs that go together when so many are left: six, or four where that leaves fewer places
+ * empty. */
+static inline int panel_group(int64_t left)
+{
+    return left <= 4 || left == 7 || left == 8 ? 4 : 6;
+}
+
+/* dot_tree over chains [parts][inputs][2], a row per lane. */
 static void panel_finish(float *restrict y, int64_t ldy, __m512 *restrict chain, int parts,
-                         int rows, int inputs)
+                         int rows, int inputs, int n)
 {
     const uint32_t some = (uint32_t)((1ull << rows) - 1);
 
     for (int half = parts / 2; half; half /= 2)
-        for (int t = 0; t < half * 2 * PANEL_GROUP; t++)
-            chain[t] = _mm512_add_ps(chain[t], chain[t + half * 2 * PANEL_GROUP]);
-    for (int i = 0; i < inputs; i++) {
+        for (int t = 0; t < half * 2 * inputs; t++)
+            chain[t] = _mm512_add_ps(chain[t], chain[t + half * 2 * inputs]);
+    for (int i = 0; i < n; i++) {
         _mm512_mask_storeu_ps(y + i * ldy, (__mmask16)some, chain[2 * i]);
         if (rows > 16)
             _mm512_mask_storeu_ps(y + i * ldy + 16, (__mmask16)(some >> 16), chain[2 * i + 1]);
@@ -246,38 +292,38 @@ static void panel_pass(const struct panel_job *j, const char *panel,
                        __m512 (*restrict chain)[32 * PANEL_GROUP], int64_t r, int64_t rows,
                        int64_t i0, int64_t i1, int64_t c0, int64_t c1)
 {
-    panel_mul_fn *mul = panel_mul_for(j);
     const int64_t bytes = (c1 - c0 + 255) / 256 * panel_step_bytes(j);
     const bool whole = c0 == 0 && c1 == j->n;
 
-    for (int64_t i = i0; i < i1; i += PANEL_GROUP) {
-        __m512 *sum = chain[whole ? 0 : (i - i0) / PANEL_GROUP];
+    for (int64_t i = i0, inputs; i < i1; i += inputs, chain += !whole) {
         const char *in[PANEL_GROUP];
 
-        for (int k = 0; k < PANEL_GROUP; k++)
+        inputs = panel_group(i1 - i);
+        for (int k = 0; k < inputs; k++)
             in[k] = j->x + (size_t)(i + k < i1 ? i + k : i1 - 1) * j->x_bytes +
                     (size_t)(c0 / 256) * sizeof(struct x256);
         for (int64_t p = 0; p < rows; p += PANEL_ROWS) {
             if (c0 == 0)
-                memset(sum, 0, (size_t)(j->parts * 2 * PANEL_GROUP) * sizeof *sum);
-            mul(sum, panel + p / PANEL_ROWS * bytes, in, c1 - c0);
+                memset(*chain, 0, (size_t)(j->parts * 2 * inputs) * sizeof **chain);
+            panel_mul_for(j, (int)inputs)(*chain, panel + p / PANEL_ROWS * bytes, in, c1 - c0);
             if (c1 == j->n)
-                panel_finish(j->y + i * j->ldy + r + p, j->ldy, sum, j->parts,
-                             panel_least(rows - p, PANEL_ROWS), panel_least(i1 - i, PANEL_GROUP));
+                panel_finish(j->y + i * j->ldy + r + p, j->ldy, *chain, j->parts,
+                             panel_least(rows - p, PANEL_ROWS), (int)inputs,
+                             panel_least(i1 - i, (int)inputs));
         }
     }
 }
 
 /* As many rows at once as fit, unpacked once for all inputs. Rows longer than a slice: one panel at
- * a time, the chains of 64 inputs being kept from one slice to the next. */
+ * a time, the chains of 60 inputs being kept from one slice to the next. */
 static void panel_rows(const struct panel_job *j)
 {
     _Alignas(64) char panel[PANEL_BYTES];
-    __m512 chain[8][32 * PANEL_GROUP];
+    __m512 chain[10][32 * PANEL_GROUP];
     const bool whole = j->n <= PANEL_COLS;
     const int64_t r_step =
         whole ? PANEL_BYTES / ((j->n + 255) / 256 * panel_step_bytes(j)) * PANEL_ROWS : PANEL_ROWS;
-    const int64_t i_step = whole ? j->n_x : 8 * PANEL_GROUP;
+    const int64_t i_step = whole ? j->n_x : 10 * PANEL_GROUP;
 
     for (int64_t r = 0; r < j->n_r; r += r_step) {
         const int64_t rows = j->n_r - r < r_step ? j->n_r - r : r_step;

@@ -1,0 +1,439 @@
+/* dot_fill512.h - 16 rows of a format as half of a panel step, without passing through single rows.
+ *
+ * x_fill(out, w, row_bytes): 256 columns of 16 whole rows, to the lines and numbers that panel_fill
+ * of dot_avx512.inc makes of them row by row, in the same bits. 16 bytes of each row are brought
+ * together so that a row has a lane; codes are taken apart there, four columns to a lane.
+ */
+#ifndef RILL_KERNELS_CPU_DOT_FILL512_H
+#define RILL_KERNELS_CPU_DOT_FILL512_H
+
+/* -- pieces -- */
+
+/* 16 bytes at p of each of 16 rows: register k has bytes 4 k .. 4 k + 3 of all, a row per lane. */
+static DOT_INLINE void z_quads(__m512i *restrict out, const char *p, size_t row_bytes)
+{
+    const char *p1 = p + 4 * row_bytes, *p2 = p + 8 * row_bytes, *p3 = p + 12 * row_bytes;
+    __m512i a[4];
+
+#pragma GCC unroll 4
+    for (size_t k = 0; k < 4; k++) {
+        a[k] = _mm512_castsi128_si512(z_load16(p + k * row_bytes));
+        a[k] = _mm512_inserti32x4(a[k], z_load16(p1 + k * row_bytes), 1);
+        a[k] = _mm512_inserti32x4(a[k], z_load16(p2 + k * row_bytes), 2);
+        a[k] = _mm512_inserti32x4(a[k], z_load16(p3 + k * row_bytes), 3);
+    }
+    const __m512i t0 = _mm512_unpacklo_epi32(a[0], a[1]), t1 = _mm512_unpackhi_epi32(a[0], a[1]);
+    const __m512i t2 = _mm512_unpacklo_epi32(a[2], a[3]), t3 = _mm512_unpackhi_epi32(a[2], a[3]);
+
+    out[0] = _mm512_unpacklo_epi64(t0, t2);
+    out[1] = _mm512_unpackhi_epi64(t0, t2);
+    out[2] = _mm512_unpacklo_epi64(t1, t3);
+    out[3] = _mm512_unpackhi_epi64(t1, t3);
+}
+
+/* 4 bytes at p of each row. */
+static DOT_INLINE __m512i z_words(const char *p, size_t row_bytes)
+{
+    __m512i a[4];
+
+#pragma GCC unroll 4
+    for (size_t k = 0; k < 4; k++) {
+        __m128i v[4];
+
+#pragma GCC unroll 4
+        for (size_t l = 0; l < 4; l++)
+            v[l] = _mm_cvtsi32_si128((int)bits_u32(p + (4 * l + k) * row_bytes));
+        a[k] = _mm512_castsi128_si512(v[0]);
+        a[k] = _mm512_inserti32x4(a[k], v[1], 1);
+        a[k] = _mm512_inserti32x4(a[k], v[2], 2);
+        a[k] = _mm512_inserti32x4(a[k], v[3], 3);
+    }
+    return _mm512_unpacklo_epi64(_mm512_unpacklo_epi32(a[0], a[1]),
+                                 _mm512_unpacklo_epi32(a[2], a[3]));
+}
+
+/* Binary16 numbers in the low halves of the lanes. */
+static inline __m512 z_low_halves(__m512i a)
+{
+    return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(a));
+}
+
+static inline __m512 z_high_halves(__m512i a)
+{
+    return z_low_halves(_mm512_srli_epi32(a, 16));
+}
+
+static inline __m512i z_low4(__m512i a)
+{
+    return _mm512_and_si512(a, z_set1(15));
+}
+
+static inline __m512i z_high4(__m512i a)
+{
+    return _mm512_and_si512(_mm512_srli_epi32(a, 4), z_set1(15));
+}
+
+/* Byte k of each lane as a number. */
+static inline __m512 z_byte(__m512i a, int k)
+{
+    return _mm512_cvtepi32_ps(
+        _mm512_and_si512(_mm512_srli_epi32(a, (unsigned)(8 * k)), _mm512_set1_epi32(255)));
+}
+
+static inline __m512 z_byte_signed(__m512i a, int k)
+{
+    return _mm512_cvtepi32_ps(_mm512_srai_epi32(_mm512_slli_epi32(a, (unsigned)(24 - 8 * k)), 24));
+}
+
+static inline void z_line(char *out, int64_t line, __m512i a)
+{
+    _mm512_store_si512(out + line * 128, a);
+}
+
+static inline void z_scale(char *out, int64_t part, __m512 a)
+{
+    _mm512_store_ps(out + 8192 + part * 128, a);
+}
+
+/* -- blocks of 32 whose nibbles are columns k and k + 16 -- */
+
+enum nibble { N_PLAIN, N_OFFSET, N_TABLE, N_FIFTH, N_FIFTH_OFFSET, N_E2M1 };
+
+/* Bits 4 k .. 4 k + 3 of each lane, as bit 4 of its bytes. */
+static inline __m512i z_fifth_lanes(__m512i qh, int k)
+{
+    const __m512i four =
+        _mm512_and_si512(_mm512_srli_epi32(qh, (unsigned)(4 * k)), _mm512_set1_epi32(15));
+    /* copies at 0, 7, 14, 21 put bit b at 8 b, with others around it */
+    const __m512i spread = _mm512_and_si512(_mm512_mullo_epi32(four, _mm512_set1_epi32(0x00204081)),
+                                            _mm512_set1_epi32(0x01010101));
+
+    return _mm512_slli_epi32(spread, 4);
+}
+
+static DOT_INLINE __m512i z_nibble_codes(__m512i q, enum nibble how, __m512i table, __m512i qh,
+                                         int k)
+{
+    switch (how) {
+    case N_PLAIN:
+        return q;
+    case N_OFFSET:
+        return _mm512_add_epi8(q, z_set1(128 - 8));
+    case N_FIFTH:
+        return _mm512_or_si512(q, z_fifth_lanes(qh, k));
+    case N_FIFTH_OFFSET:
+        return _mm512_add_epi8(_mm512_or_si512(q, z_fifth_lanes(qh, k)), z_set1(128 - 16));
+    default:
+        return _mm512_shuffle_epi8(table, q);
+    }
+}
+
+/* Block b of 16 rows: bytes of its codes at p. */
+static DOT_INLINE void z_nibble_block(char *restrict out, int b, const char *p, size_t row_bytes,
+                                      enum nibble how, __m512i table, __m512i qh)
+{
+    __m512i q[4];
+
+    z_quads(q, p, row_bytes);
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+        z_line(out, 8 * b + j, z_nibble_codes(z_low4(q[j]), how, table, qh, j));
+        z_line(out, 8 * b + 4 + j, z_nibble_codes(z_high4(q[j]), how, table, qh, 4 + j));
+    }
+}
+
+#define FILL_q4_0 1
+static void q4_0_fill(char *restrict out, const char *w, size_t row_bytes)
+{
+    for (int b = 0; b < 8; b++, w += sizeof(struct q4_0)) {
+        z_nibble_block(out, b, w + offsetof(struct q4_0, qs), row_bytes, N_OFFSET,
+                       _mm512_setzero_si512(), _mm512_setzero_si512());
+        z_scale(out, b, z_low_halves(z_words(w, row_bytes)));
+    }
+}
+
+#define FILL_q4_1 1
+static void q4_1_fill(char *restrict out, const char *w, size_t row_bytes)
+{
+    for (int b = 0; b < 8; b++, w += sizeof(struct q4_1)) {
+        const __m512i d = z_words(w, row_bytes);
+
+        z_nibble_block(out, b, w + offsetof(struct q4_1, qs), row_bytes, N_PLAIN, d, d);
+        z_scale(out, b, z_low_halves(d));
+        z_scale(out, 8 + b, z_high_halves(d));
+    }
+}
+
+#define FILL_q5_0 1
+static void q5_0_fill(char *restrict out, const char *w, size_t row_bytes)
+{
+    for (int b = 0; b < 8; b++, w += sizeof(struct q5_0)) {
+        const __m512i qh = z_words(w + offsetof(struct q5_0, qh), row_bytes);
+
+        z_nibble_block(out, b, w + offsetof(struct q5_0, qs), row_bytes, N_FIFTH_OFFSET, qh, qh);
+        z_scale(out, b, z_low_halves(z_words(w, row_bytes)));
+    }
+}
+
+#define FILL_q5_1 1
+static void q5_1_fill(char *restrict out, const char *w, size_t row_bytes)
+{
+    for (int b = 0; b < 8; b++, w += sizeof(struct q5_1)) {
+        const __m512i d = z_words(w, row_bytes);
+        const __m512i qh = z_words(w + offsetof(struct q5_1, qh), row_bytes);
+
+        z_nibble_block(out, b, w + offsetof(struct q5_1, qs), row_bytes, N_FIFTH, qh, qh);
+        z_scale(out, b, z_low_halves(d));
+        z_scale(out, 8 + b, z_high_halves(d));
+    }
+}
+
+#define FILL_iq4_nl 1
+static void iq4_nl_fill(char *restrict out, const char *w, size_t row_bytes)
+{
+    const __m512i table = z_table(iq4_values, 128);
+
+    for (int b = 0; b < 8; b++, w += sizeof(struct iq4_nl)) {
+        z_nibble_block(out, b, w + offsetof(struct iq4_nl, qs), row_bytes, N_TABLE, table, table);
+        z_scale(out, b, z_low_halves(z_words(w, row_bytes)));
+    }
+}
+
+/* 2^(e - 128), as mxfp4_s has it for eight. */
+static inline __m512 z_e8m0(__m512i e)
+{
+    const __m512i small = _mm512_sllv_epi32(_mm512_set1_epi32(0x00200000), e);
+    const __m512i usual = _mm512_slli_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), 23);
+    const __mmask16 tiny = _mm512_cmplt_epi32_mask(e, _mm512_set1_epi32(2));
+
+    return _mm512_castsi512_ps(_mm512_mask_blend_epi32(tiny, usual, small));
+}
+
+#define FILL_mxfp4 1
+static void mxfp4_fill(char *restrict out, const char *w, size_t row_bytes)
+{
+    const __m512i nibbles =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+    const __m512i table = z_e2m1(nibbles);
+
+    for (int b = 0; b < 8; b++, w += sizeof(struct mxfp4)) {
+        const __m512i e = _mm512_and_si512(z_words(w, row_bytes), _mm512_set1_epi32(255));
+
+        z_nibble_block(out, b, w + offsetof(struct mxfp4, qs), row_bytes, N_E2M1, table, e);
+        z_scale(out, b, z_e8m0(e));
+    }
+}
+
+#define FILL_q8_0 1
+static void q8_0_fill(char *restrict out, const char *w, size_t row_bytes)
+{
+    for (int b = 0; b < 8; b++, w += sizeof(struct q8_0)) {
+        for (int u = 0; u < 2; u++) {
+            __m512i q[4];
+
+            z_quads(q, w + offsetof(struct q8_0, qs) + 16 * u, row_bytes);
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; j++)
+                z_line(out, 8 * b + 4 * u + j, _mm512_xor_si512(q[j], z_set1(-128)));
+        }
+        z_scale(out, b, z_low_halves(z_words(w, row_bytes)));
+    }
+}
+
+/* -- blocks of 256 -- */
+
+/* Scales and mins of q4_k and q5_k: h is the first 16 bytes. */
+static DOT_INLINE void z_k_numbers(char *restrict out, const __m512i *h)
+{
+    const __m512i six = z_set1(0x3f), top = z_set1(0x30);
+    const __m512i s[2] = {
+        _mm512_and_si512(h[1], six),
+        _mm512_or_si512(z_low4(h[3]), _mm512_and_si512(_mm512_srli_epi32(h[1], 2), top))};
+    const __m512i m[2] = {
+        _mm512_and_si512(h[2], six),
+        _mm512_or_si512(z_high4(h[3]), _mm512_and_si512(_mm512_srli_epi32(h[2], 2), top))};
+    const __m512 d = z_low_halves(h[0]);
+    const __m512 less = _mm512_xor_ps(z_high_halves(h[0]), _mm512_set1_ps(-0.0f));
+
+#pragma GCC unroll 8
+    for (int p = 0; p < 8; p++) {
+        z_scale(out, p, _mm512_mul_ps(z_byte(s[p / 4], p % 4), d));
+        z_scale(out, 8 + p, _mm512_mul_ps(z_byte(m[p / 4], p % 4), less));
+    }
+}
+
+#define FILL_q4_k 1
+static void q4_k_fill(char *restrict out, const char *w, size_t row_bytes)
+{
+    __m512i q[4];
+
+    z_quads(q, w, row_bytes);
+    z_k_numbers(out, q);
+    w += offsetof(struct q4_k, qs);
+    for (int c = 0; c < 8; c++) {
+        z_quads(q, w + 16 * c, row_bytes);
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++) {
+            z_line(out, c / 2 * 16 + c % 2 * 4 + j, z_low4(q[j]));
+            z_line(out, c / 2 * 16 + c % 2 * 4 + j + 8, z_high4(q[j]));
+        }
+    }
+}
+
+/* Bit p of each byte as bit 4. */
+static inline __m512i z_bit_to_4(__m512i a, int p)
+{
+    const __m512i v =
+        p < 4 ? _mm512_slli_epi32(a, (unsigned)(4 - p)) : _mm512_srli_epi32(a, (unsigned)(p - 4));
+
+    return _mm512_and_si512(v, z_set1(16));
+}
+
+#define FILL_q5_k 1
+static void q5_k_fill(char *restrict out, const char *w, size_t row_bytes)
+{
+    __m512i q[4], high[4];
+
+    z_quads(q, w, row_bytes);
+    z_k_numbers(out, q);
+    for (int u = 0; u < 2; u++) {
+        z_quads(high, w + offsetof(struct q5_k, qh) + 16 * u, row_bytes);
+#pragma GCC unroll 4
+        for (int c = 0; c < 4; c++) {
+            z_quads(q, w + offsetof(struct q5_k, qs) + 32 * c + 16 * u, row_bytes);
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; j++) {
+                z_line(out, 16 * c + 4 * u + j,
+                       _mm512_or_si512(z_low4(q[j]), z_bit_to_4(high[j], 2 * c)));
+                z_line(out, 16 * c + 4 * u + j + 8,
+                       _mm512_or_si512(z_high4(q[j]), z_bit_to_4(high[j], 2 * c + 1)));
+            }
+        }
+    }
+}
+
+/* Four codes of q6_k in parts of 32 columns: a and b have the low bits, high two more of each. */
+static DOT_INLINE void z_six_bits(char *restrict out, __m512i a, __m512i b, __m512i high)
+{
+    const __m512i top = z_set1(0x30), more = z_set1(128 - 32);
+    const __m512i v[4] = {
+        _mm512_or_si512(z_low4(a), _mm512_and_si512(_mm512_slli_epi32(high, 4), top)),
+        _mm512_or_si512(z_low4(b), _mm512_and_si512(_mm512_slli_epi32(high, 2), top)),
+        _mm512_or_si512(z_high4(a), _mm512_and_si512(high, top)),
+        _mm512_or_si512(z_high4(b), _mm512_and_si512(_mm512_srli_epi32(high, 2), top)),
+    };
+
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++)
+        z_line(out, 8 * k, _mm512_add_epi8(v[k], more));
+}
+
+#define FILL_q6_k 1
+static void q6_k_fill(char *restrict out, const char *w, size_t row_bytes)
+{
+    const __m512 d = z_high_halves(z_words(w + offsetof(struct q6_k, d) - 2, row_bytes));
+    __m512i a[4], b[4], high[4];
+
+    z_quads(a, w + offsetof(struct q6_k, scales), row_bytes);
+#pragma GCC unroll 16
+    for (int p = 0; p < 16; p++)
+        z_scale(out, p, _mm512_mul_ps(z_byte_signed(a[p / 4], p % 4), d));
+    for (int h = 0; h < 2; h++)
+        for (int u = 0; u < 2; u++) {
+            z_quads(a, w + 64 * h + 16 * u, row_bytes);
+            z_quads(b, w + 64 * h + 32 + 16 * u, row_bytes);
+            z_quads(high, w + offsetof(struct q6_k, qh) + 32 * h + 16 * u, row_bytes);
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; j++)
+                z_six_bits(out + (32 * h + 4 * u + j) * 128, a[j], b[j], high[j]);
+        }
+}
+
+#define FILL_iq4_xs 1
+static void iq4_xs_fill(char *restrict out, const char *w, size_t row_bytes)
+{
+    const __m512i table = z_table(iq4_values, 128);
+    const __m512i h = z_words(w, row_bytes), l = z_words(w + 4, row_bytes);
+    const __m512 d = z_low_halves(h);
+
+#pragma GCC unroll 8
+    for (int p = 0; p < 8; p++) {
+        const __m512i low =
+            _mm512_and_si512(_mm512_srli_epi32(l, (unsigned)(4 * p)), _mm512_set1_epi32(15));
+        const __m512i high =
+            _mm512_and_si512(_mm512_srli_epi32(h, (unsigned)(16 + 2 * p)), _mm512_set1_epi32(3));
+        const __m512i six = _mm512_or_si512(low, _mm512_slli_epi32(high, 4));
+
+        z_scale(out, p,
+                _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(six, _mm512_set1_epi32(32))), d));
+        z_nibble_block(out, p, w + offsetof(struct iq4_xs, qs) + 16 * p, row_bytes, N_TABLE, table,
+                       table);
+    }
+}
+
+/* Two bits of each byte from bit 2 k on. */
+static inline __m512i z_two_bits(__m512i a, int k)
+{
+    return _mm512_and_si512(_mm512_srli_epi32(a, (unsigned)(2 * k)), z_set1(3));
+}
+
+#define FILL_q2_k 1
+static void q2_k_fill(char *restrict out, const char *w, size_t row_bytes)
+{
+    const __m512i dd = z_words(w + offsetof(struct q2_k, d), row_bytes);
+    const __m512 d = z_low_halves(dd);
+    const __m512 less = _mm512_xor_ps(z_high_halves(dd), _mm512_set1_ps(-0.0f));
+    __m512i q[4];
+
+    z_quads(q, w + offsetof(struct q2_k, scales), row_bytes);
+#pragma GCC unroll 16
+    for (int p = 0; p < 16; p++) {
+        z_scale(out, p, _mm512_mul_ps(z_byte(z_low4(q[p / 4]), p % 4), d));
+        z_scale(out, 16 + p, _mm512_mul_ps(z_byte(z_high4(q[p / 4]), p % 4), less));
+    }
+    for (int h = 0; h < 2; h++)
+        for (int u = 0; u < 2; u++) {
+            z_quads(q, w + offsetof(struct q2_k, qs) + 32 * h + 16 * u, row_bytes);
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; j++)
+#pragma GCC unroll 4
+                for (int k = 0; k < 4; k++)
+                    z_line(out, 32 * h + 8 * k + 4 * u + j, z_two_bits(q[j], k));
+        }
+}
+
+#define FILL_q3_k 1
+static void q3_k_fill(char *restrict out, const char *w, size_t row_bytes)
+{
+    const __m512 d = z_high_halves(z_words(w + offsetof(struct q3_k, d) - 2, row_bytes));
+    const __m512i s[2] = {z_words(w + offsetof(struct q3_k, scales), row_bytes),
+                          z_words(w + offsetof(struct q3_k, scales) + 4, row_bytes)};
+    const __m512i top = z_words(w + offsetof(struct q3_k, scales) + 8, row_bytes);
+    __m512i q[4], mask[4];
+
+#pragma GCC unroll 16
+    for (int p = 0; p < 16; p++) {
+        const __m512i low = p < 8 ? z_low4(s[p % 8 / 4]) : z_high4(s[p % 8 / 4]);
+        const __m512i six = _mm512_or_si512(low, _mm512_slli_epi32(z_two_bits(top, p / 4), 4));
+
+        z_scale(out, p, _mm512_mul_ps(_mm512_sub_ps(z_byte(six, p % 4), _mm512_set1_ps(32.0f)), d));
+    }
+    for (int u = 0; u < 2; u++) {
+        z_quads(mask, w + 16 * u, row_bytes);
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; h++) {
+            z_quads(q, w + offsetof(struct q3_k, qs) + 32 * h + 16 * u, row_bytes);
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; j++)
+#pragma GCC unroll 4
+                for (int k = 0; k < 4; k++) {
+                    const __m512i bit = _mm512_srli_epi32(z_bit_to_4(mask[j], 4 * h + k), 2);
+                    z_line(out, 32 * h + 8 * k + 4 * u + j,
+                           _mm512_add_epi8(_mm512_or_si512(z_two_bits(q[j], k), bit),
+                                           z_set1(128 - 4)));
+                }
+        }
+    }
+}
+
+#endif
