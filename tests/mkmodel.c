@@ -159,12 +159,12 @@ static int script_tensors(const struct script *s, struct gguf_out *w, uint32_t d
     const struct {
         const char *name;
         uint64_t cols, rows;
-    } t[] = {{"token_embd.weight", d, v},          {"output.weight", d, v},
-             {"output_norm.weight", d, 0},         {"blk.0.attn_norm.weight", d, 0},
-             {"blk.0.ffn_norm.weight", d, 0},      {"blk.0.attn_q.weight", d, d},
-             {"blk.0.attn_k.weight", d, 32},       {"blk.0.attn_v.weight", d, 32},
-             {"blk.0.attn_output.weight", d, d},   {"blk.0.ffn_gate.weight", d, 32},
-             {"blk.0.ffn_up.weight", d, 32},       {"blk.0.ffn_down.weight", 32, d}};
+    } t[] = {{"token_embd.weight", d, v},        {"output.weight", d, v},
+             {"output_norm.weight", d, 0},       {"blk.0.attn_norm.weight", d, 0},
+             {"blk.0.ffn_norm.weight", d, 0},    {"blk.0.attn_q.weight", d, d},
+             {"blk.0.attn_k.weight", d, 32},     {"blk.0.attn_v.weight", d, 32},
+             {"blk.0.attn_output.weight", d, d}, {"blk.0.ffn_gate.weight", d, 32},
+             {"blk.0.ffn_up.weight", d, 32},     {"blk.0.ffn_down.weight", 32, d}};
     int rc;
 
     for (size_t i = 0; i < ARRAY_LEN(t); i++) {

@@ -784,7 +784,7 @@ static int run(struct run *r, struct err *e)
     double begin = tool_now();
     int rc = read_options(r, e);
 
-    rc = rc < 0 ? rc : obey_open(&r->constraint, &obeyed, e);
+    rc = rc < 0 ? rc : obey_open(&r->constraint, &obeyed, NULL, e);
     rc = rc < 0 ? rc : open_all(r, e);
     r->load = tool_now() - begin;
     if (rc == 0 && opt_jsonl)

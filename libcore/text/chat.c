@@ -172,6 +172,13 @@ void chat_close(struct chat *c)
     mem_free(c);
 }
 
+void chat_prompt_tools(struct chat *c)
+{
+    c->tools_in_text = true;
+    c->text_arguments = false;
+    c->null_content = false;
+}
+
 bool chat_is_default(const struct chat *c)
 {
     return c->is_default;
@@ -260,7 +267,8 @@ static int variables(const struct chat *c, const json_t *request, bool prompt, j
 
         if (v && !json_is_array(v) && !json_is_null(v))
             return err_set(e, E_FORMAT, "%s must be a list", always[i]);
-        v = json_array_size(v) ? json_incref(v) : json_null(); // templates ask whether it is there
+        /* templates ask whether it is there */
+        v = json_array_size(v) && !(c->tools_in_text && i == 0) ? json_incref(v) : json_null();
         bad |= json_object_set_new(vars, always[i], v);
     }
     bad |= json_object_set_new(vars, "add_generation_prompt", json_boolean(prompt));
@@ -340,7 +348,8 @@ int chat_render(const struct chat *c, const json_t *request, int64_t now, struct
     if (rc == 0)
         rc = set_date(request, vars, &now, e);
     if (rc == 0)
-        rc = chat_fit(c, json_object_get(request, "messages"), &messages, e);
+        rc = chat_fit(c, json_object_get(request, "messages"), json_object_get(request, "tools"),
+                      &messages, e);
     if (rc == 0 && goes_on)
         rc = mark_last(messages, e);
     if (rc == 0)

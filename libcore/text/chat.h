@@ -40,6 +40,11 @@ int chat_open(struct chat **out, const char *name, struct slice source, const st
               struct err *e);
 void chat_close(struct chat *c); // accepts NULL
 
+/* For templates that know no tools, before the first request: from now on the system message tells
+ * of them, calls are the assistant's text in the format "generic" (toolcall.h), and results are
+ * text of the user. */
+void chat_prompt_tools(struct chat *c);
+
 bool chat_is_default(const struct chat *c);
 const char *chat_stop(const struct chat *c);  // text that ends an answer, or NULL (end tokens do)
 bool chat_knows_tools(const struct chat *c);  // else a request with tools is E_UNSUPPORTED

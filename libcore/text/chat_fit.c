@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "text/toolcall.h"
 
 /* Finds the calls that were made, to go with their results. */
 struct fit {
@@ -307,7 +308,110 @@ static int merge_system(struct fit *f)
     return rc;
 }
 
-int chat_fit(const struct chat *c, const json_t *messages, json_t **out, struct err *e)
+/* -- tools in the text, for templates that know none -- */
+
+/* The system message tells of the tools, behind what else it says. */
+static int tell_of_tools(struct fit *f, const json_t *tools)
+{
+    json_t *first = json_array_get(f->out, 0);
+    const char *role = json_string_value(json_object_get(first, "role"));
+    bool has = role && strcmp(role, "system") == 0;
+    struct buf b = {0};
+    int rc;
+
+    if (json_array_size(tools) == 0)
+        return 0;
+    if (has) {
+        buf_slice(&b, text_of(first));
+        buf_str(&b, "\n\n");
+    }
+    rc = toolcall_instructions(tools, &b, f->e);
+    if (rc == 0 && !has) {
+        first = f->c->wants_parts ? json_pack("{sss[{ssss}]}", "role", "system", "content", "type",
+                                              "text", "text", "")
+                                  : json_pack("{ssss}", "role", "system", "content", "");
+        rc = first && json_array_insert_new(f->out, 0, first) == 0 ? 0 : nomem(f);
+    }
+    rc = rc < 0 ? rc : set_text(f, first, buf_view(&b));
+    buf_fini(&b);
+    return rc;
+}
+
+/* Calls become what the model wrote to make them. */
+static int write_calls(struct fit *f, json_t *m)
+{
+    const json_t *calls = json_object_get(m, "tool_calls");
+    struct buf b = {0};
+    size_t n = json_array_size(calls);
+    struct toolcall_call *v = mem_array(n, sizeof *v, f->e);
+    int rc = v ? 0 : E_NOMEM;
+
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        const json_t *fn = json_object_get(json_array_get(calls, i), "function");
+
+        v[i] =
+            (struct toolcall_call){.name = slice_of(json_string_value(json_object_get(fn, "name"))),
+                                   .arguments = json_object_get(fn, "arguments")};
+    }
+    buf_slice(&b, text_of(m));
+    if (b.n)
+        buf_byte(&b, '\n');
+    if (rc == 0)
+        rc = toolcall_write(toolcall_find("generic", f->e), v, n, &b, f->e);
+    rc = rc < 0 ? rc : set_text(f, m, buf_view(&b));
+    json_object_del(m, "tool_calls");
+    mem_free(v);
+    buf_fini(&b);
+    return rc;
+}
+
+/* A result becomes the user's message, or a part of the one of the result before it. */
+static int write_result(struct fit *f, json_t *m, json_t *before)
+{
+    const char *name = json_string_value(json_object_get(m, "name"));
+    json_t *to = before ? before : m;
+    struct buf b = {0};
+    int rc;
+
+    if (before) {
+        buf_slice(&b, text_of(before));
+        buf_str(&b, "\n\n");
+    }
+    buf_printf(&b, "Result of %.128s:\n", name ? name : "the call");
+    buf_slice(&b, text_of(m));
+    rc = b.bad ? nomem(f) : set_text(f, to, buf_view(&b));
+    if (rc == 0 && !before && json_object_set_new(m, "role", json_string("user")) < 0)
+        rc = nomem(f);
+    buf_fini(&b);
+    return rc;
+}
+
+static int tools_as_text(struct fit *f, const json_t *tools)
+{
+    json_t *before = NULL; // the message that holds results
+    int rc = tell_of_tools(f, tools);
+
+    for (size_t i = 0; i < json_array_size(f->out) && rc == 0;) {
+        json_t *m = json_array_get(f->out, i);
+        const char *role = json_string_value(json_object_get(m, "role"));
+        bool result = strcmp(role, "tool") == 0;
+
+        if (result)
+            rc = write_result(f, m, before);
+        else if (json_object_get(m, "tool_calls"))
+            rc = write_calls(f, m);
+        if (result && before) {
+            json_array_remove(f->out, i);
+            continue;
+        }
+        before = result ? m : NULL;
+        i++;
+    }
+    return rc;
+}
+
+int chat_fit(const struct chat *c, const json_t *messages, const json_t *tools, json_t **out,
+             struct err *e)
 {
     struct fit f = {.c = c, .e = e};
     int rc = 0;
@@ -321,6 +425,8 @@ int chat_fit(const struct chat *c, const json_t *messages, json_t **out, struct 
         rc = nomem(&f);
     for (; rc == 0 && f.at < json_array_size(f.out); f.at++)
         rc = fit_one(&f, json_array_get(f.out, f.at));
+    if (rc == 0 && c->tools_in_text)
+        rc = tools_as_text(&f, tools);
     if (rc == 0 && !c->shows_system)
         rc = merge_system(&f);
     json_decref(f.calls);
@@ -344,7 +450,7 @@ int chat_check_tools(const struct chat *c, const json_t *tools, struct err *e)
         if (!json_is_string(json_object_get(fn, "name")))
             return err_set(e, E_FORMAT, "tools[%zu]: it names no function", i);
     }
-    if (!c->knows_tools)
+    if (!c->knows_tools && !c->tools_in_text)
         return err_set(e, E_UNSUPPORTED, "the chat template has no place for tools");
     return 0;
 }

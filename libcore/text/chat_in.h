@@ -16,11 +16,13 @@ struct chat {
     bool wants_parts;    //   only so
     bool text_arguments; // of tool calls: a string, not an object
     bool null_content;   // beside tool calls
+    bool tools_in_text;  // tools, calls and results are written out in the messages
 };
 
 /* The messages of a request as the template wants them: a new list. Fails with a sentence that
  * names the message. */
-int chat_fit(const struct chat *c, const json_t *messages, json_t **out, struct err *e);
+int chat_fit(const struct chat *c, const json_t *messages, const json_t *tools, json_t **out,
+             struct err *e);
 int chat_check_tools(const struct chat *c, const json_t *tools, struct err *e);
 
 /* Renders with the variables as they are. */

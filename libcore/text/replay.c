@@ -18,7 +18,7 @@ struct job {
     const struct byte_span *content; // [n_content]
     size_t n_content;
     size_t first; // content that may lie in what comes next
-    size_t kept;
+    struct buf *made;
     bool begun; // ids are out: what follows goes on behind them
 };
 
@@ -40,31 +40,49 @@ static size_t content_of(struct job *j, size_t from, size_t to)
     return n;
 }
 
+/* One more byte for each id from the n-th on. */
+static int mark_made(struct job *j, size_t n, char sampled)
+{
+    size_t k = j->out->n - n;
+
+    if (!j->made || k == 0)
+        return 0;
+    if (!buf_reserve(j->made, k))
+        return err_nomem(j->e, k);
+    memset(j->made->p + j->made->n, sampled, k);
+    j->made->n += k;
+    return 0;
+}
+
 /* Tokenizes prompt[from, to). */
 static int plain(struct job *j, size_t from, size_t to)
 {
     unsigned flags = (j->flags & ~(unsigned)TOK_ADD) | (j->begun ? TOK_AFTER : 0u);
     struct slice text = {j->prompt.p + from, to - from};
+    const size_t before = j->out->n;
     size_t n;
+    int rc;
 
     if (from == to)
         return 0;
     j->begun = true;
     n = content_of(j, from, to);
-    return tok_encode_parts(j->t, text, j->part, n, flags, j->out, j->e);
+    rc = tok_encode_parts(j->t, text, j->part, n, flags, j->out, j->e);
+    return rc < 0 ? rc : mark_made(j, before, 0);
 }
 
 static int sampled(struct job *j, const struct replay_turn *turn, size_t from, size_t to)
 {
+    const size_t before = j->out->n;
+
     for (size_t i = from; i < to; i++) {
         int rc = tok_ids_add(j->out, turn->id[i], j->e);
 
         if (rc < 0)
             return rc;
         j->begun = true;
-        j->kept++;
     }
-    return 0;
+    return mark_made(j, before, 1);
 }
 
 static size_t same_front(struct slice a, struct slice b)
@@ -123,6 +141,8 @@ static int one_span(struct job *j, const struct replay_span *s, size_t *at)
     for (b = n; b > a && token_start(turn, n) - token_start(turn, b - 1) <= back;)
         b--;
     back = token_start(turn, n) - token_start(turn, b);
+    if (back == 0) // nothing of it comes back: the text goes on behind the span
+        return 0;
     if ((rc = plain(j, *at, s->to - back)) < 0 || (rc = sampled(j, turn, b, n)) < 0)
         return rc;
     *at = s->to;
@@ -139,17 +159,18 @@ static int bad_span(const struct replay_span *span, size_t i, size_t n, struct e
 
 int replay_encode(const struct tok *t, struct slice prompt, const struct byte_span *content,
                   size_t n_content, const struct replay_span *span, size_t n, unsigned flags,
-                  struct tok_ids *out, size_t *kept, struct err *e)
+                  struct tok_ids *out, struct buf *made, struct err *e)
 {
     struct job j = {.t = t,
                     .prompt = prompt,
                     .flags = flags,
                     .out = out,
                     .e = e,
+                    .made = made,
                     .content = content,
                     .n_content = n_content,
                     .begun = flags & TOK_AFTER};
-    size_t before = out->n, at = 0;
+    size_t before = out->n, made_before = made ? made->n : 0, at = 0;
     bool bos = flags & TOK_ADD && tok_adds_bos(t) && tok_role_id(t, TOK_BOS) >= 0;
     bool eos = flags & TOK_ADD && tok_adds_eos(t) && tok_role_id(t, TOK_EOS) >= 0;
     int rc = 0;
@@ -158,6 +179,8 @@ int replay_encode(const struct tok *t, struct slice prompt, const struct byte_sp
         return E_NOMEM;
     if (bos)
         rc = tok_ids_add(out, tok_role_id(t, TOK_BOS), e);
+    if (rc == 0)
+        rc = mark_made(&j, before, 0);
     for (size_t i = 0; i < n && rc == 0; i++) {
         if ((rc = bad_span(span, i, prompt.n, e)) < 0 || !span[i].turn || span[i].from < at)
             continue;
@@ -168,12 +191,13 @@ int replay_encode(const struct tok *t, struct slice prompt, const struct byte_sp
     }
     if (rc == 0)
         rc = plain(&j, at, prompt.n);
-    if (rc == 0 && eos)
-        rc = tok_ids_add(out, tok_role_id(t, TOK_EOS), e);
-    if (rc < 0)
+    if (rc == 0 && eos && (rc = tok_ids_add(out, tok_role_id(t, TOK_EOS), e)) == 0)
+        rc = mark_made(&j, out->n - 1, 0);
+    if (rc < 0) {
         out->n = before;
-    if (kept)
-        *kept = rc < 0 ? 0 : j.kept;
+        if (made)
+            made->n = made_before;
+    }
     mem_free(j.part);
     return rc;
 }

@@ -32,11 +32,11 @@ struct replay_span {
 };
 
 /* Adds the ids of a prompt to out. Spans ascend and do not overlap (E_RANGE). content and flags as
- * for tok_encode_parts. kept, where not NULL: how many ids are sampled ones. On failure out is as
- * it was. */
+ * for tok_encode_parts. made, where not NULL, gets a byte for each id that out gets: 1 if it was
+ * sampled. On failure both are as they were. */
 int replay_encode(const struct tok *t, struct slice prompt, const struct byte_span *content,
                   size_t n_content, const struct replay_span *span, size_t n, unsigned flags,
-                  struct tok_ids *out, size_t *kept, struct err *e);
+                  struct tok_ids *out, struct buf *made, struct err *e);
 
 /* Finds the turns of a rendered prompt: each occurrence of head (what a generation prompt adds, for
  * instance "<|im_start|>assistant\n") begins one, and it goes to the next occurrence of tail (what

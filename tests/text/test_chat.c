@@ -163,6 +163,44 @@ START_TEST(calls_take_the_templates_form)
 }
 END_TEST
 
+/* A template that knows no tools: all about them is written out, in turns it knows. */
+START_TEST(tools_can_be_written_out)
+{
+    static const char request[] =
+        "{\"tools\": [{\"type\": \"function\", \"function\": {\"name\": \"f\", \"parameters\": "
+        "{}}}], "
+        "\"messages\": [{\"role\": \"system\", \"content\": \"S\"}, {\"role\": \"user\", "
+        "\"content\": "
+        "\"u\"}, {\"role\": \"assistant\", \"content\": null, \"tool_calls\": [{\"id\": \"c1\", "
+        "\"function\": {\"name\": \"f\", \"arguments\": \"{\\\"k\\\": 1}\"}}, {\"id\": \"c2\", "
+        "\"function\": {\"name\": \"g\", \"arguments\": {}}}]}, {\"role\": \"tool\", "
+        "\"tool_call_id\": \"c1\", \"content\": \"r1\"}, {\"role\": \"tool\", \"tool_call_id\": "
+        "\"c2\", \"content\": \"r2\"}]}";
+    struct jinja_text t = {0};
+    struct err e = {0};
+    struct chat *c;
+    json_t *q = json_loads(request, 0, NULL);
+
+    ck_ok(chat_open(&c, "t",
+                    SLICE("{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"), NULL,
+                    &e),
+          &e);
+    ck_fails(chat_render(c, q, NOON, &t, &e), &e, E_UNSUPPORTED, "no place for tools");
+    chat_prompt_tools(c);
+    memset(&e, 0, sizeof e);
+    ck_ok(chat_render(c, q, NOON, &t, &e), &e);
+    ck_assert(slice_starts(buf_view(&t.text),
+                           SLICE("[system]S\n\nYou can call these tools:\n\n{\"name\": \"f\"")));
+    ck_assert_ptr_nonnull(strstr(t.text.p,
+                                 "[user]u[assistant][{\"name\": \"f\", \"arguments\": {\"k\": 1}}, "
+                                 "{\"name\": \"g\", \"arguments\": {}}][user]Result of f:\nr1\n\n"
+                                 "Result of g:\nr2"));
+    jinja_text_fini(&t);
+    json_decref(q);
+    chat_close(c);
+}
+END_TEST
+
 START_TEST(reasoning_has_many_names)
 {
     static const char request[] = "{\"messages\": [{\"role\": \"assistant\", \"content\": \"A\", "
@@ -427,6 +465,7 @@ START_TEST(memory_may_run_out)
 END_TEST
 
 TEST_MAIN("text/chat", plain_requests, variables_reach_the_template, system_text_moves,
-          content_takes_the_templates_form, calls_take_the_templates_form, reasoning_has_many_names,
-          a_last_message_goes_on, wrong_requests_have_a_sentence, control_tokens_are_the_templates,
-          pieces_go_across_spans, default_templates, case_file_of_conversations, memory_may_run_out)
+          content_takes_the_templates_form, calls_take_the_templates_form, tools_can_be_written_out,
+          reasoning_has_many_names, a_last_message_goes_on, wrong_requests_have_a_sentence,
+          control_tokens_are_the_templates, pieces_go_across_spans, default_templates,
+          case_file_of_conversations, memory_may_run_out)

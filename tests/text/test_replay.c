@@ -36,6 +36,17 @@ static struct buf decoded(const struct tok *t, const struct tok_ids *ids)
     return b;
 }
 
+/* How many of the n ids made tells were sampled. */
+static size_t sampled_in(const struct buf *made, size_t n)
+{
+    size_t k = 0;
+
+    ck_assert_uint_eq(made->n, n);
+    for (size_t i = 0; i < n; i++)
+        k += made->p[i] == 1;
+    return k;
+}
+
 static const char *const answers[] = {
     "The capital of France is Paris, a city of two million.",
     "<think>\nHm, let me see.\n</think>\n\nIt is 42, \xc3\xa9t\xc3\xa9 \xe2\x82\xac.",
@@ -59,7 +70,8 @@ START_TEST(unchanged_turns)
             struct buf prompt = {0}, back;
             struct replay *store;
             struct replay_span span;
-            size_t kept, n_first;
+            struct buf made = {0};
+            size_t n_first;
 
             ck_ok(replay_new(&store, 1 << 20, &e), &e);
             ck_ok(replay_put(store, answer, t, ids.id, ids.n, &e), &e);
@@ -73,9 +85,12 @@ START_TEST(unchanged_turns)
             ck_assert_ptr_nonnull(span.turn);
             buf_str(&prompt, "\nUser: And then?\nAssistant:");
             ck_ok(replay_encode(t, buf_view(&prompt), NULL, 0, &span, 1, TOK_ADD | TOK_EXACT, &all,
-                                &kept, &e),
+                                &made, &e),
                   &e);
-            ck_assert_uint_eq(kept, ids.n);
+            ck_assert_uint_eq(sampled_in(&made, all.n), ids.n);
+            for (size_t i = 0; i < made.n; i++)
+                ck_assert_int_eq(made.p[i], i >= n_first && i < n_first + ids.n);
+            buf_fini(&made);
             ck_assert_int_eq(memcmp(all.id, first.id, n_first * sizeof *all.id), 0);
             ck_assert_int_eq(memcmp(all.id + n_first, ids.id, ids.n * sizeof *all.id), 0);
             back = decoded(t, &all);
@@ -117,7 +132,8 @@ START_TEST(bytes_are_the_prompts)
             struct buf prompt = {0}, back;
             struct replay *store;
             struct replay_span span[2];
-            size_t kept, cut = rng_next(&r) % (answer.n + 1), more = rng_next(&r) % 3;
+            struct buf made = {0};
+            size_t cut = rng_next(&r) % (answer.n + 1), more = rng_next(&r) % 3;
 
             ck_ok(replay_new(&store, 1 << 20, &e), &e);
             ck_ok(replay_put(store, answer, t, ids.id, ids.n, &e), &e);
@@ -130,9 +146,10 @@ START_TEST(bytes_are_the_prompts)
                 span[i].to = prompt.n - (i ? more : 0);
             }
             ck_ok(replay_encode(t, buf_view(&prompt), NULL, 0, span, 2, TOK_AFTER | TOK_EXACT, &all,
-                                &kept, &e),
+                                &made, &e),
                   &e);
-            ck_assert_uint_le(kept, 2 * ids.n);
+            ck_assert_uint_le(sampled_in(&made, all.n), 2 * ids.n);
+            buf_fini(&made);
             back = (struct buf){0};
             tok_decode(t, all.id, all.n, TOK_SHOW | TOK_INSIDE, &back);
             ck_assert_msg(slice_eq(buf_view(&back), buf_view(&prompt)), "%s: '%.*s' for '%.*s'",
@@ -164,23 +181,23 @@ static void expect_replay(const struct tok *t, const char *ids_in, struct slice 
 {
     struct err e = {0};
     struct tok_ids all = {0}, ids = {0};
-    struct buf got = {0};
+    struct buf got = {0}, made = {0};
     struct replay *store;
     struct replay_span span = {from, to, NULL};
-    size_t kept;
 
     for (const char *p = ids_in; *p; p++)
         ck_ok(tok_ids_add(&ids, *p - '0', &e), &e);
     ck_ok(replay_new(&store, 4096, &e), &e);
     ck_ok(replay_put(store, SLICE("k"), t, ids.id, ids.n, &e), &e);
     span.turn = replay_get(store, SLICE("k"));
-    ck_ok(replay_encode(t, prompt, NULL, 0, &span, 1, TOK_PARSE, &all, &kept, &e), &e);
+    ck_ok(replay_encode(t, prompt, NULL, 0, &span, 1, TOK_PARSE, &all, &made, &e), &e);
     for (size_t i = 0; i < all.n; i++)
         buf_printf(&got, "%d", (int)all.id[i]);
     ck_assert_msg(slice_is(buf_view(&got), want), "'%.*s': %s, expected %s", (int)prompt.n,
                   prompt.p, got.p, want);
-    ck_assert_uint_eq(kept, want_kept);
+    ck_assert_uint_eq(sampled_in(&made, all.n), want_kept);
     buf_fini(&got);
+    buf_fini(&made);
     tok_ids_fini(&all);
     tok_ids_fini(&ids);
     replay_free(store);
@@ -207,6 +224,9 @@ START_TEST(by_hand)
     /* nothing is the same: tokenized */
     expect_replay(t, "33", SLICE("b\nab"), 2, 4, "134", 0);
     expect_replay(t, "", SLICE("ab"), 0, 2, "4", 0);
+    /* so a span that ends in the middle of a token cuts nothing */
+    expect_replay(t, "33", SLICE("b\nab<|end|>"), 2, 7, "1346", 0);
+    expect_replay(t, "013", SLICE("ab<|end|>\nb"), 0, 5, "01631", 2);
     expect_replay(t, "01", SLICE("ab"), 2, 2, "4", 0);
     tok_free(t);
 }

@@ -1,10 +1,12 @@
 /* lineedit.c - libedit where there is a terminal, plain reading elsewhere. */
 #include "tools/lib/lineedit.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <histedit.h>
 #include <locale.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +18,13 @@
 #include "base/utf8.h"
 #include "tools/lib/tool.h"
 
-enum { HISTORY_LINES = 1000, PASTES = 64, PASTE_SHOWN = 200, PASTE_BYTES = 64 << 20 };
+enum {
+    HISTORY_LINES = 1000,
+    PASTES = 64,
+    PASTE_SHOWN = 200,
+    PASTE_BYTES = 64 << 20,
+    WORDS_SHOWN = 100
+};
 
 static const char paste_on[] = "\033[?2004h", paste_off[] = "\033[?2004l";
 static const char paste_end[] = "\033[201~";
@@ -31,7 +39,9 @@ struct lineedit {
     const char *prompt;
     struct records in;
     struct buf entry;
-    struct buf paste[PASTES];
+    char ahead[4096]; // typed, not used yet
+    size_t n_ahead, at_ahead;
+    struct buf paste[PASTES]; // the last ones: number k is at (k - 1) % PASTES
     int n_paste;
 };
 
@@ -51,23 +61,39 @@ static struct lineedit *self(EditLine *el)
 
 /* -- reading -- */
 
-/* 1 a byte, 0 the end, -1 interrupted. */
-static int read_byte(EditLine *el, char *out)
+/* Waits for what is typed; false: a signal wants something else. poll is never restarted. */
+static bool wait_typed(EditLine *el, const struct lineedit *l)
 {
-    struct lineedit *l = self(el);
+    struct pollfd fd = {STDIN_FILENO, POLLIN, 0};
 
-    for (;;) {
-        ssize_t n = read(STDIN_FILENO, out, 1);
-
-        if (n >= 0)
-            return (int)n;
-        if (errno != EINTR || *l->o.interrupted)
-            return -1;
+    while (poll(&fd, 1, -1) < 0) {
+        if (errno != EINTR || *l->o.interrupted || tool_interrupted())
+            return false;
         if (resized) {
             resized = 0;
             el_resize(el);
         }
     }
+    return true;
+}
+
+/* 1 a byte, 0 the end, -1 interrupted. */
+static int read_byte(EditLine *el, char *out)
+{
+    struct lineedit *l = self(el);
+
+    while (l->at_ahead == l->n_ahead) {
+        ssize_t n = wait_typed(el, l) ? read(STDIN_FILENO, l->ahead, sizeof l->ahead) : -1;
+
+        if (n == 0)
+            return 0;
+        if (n < 0 && (errno != EINTR || *l->o.interrupted || tool_interrupted()))
+            return -1;
+        l->at_ahead = 0;
+        l->n_ahead = n > 0 ? (size_t)n : 0;
+    }
+    *out = l->ahead[l->at_ahead++];
+    return 1;
 }
 
 static int read_char(EditLine *el, wchar_t *out)
@@ -95,115 +121,202 @@ static void insert(EditLine *el, const char *s)
         fputc('\a', stderr);
 }
 
+/* All up to the mark of the paste's end; false: it is more than anybody means to send. */
+static bool read_paste(EditLine *el, struct buf *b)
+{
+    const size_t k = sizeof paste_end - 1;
+    bool whole = true;
+    char c;
+
+    while (read_byte(el, &c) > 0) {
+        buf_byte(b, c == '\r' ? '\n' : c);
+        if (b->n >= k && memcmp(b->p + b->n - k, paste_end, k) == 0) {
+            b->n -= k;
+            b->p[b->n] = '\0';
+            break;
+        }
+        if (b->n > PASTE_BYTES) {
+            whole = false;
+            memmove(b->p, b->p + b->n - k, k);
+            b->n = k;
+        }
+    }
+    return whole && !b->bad && b->n && !memchr(b->p, '\0', b->n);
+}
+
+/* What stands for a paste in the line. */
+static void paste_note(int number, const struct buf *b, char out[80])
+{
+    int lines = 1;
+
+    for (size_t i = 0; i < b->n; i++)
+        lines += b->p[i] == '\n' && i + 1 < b->n;
+    snprintf(out, 80, "[paste %d: %d line%s, %zu bytes]", number, lines, lines == 1 ? "" : "s",
+             b->n);
+}
+
 /* The terminal says that a paste begins: all up to its end is one text, whatever is in it. */
 static unsigned char take_paste(EditLine *el, int ch)
 {
     struct lineedit *l = self(el);
-    struct buf b = {0};
-    size_t k = sizeof paste_end - 1;
+    struct buf b = {0}, *keep = &l->paste[l->n_paste % PASTES];
     char note[80];
-    int lines = 1;
-    char c;
 
     (void)ch;
-    while (b.n < PASTE_BYTES && read_byte(el, &c) > 0) {
-        buf_byte(&b, c == '\r' ? '\n' : c);
-        if (b.n >= k && memcmp(b.p + b.n - k, paste_end, k) == 0) {
-            b.n -= k;
-            b.p[b.n] = '\0';
-            break;
-        }
-    }
-    for (size_t i = 0; i < b.n; i++)
-        lines += b.p[i] == '\n' && i + 1 < b.n;
-    if (b.n == 0 || b.bad || memchr(b.p, '\0', b.n) ||
-        (b.n > PASTE_SHOWN || lines > 1 ? l->n_paste == PASTES : false)) {
+    if (!read_paste(el, &b)) {
         buf_fini(&b);
         return CC_REFRESH_BEEP;
     }
-    if (b.n <= PASTE_SHOWN && lines == 1) {
-        if (b.p[b.n - 1] == '\n')
-            b.p[b.n - 1] = '\0';
+    if (b.n <= PASTE_SHOWN && b.p[b.n - 1] == '\n')
+        b.p[--b.n] = '\0';
+    if (b.n <= PASTE_SHOWN && !memchr(b.p, '\n', b.n)) {
         insert(el, b.p);
         buf_fini(&b);
         return CC_REFRESH;
     }
-    snprintf(note, sizeof note, "[paste %d: %d line%s, %zu bytes]", l->n_paste + 1, lines,
-             lines == 1 ? "" : "s", b.n);
-    l->paste[l->n_paste++] = b;
+    buf_fini(keep);
+    *keep = b;
+    paste_note(++l->n_paste, keep, note);
     insert(el, note);
     return CC_REFRESH;
 }
 
-/* Adds a line to the entry, with the pasted texts where their placeholders stand. */
+/* The paste that s begins with the note of, or NULL. */
+static const struct buf *noted(const struct lineedit *l, struct slice s, size_t *n)
+{
+    char head[40], note[80];
+    int number = 0;
+
+    snprintf(head, sizeof head, "%.*s", (int)(s.n < 39 ? s.n : 39), s.p);
+    if (sscanf(head, "[paste %d:", &number) != 1 || number < 1 || number > l->n_paste ||
+        number <= l->n_paste - PASTES)
+        return NULL;
+    paste_note(number, &l->paste[(number - 1) % PASTES], note);
+    *n = strlen(note);
+    return slice_starts(s, slice_of(note)) ? &l->paste[(number - 1) % PASTES] : NULL;
+}
+
+/* Adds a line to the entry, with the pasted texts where their notes stand. */
 static void add_line(struct lineedit *l, struct slice s)
 {
     while (s.n) {
         const char *p = memchr(s.p, '[', s.n);
-        int number = 0, used = 0;
-        char head[80];
-        size_t n = p ? (size_t)(s.p + s.n - p) : 0;
+        const struct buf *paste;
+        size_t n = 1;
 
         if (!p)
             break;
         buf_add(&l->entry, s.p, (size_t)(p - s.p));
-        s = (struct slice){p, n};
-        snprintf(head, sizeof head, "%.*s", (int)(n < 79 ? n : 79), p);
-        if (sscanf(head, "[paste %d: %*d line%*[s,] %*d bytes]%n", &number, &used) == 1 &&
-            used > 0 && number >= 1 && number <= l->n_paste) {
-            buf_slice(&l->entry, buf_view(&l->paste[number - 1]));
-        } else {
-            buf_byte(&l->entry, '[');
-            used = 1;
-        }
-        s = (struct slice){s.p + used, s.n - (size_t)used};
+        s = (struct slice){p, (size_t)(s.p + s.n - p)};
+        paste = noted(l, s, &n);
+        buf_slice(&l->entry, paste ? buf_view(paste) : SLICE("["));
+        n = paste ? n : 1;
+        s = (struct slice){s.p + n, s.n - n};
     }
     buf_slice(&l->entry, s);
 }
 
-static void forget_pastes(struct lineedit *l)
+/* -- completion -- */
+
+struct lineedit_words {
+    struct buf text; // each offered word, ended by NUL
+    char common[512];
+    size_t n_common;
+    size_t from;
+    int n;
+    bool more;
+};
+
+void lineedit_offer(struct lineedit_words *w, size_t from, const char *text, bool more)
 {
-    while (l->n_paste)
-        buf_fini(&l->paste[--l->n_paste]);
+    size_t k = 0;
+
+    if (w->n == 0) {
+        w->n_common = strlen(text) < sizeof w->common ? strlen(text) : sizeof w->common - 1;
+        memcpy(w->common, text, w->n_common);
+        w->from = from;
+        w->more = more;
+    }
+    while (k < w->n_common && w->common[k] == text[k])
+        k++;
+    while (k > 0 && k < w->n_common && ((uint8_t)w->common[k] & 0xc0) == 0x80)
+        k--; // whole characters
+    w->n_common = k;
+    if (w->n++ < WORDS_SHOWN)
+        buf_add(&w->text, text, strlen(text) + 1);
 }
 
-/* -- completion -- */
+/* src/ma of the folder src/, or ma of the one we are in */
+void lineedit_offer_files(struct lineedit_words *w, const char *line, size_t from)
+{
+    const char *slash = strrchr(line + from, '/');
+    size_t dir = slash ? (size_t)(slash + 1 - line) - from : 0;
+    const char *name = line + from + dir;
+    struct buf path = {0};
+    struct dirent *entry;
+    DIR *d;
+
+    buf_add(&path, dir ? line + from : "./", dir ? dir : 2);
+    d = path.bad ? NULL : opendir(path.p);
+    while (d && (entry = readdir(d))) {
+        bool folder = entry->d_type == DT_DIR;
+
+        if (strncmp(entry->d_name, name, strlen(name)) != 0 ||
+            (entry->d_name[0] == '.' && *name != '.'))
+            continue;
+        buf_clear(&path);
+        buf_add(&path, line + from, dir);
+        buf_printf(&path, "%s%s", entry->d_name, folder ? "/" : "");
+        if (!path.bad)
+            lineedit_offer(w, from, path.p, folder);
+    }
+    if (d)
+        closedir(d);
+    buf_fini(&path);
+}
+
+static void list_words(const struct lineedit_words *w)
+{
+    const char *p = w->text.p, *end = p + w->text.n;
+
+    fputc('\n', stdout);
+    for (; p < end; p += strlen(p) + 1) {
+        const char *last = strrchr(p, '/');
+
+        printf("%s  ", last && last != p && last[1] ? last + 1 : p);
+    }
+    puts(w->n > WORDS_SHOWN ? "..." : "");
+}
 
 static unsigned char complete(EditLine *el, int ch)
 {
     struct lineedit *l = self(el);
     const LineInfo *li = el_line(el);
-    size_t n = (size_t)(li->cursor - li->buffer), same = 0;
-    const char *first = NULL;
-    int found = 0;
+    size_t n = (size_t)(li->cursor - li->buffer);
+    char *line = mem_dup(li->buffer, n, NULL);
+    struct lineedit_words w = {0};
+    unsigned char rc = CC_REFRESH_BEEP;
 
     (void)ch;
-    for (const char *const *w = l->o.words; w && *w && n; w++) {
-        size_t k = 0;
+    if (line && l->o.complete)
+        l->o.complete(l->o.ctx, line, &w);
+    if (w.n && w.n_common > n - w.from) {
+        char rest[sizeof w.common + 1];
 
-        if (strncmp(*w, li->buffer, n) != 0)
-            continue;
-        while (first && k < same && first[k] == (*w)[k])
-            k++;
-        same = first ? k : strlen(*w);
-        first = first ? first : *w;
-        found++;
-    }
-    if (!found)
-        return CC_REFRESH_BEEP;
-    if (same > n) {
-        char rest[64];
-
-        snprintf(rest, sizeof rest, "%.*s%s", (int)(same - n), first + n, found == 1 ? " " : "");
+        snprintf(rest, sizeof rest, "%.*s%s", (int)(w.n_common - (n - w.from)),
+                 w.common + (n - w.from), w.n == 1 && !w.more ? " " : "");
         insert(el, rest);
-        return CC_REFRESH;
+        rc = CC_REFRESH;
+    } else if (w.n > 1 && !w.text.bad) {
+        list_words(&w);
+        rc = CC_REDISPLAY;
+    } else if (w.n == 1 && !w.more) {
+        insert(el, " ");
+        rc = CC_REFRESH;
     }
-    fputc('\n', stdout);
-    for (const char *const *w = l->o.words; *w; w++)
-        if (strncmp(*w, li->buffer, n) == 0)
-            printf("%s  ", *w);
-    fputc('\n', stdout);
-    return CC_REDISPLAY;
+    buf_fini(&w.text);
+    mem_free(line);
+    return rc;
 }
 
 /* -- opening -- */
@@ -233,12 +346,13 @@ static int open_editor(struct lineedit *l, struct err *e)
         history(l->hist, &ev, H_LOAD, l->o.history);
     el_set(l->el, EL_HIST, history, l->hist);
     el_set(l->el, EL_ADDFN, "rill-paste", "take a pasted text", take_paste);
-    el_set(l->el, EL_ADDFN, "rill-complete", "complete a command", complete);
+    el_set(l->el, EL_ADDFN, "rill-complete", "complete a word", complete);
     el_set(l->el, EL_BIND, "\\e[200~", "rill-paste", NULL);
     el_set(l->el, EL_BIND, "^I", "rill-complete", NULL);
     el_set(l->el, EL_BIND, "^R", "em-inc-search-prev", NULL);
     el_source(l->el, NULL);
     sigemptyset(&sa.sa_mask);
+    sa.sa_flags = SA_RESTART; // an answer is not cut by it
     sigaction(SIGWINCH, &sa, NULL);
     return 0;
 }
@@ -282,7 +396,8 @@ void lineedit_close(struct lineedit *l)
         history_end(l->hist);
     if (l->el)
         el_end(l->el);
-    forget_pastes(l);
+    for (int i = 0; i < PASTES; i++)
+        buf_fini(&l->paste[i]);
     records_fini(&l->in);
     buf_fini(&l->entry);
     mem_free(l);
@@ -310,6 +425,30 @@ static int read_plain(struct lineedit *l, const char *prompt, struct slice *out,
     return rc ? LINE_TEXT : LINE_END;
 }
 
+/* A line, without its end, that lives until the next one; or LINE_END, LINE_INTERRUPTED. */
+static int one_line(struct lineedit *l, struct slice *out)
+{
+    const char *p;
+    int n = 0;
+
+    fputs(paste_on, stdout);
+    fflush(stdout);
+    p = el_gets(l->el, &n);
+    fputs(paste_off, stdout);
+    if (*l->o.interrupted || !p || n <= 0) {
+        if (*l->o.interrupted || tool_interrupted())
+            clearerr(stdout); // it may have come in the middle of a write
+        fputc('\n', stdout);
+        fflush(stdout);
+        return *l->o.interrupted ? LINE_INTERRUPTED : LINE_END;
+    }
+    fflush(stdout);
+    while (n > 0 && (p[n - 1] == '\n' || p[n - 1] == '\r'))
+        n--;
+    *out = (struct slice){p, (size_t)n};
+    return LINE_TEXT;
+}
+
 static int read_edited(struct lineedit *l, const char *prompt, struct slice *out, struct err *e)
 {
     HistEvent ev;
@@ -317,29 +456,16 @@ static int read_edited(struct lineedit *l, const char *prompt, struct slice *out
 
     l->prompt = prompt;
     buf_clear(&l->entry);
-    forget_pastes(l);
     while (more) {
-        const char *p;
-        int n = 0;
+        struct slice s;
+        int rc = one_line(l, &s);
 
-        fputs(paste_on, stdout);
-        fflush(stdout);
-        p = el_gets(l->el, &n);
-        fputs(paste_off, stdout);
-        fflush(stdout);
-        if (*l->o.interrupted) {
-            fputc('\n', stdout);
-            return LINE_INTERRUPTED;
-        }
-        if (!p || n <= 0) {
-            fputc('\n', stdout);
-            return LINE_END;
-        }
-        history(l->hist, &ev, H_ENTER, p);
-        while (n > 0 && (p[n - 1] == '\n' || p[n - 1] == '\r'))
-            n--;
-        more = n > 0 && p[n - 1] == '\\';
-        add_line(l, (struct slice){p, (size_t)n - more});
+        if (rc != LINE_TEXT)
+            return rc;
+        if (s.n)
+            history(l->hist, &ev, H_ENTER, s.p);
+        more = s.n > 0 && s.p[s.n - 1] == '\\';
+        add_line(l, (struct slice){s.p, s.n - more});
         if (more)
             buf_byte(&l->entry, '\n');
         l->prompt = "... ";
@@ -352,4 +478,13 @@ int lineedit_read(struct lineedit *l, const char *prompt, struct slice *out, str
 {
     *l->o.interrupted = 0;
     return l->el ? read_edited(l, prompt, out, e) : read_plain(l, prompt, out, e);
+}
+
+int lineedit_ask(struct lineedit *l, const char *question, struct slice *out, struct err *e)
+{
+    *l->o.interrupted = 0;
+    if (!l->el)
+        return read_plain(l, question, out, e);
+    l->prompt = question;
+    return one_line(l, out);
 }

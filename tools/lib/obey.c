@@ -13,7 +13,8 @@ int obey_kinds(const struct obey_options *o)
     return (o->schema != NULL) + (o->grammar != NULL) + (o->regex != NULL) + (o->choices.n > 0);
 }
 
-static int choices(struct rill_constraint **out, const struct obey_options *o, struct err *e)
+static int choices(struct rill_constraint **out, const struct obey_options *o,
+                   const struct rill_constraint_opts *opts, struct err *e)
 {
     size_t n = o->choices.n;
     struct rill_stop *v = mem_array(n, sizeof *v, e);
@@ -22,12 +23,13 @@ static int choices(struct rill_constraint **out, const struct obey_options *o, s
     for (size_t i = 0; rc == 0 && i < n; i++)
         v[i] = (struct rill_stop){o->choices.at[i].value, strlen(o->choices.at[i].value)};
     if (rc == 0)
-        rc = rill_constraint_new(out, RILL_CHOICE, v, (int)n, NULL, e);
+        rc = rill_constraint_new(out, RILL_CHOICE, v, (int)n, opts, e);
     mem_free(v);
     return rc;
 }
 
-int obey_open(struct rill_constraint **out, const struct obey_options *o, struct err *e)
+int obey_open(struct rill_constraint **out, const struct obey_options *o,
+              const struct rill_constraint_opts *opts, struct err *e)
 {
     const char *path = o->schema ? o->schema : o->grammar;
     struct rill_stop src = {o->regex, o->regex ? strlen(o->regex) : 0};
@@ -36,16 +38,16 @@ int obey_open(struct rill_constraint **out, const struct obey_options *o, struct
 
     *out = NULL;
     if (o->choices.n)
-        return choices(out, o, e);
+        return choices(out, o, opts, e);
     if (o->regex)
-        return rill_constraint_new(out, RILL_REGEX, &src, 1, NULL, e);
+        return rill_constraint_new(out, RILL_REGEX, &src, 1, opts, e);
     if (!path)
         return 0;
     rc = file_read(&v, path, MAX_SOURCE, e);
     if (rc < 0)
         return rc;
     src = (struct rill_stop){(const char *)v.p, v.n};
-    rc = rill_constraint_new(out, o->schema ? RILL_SCHEMA : RILL_GRAMMAR, &src, 1, NULL, e);
+    rc = rill_constraint_new(out, o->schema ? RILL_SCHEMA : RILL_GRAMMAR, &src, 1, opts, e);
     file_unmap(&v);
     return rc < 0 ? err_prefix(e, path) : 0;
 }

@@ -26,8 +26,9 @@ struct obey_options {
 
 int obey_kinds(const struct obey_options *o); // how many kinds were asked for
 
-/* The constraint asked for, or NULL in *out. */
-int obey_open(struct rill_constraint **out, const struct obey_options *o, struct err *e);
+/* The constraint asked for, or NULL in *out. opts: where it begins, or NULL. */
+int obey_open(struct rill_constraint **out, const struct obey_options *o,
+              const struct rill_constraint_opts *opts, struct err *e);
 /* The schema or grammar, for judging texts of others: any white space, properties in any order. */
 int obey_judge(struct con **out, const struct obey_options *o, struct err *e);
 

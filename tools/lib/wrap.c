@@ -9,14 +9,19 @@
 
 enum { TAB = 4 };
 
-void wrap_begin(struct wrap *w, FILE *to, bool dims)
+static int width_of(const struct wrap *w)
 {
     struct winsize size = {0};
 
+    return w->on && ioctl(fileno(w->to), TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col : 80;
+}
+
+void wrap_begin(struct wrap *w, FILE *to, bool dims)
+{
     w->to = to;
     w->on = isatty(fileno(to));
     w->dims = w->on && dims;
-    w->width = w->on && ioctl(fileno(to), TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col : 80;
+    w->width = width_of(w);
     w->col = w->word_width = 0;
     buf_clear(&w->word);
     buf_clear(&w->part);
@@ -31,6 +36,7 @@ static void newline(struct wrap *w)
 {
     fputc('\n', w->to);
     w->col = 0;
+    w->width = width_of(w); // the window may have been resized
 }
 
 static void put_word(struct wrap *w)
