@@ -182,7 +182,7 @@ int rill_chat_ask(const struct rill_chat *c, const char *system, const char *use
  * tool_choice ("auto", "none", "required", an object that names a tool or allowed_tools) and
  * parallel_tool_calls. format: of rill-toolcalls(7); NULL: the template's. p: the prompt it was
  * rendered to, which may have opened a reasoning block; or NULL. A call can only be one of a listed
- * tool, its arguments obey the tool's schema; reasoning and text around are free. *out is NULL where
+ * tool, its arguments obey the tool's schema; reasoning and text around are free. *out is NULL if
  * there are no tools. E_UNSUPPORTED: a schema that cannot be enforced (the tool is named), or no
  * format. */
 int rill_chat_tools(struct rill_constraint **out, const struct rill_chat *c, const char *format,

@@ -33,28 +33,28 @@ static rx len_step(struct rxs *s, struct rx_node k, rx self, unsigned c)
 /* Places within an escape. */
 enum { J_TEXT, J_BACKSLASH, J_HEX, J_PAIR = J_HEX + 4, J_PAIR_U, J_LOW, J_END = J_LOW + 4 };
 
-static rx json_at(struct rxs *s, rx text, uint32_t strict, int st, uint32_t digits)
+static rx json_at(struct rxs *s, rx text, uint32_t escapes, int st, uint32_t digits)
 {
     if (text == RX_NONE)
         return RX_NONE;
     return rx_intern(s,
                      (struct rx_node){.kind = RX_JSON,
                                       .a = text,
-                                      .b = strict,
+                                      .b = escapes,
                                       .st = (uint8_t)st,
                                       .lo = digits,
                                       .plain = st == J_TEXT && s->node[text].plain},
                      NULL);
 }
 
-rx rx_json(struct rxs *s, rx text, bool strict)
+rx rx_json(struct rxs *s, rx text, enum rx_escapes escapes)
 {
     struct rx_set low = {{0xffffffffu, 0, 0, 0}};
 
     rx_bytes(s, &low);
     for (const char *p = "\"\\/bfnrtu0123456789acdeABCDEF"; *p; p++)
         rx_byte(s, (unsigned char)*p);
-    return json_at(s, text, strict, J_TEXT, 0);
+    return json_at(s, text, escapes, J_TEXT, 0);
 }
 
 static int hex_of(unsigned c)
@@ -95,7 +95,7 @@ static rx json_hex(struct rxs *s, struct rx_node k, unsigned c)
         return json_char(s, k, 0x10000 + ((hi - 0xd800) << 10) + (lo - 0xdc00));
     }
     if (d >= 0xd800 && d <= 0xdbff)
-        return json_at(s, k.a, k.b, J_PAIR, d);
+        return k.b == RX_ESC_BMP ? RX_NONE : json_at(s, k.a, k.b, J_PAIR, d);
     if (k.b && ((d >= 0x20 && d < 0x80) || (d >= 8 && d <= 13 && d != 11)))
         return RX_NONE;
     return json_char(s, k, d);
@@ -495,7 +495,7 @@ static void units(const struct rx_node *k, uint32_t from, uint32_t to, struct rx
         if (a <= b)
             r[(*n)++] = (struct rx_range){a, b};
     }
-    if (lo <= hi)
+    if (lo <= hi && k->b != RX_ESC_BMP)
         r[(*n)++] = (struct rx_range){0x10000 + ((lo - 0xd800) << 10),
                                       0x10000 + ((hi - 0xd800) << 10) + 0x3ff};
 }

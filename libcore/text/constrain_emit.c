@@ -1,77 +1,13 @@
 /* constrain_emit.c - from sets of JSON values to rules of a grammar.
  *
- * A goal is a rule. White space stands before what it precedes, within the same terminal; in one
- * line there is only a blank behind : and , which belongs to those. Properties come in the order in
- * which the schema names them, others behind them.
+ * A goal is a rule. Properties come in the order in which the schema names them, others behind
+ * them. How values and names are spelt is constrain_write.c's.
  */
 #include "base/mem.h"
 #include "constrain_value.h"
+#include "text/toolcall_value.h"
 
 #define MAX_PLACES 200000 // of one shape: places times what is counted
-
-/* -- terminals ------------------------------------------------------------------------------- */
-
-/* White space before, and behind what separates. */
-static rx blank(struct js *j)
-{
-    struct rx_set s = {{0}};
-
-    if (j->opts.line)
-        return RX_EPS;
-    for (const char *p = " \t\n\r"; *p; p++)
-        rx_put(&s, (unsigned char)*p);
-    return rx_rep(j->s, rx_bytes(j->s, &s), 0, RX_INF);
-}
-
-static rx behind(struct js *j)
-{
-    return j->opts.line ? rx_opt(j->s, rx_byte(j->s, ' ')) : RX_EPS;
-}
-
-static rx mark(struct js *j, char c)
-{
-    return rx_cat(j->s, blank(j), rx_byte(j->s, (unsigned char)c));
-}
-
-static rx comma(struct js *j)
-{
-    return rx_cat(j->s, mark(j, ','), behind(j));
-}
-
-static rx string(struct js *j, rx text)
-{
-    return rx_cat(j->s, rx_byte(j->s, '"'), rx_json(j->s, text, j->opts.line));
-}
-
-/* A property's name and the colon; behind others with a comma before. */
-static rx name_term(struct js *j, rx name, bool first)
-{
-    rx e = rx_cat(j->s, string(j, name), rx_cat(j->s, mark(j, ':'), behind(j)));
-
-    e = rx_cat(j->s, blank(j), e);
-    return first ? e : rx_cat(j->s, comma(j), e);
-}
-
-static rx scalars(struct js *j, const struct value *v)
-{
-    rx e = RX_NONE, num = v->num;
-
-    if (v->null)
-        e = rx_or(j->s, e, rx_lit(j->s, SLICE("null")));
-    if (v->yes)
-        e = rx_or(j->s, e, rx_lit(j->s, SLICE("true")));
-    if (v->no)
-        e = rx_or(j->s, e, rx_lit(j->s, SLICE("false")));
-    if (j->opts.line && v->canon)
-        num = rx_and(j->s, num, number_short(j->s));
-    if (rx_live(j->s, num))
-        e = rx_or(j->s, e, num);
-    if (v->exp)
-        e = rx_or(j->s, e, number_exp(j->s));
-    if (rx_live(j->s, v->str))
-        e = rx_or(j->s, e, string(j, v->str));
-    return rx_cat(j->s, blank(j), e);
-}
 
 /* -- goals ----------------------------------------------------------------------------------- */
 
@@ -205,7 +141,7 @@ static void emit_arr(struct js *j, const struct shape_arr *a, uint32_t rule)
     struct places p = {.j = j, .rule = rule, .n = (int)a->n_has + 1};
     uint32_t c[MAX_COUNTERS] = {0}, top = 1; // the first item has no comma before it
 
-    rx open = mark(j, '['), close = mark(j, ']'), next = comma(j);
+    rx open = write_sign(j, '['), close = write_sign(j, ']'), next = write_comma(j);
 
     top = a->n_pre > top ? a->n_pre : top;
     top = a->min > top ? a->min : top;
@@ -251,12 +187,16 @@ end:
  * `some` were met. */
 enum { C_PROP, C_WRITTEN, C_MIN, C_MAX, C_OTHER, C_SOME, C_N };
 
+static void emit_value(struct js *j, uint32_t rule, const struct value *v);
+
 struct obj_emit {
     struct places p;
     const struct shape_obj *o;
     rx names;     // of all properties in order
     rx *key[2];   // [n_prop] terminals: first, later
     bool any_order;
+    bool top;      // the arguments of a call
+    bool bare;     // without braces
     uint32_t *bit; // [n_prop] in any order: of a needed one, else 0
     uint32_t all;  // those
 };
@@ -272,6 +212,34 @@ static void counted(const struct obj_emit *x, const uint32_t *c, bool other, uin
     next[C_OTHER] = other ? up(c[C_OTHER], x->p.size[C_OTHER]) : c[C_OTHER];
 }
 
+/* What a property holds: name NULL: one of the others. */
+static void obj_value(struct obj_emit *x, const struct slice *name, uint32_t mid, uint32_t goal,
+                      uint32_t to)
+{
+    struct js *j = x->p.j;
+    const json_t *props = json_object_get(j->root, "properties");
+    struct value v;
+    uint32_t rule, state[2];
+    unsigned types;
+
+    if (!x->top || j->form->kind != FORM_PARAMS || goal == GOAL_NONE) {
+        read_goal(j, mid, goal, to);
+        return;
+    }
+    v = goal_value(j, goal);
+    types = schema_types(j->root, name ? json_object_get(props, name->p) : NULL);
+    gram_read(j->g, mid, write_param(j, &v, types), to);
+    rule = gram_rule(j->g);
+    for (int i = 0; i < 2; i++)
+        state[i] = gram_state(j->g, x->p.rule);
+    if (j->g->bad)
+        return;
+    gram_read(j->g, mid, j->form->mid_json, state[0]);
+    gram_edge(j->g, state[0], rule, state[1]);
+    gram_read(j->g, state[1], j->form->close, to);
+    emit_value(j, rule, &v);
+}
+
 /* The property in order, and what it may hold. */
 static void obj_prop(struct obj_emit *x, const uint32_t *c, uint32_t i, uint32_t at)
 {
@@ -282,11 +250,12 @@ static void obj_prop(struct obj_emit *x, const uint32_t *c, uint32_t i, uint32_t
     gram_read(j->g, at, x->key[c[C_WRITTEN]][i], mid);
     counted(x, c, false, next);
     next[C_PROP] = x->any_order ? c[C_PROP] | x->bit[i] : i + 1;
-    read_goal(j, mid, k->goal, place(&x->p, next));
+    obj_value(x, &k->name, mid, k->goal, place(&x->p, next));
     for (uint32_t s = 0; s < x->o->n_some; s++)
         if (!(c[C_SOME] >> s & 1) && rx_match(j->s, x->o->some[s].key, k->name)) {
             next[C_SOME] = c[C_SOME] | 1u << s;
-            read_goal(j, mid, goal_and(j, k->goal, x->o->some[s].goal), place(&x->p, next));
+            obj_value(x, &k->name, mid, goal_and(j, k->goal, x->o->some[s].goal),
+                      place(&x->p, next));
             next[C_SOME] = c[C_SOME];
         }
 }
@@ -314,8 +283,8 @@ static void obj_other(struct obj_emit *x, const uint32_t *c, const struct keys *
     counted(x, c, true, next);
     next[C_SOME] = c[C_SOME] | set;
     mid = gram_state(j->g, x->p.rule);
-    gram_read(j->g, at, name_term(j, key, !c[C_WRITTEN]), mid);
-    read_goal(j, mid, goal, place(&x->p, next));
+    gram_read(j->g, at, write_name(j, key, !c[C_WRITTEN], x->top), mid);
+    obj_value(x, NULL, mid, goal, place(&x->p, next));
 }
 
 static void obj_place(struct obj_emit *x, const uint32_t *c)
@@ -332,7 +301,7 @@ static void obj_place(struct obj_emit *x, const uint32_t *c)
             return;
     }
     if (c[C_MIN] >= o->min && c[C_SOME] == all && (!x->any_order || c[C_PROP] == x->all))
-        gram_read(j->g, at, mark(j, '}'), j->g->rule[x->p.rule].end);
+        gram_read(j->g, at, x->bare ? RX_EPS : write_sign(j, '}'), j->g->rule[x->p.rule].end);
     memcpy(last, c, sizeof last);
     if (!x->any_order)
         last[C_PROP] = o->n_prop;
@@ -370,16 +339,18 @@ static bool obj_names(struct obj_emit *x)
         rx text = rx_lit(j->s, o->prop[i].name);
 
         name[i] = o->prop[i].name;
-        x->key[0][i] = name_term(j, text, true);
-        x->key[1][i] = name_term(j, text, false);
+        x->key[0][i] = write_name(j, text, true, x->top);
+        x->key[1][i] = write_name(j, text, false, x->top);
+        if (o->prop[i].need && x->key[0][i] == RX_NONE && !j->s->bad)
+            js_fail(j, E_UNSUPPORTED, "", "a required property cannot be named in this format");
     }
     x->names = rx_texts(j->s, name, o->n_prop);
     return true;
 }
 
-static void emit_obj(struct js *j, const struct shape_obj *o, uint32_t rule)
+static void emit_obj(struct js *j, const struct shape_obj *o, uint32_t rule, bool top)
 {
-    struct obj_emit x = {.o = o, .p = {.j = j, .rule = rule, .n = C_N}};
+    struct obj_emit x = {.o = o, .p = {.j = j, .rule = rule, .n = C_N}, .top = top};
     uint32_t c[C_N] = {0}, needed = 0, *size = x.p.size;
     bool counts_min, counts_max;
 
@@ -390,6 +361,7 @@ static void emit_obj(struct js *j, const struct shape_obj *o, uint32_t rule)
         return;
     }
     x.any_order = obj_order(&x, needed);
+    x.bare = top && (j->form->kind == FORM_PARAMS || j->form->kind == FORM_PYTHON);
     counts_min = o->min > needed;
     counts_max = o->max != NO_LIMIT && (x.any_order || o->n_keys || o->max < o->n_prop);
     size[C_PROP] = x.any_order ? 1u << needed : o->n_prop + 1;
@@ -404,7 +376,8 @@ static void emit_obj(struct js *j, const struct shape_obj *o, uint32_t rule)
         free.min = counts_min ? o->min : 0;
         free.max = counts_max ? o->max : NO_LIMIT;
         x.o = &free;
-        gram_read(j->g, j->g->rule[rule].start, mark(j, '{'), place(&x.p, c));
+        gram_read(j->g, j->g->rule[rule].start, x.bare ? RX_EPS : write_sign(j, '{'),
+                  place(&x.p, c));
         while (next_place(&x.p, c))
             obj_place(&x, c);
     }
@@ -413,31 +386,41 @@ static void emit_obj(struct js *j, const struct shape_obj *o, uint32_t rule)
 
 /* -- rules ----------------------------------------------------------------------------------- */
 
+static void emit_value(struct js *j, uint32_t rule, const struct value *v)
+{
+    uint32_t start = j->g->rule[rule].start, end = j->g->rule[rule].end;
+
+    gram_read(j->g, start, write_scalars(j, v), end);
+    for (const struct shape_arr *a = v->arr; a && j->rc == 0; a = a->next)
+        emit_arr(j, a, rule);
+    for (const struct shape_obj *o = v->obj; o && j->rc == 0; o = o->next)
+        emit_obj(j, o, rule, false);
+}
+
 static void emit_goal(struct js *j, uint32_t goal)
 {
     struct value v = goal_value(j, goal);
-    uint32_t rule = j->goal[goal].rule, start, end;
 
-    if (j->rc < 0 || j->g->bad)
-        return;
-    start = j->g->rule[rule].start;
-    end = j->g->rule[rule].end;
-    gram_read(j->g, start, scalars(j, &v), end);
-    for (const struct shape_arr *a = v.arr; a && j->rc == 0; a = a->next)
-        emit_arr(j, a, rule);
-    for (const struct shape_obj *o = v.obj; o && j->rc == 0; o = o->next)
-        emit_obj(j, o, rule);
+    if (j->rc == 0 && !j->g->bad)
+        emit_value(j, j->goal[goal].rule, &v);
 }
 
-/* White space behind the whole text. */
+/* The whole text: white space behind it too; the arguments of a call. */
 static uint32_t outermost(struct js *j, uint32_t goal)
 {
     uint32_t r = gram_rule(j->g), mid = gram_state(j->g, r);
+    struct value v;
 
-    if (!j->g->bad) {
-        read_goal(j, j->g->rule[r].start, goal, mid);
-        gram_read(j->g, mid, blank(j), j->g->rule[r].end);
+    if (j->g->bad)
+        return r;
+    if (j->form) {
+        v = goal_value(j, goal);
+        for (const struct shape_obj *o = v.obj; o && j->rc == 0; o = o->next)
+            emit_obj(j, o, r, true);
+        return r;
     }
+    read_goal(j, j->g->rule[r].start, goal, mid);
+    gram_read(j->g, mid, write_space(j), j->g->rule[r].end);
     return r;
 }
 

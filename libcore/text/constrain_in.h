@@ -17,10 +17,18 @@ typedef int con_front(struct gram *g, void *arg, const struct con_opts *o, uint3
 int con_compile(struct con **out, con_front *fn, void *arg, const struct con_opts *opts,
                 struct err *e);
 
-/* A rule for the JSON values of this schema (parsed; borrowed while this runs). object: for objects
- * only. Errors begin with "schema". */
-int con_schema_rule(struct gram *g, const json_t *schema, bool object, const struct con_opts *o,
-                    uint32_t *rule, struct err *e);
+/* How the arguments of a call are written, for con_schema_rule; marks as the grammar has them. */
+struct con_form {
+    enum { FORM_JSON, FORM_PARAMS, FORM_PYTHON, FORM_GEMMA } kind;
+    rx open, mid, mid_json, close; // FORM_PARAMS: around names, strings, other values
+    struct slice until;            // no string may contain it
+    struct slice mark;             // FORM_GEMMA: around strings
+};
+
+/* A rule for the JSON values of this schema (parsed; borrowed while this runs); with a form for
+ * objects only, written so. Errors begin with "schema". */
+int con_schema_rule(struct gram *g, const json_t *schema, const struct con_form *form,
+                    const struct con_opts *o, uint32_t *rule, struct err *e);
 
 /* Text up to and with the first of the marks, and text that has none of them. Both are whole UTF-8,
  * the marks are any bytes. */

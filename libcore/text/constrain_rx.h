@@ -108,9 +108,10 @@ rx rx_char(struct rxs *s, uint32_t cp);
 rx rx_len(struct rxs *s, uint32_t lo, uint32_t hi);
 
 /* A JSON string behind its opening quote: every spelling of the words of text, and the closing
- * quote. strict: escapes only where they are of use: \" \\ \b \f \n \r \t, \u and four digits
- * for other controls and for what is not ASCII. */
-rx rx_json(struct rxs *s, rx text, bool strict);
+ * quote. RX_ESC_FEW: escapes only where they are of use: \" \\ \b \f \n \r \t, \u and four digits
+ * for other controls and for what is not ASCII; RX_ESC_BMP: and none in pairs. */
+enum rx_escapes { RX_ESC_ALL, RX_ESC_FEW, RX_ESC_BMP };
+rx rx_json(struct rxs *s, rx text, enum rx_escapes escapes);
 
 /* Digits with an optional fraction ("12", "12.50") whose value compares so with bound, which is
  * spelt in the same way. Only to be used within an intersection with such numbers without leading

@@ -13,7 +13,7 @@ enum rx_kind {
     RX_NOT,   // no word of a
     RX_REP,   // lo to hi times a
     RX_LEN,   // lo to hi characters
-    RX_JSON,  // a within a JSON string: b strict, st place in an escape, lo its digits so far
+    RX_JSON,  // a in a JSON string: b enum rx_escapes, st place in an escape, lo its digits so far
     RX_CMP,   // digit[a]: b digits before the point (low half) and behind; lo read, hi the order
     RX_MUL    // a the modulus, b its scale, lo the remainder, hi digits left behind the point
 };

@@ -833,13 +833,14 @@ static void finish(struct js *j)
     }
 }
 
-int con_schema_rule(struct gram *g, const json_t *schema, bool object, const struct con_opts *o,
-                    uint32_t *rule, struct err *e)
+int con_schema_rule(struct gram *g, const json_t *schema, const struct con_form *form,
+                    const struct con_opts *o, uint32_t *rule, struct err *e)
 {
     struct js j = {.g = g, .s = &g->rx, .opts = *o, .root = schema, .n_goal = 2, .e = e};
     json_t *type = json_pack("{ss}", "type", "object");
     uint32_t goal;
 
+    j.form = form;
     j.draft = draft_of(&j, schema);
     j.nested_ids = nested_ids(schema, true, 0);
     j.cap_goal = 64;
@@ -852,7 +853,7 @@ int con_schema_rule(struct gram *g, const json_t *schema, bool object, const str
         return err_nomem(e, 1);
     }
     goal = goal_schema(&j, schema, "#");
-    if (object)
+    if (form)
         goal = goal_and(&j, goal, goal_schema(&j, type, "#"));
     if (j.rc == 0)
         emit_all(&j, goal, rule);
@@ -866,7 +867,7 @@ int con_schema_rule(struct gram *g, const json_t *schema, bool object, const str
 static int front_schema(struct gram *g, void *arg, const struct con_opts *o, uint32_t *root,
                         struct err *e)
 {
-    return con_schema_rule(g, arg, false, o, root, e);
+    return con_schema_rule(g, arg, NULL, o, root, e);
 }
 
 int con_schema(struct con **out, struct slice json, const struct con_opts *opts, struct err *e)

@@ -12,6 +12,7 @@
 #define MAX_SPACE 8  // white space where it means nothing
 #define MAX_INDEX 3  // digits
 #define MAX_ID    40 // bytes of a call's id
+#define MAX_MARKS 8
 
 struct tools {
     const struct con_tools *t;
@@ -21,17 +22,12 @@ struct tools {
     int32_t *control;  // [n_control] the vocabulary's control tokens
     uint32_t n_control;
     uint32_t *args;    // [tools] the rule of each one's arguments + 1; 0: none yet
+    struct con_form form;
+    struct buf mark;   // of form
     struct buf text;   // marks as the grammar has them
     struct err *e;
     int rc;
 };
-
-static int fail(struct tools *x, int code, const char *what)
-{
-    if (x->rc == 0)
-        x->rc = err_set(x->e, code, "tool-call format '%s': %s", x->t->format->name, what);
-    return x->rc;
-}
 
 /* -- marks ----------------------------------------------------------------------------------- */
 
@@ -171,21 +167,43 @@ static int arguments(struct tools *x, size_t tool, const json_t *f, const char *
     const json_t *schema = json_object_get(f, "parameters");
     json_t *none = json_pack("{sss{}sb}", "type", "object", "properties", "additionalProperties",
                              false);
-    char what[NAME_MAX_BYTES + 16];
+    char what[NAME_MAX_BYTES + 80];
     uint32_t rule = 0;
 
     if (!none)
         return x->rc = err_nomem(x->e, 1);
     if (!schema || json_is_null(schema))
         schema = none;
-    snprintf(what, sizeof what, "tool '%s'", name);
+    snprintf(what, sizeof what, "tool-call format '%s', tool '%s'", x->t->format->name, name);
     if (!json_is_object(schema) && !json_is_boolean(schema))
         x->rc = err_set(x->e, E_FORMAT, "%s: parameters must be a schema", what);
-    else if ((x->rc = con_schema_rule(x->g, schema, true, &x->opts, &rule, x->e)) < 0)
+    else if ((x->rc = con_schema_rule(x->g, schema, &x->form, &x->opts, &rule, x->e)) < 0)
         err_prefix(x->e, what);
     x->args[tool] = rule + 1;
     json_decref(none);
     return x->rc;
+}
+
+/* How the format writes arguments. */
+static void form_of(struct tools *x)
+{
+    const struct toolcall_form *m = &x->t->format->form;
+    struct con_form *f = &x->form;
+
+    f->kind = m->args == TOOLCALL_PARAMS   ? FORM_PARAMS
+              : m->args == TOOLCALL_PYTHON ? FORM_PYTHON
+              : m->args == TOOLCALL_GEMMA  ? FORM_GEMMA
+                                           : FORM_JSON;
+    f->until = slice_of(f->kind == FORM_GEMMA ? m->string_mark : x->t->format->read->value_close);
+    if (f->kind == FORM_PARAMS) {
+        f->open = literal(x, slice_of(m->param_open));
+        f->mid = literal(x, slice_of(m->param_mid));
+        f->mid_json = literal(x, slice_of(m->param_mid_json));
+        f->close = literal(x, slice_of(m->param_close));
+    } else if (f->kind == FORM_GEMMA) {
+        add_marks(x, slice_of(m->string_mark), &x->mark);
+        f->mark = buf_view(&x->mark);
+    }
 }
 
 /* From `from`, where a name stands, to `to`, behind the call's close. */
@@ -230,7 +248,7 @@ static uint32_t calls(struct tools *x, uint32_t rule, uint32_t to)
     gram_read(x->g, done, layout(x, slice_of(m->end), false), to);
     next = rx_cat(x->s, layout(x, slice_of(m->between), false),
                   layout(x, slice_of(m->open), false));
-    if (x->t->parallel && next != RX_EPS)
+    if (x->t->parallel && x->t->format->read->style != READ_HARMONY) // whose close ends the turn
         gram_read(x->g, done, next, name[1]);
     return name[0];
 }
@@ -264,24 +282,26 @@ static rx no_text(struct tools *x)
     return rx_cat(x->s, chars_of(x, " \t\r\n", 0, RX_INF), rx_cat(x->s, e, RX_ALL));
 }
 
-/* Text up to one mark, no other in it. */
+/* Text up to one of n marks with none of the others in it; one past the last: without any. */
 static rx text_until(struct tools *x, const struct slice *mark, uint32_t n, uint32_t one)
 {
-    struct slice v[2] = {{"", 0}, {"", 0}};
-    struct buf b[2] = {{0}, {0}};
+    struct slice v[MAX_MARKS] = {{"", 0}};
+    struct buf b = {0};
+    size_t end[MAX_MARKS] = {0};
     rx until, none;
 
     for (uint32_t i = 0; i < n; i++) {
-        add_marks(x, mark[i], &b[i]);
-        v[i] = buf_view(&b[i]);
-        if (b[i].bad && x->rc == 0)
-            x->rc = err_nomem(x->e, mark[i].n);
+        add_marks(x, mark[i], &b);
+        end[i] = b.n;
     }
-    con_free_text(x->s, v, n, &until, &none);
-    if (one < n)
+    for (uint32_t i = 0, at = 0; i < n; at = (uint32_t)end[i++])
+        v[i] = (struct slice){buf_view(&b).p + at, end[i] - at};
+    if (b.bad && x->rc == 0)
+        x->rc = err_nomem(x->e, b.n);
+    con_free_text(x->s, v, b.bad ? 0 : n, &until, &none);
+    if (one < n && !b.bad)
         until = rx_and(x->s, until, rx_cat(x->s, RX_ALL, rx_lit(x->s, v[one])));
-    for (uint32_t i = 0; i < 2; i++)
-        buf_fini(&b[i]);
+    buf_fini(&b);
     return one < n ? until : none;
 }
 
@@ -355,6 +375,39 @@ static int check(struct tools *x)
     return 0;
 }
 
+/* gpt-oss: messages, of which the last is an answer or a call. The prompt has begun the first. */
+static void harmony(struct tools *x, uint32_t rule)
+{
+    static const struct slice mark[] = {SLICE("<|end|>"),     SLICE("<|start|>"),
+                                        SLICE("<|channel|>"), SLICE("<|message|>"),
+                                        SLICE("<|call|>"),    SLICE("<|return|>")};
+    static const struct slice head[] = {SLICE("<|channel|>analysis<|message|>"),
+                                        SLICE("<|channel|>commentary<|message|>"),
+                                        SLICE("<|channel|>final<|message|>")};
+    const uint32_t n = ARRAY_LEN(mark);
+    const struct toolcall_form *m = &x->t->format->form;
+    uint32_t start = x->g->rule[rule].start, end = x->g->rule[rule].end, name;
+    uint32_t at = gram_state(x->g, rule), next = gram_state(x->g, rule);
+    rx middle = text_until(x, mark, n, 0), last = text_until(x, mark, n, n);
+    const char *open = strstr(m->open, "<|channel|>");
+
+    if (x->g->bad)
+        return;
+    if (x->t->in_reasoning)
+        gram_read(x->g, start, middle, next);
+    else
+        gram_empty(x->g, start, at);
+    for (int i = 0; i < 2; i++)
+        gram_read(x->g, at, rx_cat(x->s, literal(x, head[i]), middle), next);
+    gram_read(x->g, next, literal(x, SLICE("<|start|>assistant")), at);
+    if (x->t->choice != CON_REQUIRED)
+        gram_read(x->g, at, rx_cat(x->s, literal(x, head[2]), last), end);
+    if (x->t->choice == CON_NONE)
+        return;
+    name = calls(x, rule, end);
+    gram_read(x->g, at, literal(x, slice_of(open ? open : m->open)), name);
+}
+
 static void build(struct tools *x, uint32_t rule)
 {
     uint32_t start = x->g->rule[rule].start, end = x->g->rule[rule].end;
@@ -377,13 +430,17 @@ static int front_tools(struct gram *g, void *arg, const struct con_opts *o, uint
 {
     struct tools x = {.t = arg, .g = g, .s = &g->rx, .opts = *o, .e = e};
 
-    if (x.t->format->form.args != TOOLCALL_JSON || x.t->format->read->style == READ_HARMONY)
-        fail(&x, E_UNSUPPORTED, "its calls cannot be enforced");
-    if (x.rc == 0 && check(&x) == 0 && find_control(&x) == 0) {
+    if (check(&x) == 0 && find_control(&x) == 0) {
+        form_of(&x);
         *root = gram_rule(g);
-        if (!g->bad)
+        if (!g->bad && x.t->format->read->style == READ_HARMONY)
+            harmony(&x, *root);
+        else if (!g->bad)
             build(&x, *root);
     }
+    if (x.mark.bad && x.rc == 0)
+        x.rc = err_nomem(e, 1);
+    buf_fini(&x.mark);
     buf_fini(&x.text);
     mem_free(x.control);
     mem_free(x.args);

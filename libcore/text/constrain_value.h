@@ -82,6 +82,7 @@ struct js {
     struct gram *g;
     struct rxs *s;
     struct con_opts opts;
+    const struct con_form *form; // NULL: JSON
     int draft;
     bool nested_ids;       // the schema has several base URIs
     const json_t *root;
@@ -143,5 +144,18 @@ bool format_is_note(struct slice name); // of numbers: says nothing about the te
 
 /* Makes the rules of all goals that root needs (constrain_emit.c). */
 int emit_all(struct js *j, uint32_t root, uint32_t *rule);
+
+/* How values and names are written (constrain_write.c); JSON where form says nothing else. */
+rx write_space(struct js *j);   // before a sign or a value
+rx write_sign(struct js *j, char c);
+rx write_comma(struct js *j);
+rx write_scalars(struct js *j, const struct value *v);
+rx write_string(struct js *j, rx text);
+/* A property's name and what stands before its value; behind others with what separates them. top:
+ * it is an argument itself. RX_NONE: it cannot be written. */
+rx write_name(struct js *j, rx name, bool first, bool top);
+/* For FORM_PARAMS: the strings of v as they are written, with the marks around; and what is left of
+ * v for values written as JSON. types: what the parser takes the parameter for. */
+rx write_param(struct js *j, struct value *v, unsigned types);
 
 #endif

@@ -132,7 +132,7 @@ static int texts(struct con_vocab *v, const struct tok *t, struct err *e)
             at += 16;
         } else if (k == TOK_NORMAL || k == TOK_USER || k == TOK_BYTE) {
             v->text[i] = tok_piece(t, (int32_t)i);
-            if (memchr(v->text[i].p, CONTROL_BYTE, v->text[i].n)) // or it could spell a control token
+            if (memchr(v->text[i].p, CONTROL_BYTE, v->text[i].n)) // it could spell a control token
                 v->text[i].n = 0;
         }
         if (v->text[i].n > VOCAB_MAX_DEPTH)

@@ -23,7 +23,7 @@ static const char tools_json[] =
     "\"s\":{\"type\":\"string\"},\"at\":{\"$ref\":\"#/$defs/at\"}},\"additionalProperties\":false}"
     "}}}]";
 
-/* -- a vocabulary of all bytes, the pieces of `longer`, and a format's marks as tokens ---------- */
+/* -- a vocabulary of all bytes, the pieces of `longer`, and a format's marks as tokens ----- */
 
 struct marked {
     struct tok *t;
@@ -49,6 +49,8 @@ static void marked_init(struct marked *v, const struct toolcall_format *f, enum 
     const struct toolcall_read *rd = f->read;
     const char *const marks[] = {rd->section, rd->call, rd->call_end, rd->section_end,
                                  rd->key_open, rd->value_close, rd->delim};
+    static const char *const harmony[] = {"<|start|>", "<|channel|>", "<|message|>", "<|end|>",
+                                          "<|return|>", "<|call|>"};
     struct tok_spec s;
     struct err e = {0};
 
@@ -61,6 +63,8 @@ static void marked_init(struct marked *v, const struct toolcall_format *f, enum 
     }
     for (size_t i = 0; i < ARRAY_LEN(marks); i++)
         add_piece(v, marks[i], kind);
+    for (size_t i = 0; rd->style == READ_HARMONY && i < ARRAY_LEN(harmony); i++)
+        add_piece(v, harmony[i], kind);
     add_piece(v, "<think>", kind);
     add_piece(v, "</think>", kind);
     for (size_t i = 0; i < ARRAY_LEN(longer); i++)
@@ -91,6 +95,7 @@ struct drawn {
     struct buf out;        // as text
     struct buf name, args; // of the call being read
     const json_t *tools;
+    struct con_matcher **judge; // [tools] made when first asked
     int calls;
     uint32_t seed;
 };
@@ -100,7 +105,11 @@ static uint32_t pick(struct drawn *d, uint32_t n)
     return (uint32_t)(rng_bits(d->seed, 7, (uint64_t)d->out.n * 64 + d->seed % 64, n) % n);
 }
 
-static const json_t *schema_of(const struct drawn *d)
+static struct con *judged[8]; // of the answers being drawn
+static int n_judged;
+
+/* Which of the tools is called, and its schema. */
+static size_t tool_of(const struct drawn *d, const json_t **schema)
 {
     const json_t *x;
     size_t i;
@@ -109,27 +118,39 @@ static const json_t *schema_of(const struct drawn *d)
         const json_t *f = json_object_get(x, "function");
 
         f = f ? f : x;
+        *schema = json_object_get(f, "parameters");
         if (slice_is(buf_view(&d->name), json_string_value(json_object_get(f, "name"))))
-            return json_object_get(f, "parameters");
+            return i;
     }
     ck_abort_msg("a call of '%s' in %s", d->name.p, d->out.p);
 }
 
-/* The arguments are an object that the tool's schema allows. */
-static void check_call(struct drawn *d)
+static struct con_matcher *judge_of(const json_t *schema)
 {
     const struct con_opts o = {.any_order = true};
-    const json_t *s = schema_of(d);
-    char *src = s ? json_dumps(s, 0) : NULL;
+    char *src = schema ? json_dumps(schema, 0) : NULL;
+    struct con_matcher *m;
     struct con *c;
     struct err e = {0};
 
     ck_ok(con_schema(&c, slice_of(src ? src : "{\"type\":\"object\",\"maxProperties\":0}"), &o,
                      &e), &e);
-    ck_assert_msg(takes(c, buf_view(&d->args).p), "%s: arguments %s\nof %s", d->name.p, d->args.p,
-                  d->out.p);
-    con_free(c);
+    ck_ok(con_matcher_new(&m, c, NULL, 0, &e), &e);
     free(src);
+    judged[n_judged++] = c;
+    return m;
+}
+
+/* The arguments are an object that the tool's schema allows. */
+static void check_call(struct drawn *d)
+{
+    const json_t *schema;
+    struct con_matcher **m = &d->judge[tool_of(d, &schema)];
+
+    if (!*m)
+        *m = judge_of(schema);
+    ck_assert_msg(says(*m, buf_view(&d->args)), "%s: arguments %s\nof %s", d->name.p, d->args.p,
+                  d->out.p);
     d->calls++;
 }
 
@@ -171,7 +192,8 @@ static int32_t draw(struct drawn *d, const uint32_t *mask)
 
     for (int32_t i = 0; i < (int32_t)d->v->n; i++)
         if (mask[i / 32] >> i % 32 & 1) {
-            uint32_t w = i < 256 && i && strchr("\"}])<\n", i) ? 60 : i >= 256 ? 10 : 1;
+            bool mark = i >= 256 && tok_piece(d->t, i).n > 6;
+            uint32_t w = mark ? 300 : i < 256 && i && strchr("\"}])<\n:=", i) ? 60 : 1;
 
             total += w;
             if (pick(d, total) < w)
@@ -220,8 +242,8 @@ static int draw_answers(const struct toolcall_format *f, const struct con_tools 
 {
     json_t *tools = json_loads(tools_json, 0, NULL);
     struct con_tools t = *how;
+    struct con_matcher *m, *judge[3] = {NULL};
     struct con_vocab *v;
-    struct con_matcher *m;
     struct marked voc;
     struct con *c;
     struct err e = {0};
@@ -232,11 +254,12 @@ static int draw_answers(const struct toolcall_format *f, const struct con_tools 
     t.format = f;
     t.tools = t.tools ? t.tools : tools;
     t.tok = voc.t;
-    ck_ok(con_tools(&c, &t, &e), &e);
+    ck_assert_msg(con_tools(&c, &t, &e) == 0, "%s: %s", t.format->name, e.text);
     ck_ok(con_vocab_new(&v, voc.t, &e), &e);
     ck_ok(con_matcher_new(&m, c, v, 0, &e), &e);
     for (int i = 0; i < n; i++) {
-        struct drawn d = {.v = v, .t = voc.t, .tools = t.tools, .seed = (uint32_t)i + 1};
+        struct drawn d = {.v = v, .t = voc.t, .tools = t.tools, .judge = judge,
+                          .seed = (uint32_t)i + 1};
         struct toolcall_opts o = {.format = f, .tools = t.tools, .reasoning = t.reasoning,
                                   .in_reasoning = t.in_reasoning, .is_control = is_control,
                                   .ctx = voc.t};
@@ -255,6 +278,10 @@ static int draw_answers(const struct toolcall_format *f, const struct con_tools 
         buf_fini(&d.args);
     }
     con_matcher_free(m);
+    for (int i = 0; i < 3; i++)
+        con_matcher_free(judge[i]);
+    while (n_judged > 0)
+        con_free(judged[--n_judged]);
     con_vocab_free(v);
     con_free(c);
     tok_free(voc.t);
@@ -262,9 +289,10 @@ static int draw_answers(const struct toolcall_format *f, const struct con_tools 
     return calls;
 }
 
-static bool enforced(const struct toolcall_format *f)
+/* Harmony's answers are messages, which may be many before a call. */
+static const char *first(const struct toolcall_format *f)
 {
-    return f->form.args == TOOLCALL_JSON && f->read->style != READ_HARMONY;
+    return f->read->style == READ_HARMONY ? "<|channel|>commentary to=functions." : "";
 }
 
 START_TEST(calls_that_must_come)
@@ -275,10 +303,8 @@ START_TEST(calls_that_must_come)
         const struct con_tools one = {.choice = CON_REQUIRED},
                                many = {.choice = CON_REQUIRED, .parallel = true};
 
-        if (!enforced(f))
-            continue;
-        ck_assert_msg(draw_answers(f, &one, TOK_NORMAL, 12, "") > 3, "%s", f->name);
-        ck_assert_msg(draw_answers(f, &many, TOK_CONTROL, 12, "") > 3, "%s", f->name);
+        ck_assert_msg(draw_answers(f, &one, TOK_NORMAL, 7, first(f)) > 0, "%s", f->name);
+        ck_assert_msg(draw_answers(f, &many, TOK_CONTROL, 8, first(f)) > 0, "%s", f->name);
     }
 }
 END_TEST
@@ -288,21 +314,27 @@ START_TEST(calls_that_may_come)
     const struct toolcall_format *f;
 
     for (size_t i = 0; (f = toolcall_at(i)); i++) {
-        const struct con_tools t = {.parallel = true, .reasoning = reasoning_find("think")},
+        bool harmony = f->read->style == READ_HARMONY;
+        const struct con_tools t = {.parallel = true,
+                                    .reasoning = reasoning_find(harmony ? "harmony" : "think")},
                                none = {.choice = CON_NONE, .reasoning = t.reasoning};
         struct buf b = {0};
+        int n;
 
-        if (!enforced(f))
-            continue;
-        if (!f->read->bare)
+        if (harmony)
+            buf_str(&b, "<|channel|>analysis<|message|>Well.<|end|><|start|>assistant");
+        else if (!f->read->bare)
             buf_str(&b, "<think>\nwell</think>\n\nWait. ");
         buf_str(&b, f->form.begin ? f->form.begin : "");
-        if (!f->form.begin)
+        if (harmony)
+            buf_str(&b, first(f));
+        else if (!f->form.begin && f->form.open)
             buf_add(&b, f->form.open, strcspn(f->form.open, "%"));
-        ck_assert_msg(draw_answers(f, &t, TOK_CONTROL, 8, buf_view(&b).p) > 2, "%s", f->name);
-        ck_assert_msg(draw_answers(f, &t, TOK_NORMAL, 8, buf_view(&b).p) > 2, "%s", f->name);
-        draw_answers(f, &t, TOK_NORMAL, 4, "So <");
-        draw_answers(f, &none, TOK_CONTROL, 4, "Hm ");
+        n = draw_answers(f, &t, TOK_CONTROL, 10, buf_view(&b).p) +
+            draw_answers(f, &t, TOK_NORMAL, 10, buf_view(&b).p);
+        ck_assert_msg(n > 0, "%s", f->name);
+        draw_answers(f, &t, TOK_NORMAL, 4, harmony ? "" : "So <");
+        draw_answers(f, &none, TOK_CONTROL, 4, harmony ? "" : "Hm ");
         buf_fini(&b);
     }
 }
@@ -321,7 +353,7 @@ static struct con *tools_con(const char *format, const char *tools, enum con_cho
     t.format = toolcall_find(format, &e);
     t.tools = j;
     ck_assert_msg(t.format && j, "%s", e.text);
-    ck_ok(con_tools(&c, &t, &e), &e);
+    ck_assert_msg(con_tools(&c, &t, &e) == 0, "%s: %s", t.format->name, e.text);
     json_decref(j);
     return c;
 }
@@ -345,7 +377,8 @@ START_TEST(texts_and_calls)
     con_free(c);
     c = tools_con("hermes", NOW_AND_F, CON_REQUIRED, false);
     judge(c, TEXTS("<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>"),
-          TEXTS("", "Hello.", "Hi <tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>",
+          TEXTS("", "Hello.",
+                "Hi <tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>",
                 "<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>\n<tool_call>\n{"
                 "\"name\": \"now\", \"arguments\": {}}\n</tool_call>"));
     con_free(c);
@@ -368,6 +401,74 @@ START_TEST(texts_and_calls)
                 KIMI("now", "0", "{}") "<|tool_calls_section_end|>"),
           TEXTS("<|tool_calls_section_begin|>" KIMI("now", "1", "{}") "<|tool_calls_section_end|>",
                 "<|tool_calls_section_begin|>" KIMI("now", "0", "{}") "<|tool_calls_section_end"));
+    con_free(c);
+}
+END_TEST
+
+#define CITY                                                                                       \
+    "[{\"name\":\"f\",\"parameters\":{\"type\":\"object\",\"properties\":{\"c\":{\"type\":"             \
+    "\"string\",\"maxLength\":20},\"n\":{\"type\":[\"integer\",\"null\"]},\"m\":{\"type\":["            \
+    "\"string\",\"number\"]},\"l\":{\"type\":\"array\",\"items\":{\"type\":\"boolean\"}}},"            \
+    "\"required\":[\"c\"],\"additionalProperties\":false}}]"
+
+/* Arguments that are not written as JSON. */
+START_TEST(other_notations)
+{
+#define GLM(key, value) "<arg_key>" key "</arg_key>\n<arg_value>" value "</arg_value>\n"
+    struct con *c = tools_con("glm-4.5", CITY, CON_REQUIRED, false);
+
+    judge(c,
+          TEXTS("<tool_call>f\n" GLM("c", "a \"b\"\n</arg") "</tool_call>",
+                "<tool_call>f\n" GLM("c", "5") GLM("n", "null") GLM("m", "1.5") "</tool_call>",
+                "<tool_call>f\n" GLM("c", "") GLM("m", "1.5.") GLM("l", "[true]") "</tool_call>"),
+          TEXTS("<tool_call>f\n</tool_call>", "<tool_call>f\n" GLM("n", "1") "</tool_call>",
+                "<tool_call>f\n" GLM("c", "x</arg_value>y") "</tool_call>",
+                "<tool_call>f\n" GLM("c", "x") GLM("n", "1.5") "</tool_call>",
+                "<tool_call>f\n" GLM("c", "x") GLM("n", "\"1\"") "</tool_call>",
+                "<tool_call>f\n" GLM("c", "x") GLM("l", "True") "</tool_call>",
+                "<tool_call>f\n" GLM("c", "x") GLM("z", "1") "</tool_call>"));
+    con_free(c);
+    c = tools_con("qwen3-coder", CITY, CON_REQUIRED, false);
+#define QWEN(key, value) "<parameter=" key ">\n" value "\n</parameter>\n"
+    judge(c,
+          TEXTS("<tool_call>\n<function=f>\n" QWEN("c", "a\nb") "</function>\n</tool_call>"),
+          TEXTS("<tool_call>\n<function=f>\n" QWEN("c", "123456789012345678901") "</function>\n"
+                "</tool_call>"));
+    con_free(c);
+    c = tools_con("deepseek-v3.2", CITY, CON_REQUIRED, false);
+#define BAR "\xef\xbd\x9c"
+#define DSML(s) "<" BAR "DSML" BAR s
+#define END(s)  "</" BAR "DSML" BAR s
+#define V32(args)                                                                                  \
+    DSML("function_calls>\n") DSML("invoke name=\"f\">\n") args END("invoke>\n")                  \
+        END("function_calls>")
+#define ARG(key, kind, value)                                                                      \
+    DSML("parameter name=\"") key "\" string=\"" kind "\">" value END("parameter>\n")
+    judge(c, TEXTS(V32(ARG("c", "true", "x") ARG("n", "false", "null") ARG("m", "false", "2"))),
+          TEXTS(V32(ARG("c", "false", "x")), V32(ARG("c", "true", "x") ARG("m", "true", "2"))));
+    con_free(c);
+    c = tools_con("lfm2", CITY, CON_REQUIRED, true);
+#define LFM(calls) "<|tool_call_start|>[" calls "]<|tool_call_end|>"
+    judge(c,
+          TEXTS(LFM("f(c=\"x\")"), LFM("f(c=\"\\n\", n=None), f(c=\"\", l=[True, False])"),
+                LFM("f(c=\"\\u00e9\", m=1.5)")),
+          TEXTS(LFM("f()"), LFM("f(c='x')"), LFM("f(c=\"x\", n=null)"), LFM("f(\"x\")"),
+                LFM("f(c=\"\\ud83d\\ude00\")"), LFM("f(c=\"x\", l=[true])")));
+    con_free(c);
+    c = tools_con("functiongemma", CITY, CON_REQUIRED, true);
+#define GEMMA(args) "<start_function_call>call:f{" args "}<end_function_call>"
+    judge(c,
+          TEXTS(GEMMA("c:<escape>x \"y\"<escape>"), GEMMA("c:<escape><escape>,n:null,l:[true]")),
+          TEXTS(GEMMA("c:\"x\""), GEMMA("n:1"), GEMMA("c:<escape>x<escape>,n:<escape>1<escape>")));
+    con_free(c);
+    c = tools_con("harmony", CITY, CON_AUTO, true);
+#define CH(s) "<|channel|>" s
+    judge(c,
+          TEXTS(CH("final<|message|>Hi."), CH("analysis<|message|>So.<|end|><|start|>assistant")
+                CH("commentary to=functions.f <|constrain|>json<|message|>{\"c\": \"x\"}<|call|>")),
+          TEXTS("Hi.", CH("analysis<|message|>So."),
+                CH("commentary to=functions.g <|constrain|>json<|message|>{}<|call|>"),
+                CH("commentary to=functions.f <|constrain|>json<|message|>{}<|call|>")));
     con_free(c);
 }
 END_TEST
@@ -397,6 +498,17 @@ START_TEST(what_is_refused)
 
         t.tools = j;
         ck_fails(con_tools(&c, &t, &e), &e, bad[i].code, bad[i].part);
+        json_decref(j);
+    }
+    {
+        struct con_tools t = {.format = toolcall_find("lfm2", NULL), .choice = CON_REQUIRED};
+        json_t *j = json_loads("[{\"name\":\"f\",\"parameters\":{\"required\":[\"a-b\"]}}]", 0,
+                               NULL);
+        struct con *c;
+        struct err e = {0};
+
+        t.tools = j;
+        ck_fails(con_tools(&c, &t, &e), &e, E_UNSUPPORTED, "tool-call format 'lfm2'");
         json_decref(j);
     }
 }
@@ -465,4 +577,4 @@ START_TEST(memory_that_fails)
 END_TEST
 
 TEST_MAIN("text/constrain_tools", calls_that_must_come, calls_that_may_come, texts_and_calls,
-          what_is_refused, choices, memory_that_fails)
+          other_notations, what_is_refused, choices, memory_that_fails)
