@@ -24,7 +24,8 @@ BEGIN {
     many = "base quant file text tools/lib rill.h"
     law["tools/eval.c"] = many
     law["tools/tokenize.c"] = many " model/hfdir.h"
-    law["tools/convert.c"] = law["tools/quantize.c"] = many " model/hfdir.h kernels/encode.h"
+    law["tools/quantize.c"] = many " model/hfdir.h kernels/encode.h"
+    law["tools/convert.c"] = law["tools/quantize.c"] " model/lora.h"
     law["tools/inspect.c"] = many " plan model/hfdir.h"
     law["tools/lib/inspect"] = many " model/hfdir.h kernels/encode.h"
     law["tools/bench.c"] = law["tools"] " plan text model/random.h model/hfdir.h"

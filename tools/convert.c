@@ -11,6 +11,7 @@
 #include "base/thread.h"
 #include "kernels/encode.h"
 #include "model/hfdir.h"
+#include "model/lora.h"
 #include "quant/quant.h"
 #include "tools/lib/setkey.h"
 #include "tools/lib/tool.h"
@@ -20,9 +21,9 @@ enum { BATCH_BYTES = 4 << 20, AHEAD_BYTES = 32 << 20, KEEP = -1 };
 /* -- options -- */
 
 static int type = KEEP, threads = 2, max_tensors;
-static const char *max_size;
+static const char *max_size, *base;
 static bool vocab_only;
-static struct opt_list sets, removes, renames;
+static struct opt_list sets, removes, renames, loras;
 
 static int option_type(void *out, const char *value, struct err *e);
 
@@ -30,6 +31,9 @@ static const struct tool_option opts[] = {
     {0, "type", OPT_CALL, &type, "TYPE", "F32, F16, BF16, Q8_0, or keep (default)",
      .call = option_type},
     {0, "vocab-only", OPT_FLAG, &vocab_only, 0, "the vocabulary and other keys, no tensors"},
+    {0, "lora", OPT_LIST, &loras, "FILE[=SCALE]",
+     "add an adapter to the weights, SCALE (1) times; may be repeated"},
+    {0, "base", OPT_STR, &base, "MODEL", "the model that an adapter IN was trained on"},
     {'t', "threads", OPT_INT, &threads, "N", "threads", .min = 1, .max = 1024, .def = "2"},
     {0, "set", OPT_LIST, &sets, "KEY=TYPE:VALUE", "set metadata; TYPE is int, float, bool or str",
      .group = "Metadata"},
@@ -42,7 +46,8 @@ static const struct tool_option opts[] = {
     {0}};
 
 static struct tool tool = {"rill-convert", "[options] IN OUT",
-                           "writes a Hugging Face directory or a GGUF file as a GGUF file", opts};
+                           "writes Hugging Face directories, adapters and GGUF files as GGUF files",
+                           opts};
 
 static int option_type(void *out, const char *value, struct err *e)
 {
@@ -83,15 +88,22 @@ static int parse_size(const char *text, uint64_t *out, struct err *e)
 /* -- what is written -- */
 
 struct plan_tensor {
-    int to;       // enum fmt_id
-    uint32_t out; // the file it goes to
+    int to;        // enum fmt_id
+    uint32_t out;  // the file it goes to
+    bool computed; // not the bytes of the input
+};
+
+struct adapter {
+    struct lora *lora;
+    float scale;
 };
 
 struct job {
     struct source *src;
     const struct gguf *g;
-    struct plan_tensor *t; // [g->n_tensor]
-    struct gguf_out **out; // [n_out]
+    struct plan_tensor *t;   // [g->n_tensor]
+    struct adapter *adapter; // [loras.n]
+    struct gguf_out **out;   // [n_out]
     uint32_t n_out, n_tensor;
     struct team *team;
     struct progress bar;
@@ -103,7 +115,8 @@ struct job {
     struct decoder dec;
     uint8_t *in, *to;
     float **row; // [team]
-    uint64_t cols, n_rows, in_bytes, to_bytes;
+    uint64_t cols, first, n_rows, in_bytes, to_bytes;
+    const struct gguf_tensor *now;
 };
 
 static bool ends(struct slice s, const char *tail)
@@ -161,6 +174,14 @@ static uint64_t bytes_as(const struct gguf_tensor *t, int fmt)
     return bytes * source_n_rows(t);
 }
 
+static bool has_adapter(const struct job *j, struct slice name)
+{
+    for (size_t i = 0; i < loras.n; i++)
+        if (lora_find(j->adapter[i].lora, name))
+            return true;
+    return false;
+}
+
 /* Types, and which file each tensor goes to. */
 static int make_plan(struct job *j, struct err *e)
 {
@@ -183,6 +204,7 @@ static int make_plan(struct job *j, struct err *e)
                            "%s: tensor '%.*s' has type %u, which is not supported", j->g->path,
                            (int)t->name.n, t->name.p, t->type);
         j->t[i].to = choose(t);
+        j->t[i].computed = j->t[i].to != (int)t->type || has_adapter(j, t->name);
         n = bytes_as(t, j->t[i].to);
         if (in_file &&
             (n > most || bytes > most - n || (max_tensors && in_file >= (uint32_t)max_tensors))) {
@@ -196,6 +218,84 @@ static int make_plan(struct job *j, struct err *e)
         j->written += n;
     }
     return 0;
+}
+
+/* -- adapters -- */
+
+/* FILE=SCALE, unless a file has that name. */
+static int parse_lora(const char *v, struct buf *path, float *scale, struct err *e)
+{
+    const char *equals = strrchr(v, '=');
+    char *end = NULL;
+
+    *scale = 1;
+    if (equals && !file_exists(v)) {
+        *scale = strtof(equals + 1, &end);
+        if (end == equals + 1 || *end || !(*scale > -1e6f && *scale < 1e6f))
+            return err_set(e, E_USAGE, "--lora: '%.80s': the scale is no number", v);
+        buf_add(path, v, (size_t)(equals - v));
+    } else {
+        buf_str(path, v);
+    }
+    return path->bad ? err_nomem(e, strlen(v)) : 0;
+}
+
+/* Every matrix of the adapter must be there, in its shape. A model whose output is its table of
+ * tokens has one matrix for what an adapter changes in one of two places. */
+static int check_adapter(const struct job *j, const struct lora *l, struct err *e)
+{
+    bool tied = !gguf_tensor(j->g, "output.weight");
+
+    for (uint32_t i = 0; i < l->n_pair; i++) {
+        const struct lora_pair *p = &l->pair[i];
+        const struct gguf_tensor *t = gguf_tensor(j->g, p->name);
+
+        if (tied && (!t || strcmp(p->name, "token_embd.weight") == 0) &&
+            (strcmp(p->name, "output.weight") == 0 || strcmp(p->name, "token_embd.weight") == 0))
+            return err_set(e, E_UNSUPPORTED,
+                           "%s: '%s' is adapted, but input and output of %s are one table: "
+                           "this cannot be merged",
+                           l->path, p->name, j->g->path);
+        if (!t || t->ne[0] != (uint64_t)p->cols || t->ne[1] != (uint64_t)p->rows ||
+            t->ne[2] * t->ne[3] != (uint64_t)p->n)
+            return err_set(e, E_FORMAT, "%s: %s has no '%s' of %lld x %lld x %lld", l->path,
+                           j->g->path, p->name, (long long)p->n, (long long)p->rows,
+                           (long long)p->cols);
+    }
+    return 0;
+}
+
+static int open_adapters(struct job *j, struct err *e)
+{
+    struct buf path = {0};
+    int rc = 0;
+
+    if (loras.n && vocab_only)
+        return err_set(e, E_USAGE, "--lora needs tensors: not with --vocab-only");
+    if (!(j->adapter = mem_array(loras.n, sizeof *j->adapter, e)))
+        return E_NOMEM;
+    for (size_t i = 0; i < loras.n && rc == 0; i++) {
+        struct adapter *a = &j->adapter[i];
+
+        buf_clear(&path);
+        if ((rc = parse_lora(loras.at[i].value, &path, &a->scale, e)) == 0 &&
+            (rc = lora_open_for(&a->lora, path.p, j->g, NULL, e)) == 0)
+            rc = check_adapter(j, a->lora, e);
+    }
+    buf_fini(&path);
+    return rc;
+}
+
+/* Adds all adapters to row r of the tensor. */
+static void adapt_row(const struct job *j, uint64_t r, float *row)
+{
+    for (size_t i = 0; i < loras.n; i++) {
+        const struct lora_pair *p = lora_find(j->adapter[i].lora, j->now->name);
+
+        if (p)
+            lora_add_row(p, j->adapter[i].scale, (int64_t)(r / j->now->ne[1]),
+                         (int64_t)(r % j->now->ne[1]), row);
+    }
 }
 
 /* -- keys -- */
@@ -302,6 +402,7 @@ static void convert_rows(void *arg, int member, int n)
     thread_ieee();
     for (uint64_t r = (uint64_t)member; r < j->n_rows; r += (uint64_t)n) {
         decode_row(&j->dec, j->in + r * j->in_bytes, j->cols, j->row[member]);
+        adapt_row(j, j->first + r, j->row[member]);
         encode_row(j->enc, j->row[member], NULL, j->cols, j->to + r * j->to_bytes);
     }
 }
@@ -328,7 +429,7 @@ static int write_rows(struct job *j, uint32_t i, uint64_t first, uint64_t n, str
 {
     const struct gguf_tensor *t = &j->g->tensor[i];
     struct gguf_out *w = j->out[j->t[i].out];
-    bool same = j->t[i].to == (int)t->type;
+    bool same = !j->t[i].computed;
     int rc;
 
     if (same && t->p)
@@ -337,6 +438,8 @@ static int write_rows(struct job *j, uint32_t i, uint64_t first, uint64_t n, str
         return rc;
     if (same)
         return gguf_data(w, j->in, n * j->in_bytes, e);
+    j->now = t;
+    j->first = first;
     j->n_rows = n;
     team_run(j->team, convert_rows, j);
     return gguf_data(w, j->to, n * j->to_bytes, e);
@@ -362,7 +465,7 @@ static int batch_new(struct job *j, uint32_t i, uint64_t rows, struct err *e)
 
     if (!(j->in = mem_aligned(rows * j->in_bytes, 64, e)))
         return E_NOMEM;
-    if (j->t[i].to == (int)t->type)
+    if (!j->t[i].computed)
         return 0;
     if (!(j->to = mem_aligned(rows * j->to_bytes, 64, e)) ||
         !(j->row = mem_array((uint64_t)team_size(j->team), sizeof *j->row, e)))
@@ -452,7 +555,37 @@ static int write_model(struct job *j, const char *path, struct err *e)
     return rc;
 }
 
-static int run(const char *in, const char *path, struct err *e)
+/* An adapter as PEFT writes it becomes one as GGUF has it. Which tensors its names mean, and how
+ * their rows lie, is the base model's to say; its weights are not needed. */
+static int run_adapter(const char *in, const char *named, const char *path, struct err *e)
+{
+    const struct arch *arch;
+    struct source *src = NULL;
+    struct lora *l = NULL;
+    char from[512];
+    int rc;
+
+    if (vocab_only || max_size || max_tensors || loras.n || sets.n || removes.n || renames.n)
+        return err_set(e, E_USAGE, "%s is an adapter: only --base and --type make sense", in);
+    if (!base && !*named)
+        return err_set(e, E_USAGE, "%s does not name its base model: --base MODEL does", in);
+    snprintf(from, sizeof from, "%s%.500s", file_exists(named) ? "" : "hf:", named);
+    if ((rc = model_source(&src, base ? base : from, HF_VOCAB_ONLY, e)) < 0 && !base) {
+        char why[400];
+
+        snprintf(why, sizeof why, "%.399s", e->text);
+        *e = (struct err){0};
+        return err_set(e, rc, "%s: base model: %s (--base names another)", in, why);
+    }
+    if (rc == 0 && (rc = lora_open_for(&l, in, src->g, &arch, e)) == 0 &&
+        (rc = lora_write(l, arch, path, type == KEEP ? -1 : type, e)) == 0)
+        tool_note("%s: an adapter of %u matrices", path, l->n_pair);
+    lora_close(l);
+    source_close(src);
+    return rc;
+}
+
+static int run_model(const char *in, const char *path, struct err *e)
 {
     struct job j = {0};
     struct slice unused;
@@ -460,13 +593,14 @@ static int run(const char *in, const char *path, struct err *e)
     uint32_t n;
     int rc;
 
-    if (strcmp(path, "-") == 0 && (rc = tool_not_to_terminal(STDOUT_FILENO, "a model", e)) < 0)
-        return rc;
+    if (base)
+        return err_set(e, E_USAGE, "--base belongs to an adapter, and %s is none", in);
     if ((rc = model_source(&j.src, in, vocab_only ? HF_VOCAB_ONLY : 0, e)) == 0) {
         j.g = j.src->g;
         rc = check_pre(&j, e);
     }
-    if (rc == 0 && (rc = make_plan(&j, e)) == 0 && (rc = write_model(&j, path, e)) == 0) {
+    if (rc == 0 && (rc = open_adapters(&j, e)) == 0 && (rc = make_plan(&j, e)) == 0 &&
+        (rc = write_model(&j, path, e)) == 0) {
         if ((n = model_source_unused(j.src, &unused)) > 0)
             tool_note("%u tensors of %s are not used, for instance %.*s", n, in, (int)unused.n,
                       unused.p);
@@ -474,10 +608,28 @@ static int run(const char *in, const char *path, struct err *e)
     }
     for (uint32_t i = 0; j.out && i < j.n_out; i++)
         gguf_abort(j.out[i]);
+    for (size_t i = 0; j.adapter && i < loras.n; i++)
+        lora_close(j.adapter[i].lora);
+    mem_free(j.adapter);
     mem_free(j.out);
     mem_free(j.t);
     team_free(j.team);
     source_close(j.src);
+    return rc;
+}
+
+static int run(const char *in, const char *path, struct err *e)
+{
+    struct buf named = {0};
+    int rc;
+
+    if (strcmp(path, "-") == 0 && (rc = tool_not_to_terminal(STDOUT_FILENO, "a model", e)) < 0)
+        return rc;
+    if ((rc = lora_is_dir(in, &named, e)) > 0)
+        rc = run_adapter(in, named.p ? named.p : "", path, e);
+    else if (rc == 0)
+        rc = run_model(in, path, e);
+    buf_fini(&named);
     return rc;
 }
 
@@ -492,5 +644,6 @@ int main(int argc, char **argv)
     opt_list_fini(&sets);
     opt_list_fini(&removes);
     opt_list_fini(&renames);
+    opt_list_fini(&loras);
     return tool_end(rc < 0 ? tool_fail(&e) : 0);
 }

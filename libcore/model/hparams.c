@@ -182,17 +182,33 @@ static int read_encoder(struct hparams *h, const struct gguf *g, const char *arc
     return 0;
 }
 
-/* What follows from the keys when a file leaves it out. */
-static int fill(struct hparams *h, const struct gguf *g, struct err *e)
+/* The rows of the token table; of a file of keys alone what they say. */
+static int count_tokens(struct hparams *h, const struct gguf *g, const struct arch *a,
+                        struct err *e)
 {
     const struct gguf_tensor *t = gguf_tensor(g, "token_embd.weight");
-    int most = 0;
+    char key[96];
+    int rc;
 
-    if (!t)
-        return err_set(e, E_FORMAT, "%s: tensor 'token_embd.weight' is missing", g->path);
-    if (t->ne[1] > INT32_MAX)
+    if (t && t->ne[1] > INT32_MAX)
         return err_set(e, E_RANGE, "%s: tensor 'token_embd.weight' has too many rows", g->path);
-    h->n_vocab = (int32_t)t->ne[1];
+    if (t) {
+        h->n_vocab = (int32_t)t->ne[1];
+        return 0;
+    }
+    snprintf(key, sizeof key, "%s.vocab_size", a->name);
+    if (g->n_tensor == 0 && (rc = gguf_get_i32(g, key, &h->n_vocab, e)) != 0)
+        return rc < 0 ? rc : 0;
+    return err_set(e, E_FORMAT, "%s: tensor 'token_embd.weight' is missing", g->path);
+}
+
+/* What follows from the keys when a file leaves it out. */
+static int fill(struct hparams *h, const struct gguf *g, const struct arch *a, struct err *e)
+{
+    int most = 0, rc = count_tokens(h, g, a, e);
+
+    if (rc < 0)
+        return rc;
     for (int l = 0; l < h->n_layer; l++) {
         most = h->n_head[l] > most ? h->n_head[l] : most;
         if (h->n_head_kv[l] && (h->n_head[l] <= 0 || h->n_head[l] % h->n_head_kv[l]))
@@ -240,7 +256,7 @@ int hparams_read(struct hparams *h, const struct gguf *g, const struct arch *a, 
     }
     if ((rc = read_scaling(h, g, a->name, e)) < 0 || (rc = read_pattern(h, g, a->name, e)) < 0 ||
         (rc = read_pooling(h, g, a->name, e)) < 0 || (rc = read_encoder(h, g, a->name, e)) < 0 ||
-        (rc = fill(h, g, e)) < 0)
+        (rc = fill(h, g, a, e)) < 0)
         return rc;
     if (a->derive && (rc = a->derive(h, e)) < 0)
         return err_prefix(e, g->path);

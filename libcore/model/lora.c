@@ -546,6 +546,29 @@ fail:
     return rc;
 }
 
+int lora_open_for(struct lora **out, const char *path, const struct gguf *model,
+                  const struct arch **arch, struct err *e)
+{
+    struct hparams *h = mem_new(sizeof *h, e);
+    const struct arch *a = NULL;
+    struct slice name;
+    int rc = E_NOMEM;
+
+    *out = NULL;
+    if (!h)
+        return rc;
+    if ((rc = gguf_get_str(model, "general.architecture", &name, e)) == 0)
+        rc = gguf_missing(model, "general.architecture", e);
+    if (rc > 0 && !(a = arch_find(name, e)))
+        rc = E_UNSUPPORTED;
+    if (rc > 0 && (rc = hparams_read(h, model, a, e)) == 0)
+        rc = lora_open(out, path, a, h, e);
+    if (arch)
+        *arch = a;
+    mem_free(h);
+    return rc;
+}
+
 void lora_close(struct lora *l)
 {
     if (!l)

@@ -12,6 +12,7 @@
 #include "model/weights.h"
 
 struct buf;
+struct gguf;
 struct lora;
 
 /* Whatever the file has them in, A and B come as F32. Experts have one A and one B each, and where
@@ -41,6 +42,10 @@ struct lora {
  * pairs (DoRA, trained biases, whole modules) are E_UNSUPPORTED. */
 int lora_open(struct lora **out, const char *path, const struct arch *a, const struct hparams *h,
               struct err *e);
+/* The same for a model's GGUF head; where that has no tensors, its keys must have the size of the
+ * vocabulary. arch (may be NULL) gets the architecture. */
+int lora_open_for(struct lora **out, const char *path, const struct gguf *model,
+                  const struct arch **arch, struct err *e);
 void lora_close(struct lora *l); // accepts NULL
 
 /* The pair of a weight; NULL: the adapter has none. */
