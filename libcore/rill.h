@@ -205,6 +205,8 @@ struct rill_engine_opts {
     uint64_t swap_bytes; // host memory for those of requests sent back to wait; 0: none, they are
                          // computed again
     double step_seconds; // prompts are cut so that a step takes no longer; 0: any time
+    int max_logits;      // rows of a step that can want logits (prompt_logits): that many times
+                         // n_vocab floats; 0: 16, or what the sequences need
     int max_draft;       // the most tokens a request may have proposed ahead in a step, up to 64
     bool embed;          // requests may ask for vectors; those of encoders always may
     int max_lora;        // adapters there may be at once (rill_engine_lora_load), up to 64
@@ -316,6 +318,7 @@ struct rill_request {
     bool show_control;  // control tokens appear in the text
     bool logits;        // events carry the row the token was drawn from
     bool prompt_logits; // an RILL_LOGITS event for each prompt row
+    int logits_from;    // but for those in front of this one
     bool logprobs;      // events carry log-probabilities, the prompt rows' too with prompt_logits
     int top_logprobs;   // and those of as many likeliest tokens, at most RILL_TOP
     struct rill_sampling sampling;

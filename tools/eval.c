@@ -15,13 +15,16 @@
 
 #define REF_MAGIC "_logits_"
 
-enum { EVENTS = 64 };
+enum {
+    EVENTS = 64,
+    LOGITS_BYTES = 128 << 20, // of the rows of logits that a step may give
+};
 
 /* -- options -- */
 
 static const char *model_path, *text_path, *save_path, *kl_path, *choices_path, *imatrix_path;
 static const char *merge_path, *device;
-static bool per_line, json, no_mmap;
+static bool per_line, per_token, json, no_mmap;
 static int n_ctx, stride, max_chunks, threads, kv_type;
 static const char *const kv_types[] = {"auto", "f16", "f32", NULL};
 
@@ -32,6 +35,8 @@ static const struct tool_option opts[] = {
     {0, "stride", OPT_INT, &stride, "N", "tokens from one chunk to the next (as many as it has)",
      .min = 1, .max = 1e6},
     {0, "chunks", OPT_INT, &max_chunks, "N", "as many chunks at most", .min = 1, .max = 1e9},
+    {0, "per-token", OPT_FLAG, &per_token, 0,
+     "a line for each token scored (also with --kl), figures of all on standard error"},
     {0, "per-line", OPT_FLAG, &per_line, 0, "each line by itself: nats per token, tokens",
      .group = "What to measure instead of perplexity"},
     {0, "kl", OPT_STR, &kl_path, "FILE", "the divergence from a stored reference"},
@@ -81,13 +86,16 @@ static int drain(struct eval *v, row_fn *fn, void *arg, struct err *e)
     return n < 0 ? n : rc;
 }
 
-static int submit(struct eval *v, const int32_t *ids, size_t n, int *number, struct err *e)
+/* The logits behind rows first and later are wanted. */
+static int submit(struct eval *v, const int32_t *ids, size_t n, int first, int *number,
+                  struct err *e)
 {
     struct rill_request r = {.ids = ids,
                              .n_ids = n,
                              .max_tokens = 1,
                              .ignore_eos = true,
                              .prompt_logits = true,
+                             .logits_from = first,
                              .sampling = rill_sampling_defaults()};
 
     r.sampling.temperature = 0.0f;
@@ -121,6 +129,8 @@ struct reference {
     double *kl;           // [cap] of the rows scored
     size_t n, cap;
     double base_nll;
+    double last_nll; // of the row scored last
+    bool last_same;
     uint64_t same_top;
 };
 
@@ -176,8 +186,10 @@ static int compare_row(struct reference *r, const float *logits, int n, double n
         r->cap = cap;
     }
     r->kl[r->n++] = kl;
-    r->same_top += mine == theirs;
-    r->base_nll -= (double)scale * r->row[4 + next] + (double)least;
+    r->last_same = mine == theirs;
+    r->last_nll = -((double)scale * r->row[4 + next] + (double)least);
+    r->same_top += r->last_same;
+    r->base_nll += r->last_nll;
     return 0;
 }
 
@@ -188,6 +200,7 @@ static int up(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* The figures of all; where each token has a line, they are talk. */
 static void print_kl(struct reference *r, double nll)
 {
     double sum = 0.0, n = (double)r->n;
@@ -203,11 +216,12 @@ static void print_kl(struct reference *r, double nll)
                "\"same_top_pct\":%.3f,\"ppl\":%.6g,\"ppl_reference\":%.6g,\"tokens\":%zu}\n",
                sum / n, median, p99, r->kl[r->n - 1], same, exp(nll / n), base, r->n);
     else
-        printf("divergence: mean %.6f, median %.6f, 99%% %.6f, largest %.6f\n"
-               "same likeliest token: %.3f %%\n"
-               "perplexity: %.4f, reference %.4f, ratio %.6f\n",
-               sum / n, median, p99, r->kl[r->n - 1], same, exp(nll / n), base,
-               exp(nll / n) / base);
+        fprintf(per_token ? stderr : stdout,
+                "divergence: mean %.6f, median %.6f, 99%% %.6f, largest %.6f\n"
+                "same likeliest token: %.3f %%\n"
+                "perplexity: %.4f, reference %.4f, ratio %.6f\n",
+                sum / n, median, p99, r->kl[r->n - 1], same, exp(nll / n), base,
+                exp(nll / n) / base);
 }
 
 /* -- perplexity -- */
@@ -215,11 +229,51 @@ static void print_kl(struct reference *r, double nll)
 struct score {
     struct eval *v;
     const int32_t *ids; // of the chunk
-    int first, last;    // rows scored: [first, last)
-    double nll, nll2;   // sums over rows
+    size_t chunk;
+    int first, last;  // rows scored: [first, last)
+    double nll, nll2; // sums over rows
     uint64_t n;
     struct reference *save, *kl;
 };
+
+/* A scored token: chunk, position, id, text, nats; with a reference its divergence, the
+ * reference's nats, and whether both found the same token likeliest. */
+static int print_token(const struct score *s, int pos, double nll, struct err *e)
+{
+    static const char *const names[] = {"chunk", "pos", "id", "text", "nats"};
+    const struct reference *r = s->kl;
+    struct buf b = {0};
+    size_t n;
+    const char *piece = rill_piece(s->v->model, s->ids[pos], true, &n);
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (json)
+            buf_printf(&b, "%s\"%s\":", i ? "," : "{", names[i]);
+        else
+            buf_str(&b, i ? "\t" : "");
+        if (i == 3)
+            buf_json(&b, (struct slice){piece, n});
+        else if (i == 4)
+            buf_printf(&b, "%.6g", nll);
+        else
+            buf_printf(&b, "%d", i == 0 ? (int)s->chunk : i == 1 ? pos : s->ids[pos]);
+    }
+    if (r)
+        buf_printf(
+            &b, json ? ",\"kl\":%.6g,\"nats_reference\":%.6g,\"same_top\":%s" : "\t%.6g\t%.6g\t%s",
+            r->kl[r->n - 1], r->last_nll,
+            json           ? r->last_same ? "true" : "false"
+            : r->last_same ? "yes"
+                           : "no");
+    buf_str(&b, json ? "}\n" : "\n");
+    if (!b.bad)
+        fwrite(b.p, 1, b.n, stdout);
+    n = b.n;
+    if (b.bad)
+        return buf_fini(&b), err_nomem(e, n);
+    buf_fini(&b);
+    return 0;
+}
 
 static int score_row(void *arg, int request, int pos, const float *logits, struct err *e)
 {
@@ -242,7 +296,7 @@ static int score_row(void *arg, int request, int pos, const float *logits, struc
         rc = save_row(s->save, logits, n, norm, top, e);
     if (rc == 0 && s->kl)
         rc = compare_row(s->kl, logits, n, norm, s->ids[pos + 1], e);
-    return rc;
+    return rc == 0 && per_token ? print_token(s, pos + 1, nll, e) : rc;
 }
 
 /* One chunk: its first token becomes BOS where the model wants one; the last is only predicted,
@@ -257,7 +311,8 @@ static int score_chunk(struct score *s, const int32_t *ids, int n, struct err *e
     if (s->v->n && s->v->ids[0] == rill_bos(s->v->model))
         copy[0] = s->v->ids[0];
     s->ids = copy;
-    if ((rc = submit(s->v, copy, (size_t)n - (imatrix_path ? 0 : 1), &number, e)) == 0)
+    if ((rc = submit(s->v, copy, (size_t)n - (imatrix_path ? 0 : 1), imatrix_path ? 0 : s->first,
+                     &number, e)) == 0)
         rc = drain(s->v, score_row, s, e);
     mem_free(copy);
     return rc;
@@ -274,8 +329,9 @@ static void print_ppl(const struct score *s, size_t chunks)
                "\"chunks\":%zu,\"n_ctx\":%d}\n",
                ppl, error, mean, (unsigned long long)s->n, chunks, n_ctx);
     else
-        printf("perplexity: %.4f +- %.4f (%llu tokens scored in %zu chunks of %d)\n", ppl, error,
-               (unsigned long long)s->n, chunks, n_ctx);
+        fprintf(per_token ? stderr : stdout,
+                "perplexity: %.4f +- %.4f (%llu tokens scored in %zu chunks of %d)\n", ppl, error,
+                (unsigned long long)s->n, chunks, n_ctx);
 }
 
 static size_t count_chunks(const struct eval *v)
@@ -360,6 +416,7 @@ static int run_chunks(struct eval *v, struct score *s, size_t chunks, struct err
     s->last = n_ctx - 1;
     progress_begin(&bar, "chunks", chunks, false);
     for (size_t i = 0; i < chunks && rc == 0; i++) {
+        s->chunk = i;
         rc = score_chunk(s, v->ids + i * (size_t)(stride ? stride : n_ctx), n_ctx, e);
         progress_at(&bar, i + 1);
     }
@@ -411,7 +468,7 @@ static int score_text(struct score *s, const char *p, size_t n, struct err *e)
     s->ids = ids;
     s->first = 0;
     s->last = (int)n_ids - 1;
-    if (rc == 0 && n_ids > 1 && (rc = submit(s->v, ids, n_ids - 1, &number, e)) == 0)
+    if (rc == 0 && n_ids > 1 && (rc = submit(s->v, ids, n_ids - 1, 0, &number, e)) == 0)
         rc = drain(s->v, score_row, s, e);
     rill_free(ids);
     return rc;
@@ -484,7 +541,7 @@ static int score_ending(struct score *s, const char *context, const char *ending
     s->ids = b;
     s->first = same ? (int)same - 1 : 0;
     s->last = (int)nb - 1;
-    if (rc == 0 && nb > 1 && (rc = submit(s->v, b, nb - 1, &number, e)) == 0)
+    if (rc == 0 && nb > 1 && (rc = submit(s->v, b, nb - 1, s->first, &number, e)) == 0)
         rc = drain(s->v, score_row, s, e);
     *sum = -s->nll;
     *mean = s->n ? -s->nll / (double)s->n : -INFINITY;
@@ -641,11 +698,14 @@ static int open_model(struct eval *v, struct err *e)
         return e->code;
     if (imatrix_path && setenv("RILL_NOFUSE", "1", 1) != 0)
         return err_nomem(e, 16); /* fused matrices have no name of their own */
-    if ((rc = rill_model_open(&v->model, path, &o, e)) < 0 ||
-        (rc = rill_engine_open(&v->engine, v->model, &g, e)) < 0)
+    if ((rc = rill_model_open(&v->model, path, &o, e)) < 0)
         return rc;
     rill_model_info(v->model, &v->info);
-    return 0;
+    if (v->info.n_vocab > 0)
+        g.max_logits = LOGITS_BYTES / 4 / v->info.n_vocab;
+    if (g.max_logits > g.max_batch)
+        g.max_logits = g.max_batch;
+    return rill_engine_open(&v->engine, v->model, &g, e);
 }
 
 static int read_text(struct eval *v, struct err *e)
@@ -694,6 +754,8 @@ int main(int argc, char **argv)
             (merge_path != NULL) >
         1)
         tool_usage("--per-line, --kl, --choices, --imatrix and --merge-imatrix exclude each other");
+    if (per_token && (per_line || choices_path || merge_path || imatrix_path))
+        tool_usage("--per-token goes with perplexity and --kl");
     if (save_path && (per_line || choices_path || imatrix_path || merge_path || stride))
         tool_usage("--save-logits goes with perplexity over whole chunks only");
     if (!merge_path && first < argc)

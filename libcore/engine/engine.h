@@ -77,7 +77,7 @@ struct rill_engine {
 struct engine_sizes {
     int max_seq, max_batch;  // 0: the defaults
     int max_draft;
-    int max_out;             // rows with logits in a step
+    int max_out;             // rows with logits in a step: given, at least as many
     int n_ctx;
     int n_state;             // checkpoints of recurrent state
     int n_spare;             // slots for states behind proposed rows

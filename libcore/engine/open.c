@@ -14,7 +14,7 @@
 #define MAX_BATCH 65536
 #define MAX_DRAFT 64
 #define DRAFT     8 // tokens proposed by a smaller model, unless told otherwise
-/* Rows with logits a step can give: prompt rows that want them come in chunks of this. */
+/* Rows with logits a step can give at least: prompt rows that want them come in chunks of this. */
 #define LEAST_OUT 16
 /* Steps of waiting that count as one level of priority. */
 #define PATIENCE 2000
@@ -27,7 +27,8 @@ void engine_rows(struct engine_sizes *s)
         s->max_batch = 512;
     if (s->max_batch < s->max_seq)
         s->max_batch = s->max_seq;
-    s->max_out = s->max_seq * (1 + s->max_draft);
+    if (s->max_out < s->max_seq * (1 + s->max_draft))
+        s->max_out = s->max_seq * (1 + s->max_draft);
     if (s->max_out < LEAST_OUT)
         s->max_out = LEAST_OUT;
     if (s->max_batch < s->max_out && s->max_draft)
@@ -51,7 +52,11 @@ static int size_up(const struct rill_model *m, const struct rill_engine_opts *o,
     *s = (struct engine_sizes){.max_seq = o->max_seq,
                                .max_batch = o->max_batch,
                                .max_draft = o->max_draft == 0 && o->draft ? DRAFT : o->max_draft,
+                               .max_out = o->max_logits,
                                .n_ctx = p->n_ctx};
+    if (o->max_logits < 0 || o->max_logits > MAX_BATCH)
+        return err_set(e, E_RANGE, "%d rows with logits: must be 0 to %d", o->max_logits,
+                       MAX_BATCH);
     if (o->max_draft < 0 || o->max_draft > MAX_DRAFT)
         return err_set(e, E_RANGE, "%d tokens proposed ahead: must be 0 to %d", o->max_draft,
                        MAX_DRAFT);

@@ -189,9 +189,11 @@ int rill_model_plan(struct rill_model *m, char **out, size_t *n, struct err *e)
     struct rill_engine_opts o = {.max_seq = 1, .max_batch = 1, .n_ctx = 256};
     struct rill_engine *g;
     struct buf b = {0};
-    int rc = rill_engine_open(&g, m, &o, e);
+    int rc;
 
-    if (rc < 0)
+    if (m->plan && o.n_ctx > m->plan->n_ctx)
+        o.n_ctx = m->plan->n_ctx;
+    if ((rc = rill_engine_open(&g, m, &o, e)) < 0)
         return rc;
     plan_print(m->plan, &b, kernel_of, &g->seg);
     rill_engine_close(g);

@@ -28,6 +28,8 @@ static int check(const struct rill_request *in, const struct request_limits *lim
     if (in->top_logprobs < 0 || in->top_logprobs > RILL_TOP)
         return err_set(e, E_RANGE, "top_logprobs %d: must be from 0 to %d", in->top_logprobs,
                        RILL_TOP);
+    if (in->logits_from < 0)
+        return err_set(e, E_RANGE, "logits_from %d: must not be negative", in->logits_from);
     if (in->draft < 0 || in->draft > lim->max_draft)
         return err_set(e, E_RANGE, "draft %d: must be from 0 to the engine's %d", in->draft,
                        lim->max_draft);
@@ -128,6 +130,7 @@ int request_new(struct request **out, const struct rill_request *in, int number,
     r->ignore_eos = in->ignore_eos;
     r->logits = in->logits;
     r->prompt_logits = in->prompt_logits;
+    r->told = in->logits_from;
     r->user = in->user;
     r->s =
         (struct sched_req){.state = SCHED_WAITING, .priority = in->priority, .client = in->client};

@@ -113,6 +113,48 @@ START_TEST(cuts_batches_and_threads_change_no_bit)
 }
 END_TEST
 
+/* As many rows of logits in a step as were asked for, and none in front of logits_from: the bits
+ * are those of one row after another. */
+START_TEST(some_of_the_logits)
+{
+    struct rill_model *m = open_stories("models/stories260K/stories260K.gguf", 2);
+    struct rill_engine_opts o = {.max_seq = 1, .max_logits = N};
+    struct rill_request q = {.n_ids = N, .max_tokens = 1, .prompt_logits = true, .logits_from = 21};
+    static float want[N * V];
+    struct rill_engine *g;
+    struct rill_event ev[N + 2];
+    struct rill_stats stats;
+    int32_t ids[N];
+    struct err e = {0};
+    int number, n, rows = 0;
+
+    if (!m)
+        return;
+    read_ids(ids);
+    prompt_logits(m, ids, 512, 1, want);
+    q.ids = ids;
+    q.sampling = rill_sampling_defaults();
+    ck_ok(rill_engine_open(&g, m, &o, &e), &e);
+    ck_ok(rill_engine_submit(g, &q, &number, &e), &e);
+    while ((n = rill_engine_step(g, ev, N + 2, &e)) > 0)
+        for (int i = 0; i < n; i++) {
+            if (ev[i].kind != RILL_LOGITS)
+                continue;
+            ck_assert_int_eq(ev[i].pos, 21 + rows);
+            ck_assert_mem_eq(ev[i].logits, want + (21 + rows) * V, V * sizeof *want);
+            rows++;
+        }
+    ck_assert_int_eq(n, 0);
+    ck_assert_int_eq(rows, N - 21);
+    rill_engine_stats(g, &stats);
+    ck_assert_uint_eq(stats.steps, 2);
+    rill_engine_close(g);
+    o.max_logits = -1;
+    ck_assert_int_eq(rill_engine_open(&g, m, &o, &e), E_RANGE);
+    rill_model_close(m);
+}
+END_TEST
+
 /* The token drawn in the decode phase comes from the same bits as in the prompt phase. */
 START_TEST(decode_agrees_with_prompt)
 {
@@ -146,4 +188,4 @@ START_TEST(decode_agrees_with_prompt)
 END_TEST
 
 TEST_MAIN("engine/stories", reference_logits, rounded_weights_stay_near,
-          cuts_batches_and_threads_change_no_bit, decode_agrees_with_prompt)
+          cuts_batches_and_threads_change_no_bit, some_of_the_logits, decode_agrees_with_prompt)
