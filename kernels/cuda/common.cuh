@@ -30,6 +30,7 @@
 
 #include "kernels/cpu/fmath.h"
 #include "kernels/cuda/kern.h"
+#include "kernels/cuda/ptx.cuh"
 
 #define WARP 32
 
@@ -71,6 +72,17 @@ template <int N> DEVICE void warp_sums(float *x, int n)
     for (int j = 0; j < N; j++)
         if (j < n)
             x[j] = warp_sum(x[j]);
+}
+
+/* The first n of N sums: to the sums of lanes W i to W i + W - 1 theirs are added in order. */
+template <int N, int W> DEVICE void warp_chains(float *sum, const float *x, int n)
+{
+#pragma unroll
+    for (int j = 0; j < N; j++)
+        if (j < n)
+#pragma unroll
+            for (int i = 0; i < W; i++)
+                sum[j] += __shfl_sync(0xffffffffu, x[j], i, W);
 }
 
 DEVICE float warp_max(float x)

@@ -31,11 +31,11 @@ enum {
 };
 
 struct launch {
-    const struct rt_kern *k[VARIANTS];
+    const struct rt_kern *k;
     void *args;
-    uint32_t when;          // bits of variants it is for
-    uint32_t rows;          // what the grid's first dimension counts: enum row_kind, TILES, RUNS
-    uint32_t per[VARIANTS]; // of them a block takes
+    uint32_t when; // bits of variants it is for
+    uint32_t rows; // what the grid's first dimension counts: enum row_kind, TILES, RUNS
+    uint32_t per;  // of them a block takes
     uint32_t grid_y, grid_z, block, shared;
     int32_t n_expert; // TILES
 };
@@ -89,7 +89,7 @@ struct prep {
     struct ref packed; // what SLOT_PACK holds; v < 0: nothing
     int32_t packed_heads;
     int32_t sorted; // value whose pairs SLOT_SORT holds, -1: none
-    int32_t sorted_per;
+    int32_t sorted_per[VARIANTS];
     struct {
         float alibi;
         int32_t n_head;

@@ -1,14 +1,41 @@
 /* gemv.cuh - rows of inputs times a matrix: what all formats share.
  *
- * A warp makes one column of the result for up to NX rows of inputs. Lane l adds the products of
- * units l, l + 32, ... of the row (32 codes, or 8 plain numbers) in order, and the lanes are added
- * by a butterfly. The order depends on the matrix's width alone, never on NX or what the other rows
- * are: this is how the same bytes come out for any batch. Nothing is split over blocks.
+ * The order of additions depends on the matrix's width alone, never on how many rows of inputs
+ * there are or what they hold: this is how the same bytes come out for any batch.
+ *
+ * Quantized weights: the sum of 32 products (or 16, where as many share a scale) is an integer and
+ * exact. Of every SEGMENT units of 32, units c, c + 8, c + 16 and c + 24 are scaled and added one
+ * after the other, from 0: a chain; the eight chains are added to the result in order, segment
+ * after segment. For few rows of inputs a warp makes four columns of the result, a lane for each
+ * chain, so that neighbouring lanes read neighbouring units; for many a block makes GEMM_COLS
+ * columns with the tensor cores' integer products, chain after chain: a segment of the matrix stays
+ * in the first cache meanwhile.
+ *
+ * Plain numbers: a warp makes a column, lane l adds the products of the numbers 8 l, 8 l + 256, ...
+ * in order, and the lanes are added by a butterfly. Nothing is split over blocks.
  */
 #ifndef RILL_KERNELS_CUDA_GEMV_CUH
 #define RILL_KERNELS_CUDA_GEMV_CUH
 
 #include "kernels/cuda/common.cuh"
+
+#define CHAINS  8
+#define SEGMENT 32 // units
+
+/* The matrix that makes column c of the result, and c's place in it; n_m: there is no such column.
+ */
+DEVICE int gemv_matrix(const struct gemv_args &a, int64_t *c)
+{
+    int k = 0;
+
+    while (k < a.n_m && *c >= a.m[k].at + a.m[k].rows)
+        k++;
+    if (a.glu)
+        return k ? a.n_m : 0;
+    if (k < a.n_m)
+        *c -= a.m[k].at;
+    return k;
+}
 
 /* The rows of this block: of inputs (xr), of the result (yr), and the matrix of a stack. */
 template <int NX>

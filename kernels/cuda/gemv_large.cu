@@ -1,5 +1,5 @@
 /* gemv_large.cu - formats of 256 weights without lists of points. */
-#include "kernels/cuda/gemv.cuh"
+#include "kernels/cuda/gemm.cuh"
 #include "kernels/cuda/parts.cuh"
 
 #define FMT_HOOK "kernels/cuda/gemv.inc"

@@ -1,6 +1,6 @@
 /* gemv_points.cu - formats whose codes are numbers of points in a list: one copy of the lists. */
 #define RILL_CUDA_GRIDS 1
-#include "kernels/cuda/gemv.cuh"
+#include "kernels/cuda/gemm.cuh"
 #include "kernels/cuda/parts.cuh"
 
 #define FMT_HOOK "kernels/cuda/gemv.inc"

@@ -1,5 +1,5 @@
 /* gemv_small.cu - formats of small blocks. */
-#include "kernels/cuda/gemv.cuh"
+#include "kernels/cuda/gemm.cuh"
 #include "kernels/cuda/parts.cuh"
 
 #define FMT_HOOK "kernels/cuda/gemv.inc"

@@ -15,6 +15,10 @@
 #define ATTN_THREADS 128
 #define GEMV_THREADS 128 // four warps, a row of the matrix each
 #define GEMV_MANY    8   // rows of inputs for which a weight is read once
+#define GEMM_THREADS 256
+#define GEMM_COLS    128 // columns of the result that a block makes with the tensor cores
+#define GEMM_ROWS    64  // and for as many rows of inputs
+#define GEMM_SHARED  37376
 #define MAP_THREADS  128
 #define MAP_COLS     1024 // columns that a block of an element-wise kernel takes at least
 #define ROUTE_GROUPS 64
@@ -97,9 +101,10 @@ struct fetch_args {
     int32_t mode;
 };
 
-/* The kernels of a format; few: one row of inputs, many: up to at_once. */
+/* The kernels of a format; few: one row of inputs, many: up to at_once, tiles: GEMM_ROWS at once
+ * (no name: there is none). */
 struct fmt_kern {
-    struct rt_kern few, many, fetch;
+    struct rt_kern few, many, tiles, fetch;
     int32_t at_once;
 };
 

@@ -381,17 +381,36 @@ static void split_matrix(struct gemv_args *a)
     a->n_m = 2;
 }
 
-static struct launch *launch_gemv(struct prep *p, const struct gemv_args *a, int fmt, int rows,
-                                  int64_t n_out)
+/* Rows of inputs that a block of the kernel for v takes. */
+static int32_t rows_at_once(const struct fmt_kern *k, int v)
+{
+    return v == ONE_ROW ? 1 : v == MANY_ROWS && k->tiles.name ? GEMM_ROWS : k->at_once;
+}
+
+/* Launches for one row, for few and for many: a grid of tiles of rows, columns, and matrices.
+ * n_expert: of TILES. */
+static void launch_gemv(struct prep *p, const struct gemv_args *a, int fmt, int rows, int64_t n_out,
+                        int64_t n_matrix, int32_t n_expert)
 {
     const struct fmt_kern *k = cuda_fmt(fmt);
-    struct launch *l = cuda_prep_launch(p, &k->few, a, rows);
 
-    l->k[FEW_ROWS] = l->k[MANY_ROWS] = &k->many;
-    l->per[FEW_ROWS] = l->per[MANY_ROWS] = (uint32_t)k->at_once;
-    l->block = GEMV_THREADS;
-    l->grid_y = blocks(n_out, GEMV_THREADS / 32, 32768);
-    return l;
+    for (int v = VARIANTS - 1; v >= 0; v--) {
+        const bool tiles = v == MANY_ROWS && k->tiles.name;
+        struct launch *l = cuda_prep_launch(p,
+                                            tiles          ? &k->tiles
+                                            : v == ONE_ROW ? &k->few
+                                                           : &k->many,
+                                            a, rows);
+
+        l->when = 1u << v;
+        l->per = (uint32_t)rows_at_once(k, v);
+        l->block = tiles ? GEMM_THREADS : GEMV_THREADS;
+        l->shared = tiles ? GEMM_SHARED : 0;
+        l->grid_y = tiles ? blocks(n_out, a->glu ? GEMM_COLS / 2 : GEMM_COLS, 65535)
+                          : blocks(n_out, GEMV_THREADS / 32, 32768);
+        l->grid_z = (uint32_t)n_matrix;
+        l->n_expert = n_expert;
+    }
 }
 
 static struct gemv_args gemv_of(const struct prep *p, const struct op *op)
@@ -434,7 +453,7 @@ static void low_linear(struct prep *p, const struct op *op)
         if (p->rc)
             return;
         input_for(p, op, w, &a, 1, 0, 0);
-        launch_gemv(p, &a, w->fmt, a.rows, at - first);
+        launch_gemv(p, &a, w->fmt, a.rows, at - first, 1, 0);
     }
     want(p, at == op->out[0].cols, op, "result is not as wide as the matrices");
 }
@@ -454,7 +473,7 @@ static void low_linear_heads(struct prep *p, const struct op *op)
     a.head_out = op->a.heads.head_out;
     a.out.p += op->a.heads.at_out;
     input_for(p, op, w, &a, op->a.heads.n_head, op->a.heads.head_in, op->a.heads.at_in);
-    launch_gemv(p, &a, w->fmt, a.rows, w->rows)->grid_z = (uint32_t)w->n;
+    launch_gemv(p, &a, w->fmt, a.rows, w->rows, w->n, 0);
 }
 
 /* Gate and up: two matrices, or the halves of one. */
@@ -472,8 +491,10 @@ static bool gate_up(struct prep *p, struct gemv_args *a, const struct op *op, bo
                 "result is not as wide as the matrices");
 }
 
-/* Pairs by expert, for ids in in[1]: tiles for each number of rows a kernel takes at once. */
-static void sort_pairs(struct prep *p, const struct op *op, struct gemv_args *g, int at_once)
+/* Pairs by expert, for ids in in[1]: tiles for each number of rows that k's kernels take at once.
+ */
+static void sort_pairs(struct prep *p, const struct op *op, struct gemv_args *g,
+                       const struct fmt_kern *k)
 {
     const int64_t pairs = max_rows(p, ROWS_E);
     const int32_t n = op->a.moe.n_expert;
@@ -482,22 +503,24 @@ static void sort_pairs(struct prep *p, const struct op *op, struct gemv_args *g,
                           .id = (const int32_t *)view_of(p, op->in[1]).p,
                           .n_expert = n,
                           .n_used = p->p->n_used};
+    bool same = p->sorted == op->in[1].v;
 
     if (!at)
         at = (int32_t *)p->g->block;
     g->n_tile = a.n_tile = at;
     g->pair = a.pair = at + 4;
     g->tile = a.tile = at + 4 + pairs;
-    if (p->sorted == op->in[1].v && p->sorted_per == at_once)
+    for (int v = 0; v < VARIANTS; v++)
+        same = same && p->sorted_per[v] == rows_at_once(k, v);
+    if (same)
         return;
     p->sorted = op->in[1].v;
-    p->sorted_per = at_once;
-    for (int many = 0; many < 2; many++) {
+    for (int v = 0; v < VARIANTS; v++) {
         struct launch *l;
 
-        a.per = many ? at_once : 1;
+        a.per = p->sorted_per[v] = rows_at_once(k, v);
         l = cuda_prep_launch(p, &kern_sort, &a, ROWS_1);
-        l->when = many ? 1u << FEW_ROWS | 1u << MANY_ROWS : 1u << ONE_ROW;
+        l->when = 1u << v;
         l->block = SORT_THREADS;
         l->shared = (uint32_t)n * 3 * sizeof(int32_t);
     }
@@ -525,9 +548,9 @@ static void two_formats(struct prep *p, const struct op *op, struct gemv_args *a
             k.act = ACT_NONE;
         }
         if (rows == TILES)
-            sort_pairs(p, op, &k, cuda_fmt(w->fmt)->at_once);
+            sort_pairs(p, op, &k, cuda_fmt(w->fmt));
         input_for(p, op, w, &k, 1, 0, 0);
-        launch_gemv(p, &k, w->fmt, rows, n_out)->n_expert = op->a.moe.n_expert;
+        launch_gemv(p, &k, w->fmt, rows, n_out, 1, op->a.moe.n_expert);
     }
 }
 
@@ -545,10 +568,9 @@ static void lower_glu(struct prep *p, const struct op *op, struct gemv_args *a, 
         !gate_up(p, a, op, fused))
         return;
     if (rows == TILES)
-        sort_pairs(p, op, a, cuda_fmt(w->fmt)->at_once);
+        sort_pairs(p, op, a, cuda_fmt(w->fmt));
     input_for(p, op, w, a, 1, 0, 0);
-    launch_gemv(p, a, w->fmt, rows, op->out[0].cols)->n_expert =
-        rows == TILES ? op->a.moe.n_expert : 0;
+    launch_gemv(p, a, w->fmt, rows, op->out[0].cols, 1, op->a.moe.n_expert);
 }
 
 static void low_glu(struct prep *p, const struct op *op)
@@ -755,9 +777,9 @@ static void low_moe_down(struct prep *p, const struct op *op)
     a.mode = GEMV_PAIRS;
     a.out = (struct view){slot_for(p, SLOT_PAIRS, bytes), c.cols};
     c.x = a.out.p;
-    sort_pairs(p, op, &a, cuda_fmt(w->fmt)->at_once);
+    sort_pairs(p, op, &a, cuda_fmt(w->fmt));
     input_for(p, op, w, &a, 1, 0, 0);
-    launch_gemv(p, &a, w->fmt, TILES, w->rows)->n_expert = op->a.moe.n_expert;
+    launch_gemv(p, &a, w->fmt, TILES, w->rows, 1, op->a.moe.n_expert);
     cuda_prep_launch(p, &kern_combine, &c, ROWS_T)->grid_y = blocks(c.cols, MAP_COLS, 64);
 }
 

@@ -49,10 +49,10 @@ struct launch *cuda_prep_launch(struct prep *p, const struct rt_kern *k, const v
     struct launch *l = &g->l[g->n < g->cap ? g->n++ : g->cap];
 
     mem_free(l->args); // of a launch past the end, which an error follows
-    *l = (struct launch){.k = {k, k, k},
+    *l = (struct launch){.k = k,
                          .when = ALWAYS,
                          .rows = (uint32_t)rows,
-                         .per = {1, 1, 1},
+                         .per = 1,
                          .grid_y = 1,
                          .grid_z = 1,
                          .block = MAP_THREADS};
@@ -66,10 +66,10 @@ struct launch *cuda_prep_launch(struct prep *p, const struct rt_kern *k, const v
 
 /* -- starting -- */
 
-static int64_t most_blocks(const struct segment *s, const struct launch *l, int v, int64_t n_t,
+static int64_t most_blocks(const struct segment *s, const struct launch *l, int64_t n_t,
                            int64_t n_s, int64_t n_run)
 {
-    const int64_t n_e = n_t * s->plan->n_used, per = l->per[v];
+    const int64_t n_e = n_t * s->plan->n_used, per = l->per;
     int64_t n;
 
     switch (l->rows) {
@@ -91,9 +91,9 @@ int cuda_enqueue(struct dev *d, const struct segment *s, int64_t n_t, int64_t n_
 
     for (int i = 0; i < g->n; i++) {
         const struct launch *l = &g->l[i];
-        const int64_t x = most_blocks(s, l, v, n_t, n_s, n_run);
+        const int64_t x = most_blocks(s, l, n_t, n_s, n_run);
         const struct rt_launch r = {
-            l->k[v], {(uint32_t)x, l->grid_y, l->grid_z}, l->block, l->shared, l->args};
+            l->k, {(uint32_t)x, l->grid_y, l->grid_z}, l->block, l->shared, l->args};
 
         if (x > 0 && (l->when >> v & 1) && rt_launch(d->rt, &r) < 0)
             return -1;
@@ -208,8 +208,7 @@ static int pass(struct prep *p)
         cuda_lower(p, op);
         if (p->g->n == p->g->cap)
             cuda_prep_fail(p, op, "too many launches");
-        p->s->kernel[i - p->s->from] =
-            p->g->n > first ? p->g->l[p->g->n - 1].k[ONE_ROW]->name : "cuda";
+        p->s->kernel[i - p->s->from] = p->g->n > first ? p->g->l[p->g->n - 1].k->name : "cuda";
     }
     return p->rc;
 }
@@ -269,7 +268,7 @@ int cuda_prepare(struct dev *d, struct segment *s, struct err *e)
     s->impl = g = p->g = mem_new(sizeof *g, e);
     p->vec = mem_array((uint64_t)p->p->n_w + 1, sizeof *p->vec, e);
     if (s->kernel && g && p->vec) {
-        g->cap = n * 8 + 1;
+        g->cap = n * 18 + 1;
         g->l = mem_array((uint64_t)g->cap + 1, sizeof *g->l, e);
         if (g->l)
             rc = build(p);

@@ -182,9 +182,44 @@ static void butterflies(float *a)
     }
 }
 
+static void chains(struct fiber *f)
+{
+    const int width = f[0].word.width;
+
+    for (int k = 0; k < f[0].word.i; k++)
+        for (int l = 0; l < LANES; l++)
+            for (int i = 0; i < width; i++)
+                f[l].word.sums[k] += f[l / width * width + i].word.add[k];
+}
+
+/* C += A B with A of 16 rows and B of 8 columns, which lie in the lanes as ptx.cuh says. */
+static void multiply(struct fiber *f)
+{
+    const int depth = f[0].word.i;
+    int8_t a[16][32], b[8][32];
+
+    for (int l = 0; l < LANES; l++)
+        for (int h = 0; h < depth / 16; h++) {
+            memcpy(&a[l / 4][16 * h + l % 4 * 4], &f[l].word.a[2 * h], 4);
+            memcpy(&a[l / 4 + 8][16 * h + l % 4 * 4], &f[l].word.a[2 * h + 1], 4);
+            memcpy(&b[l / 4][16 * h + l % 4 * 4], &f[l].word.b[h], 4);
+        }
+    for (int l = 0; l < LANES; l++)
+        for (int k = 0; k < 4; k++) {
+            int sum = 0;
+            for (int i = 0; i < depth; i++)
+                sum += a[l / 4 + k / 2 * 8][i] * b[l % 4 * 2 + k % 2][i];
+            f[l].word.c[k] += sum;
+        }
+}
+
 /* What all lanes brought, by butterflies as the device has them. */
 static void exchange(struct fiber *f, enum simt_meet what)
 {
+    if (what == MEET_CHAINS || what == MEET_MMA) {
+        what == MEET_CHAINS ? chains(f) : multiply(f);
+        return;
+    }
     const int n = what == MEET_SUM && f[0].word.sums ? f[0].word.i : 1;
     float a[LANES], top = f[0].word.f;
     int most = f[0].word.i;

@@ -40,11 +40,26 @@ extern struct simt_place simt_now; // the thread that is running
 #define blockDim  (simt_now.block_dim)
 #define gridDim   (simt_now.grid)
 
-enum simt_meet { MEET_BLOCK, MEET_WARP, MEET_SUM, MEET_MAX, MEET_SUM_INT, MEET_MAX_INT };
+enum simt_meet {
+    MEET_BLOCK,
+    MEET_WARP,
+    MEET_SUM,
+    MEET_MAX,
+    MEET_SUM_INT,
+    MEET_MAX_INT,
+    MEET_CHAINS,
+    MEET_MMA
+};
 struct simt_word {
-    float f;
-    int i;
-    float *sums; // MEET_SUM: i of them instead of f, each added for itself
+    float f = 0.0f;
+    int i = 0;
+    float *sums =
+        nullptr; // MEET_SUM: i of them instead of f, each added for itself; MEET_CHAINS: likewise,
+    const float *add = nullptr; // of as many lanes as width says, in order
+    int width = 0;
+    int *c =
+        nullptr; // MEET_MMA: the lane's parts of the matrices (ptx.cuh), i columns of A at once
+    const int *a = nullptr, *b = nullptr;
 };
 char *simt_shared(void);
 struct simt_word simt_meet(enum simt_meet what, struct simt_word mine);
@@ -72,6 +87,21 @@ static inline float warp_sum(float x)
 template <int N> static inline void warp_sums(float *x, int n)
 {
     simt_meet(MEET_SUM, simt_word{0.0f, n, x});
+}
+
+template <int N, int W> static inline void warp_chains(float *sum, const float *x, int n)
+{
+    simt_meet(MEET_CHAINS, simt_word{0.0f, n, sum, x, W});
+}
+
+static inline void mma_s8_k32(int *c, const int *a, const int *b)
+{
+    simt_meet(MEET_MMA, simt_word{0.0f, 32, nullptr, nullptr, 0, c, a, b});
+}
+
+static inline void mma_s8_k16(int *c, const int *a, const int *b)
+{
+    simt_meet(MEET_MMA, simt_word{0.0f, 16, nullptr, nullptr, 0, c, a, b});
 }
 
 static inline float warp_max(float x)

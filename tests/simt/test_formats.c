@@ -14,6 +14,7 @@
 #include "tests/simt/simt_run.h"
 
 enum { ROWS = 9, INPUTS = 11 };
+enum kernel { FEW, MANY, TILES };
 
 static const struct fmt_kern *kernels(int fmt)
 {
@@ -28,6 +29,7 @@ struct problem {
     struct rt *rt;
     const struct fmt_info *f;
     int64_t cols;
+    int rows, inputs;
     uint64_t row_bytes;
     uint8_t *w;
     float *x;
@@ -58,30 +60,31 @@ static void *device(struct rt *rt, const void *from, uint64_t n)
     return p;
 }
 
-static struct problem problem_new(struct rt *rt, const struct fmt_info *f, int64_t cols)
+static struct problem problem_new(struct rt *rt, const struct fmt_info *f, int64_t cols, int rows,
+                                  int inputs)
 {
-    struct problem p = {.rt = rt, .f = f, .cols = cols};
-    const uint64_t q_bytes = (uint64_t)(INPUTS * cols / 32 + 1) * sizeof *p.q;
-    const uint64_t x_bytes = (uint64_t)(INPUTS * cols) * sizeof *p.x;
+    struct problem p = {.rt = rt, .f = f, .cols = cols, .rows = rows, .inputs = inputs};
+    const uint64_t q_bytes = (uint64_t)(inputs * cols / 32 + 1) * sizeof *p.q;
+    const uint64_t x_bytes = (uint64_t)(inputs * cols) * sizeof *p.x;
     struct rng rng = {(uint64_t)cols, 0};
     uint64_t n;
 
     ck_assert(fmt_row_bytes((int)f->id, (uint64_t)cols, &p.row_bytes));
-    n = ROWS * p.row_bytes;
+    n = (uint64_t)rows * p.row_bytes;
     p.w = need(n);
     if (synth_can(f))
-        synth_blocks(f, p.w, 0, ROWS * (size_t)cols / (size_t)f->block, 0.05f, 7);
+        synth_blocks(f, p.w, 0, (size_t)rows * (size_t)cols / (size_t)f->block, 0.05f, 7);
     else
         for (uint64_t i = 0; i < n; i++)
             p.w[i] = (uint8_t)(rng_next(&rng) % 7);
     p.x = need(x_bytes);
     p.q = need(q_bytes);
-    for (int64_t i = 0; i < INPUTS * cols; i++)
+    for (int64_t i = 0; i < inputs * cols; i++)
         p.x[i] = i / cols == 3 ? 0.0f : (float)rng_next_normal(&rng);
     p.dev.w = device(rt, p.w, n);
     p.dev.x = device(rt, p.x, x_bytes);
     p.dev.q = device(rt, NULL, q_bytes);
-    p.dev.y = device(rt, NULL, (uint64_t)ROWS * 1280 * sizeof(float));
+    p.dev.y = device(rt, NULL, (uint64_t)rows * 1280 * sizeof(float));
     p.dev.n = device(rt, NULL, 16);
     return p;
 }
@@ -98,13 +101,10 @@ static void problem_free(struct problem *p)
     rt_free(p->rt, p->dev.n);
 }
 
-static void start(struct rt *rt, const struct rt_kern *k, const void *args, uint32_t x, uint32_t y,
-                  uint32_t block)
+static void start(struct rt *rt, const struct rt_launch *l)
 {
-    const struct rt_launch l = {k, {x, y, 1}, block, 0, args};
-
     simt_seed++;
-    ck_assert_msg(rt_launch(rt, &l) == 0, "%s: %s", k->name, rt_error());
+    ck_assert_msg(rt_launch(rt, l) == 0, "%s: %s", l->k->name, rt_error());
 }
 
 static void fetch(const struct problem *p, void *to, const void *from, uint64_t n)
@@ -112,35 +112,49 @@ static void fetch(const struct problem *p, void *to, const void *from, uint64_t 
     ck_assert_msg(rt_copy(p->rt, to, from, n) == 0 && rt_sync(p->rt) == 0, "%s", rt_error());
 }
 
-/* The results for n rows of inputs, by the kernel for one row or for many. */
-static void multiply(struct problem *p, int n, bool many, float *y)
+/* The results for n rows of inputs. With glu the matrix is gate and up, of half the rows each. */
+static void multiply(struct problem *p, int n, enum kernel which, bool glu, float *y)
 {
     const struct fmt_kern *k = kernels((int)p->f->id);
-    const uint32_t per = many ? (uint32_t)k->at_once : 1;
+    const uint32_t per = which == TILES ? GEMM_ROWS : which == MANY ? (uint32_t)k->at_once : 1;
+    const struct rt_kern *kern = which == TILES ? &k->tiles : which == MANY ? &k->many : &k->few;
+    const int64_t cols = glu ? p->rows / 2 : p->rows;
     struct gemv_args a = {.s = {.n = p->dev.n},
                           .x = {p->dev.x, p->cols},
                           .xq = p->f->sub ? p->dev.q : NULL,
-                          .out = {p->dev.y, ROWS},
-                          .m = {{p->dev.w, NULL, ROWS, 0}},
-                          .n_m = 1,
+                          .out = {p->dev.y, cols},
+                          .m = {{p->dev.w, NULL, cols, 0}},
+                          .n_m = glu ? 2 : 1,
+                          .glu = glu,
+                          .act = ACT_SILU,
                           .cols = p->cols,
                           .row_bytes = (int64_t)p->row_bytes,
                           .rows = ROWS_T,
                           .scale = 1.0f,
                           .n_head = 1,
                           .div = 1};
+    struct rt_launch l = {kern, {((uint32_t)n + per - 1) / per, 2, 1}, GEMV_THREADS, 0, &a};
 
     const int32_t rows[4] = {n, 0, 0, 0};
     ck_assert_int_eq(rt_copy(p->rt, p->dev.n, rows, sizeof rows), 0);
+    if (!glu)
+        a.act = ACT_NONE;
+    a.m[1] = a.m[0];
+    a.m[1].w += (uint64_t)cols * p->row_bytes;
     if (p->f->sub) {
         struct pack_args pack = {
             .s = a.s, .x = a.x, .to = p->dev.q, .cols = p->cols, .rows = ROWS_T, .n_head = 1};
-        start(p->rt, &kern_pack, &pack, (uint32_t)n, 2, GEMV_THREADS);
+        start(p->rt, &(struct rt_launch){&kern_pack, {(uint32_t)n, 2, 1}, GEMV_THREADS, 0, &pack});
     }
-    start(p->rt, many ? &k->many : &k->few, &a, ((uint32_t)n + per - 1) / per, 2, GEMV_THREADS);
+    if (which == TILES) {
+        l.grid[1] = (uint32_t)(p->rows + GEMM_COLS - 1) / GEMM_COLS;
+        l.block = GEMM_THREADS;
+        l.shared = GEMM_SHARED;
+    }
+    start(p->rt, &l);
     if (p->f->sub)
         fetch(p, p->q, p->dev.q, (uint64_t)n * (uint64_t)p->cols / 32 * sizeof *p->q);
-    fetch(p, y, p->dev.y, (uint64_t)n * ROWS * sizeof *y);
+    fetch(p, y, p->dev.y, (uint64_t)(n * cols) * sizeof *y);
 }
 
 static void check_values(const struct problem *p, const float *y)
@@ -173,18 +187,38 @@ static void check_values(const struct problem *p, const float *y)
 
 static void check_format(struct rt *rt, const struct fmt_info *f, int64_t cols)
 {
-    struct problem p = problem_new(rt, f, cols);
+    struct problem p = problem_new(rt, f, cols, ROWS, INPUTS);
     float *all = need(INPUTS * ROWS * sizeof *all), *some = need(INPUTS * ROWS * sizeof *some);
 
-    multiply(&p, INPUTS, false, all);
+    multiply(&p, INPUTS, FEW, false, all);
     check_values(&p, all);
     for (int n = 1; n <= INPUTS; n += n < 3 ? 1 : 4) {
-        multiply(&p, n, true, some);
+        multiply(&p, n, MANY, false, some);
         ck_assert_msg(memcmp(all, some, (size_t)n * ROWS * sizeof *all) == 0,
                       "%s: other bits for %d rows of inputs", f->name, n);
     }
     mem_free(all);
     mem_free(some);
+    problem_free(&p);
+}
+
+/* The tensor cores' kernel against the one for single rows. */
+static void check_tiles(struct rt *rt, const struct fmt_info *f, int64_t cols, int rows, int inputs)
+{
+    struct problem p = problem_new(rt, f, cols, rows, inputs);
+    const size_t n = (size_t)rows * (size_t)inputs;
+    float *want = need(n * sizeof *want), *got = need(n * sizeof *got);
+
+    for (int glu = 0; glu < 2; glu++) {
+        const size_t made = glu ? n / 2 : n;
+        multiply(&p, inputs, FEW, glu, want);
+        multiply(&p, inputs, TILES, glu, got);
+        ck_assert_msg(memcmp(want, got, made * sizeof *want) == 0,
+                      "%s: other bits by tiles: %d columns, %d rows, %d inputs%s", f->name,
+                      (int)cols, rows, inputs, glu ? ", gate and up" : "");
+    }
+    mem_free(want);
+    mem_free(got);
     problem_free(&p);
 }
 
@@ -222,13 +256,14 @@ START_TEST(every_format_gives_rows)
 
     for (size_t i = 0; fmt_at(i); i++) {
         const struct fmt_info *f = fmt_at(i);
-        struct problem p = problem_new(rt, f, 512);
+        struct problem p = problem_new(rt, f, 512, ROWS, INPUTS);
         float *y = need(ROWS * 512 * sizeof *y), *want = need(ROWS * 512 * sizeof *want);
         const struct fetch_args a = {
             .w = p.dev.w, .cols = 512, .out = {p.dev.y, 512}, .scale = 1.0f, .mode = FETCH_ALL};
 
         f->decode(p.w, want, (size_t)(ROWS * 512 / f->block));
-        start(rt, &kernels((int)f->id)->fetch, &a, ROWS, 1, MAP_THREADS);
+        start(rt,
+              &(struct rt_launch){&kernels((int)f->id)->fetch, {ROWS, 1, 1}, MAP_THREADS, 0, &a});
         fetch(&p, y, p.dev.y, ROWS * 512 * sizeof *y);
         ck_assert_msg(memcmp(y, want, ROWS * 512 * sizeof *y) == 0, "%s", f->name);
         mem_free(y);
@@ -239,4 +274,22 @@ START_TEST(every_format_gives_rows)
 }
 END_TEST
 
-TEST_MAIN("simt/formats", every_format_multiplies, every_format_gives_rows)
+START_TEST(tiles_make_the_same_bits)
+{
+    struct rt *rt = open_device();
+
+    for (size_t i = 0; fmt_at(i); i++) {
+        const struct fmt_info *f = fmt_at(i);
+
+        ck_assert_msg(f->sub == 0 || kernels((int)f->id)->tiles.name, "%s", f->name);
+        if (f->sub == 0)
+            continue;
+        check_tiles(rt, f, 256, 130, 66);
+        check_tiles(rt, f, f->block == 256 ? 2304 : 320, 20, 3);
+    }
+    rt_close(rt);
+}
+END_TEST
+
+TEST_MAIN("simt/formats", every_format_multiplies, tiles_make_the_same_bits,
+          every_format_gives_rows)

@@ -1,0 +1,30 @@
+/* ptx.cuh - instructions that CUDA C has no word for; the only place with assembly.
+ *
+ * Products of small matrices by a warp (PTX ISA, "Matrix multiply-accumulate operation using mma
+ * instruction"): A is 16 rows by k, B k by 8, C 16 by 8. With g = lane / 4 and t = lane % 4 a lane
+ * holds of A the rows g and g + 8 (a[0], a[1]; with k = 32 also a[2], a[3], 16 columns on), four
+ * codes each from column 4 t on; of B the column g, codes from row 4 t on; of C the columns 2 t and
+ * 2 t + 1 of row g (c[0], c[1]) and of row g + 8 (c[2], c[3]). Sums of integers are exact, so their
+ * order within an instruction is nobody's concern.
+ */
+#ifndef RILL_KERNELS_CUDA_PTX_CUH
+#define RILL_KERNELS_CUDA_PTX_CUH
+
+#ifndef RILL_SIMT
+static __device__ __forceinline__ void mma_s8_k32(int *c, const int *a, const int *b)
+{
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 "
+        "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+static __device__ __forceinline__ void mma_s8_k16(int *c, const int *a, const int *b)
+{
+    asm("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 "
+        "{%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(b[0]));
+}
+#endif
+#endif
