@@ -10,6 +10,9 @@
 #include "kernels/cpu/cpu.h"
 #include "quant/half.h"
 
+/* Pages that rows of different sequences must have in common to be worked on together. */
+#define ALIKE 4
+
 static inline int32_t least(int64_t a, int64_t b)
 {
     return (int32_t)(a < b ? a : b);
@@ -20,15 +23,20 @@ static inline int32_t most(int64_t a, int64_t b)
     return (int32_t)(a > b ? a : b);
 }
 
-/* The layer's part of the page that holds a position of a sequence. */
-static uint8_t *page_at(const struct cpu_ctx *c, int kv, const struct seq_in *q, int32_t page)
+/* Where a page of a sequence lies, in KiB; 0: nowhere. */
+static int32_t table_entry(const struct cpu_ctx *c, int kv, const struct seq_in *q, int32_t page)
 {
-    const struct kv_layer *l = &c->seg->plan->kv[kv];
     const struct kv_bind *k = &c->seg->kv;
     const int32_t *table = k->table.p;
-    int64_t i = ((int64_t)l->group * k->max_seq + q->slot) * k->max_page + page;
 
-    return (uint8_t *)k->pool.p + (uint64_t)(uint32_t)table[i] * 1024 + l->at;
+    return table[((int64_t)c->seg->plan->kv[kv].group * k->max_seq + q->slot) * k->max_page + page];
+}
+
+/* The layer's part of it. */
+static uint8_t *page_at(const struct cpu_ctx *c, int kv, const struct seq_in *q, int32_t page)
+{
+    return (uint8_t *)c->seg->kv.pool.p + (uint64_t)(uint32_t)table_entry(c, kv, q, page) * 1024 +
+           c->seg->plan->kv[kv].at;
 }
 
 static size_t type_bytes(int type)
@@ -63,12 +71,15 @@ void run_kv_store(const struct cpu_ctx *c, const struct cpu_step *s)
     }
 }
 
-/* -- one piece of work: some rows of a sequence, some heads that share a key/value head -- */
+/* -- one piece of work: some rows, some heads that share a key/value head --
+ *
+ * Rows of a piece are of one sequence, or of several that begin with the same pages (a prefix that
+ * the engine holds once): a page that rows have in common is read once for all of them. What is
+ * computed for a row, and in what order, does not depend on who else is there. */
 
 struct piece {
     const struct attn_args *m;
     const struct cpu_step *s;
-    const struct seq_in *seq;
     int64_t t0; // first row
     int n_row;
     int kv_head;
@@ -124,12 +135,14 @@ static inline void places(const struct piece *p, int i, int32_t base, int *a, in
     *b = least(most(p->to[i] - base, *a), CPU_CHUNK);
 }
 
-/* Rows [*i0, *i1) that see anything of places [a, b) of a chunk. */
+/* Rows among [*i0, *i1) that see anything of places [a, b) of a chunk, in *i0 and *i1. */
 static void rows_seeing(const struct piece *p, int32_t base, int a, int b, int *i0, int *i1)
 {
-    *i0 = p->n_row;
-    *i1 = 0;
-    for (int i = 0; i < p->n_row; i++) {
+    const int from = *i0, to = *i1;
+
+    *i0 = to;
+    *i1 = from;
+    for (int i = from; i < to; i++) {
         int x, y;
         places(p, i, base, &x, &y);
         if (x < b && y > a) {
@@ -139,19 +152,63 @@ static void rows_seeing(const struct piece *p, int32_t base, int a, int b, int *
     }
 }
 
-static void scores(const struct cpu_ctx *c, const struct piece *p, int32_t base,
-                   const uint8_t *const *page)
+/* Where a row's page lies, in KiB. */
+static int32_t entry(const struct cpu_ctx *c, const struct piece *p, int i, int32_t page)
+{
+    return table_entry(c, p->m->kv, &c->b->seqs[c->b->seq[p->t0 + i]], page);
+}
+
+/* What is done with pages [j0, j1) of a chunk, which rows [i0, i1) have in common. */
+typedef void span_fn(const struct cpu_ctx *c, const struct piece *p, int32_t base, int i0, int i1,
+                     int j0, int j1);
+
+/* Calls fn for spans that cover pages [j, j1) of all rows in [i0, i1), each row's in order. Rows
+ * that part do not come together again: what they share is the beginning. */
+static void spans(const struct cpu_ctx *c, const struct piece *p, int32_t base, int i0, int i1,
+                  int j, int j1, span_fn *fn)
+{
+    const int32_t first = base / KV_PAGE;
+
+    for (int i = i0, end; i < i1; i = end) {
+        const int32_t *seq = c->b->seq + p->t0;
+        const int32_t here = entry(c, p, i, first + j);
+        bool one = true; // sequence
+        int stop = j + 1;
+
+        for (end = i + 1; end < i1 && (seq[end] == seq[i] || entry(c, p, end, first + j) == here);)
+            one &= seq[end++] == seq[i];
+        for (bool same = true; stop < j1; stop++) {
+            for (int k = i + 1; k < end && !one && same; k++)
+                same = entry(c, p, k, first + stop) == entry(c, p, i, first + stop);
+            if (!same)
+                break;
+        }
+        fn(c, p, base, i, end, j, stop);
+        if (stop < j1)
+            spans(c, p, base, i, end, stop, j1, fn);
+    }
+}
+
+static const uint8_t *span_page(const struct cpu_ctx *c, const struct piece *p, int32_t base, int i,
+                                int j)
+{
+    return page_at(c, p->m->kv, &c->b->seqs[c->b->seq[p->t0 + i]], base / KV_PAGE + j);
+}
+
+static void scores(const struct cpu_ctx *c, const struct piece *p, int32_t base, int i0, int i1,
+                   int j0, int j1)
 {
     const int type = c->seg->plan->kv_type_k, dk = p->m->dk, h = p->n_head;
     const size_t k_at = (size_t)p->kv_head * KV_PAGE * (size_t)dk * type_bytes(type);
 
-    for (int j = 0; j < CPU_CHUNK / KV_PAGE; j++) {
-        int i0, i1;
+    for (int j = j0; j < j1; j++) {
+        int x = i0, y = i1;
 
-        rows_seeing(p, base, j * KV_PAGE, (j + 1) * KV_PAGE, &i0, &i1);
-        if (i0 < i1)
-            c->k->qk(p->score + (int64_t)i0 * h * CPU_CHUNK + j * KV_PAGE, CPU_CHUNK,
-                     p->q + (int64_t)i0 * h * dk, dk, page[j] + k_at, type, dk, (i1 - i0) * h);
+        rows_seeing(p, base, j * KV_PAGE, (j + 1) * KV_PAGE, &x, &y);
+        if (x < y)
+            c->k->qk(p->score + (int64_t)x * h * CPU_CHUNK + j * KV_PAGE, CPU_CHUNK,
+                     p->q + (int64_t)x * h * dk, dk, span_page(c, p, base, i0, j) + k_at, type, dk,
+                     (y - x) * h);
     }
 }
 
@@ -175,16 +232,16 @@ static void weights(const struct cpu_ctx *c, const struct piece *p, int32_t base
     }
 }
 
-/* Adds V of places [a, b) to all rows' sums. Heads of one row see the same places and go together;
- * with few heads four rows do, over the places they all see. */
-static void values_in(const struct cpu_ctx *c, const struct piece *p, int32_t base, int a, int b,
-                      const void *const *v, int type)
+/* Adds V of places [a, b) to the sums of rows [i0, i1). Heads of one row see the same places and go
+ * together; with few heads four rows do, over the places they all see. */
+static void values_in(const struct cpu_ctx *c, const struct piece *p, int32_t base, int i0, int i1,
+                      int a, int b, const void *const *v, int type)
 {
     const int dv = p->m->dv, h = p->n_head, step = h >= 4 ? 1 : 4 / h;
     const int64_t each = part_floats(p->m);
 
-    for (int i = 0; i < p->n_row; i += step) {
-        const int k = least(step, p->n_row - i);
+    for (int i = i0; i < i1; i += step) {
+        const int k = least(step, i1 - i);
         int lo[4], hi[4], all_lo = a, all_hi = b;
 
         for (int r = 0; r < k; r++) {
@@ -216,8 +273,8 @@ static void values_in(const struct cpu_ctx *c, const struct piece *p, int32_t ba
     }
 }
 
-static void values(const struct cpu_ctx *c, const struct piece *p, int32_t base,
-                   const uint8_t *const *page, int a, int b)
+static void values(const struct cpu_ctx *c, const struct piece *p, int32_t base, int i0, int i1,
+                   int j0, int j1)
 {
     const struct plan *pl = c->seg->plan;
     const size_t k_at = (size_t)p->kv_head * KV_PAGE * (size_t)p->m->dk * type_bytes(pl->kv_type_k);
@@ -225,24 +282,24 @@ static void values(const struct cpu_ctx *c, const struct piece *p, int32_t base,
         p->v_at + (size_t)p->kv_head * KV_PAGE * (size_t)p->m->dv * type_bytes(pl->kv_type_v);
     const void *v[CPU_CHUNK / KV_PAGE] = {0};
 
-    if (!p->m->v_in_k) {
-        for (int j = a / KV_PAGE; j * KV_PAGE < b; j++)
-            v[j] = page[j] + v_at;
-        values_in(c, p, base, a, b, v, pl->kv_type_v);
-        return;
-    }
-    for (int j = a / KV_PAGE; j * KV_PAGE < b; j++) {
-        c->k->unfold(p->v, page[j] + k_at, pl->kv_type_k, p->m->dv);
+    for (int j = j0; j < j1; j++) {
+        const uint8_t *page = span_page(c, p, base, i0, j);
+
+        v[j] = page + v_at;
+        if (!p->m->v_in_k)
+            continue;
+        c->k->unfold(p->v, page + k_at, pl->kv_type_k, p->m->dv);
         v[j] = p->v;
-        values_in(c, p, base, most(a, j * KV_PAGE), least(b, (j + 1) * KV_PAGE), v, FMT_F32);
+        values_in(c, p, base, i0, i1, j * KV_PAGE, (j + 1) * KV_PAGE, v, FMT_F32);
     }
+    if (!p->m->v_in_k)
+        values_in(c, p, base, i0, i1, j0 * KV_PAGE, j1 * KV_PAGE, v, pl->kv_type_v);
 }
 
 /* The partials of one chunk for all queries of the piece, in p->part. */
 static void chunk(const struct cpu_ctx *c, const struct piece *p, int32_t number)
 {
     const int32_t base = number * CPU_CHUNK;
-    const uint8_t *page[CPU_CHUNK / KV_PAGE] = {0};
     int a = CPU_CHUNK, b = 0;
 
     for (int i = 0; i < p->n_row; i++) {
@@ -253,13 +310,13 @@ static void chunk(const struct cpu_ctx *c, const struct piece *p, int32_t number
             b = most(b, y);
         }
     }
-    for (int j = a / KV_PAGE; j * KV_PAGE < b; j++)
-        page[j] = page_at(c, p->m->kv, p->seq, base / KV_PAGE + j);
     if (a >= b)
         return;
-    scores(c, p, base, page);
+    a /= KV_PAGE;
+    b = (b + KV_PAGE - 1) / KV_PAGE;
+    spans(c, p, base, 0, p->n_row, a, b, scores);
     weights(c, p, base);
-    values(c, p, base, page, a, b);
+    spans(c, p, base, 0, p->n_row, a, b, values);
 }
 
 static bool row_in_chunk(const struct piece *p, int i, int32_t number)
@@ -299,13 +356,33 @@ static void piece_whole(const struct cpu_ctx *c, const struct piece *p, int32_t 
 
 /* -- dealing out -- */
 
-/* The rows from t on that go together: of one sequence, at most as many as fit. */
+/* Whether two rows see the same pages first, enough of them to read them together. */
+static bool alike(const struct cpu_ctx *c, const struct attn_args *m, int64_t t, int64_t u)
+{
+    int32_t from, to, from_u, to_u;
+
+    if (c->b->seq[t] == c->b->seq[u])
+        return true;
+    sees(c, m, t, &from, &to);
+    sees(c, m, u, &from_u, &to_u);
+    from /= KV_PAGE;
+    if (from_u / KV_PAGE != from || least(to, to_u) < (from + ALIKE) * KV_PAGE)
+        return false;
+    for (int j = 0; j < ALIKE; j++)
+        if (table_entry(c, m->kv, &c->b->seqs[c->b->seq[t]], from + j) !=
+            table_entry(c, m->kv, &c->b->seqs[c->b->seq[u]], from + j))
+            return false;
+    return true;
+}
+
+/* The rows from t on that go together: of one sequence, or with a beginning in common; at most as
+ * many as fit. */
 static int block_rows(const struct cpu_ctx *c, const struct attn_args *m, int64_t t)
 {
     const int max = rows_at_once(m);
     int n = 1;
 
-    while (n < max && t + n < c->n_t && c->b->seq[t + n] == c->b->seq[t])
+    while (n < max && t + n < c->n_t && alike(c, m, t, t + n))
         n++;
     return n;
 }
@@ -379,33 +456,34 @@ static void piece_memory(const struct cpu_ctx *c, struct piece *p)
     p->v = p->run + CPU_QUERIES * each;
 }
 
-/* All pieces of one block of rows; *turn counts work over the whole step, and every n-th is ours */
+/* The pieces of one block of rows for one key/value head; *turn counts work over the whole step,
+ * and every n-th is ours */
 static void block(const struct cpu_ctx *c, struct piece *p, int32_t n_chunk, int64_t *turn)
 {
     const int group = p->m->n_head / p->m->n_kv;
     int32_t first, last;
 
     block_chunks(c, p->m, p->t0, p->n_row, &first, &last);
-    for (p->kv_head = 0; p->kv_head < p->m->n_kv; p->kv_head++)
-        for (int g = 0; g < group; g += CPU_HEADS) {
-            bool begun = false;
+    for (int g = 0; g < group; g += CPU_HEADS) {
+        bool begun = false;
 
-            p->head = p->kv_head * group + g;
-            p->n_head = least(CPU_HEADS, group - g);
-            for (int32_t k = first; k <= (n_chunk ? last : first); k++) {
-                if ((*turn)++ % c->n != c->member)
-                    continue;
-                if (!begun)
-                    piece_begin(c, p);
-                begun = true;
-                if (n_chunk)
-                    piece_chunk(c, p, k, n_chunk);
-                else
-                    piece_whole(c, p, first, last);
-            }
+        p->head = p->kv_head * group + g;
+        p->n_head = least(CPU_HEADS, group - g);
+        for (int32_t k = first; k <= (n_chunk ? last : first); k++) {
+            if ((*turn)++ % c->n != c->member)
+                continue;
+            if (!begun)
+                piece_begin(c, p);
+            begun = true;
+            if (n_chunk)
+                piece_chunk(c, p, k, n_chunk);
+            else
+                piece_whole(c, p, first, last);
         }
+    }
 }
 
+/* Head by head: what blocks of rows have in common is still near when the next one wants it. */
 void run_attn(const struct cpu_ctx *c, const struct cpu_step *s)
 {
     struct piece p = {
@@ -416,11 +494,11 @@ void run_attn(const struct cpu_ctx *c, const struct cpu_step *s)
     if (!by_chunks(c, s, &n_chunk))
         n_chunk = 0;
     piece_memory(c, &p);
-    for (p.t0 = 0; p.t0 < c->n_t; p.t0 += p.n_row) {
-        p.n_row = block_rows(c, p.m, p.t0);
-        p.seq = &c->b->seqs[c->b->seq[p.t0]];
-        block(c, &p, n_chunk, &turn);
-    }
+    for (p.kv_head = 0; p.kv_head < p.m->n_kv; p.kv_head++)
+        for (p.t0 = 0; p.t0 < c->n_t; p.t0 += p.n_row) {
+            p.n_row = block_rows(c, p.m, p.t0);
+            block(c, &p, n_chunk, &turn);
+        }
 }
 
 /* Merges what run_attn stored, if it dealt out chunks. */

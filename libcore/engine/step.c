@@ -8,6 +8,8 @@
 #include "engine/seats.h"
 #include "plan/ops.h"
 
+#define SORT_PAGES 16
+
 bool step_spares(const struct rill_engine *g, const struct request *r, int rows)
 {
     return g->plan->state_bytes && r->n_draft && rows > r->n - r->stored;
@@ -48,6 +50,47 @@ static void add_part(struct rill_engine *g, const struct sched_part *part)
     *(r->s.prompt ? &b->n_p : &b->n_g) += part->rows;
 }
 
+/* Order of two parts by the pages that their sequences have, a chunk of them at a time (pages in
+ * common are a beginning), then by request. */
+static bool comes_first(const struct rill_engine *g, const struct sched_part *a,
+                        const struct sched_part *b)
+{
+    const int most = g->plan->n_group ? kv_max_page(g->pool) : 0;
+
+    for (int i = 0; i < most; i += SORT_PAGES) {
+        const int32_t x = kv_page(g->pool, 0, g->req[a->req]->seq, i);
+        const int32_t y = kv_page(g->pool, 0, g->req[b->req]->seq, i);
+
+        if (x != y)
+            return x < y;
+    }
+    return a->req < b->req;
+}
+
+/* Parts of generated rows that begin with the same pages are put side by side, so that a backend
+ * can read those once for all. Shell's sort, in place: mostly they are in order. */
+static void sort_parts(struct rill_engine *g)
+{
+    struct sched_part *part = g->pick.part;
+    int n = g->pick.n_part, gap = 1;
+
+    while (n > 0 && g->req[part->req]->s.prompt) {
+        part++;
+        n--;
+    }
+    while (gap < n / 3)
+        gap = 3 * gap + 1;
+    for (; gap > 0; gap /= 3)
+        for (int i = gap; i < n; i++) {
+            const struct sched_part p = part[i];
+            int k = i;
+
+            for (; k >= gap && comes_first(g, &p, &part[k - gap]); k -= gap)
+                part[k] = part[k - gap];
+            part[k] = p;
+        }
+}
+
 void step_layout(struct rill_engine *g)
 {
     struct batch *b = &g->batch;
@@ -55,6 +98,7 @@ void step_layout(struct rill_engine *g)
     g->now = &g->seg;
     *b = (struct batch){
         .id = g->id, .seq = g->row_seq, .pos = g->pos, .seqs = g->seqs, .out = g->out};
+    sort_parts(g);
     for (int i = 0; i < g->pick.n_part; i++)
         add_part(g, &g->pick.part[i]);
 }
