@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "engine/adapt.h"
+#include "engine/embed.h"
 #include "engine/seats.h"
 #include "engine/step.h"
 
@@ -37,7 +38,8 @@ static int grow(struct rill_engine *g, struct err *e)
 {
     uint64_t old = (uint64_t)g->cap;
     uint64_t cap = old ? old * 2 : 8;
-    uint64_t extra = 2 * (uint64_t)g->limits.max_out, each = 2 + OBEY_AHEAD;
+    uint64_t extra = 2 * (uint64_t)g->limits.max_out + (uint64_t)g->limits.max_apart;
+    uint64_t each = 2 + OBEY_AHEAD;
     struct sched_pick *p = &g->pick;
     int rc = grow_one(&g->req, old, cap, sizeof *g->req, e);
 
@@ -424,6 +426,14 @@ static int collect(struct rill_engine *g, const struct sched_part *part, int out
     g->served[r->s.client] += part->rows / (double)r->weight;
     if (seats_publish(g, r) < 0)
         return err_set(e, E_DEVICE, "the device failed to copy a state");
+    if (r->embed) {
+        embed_take(g, r, part->rows);
+        if (r->finish)
+            emit_done(g, r, 0);
+        else if (r->progress)
+            tell_progress(g, r);
+        return out;
+    }
     if (ahead) {
         if (draw_ahead(g, r, part->rows, behind, out) < 0)
             return err_set(e, E_DEVICE, "the device failed to copy a state");
@@ -457,7 +467,9 @@ static int run_step(struct rill_engine *g, struct err *e)
     if (rc < 0 || g->pick.n_part == 0)
         return rc;
     step_layout(g);
-    rc = step_run(g, e);
+    rc = g->embed ? embed_run(g, e) : 0;
+    if (rc == 0 && g->batch.n_seq)
+        rc = step_run(g, e);
     if (rc < 0)
         return rc;
     for (int i = 0; i < g->pick.n_part && out >= 0; i++)

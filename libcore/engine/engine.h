@@ -12,6 +12,7 @@
 
 struct adapters;
 struct drafter;
+struct embedder;
 
 struct rill_engine {
     struct rill_model *model;
@@ -22,6 +23,7 @@ struct rill_engine {
     uint64_t *at;             // [n_value]
     struct segment *now;      // what runs the batch: seg, or the adapters' plan
     struct adapters *adapters; // NULL: none
+    struct embedder *embed;   // NULL: no request may ask for vectors
     struct kvpool *pool;
     struct swap *swap;        // NULL: requests sent back to wait are computed again
     struct corpus *corpus;    // NULL: none
@@ -45,7 +47,7 @@ struct rill_engine {
     uint64_t next_arrival;
     struct sched_req *view;   // [cap]
     struct sched_pick pick;   // arrays of [cap]
-    struct rill_event *event; // [(2 + OBEY_AHEAD) * cap + 2 * max_out]
+    struct rill_event *event; // [(2 + OBEY_AHEAD) * cap + 2 * max_out + max_apart]
     int n_event, at_event;
     const struct request *solo; // the one that must be alone, NULL: none
     bool stuck;               // the last step could not begin

@@ -7,6 +7,7 @@
 #include "base/rng.h"
 #include "engine/adapt.h"
 #include "engine/draft.h"
+#include "engine/embed.h"
 #include "engine/engine.h"
 #include "engine/step.h"
 #include "plan/ops.h"
@@ -115,8 +116,10 @@ static int take_memory(struct rill_engine *g, const struct engine_sizes *s, stru
 static int take_arena(struct rill_engine *g, bool apart, struct err *e)
 {
     const struct plan *p = g->plan;
-    uint64_t bytes = plan_arena(p, g->seg.max_t, g->seg.max_s, g->at);
+    uint64_t bytes = p->encoder ? 0 : plan_arena(p, g->seg.max_t, g->seg.max_s, g->at);
 
+    if (g->embed && embed_arena(g->embed) > bytes)
+        bytes = embed_arena(g->embed);
     if (g->adapters && adapt_arena(g->adapters, &g->seg) > bytes)
         bytes = adapt_arena(g->adapters, &g->seg);
     if (apart) {
@@ -145,7 +148,7 @@ static int take_batch(struct rill_engine *g, const struct engine_sizes *s, struc
     if (!g->id || !g->row_seq || !g->pos || !g->out || !g->seqs || !g->at)
         return E_NOMEM;
     g->be->info(g->dev, &info);
-    if (info.host)
+    if (info.host || g->plan->encoder)
         return 0;
     g->logits = mem_array((uint64_t)g->seg.max_s * (uint64_t)g->lim.n_vocab, sizeof *g->logits, e);
     return g->logits ? 0 : E_NOMEM;
@@ -217,6 +220,55 @@ static size_t longest_piece(const struct tok *t)
     return most;
 }
 
+/* Token ids there are: what logits are over, else the rows of the table. */
+static int vocabulary(const struct plan *p)
+{
+    for (int i = 0; i < p->n_op && p->encoder; i++)
+        if (p->op[i].kind == OP_embed)
+            return (int)p->w[p->op[i].w[0]].rows;
+    return p->value[p->logits].cols;
+}
+
+/* An encoder runs a text in one step, so a step has room for the longest. */
+static int take_embedder(struct rill_engine *g, const struct rill_engine_opts *o,
+                         const struct engine_sizes *s, struct err *e)
+{
+    struct rill_model_info info;
+    int rows = s->max_batch;
+
+    if (!o->embed && !g->plan->encoder)
+        return 0;
+    if (g->plan->encoder && rows < s->n_ctx)
+        rows = s->n_ctx;
+    rill_model_info(g->model, &info);
+    g->lim.embed = true;
+    g->lim.encoder = g->plan->encoder;
+    g->lim.pooling = info.pooling;
+    g->lim.n_score = info.n_score;
+    g->lim.n_type = info.n_type;
+    g->limits.max_apart = rows;
+    if (g->plan->hidden >= 0)
+        g->lim.width = g->plan->value[g->plan->hidden].cols;
+    return embed_open(&g->embed, g, rows, s->max_seq, e);
+}
+
+/* The plans, once their memory is there. */
+static int prepare(struct rill_engine *g, struct err *e)
+{
+    int rc = 0;
+
+    g->seg.at = g->at;
+    if (!g->plan->encoder)
+        rc = g->be->prepare(g->dev, &g->seg, e);
+    if (rc == 0 && g->adapters)
+        rc = adapt_prepare(g, e);
+    if (rc == 0 && g->embed)
+        rc = embed_prepare(g, e);
+    g->now = &g->seg;
+    g->lim.one_path = g->plan->encoder || g->seg.one_path;
+    return rc;
+}
+
 static int start(struct rill_engine *g, const struct rill_engine_opts *o, struct err *e)
 {
     const struct plan *p = g->plan;
@@ -225,9 +277,12 @@ static int start(struct rill_engine *g, const struct rill_engine_opts *o, struct
 
     if (rc < 0)
         return rc;
+    if (p->encoder && (o->max_lora || o->draft))
+        return err_set(e, E_UNSUPPORTED, "%s: an encoder has no adapters and nothing to draft",
+                       g->model->path);
     g->lim = (struct request_limits){.tok = g->model->tok,
                                      .n_ctx = s.n_ctx,
-                                     .n_vocab = p->value[p->logits].cols,
+                                     .n_vocab = vocabulary(p),
                                      .max_piece = longest_piece(g->model->tok),
                                      .max_draft = s.max_draft,
                                      .seed = o->seed};
@@ -243,23 +298,19 @@ static int start(struct rill_engine *g, const struct rill_engine_opts *o, struct
                                       .budget = o->step_seconds};
     g->max_queue = o->max_queue;
     g->spare_state = s.max_seq + s.n_state;
-    g->cache = !o->no_cache;
+    g->cache = !o->no_cache && !p->encoder;
     rc = take_batch(g, &s, e);
     rc = rc < 0 ? rc : take_memory(g, &s, e);
     if (rc == 0 && o->max_lora)
         rc = adapt_open(&g->adapters, g, o->max_lora, e);
+    rc = rc < 0 ? rc : take_embedder(g, o, &s, e);
     rc = rc < 0 ? rc : take_arena(g, false, e);
     rc = rc < 0 ? rc : sampler_work_init(&g->work, g->lim.n_vocab, s.n_ctx, e);
     rc = rc < 0 ? rc : take_swap(g, o->swap_bytes, e);
     rc = rc < 0 ? rc : find_ends(g, e);
     if (rc == 0)
         find_breakers(g);
-    g->seg.at = g->at;
-    rc = rc < 0 ? rc : g->be->prepare(g->dev, &g->seg, e);
-    if (rc == 0 && g->adapters)
-        rc = adapt_prepare(g, e);
-    g->now = &g->seg;
-    g->lim.one_path = g->seg.one_path;
+    rc = rc < 0 ? rc : prepare(g, e);
     step_cost_init(g, g->model->info.units);
     if (rc == 0 && o->draft)
         rc = draft_open(&g->drafter, g, o->draft, e);
@@ -275,7 +326,7 @@ int rill_engine_open(struct rill_engine **out, struct rill_model *m,
 
     if (!m->plan)
         return err_set(e, E_USAGE, "%s: opened for its vocabulary only", m->path);
-    if (m->plan->logits < 0)
+    if (m->plan->logits < 0 && !m->plan->encoder)
         return err_set(e, E_UNSUPPORTED, "%s: the model has no output over a vocabulary", m->path);
     g = mem_new(sizeof *g, e);
     if (!g)
@@ -309,6 +360,7 @@ void rill_engine_close(struct rill_engine *g)
     for (int i = 0; i < g->n_req; i++)
         request_free(g->req[i]);
     adapt_close(g);
+    embed_close(g);
     drop_mem(g, &g->seg.arena);
     drop_mem(g, &g->seg.kv.pool);
     drop_mem(g, &g->seg.kv.table);
@@ -389,8 +441,9 @@ static int set_apart(struct rill_engine *g, struct err *e)
     if (g->adapters)
         return err_set(e, E_UNSUPPORTED, "values cannot be dumped where there may be adapters");
     g->be->info(g->dev, &info);
-    if (!info.host)
-        return err_set(e, E_UNSUPPORTED, "values of this device cannot be dumped");
+    if (!info.host || g->embed)
+        return err_set(e, E_UNSUPPORTED, "values of this %s cannot be dumped",
+                       info.host ? "model or engine" : "device");
     drop_mem(g, &g->seg.arena);
     g->seg.arena = (struct mem){0};
     rc = take_arena(g, true, e);

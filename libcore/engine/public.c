@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "engine/embed.h"
 #include "engine/engine.h"
 #include "file/gguf.h"
 #include "model/model.h"
@@ -117,6 +118,27 @@ static void read_sampling(const struct gguf *g, struct rill_model_info *out)
     out->top_k = k;
 }
 
+/* What the file says of vectors, or what is usual where it says nothing. */
+static void read_vectors(const struct rill_model *m, struct rill_model_info *out)
+{
+    static const int of[] = {[POOL_NONE] = RILL_EMBED_NONE,
+                             [POOL_MEAN] = RILL_EMBED_MEAN,
+                             [POOL_CLS] = RILL_EMBED_CLS,
+                             [POOL_LAST] = RILL_EMBED_LAST,
+                             [POOL_RANK] = RILL_EMBED_RANK};
+    const struct plan *p = m->plan;
+    int said = m->m && m->m->arch ? m->m->h.pooling : POOL_UNSAID;
+
+    out->encoder = p && p->encoder;
+    out->n_score = out->encoder && p->logits >= 0 ? p->value[p->logits].cols : 0;
+    for (int i = 0; p && i < p->n_op && m->m; i++)
+        if (p->op[i].kind == OP_embed && p->op[i].w[2] >= 0)
+            out->n_type = (int)p->w[p->op[i].w[2]].rows;
+    out->pooling = out->encoder ? RILL_EMBED_MEAN : RILL_EMBED_LAST;
+    if (said >= 0 && (said != POOL_RANK || out->n_score))
+        out->pooling = of[said];
+}
+
 static uint64_t kv_per_pos(const struct plan *p)
 {
     uint64_t n = 0;
@@ -140,8 +162,8 @@ void rill_model_info(const struct rill_model *m, struct rill_model_info *out)
         .n_ctx = m->plan ? m->plan->n_ctx : 0,
         .kv_bytes_per_pos = kv_per_pos(m->plan),
         .state_bytes = m->plan ? m->plan->state_bytes : 0,
-        .pooling = RILL_EMBED_LAST,
     };
+    read_vectors(m, out);
     if (!in)
         return;
     out->n_layer = in->h.n_layer;
@@ -195,7 +217,7 @@ int rill_model_plan(struct rill_model *m, char **out, size_t *n, struct err *e)
         o.n_ctx = m->plan->n_ctx;
     if ((rc = rill_engine_open(&g, m, &o, e)) < 0)
         return rc;
-    plan_print(m->plan, &b, kernel_of, &g->seg);
+    plan_print(m->plan, &b, kernel_of, g->embed ? embed_segment(g->embed) : &g->seg);
     rill_engine_close(g);
     if (b.bad) {
         buf_fini(&b);

@@ -7,13 +7,42 @@
 #include "base/rng.h"
 #include "engine/sampler.h"
 
+static int check_embed(const struct rill_request *in, const struct request_limits *lim,
+                       struct err *e)
+{
+    if (!in->embed && lim->encoder)
+        return err_set(e, E_UNSUPPORTED,
+                       "the model is an encoder: it gives vectors and cannot continue a text");
+    if (!in->embed)
+        return 0;
+    if (!lim->embed)
+        return err_set(e, E_UNSUPPORTED, "the engine was not opened to give vectors");
+    if (in->embed < 0 || in->embed > RILL_EMBED_RANK)
+        return err_set(e, E_RANGE, "pooling %d: there is no such kind", in->embed);
+    if (in->embed == RILL_EMBED_RANK && !lim->n_score)
+        return err_set(e, E_UNSUPPORTED, "the model has no scores: it is no reranker");
+    if (in->n > 1 || in->constraint || in->n_lora)
+        return err_set(e, E_UNSUPPORTED,
+                       "a request for vectors has one answer, no constraint and no adapters");
+    for (size_t i = 0; in->types && i < in->n_ids; i++)
+        if (in->types[i] > 0 && in->types[i] >= lim->n_type)
+            return err_set(e, E_RANGE, "token %zu of the prompt has type %d: the model has %d", i,
+                           in->types[i], lim->n_type);
+    return 0;
+}
+
 static int check(const struct rill_request *in, const struct request_limits *lim, struct err *e)
 {
+    int rc;
+
     if (in->n_ids == 0)
         return err_set(e, E_RANGE, "the prompt has no tokens");
-    if (in->embed && !lim->embed)
-        return err_set(e, E_UNSUPPORTED, "the engine was not opened to give vectors");
-    if (in->n_ids >= (size_t)lim->n_ctx)
+    if ((rc = check_embed(in, lim, e)) < 0)
+        return rc;
+    if (in->embed && in->n_ids > (size_t)lim->n_ctx)
+        return err_set(e, E_CONTEXT, "the text has %zu tokens, the context %d", in->n_ids,
+                       lim->n_ctx);
+    if (!in->embed && in->n_ids >= (size_t)lim->n_ctx)
         return err_set(e, E_CONTEXT,
                        "the prompt has %zu tokens, more than the context of %d leaves room for",
                        in->n_ids, lim->n_ctx);
@@ -41,7 +70,7 @@ static int check(const struct rill_request *in, const struct request_limits *lim
         return err_set(e, E_RANGE, "weight %g: must be from 0 to 1000000", (double)in->weight);
     if (!(in->deadline >= 0))
         return err_set(e, E_RANGE, "deadline %g: must not be negative", in->deadline);
-    return sampler_check(&in->sampling, lim->n_vocab, e);
+    return in->embed ? 0 : sampler_check(&in->sampling, lim->n_vocab, e);
 }
 
 /* Positions it may come to hold. */
@@ -49,6 +78,8 @@ static int32_t room_for(const struct rill_request *in, const struct request_limi
 {
     int64_t n = (int64_t)in->n_ids + in->max_tokens;
 
+    if (in->embed)
+        return (int32_t)in->n_ids;
     return in->max_tokens == 0 || n > lim->n_ctx ? lim->n_ctx : (int32_t)n;
 }
 
@@ -81,6 +112,15 @@ static int copy(struct request *r, const struct rill_request *in, const struct r
         !buf_reserve(&r->piece, text) ||
         !buf_reserve(&r->shown, (turns + 1 + (size_t)in->draft) * text + r->stop.held.cap))
         return err_nomem(e, (uint64_t)r->room * 4);
+    if (r->embed) {
+        uint64_t width = (uint64_t)(lim->width > lim->n_score ? lim->width : lim->n_score);
+
+        r->sum = mem_array((uint64_t)lim->width, sizeof *r->sum, e);
+        r->vector = mem_array(width, sizeof *r->vector, e);
+        r->types = in->types ? mem_dup(in->types, in->n_ids, e) : NULL;
+        if (!r->sum || !r->vector || (in->types && !r->types))
+            return err_nomem(e, width * 12);
+    }
     memcpy(r->ids, in->ids, in->n_ids * sizeof *r->ids);
     for (size_t i = 0; in->made && !lim->one_path && i < in->n_ids; i++)
         if (in->made[i])
@@ -118,9 +158,12 @@ int request_new(struct request **out, const struct rill_request *in, int number,
     r->n_top = in->logprobs ? in->top_logprobs : 0;
     r->pin = in->pin;
     r->progress = in->progress;
-    r->draft = in->constraint ? 0 : in->draft; // what a grammar forces comes ahead instead
+    r->draft = in->constraint || in->embed ? 0 : in->draft; // what a grammar forces comes ahead instead
     r->draft_now = r->draft < 4 ? r->draft : 4;
     r->no_forward = in->no_forward;
+    r->embed = in->embed == RILL_EMBED_MODEL ? lim->pooling : in->embed;
+    r->raw_vector = in->raw_vector;
+    r->whole = lim->encoder;
     r->room = room_for(in, lim);
     r->n_prompt = r->n = (int32_t)in->n_ids;
     r->room_is_context = in->max_tokens == 0 || in->max_tokens > r->room - r->n;
@@ -158,6 +201,9 @@ void request_free(struct request *r)
     mem_free(r->bias);
     mem_free(r->allowed);
     mem_free(r->top);
+    mem_free(r->types);
+    mem_free(r->sum);
+    mem_free(r->vector);
     mem_free(r);
 }
 
@@ -188,6 +234,8 @@ void request_look(struct request *r)
     int32_t end = r->stored;
 
     s->prompt = request_is_prompt(r, end);
+    s->apart = r->embed != 0;
+    s->whole = r->whole;
     while (end < r->n && request_is_prompt(r, end) == s->prompt)
         end = s->prompt && !r->paths[end / KV_PAGE] && r->n_prompt - end > KV_PAGE
                   ? (end / KV_PAGE + 1) * KV_PAGE // a whole block of prompt rows

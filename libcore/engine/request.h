@@ -56,6 +56,12 @@ struct request {
     int32_t finish;          // enum rill_finish
     int32_t code;            // of RILL_FAILED
     char message[160];
+    int32_t embed;           // enum rill_embed, as it will be done; 0: tokens are drawn
+    bool raw_vector;
+    bool whole;              // an encoder's: all rows in one step
+    uint8_t *types;          // [n_prompt] of tokens, NULL: 0
+    double *sum;             // [width] of the rows so far
+    float *vector;           // [width] of its event
     bool room_is_context;    // room is the context, not what was asked for
     bool cancelled, ignore_eos, logits, prompt_logits, logprobs, pin, progress;
     void *user;
@@ -70,6 +76,9 @@ struct request_limits {
     bool one_path;           // generated rows need not be told apart
     int32_t max_draft;
     bool embed;              // requests may ask for vectors
+    bool encoder;            // and for nothing else
+    int32_t pooling;         // what RILL_EMBED_MODEL stands for
+    int32_t width, n_score, n_type;
 };
 
 /* Checks and copies. number also keys the seed of a request without one. */

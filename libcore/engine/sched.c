@@ -6,7 +6,8 @@ struct fill {
     const struct sched_req *req;
     const struct sched_limits *lim;
     struct sched_pick *out;
-    int32_t rows, outputs; // that still fit
+    int32_t rows[2];       // that still fit, and apart
+    int32_t outputs;
     int64_t left;          // memory
     double seconds;        // that still fit, if there is a budget
     int n_prompt;          // parts of prompt rows, at the front of out->part
@@ -113,11 +114,13 @@ static bool draws(const struct sched_req *r)
 static int32_t cut(const struct fill *f, const struct sched_req *r)
 {
     const struct sched_limits *lim = f->lim;
-    int32_t rows = r->rows < f->rows ? r->rows : f->rows;
+    int32_t rows = r->rows < f->rows[r->apart] ? r->rows : f->rows[r->apart];
 
+    if (r->whole)
+        return rows == r->rows ? rows : 0;
     if (r->outputs > 0 && rows > f->outputs)
         rows = f->outputs;
-    if (r->outputs == 0 && rows == r->pending && f->outputs == 0)
+    if (r->outputs == 0 && rows == r->pending && f->outputs == 0 && !r->apart)
         rows--;
     if (lim->budget > 0 && !draws(r) && cost(lim, r, rows) > f->seconds) {
         double each = lim->per_row + lim->per_pos * ((double)r->stored + rows);
@@ -136,8 +139,8 @@ static void add(struct fill *f, int i, const struct sched_req *r, int32_t rows)
 {
     struct sched_pick *o = f->out;
 
-    f->rows -= rows;
-    f->outputs -= r->outputs > 0 ? rows : rows == r->pending;
+    f->rows[r->apart] -= rows;
+    f->outputs -= r->apart ? 0 : r->outputs > 0 ? rows : rows == r->pending;
     f->left -= memory(f, r, rows);
     f->seconds -= cost(f->lim, r, rows);
     o->part[o->n_part++] = (struct sched_part){i, rows};
@@ -212,7 +215,7 @@ static void admit(struct fill *f, int n, int n_running)
 
     for (i = 0; i < n; i++)
         o->seen[i] = false;
-    while (o->n_admit < lim->seqs && f->rows > 0 && (i = next_waiting(f, n)) >= 0) {
+    while (o->n_admit < lim->seqs && f->rows[0] + f->rows[1] > 0 && (i = next_waiting(f, n)) >= 0) {
         const int others = n_running + o->n_admit;
         struct sched_req r = f->req[i];
         int64_t left = f->left;
@@ -237,7 +240,7 @@ void sched_pick(const struct sched_req *req, int n, const struct sched_limits *l
     struct fill f = {.req = req,
                      .lim = lim,
                      .out = out,
-                     .rows = lim->max_rows,
+                     .rows = {lim->max_rows, lim->max_apart},
                      .outputs = lim->max_out,
                      .left = lim->left,
                      .seconds = lim->budget - lim->fixed};

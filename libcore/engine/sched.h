@@ -31,6 +31,8 @@ struct sched_req {
     uint64_t since;   // step in which it came or was sent back
     bool again;       // it has run before
     bool prompt;      // its next rows are prompt rows
+    bool apart;       // they run apart from the others', and give no logits
+    bool whole;       // they cannot be cut
     int32_t stored;   // positions computed
     int32_t rows;     // pending rows of one kind, that can go into one step
     int32_t pending;  // all pending rows
@@ -43,6 +45,7 @@ struct sched_req {
 struct sched_limits {
     int32_t max_rows; // of a step
     int32_t max_out;  // rows with logits
+    int32_t max_apart; // rows that run apart
     int32_t granule;  // a prompt is cut only at multiples of this
     int32_t page;     // positions of a block
     int64_t block;    // memory of a block

@@ -46,7 +46,7 @@ int seats_copy_state(struct rill_engine *g, int to, int from)
 /* Rows that may be found in memory: never the last, whose logits are wanted. */
 static int most_known(const struct request *r)
 {
-    if (r->prompt_logits)
+    if (r->prompt_logits || (r->embed && r->embed != RILL_EMBED_LAST))
         return r->told < r->n - 1 ? r->told : r->n - 1;
     return r->n - 1;
 }
@@ -200,7 +200,7 @@ static bool must_wait(const struct rill_engine *g, const struct request *r, int 
 {
     if ((g->solo && g->solo != r) || shared_soon(g, r))
         return true;
-    if (!g->cache || r->prompt_logits || r->s.again)
+    if (!g->cache || r->prompt_logits || r->embed || r->s.again)
         return false;
     for (int i = 0; i < g->n_req; i++)
         if (computed_by(g->req[i], r, n_pos))
@@ -224,7 +224,7 @@ static bool ask(void *ctx, int i, struct sched_req *s)
         bool soon;
 
         other->s.state = SCHED_RUNNING;
-        soon = g->cache && !r->prompt_logits && computed_by(other, r, m.n_pos);
+        soon = g->cache && !r->prompt_logits && !r->embed && computed_by(other, r, m.n_pos);
         other->s.state = SCHED_WAITING;
         if (soon)
             return false;
@@ -390,6 +390,8 @@ int seats_publish(struct rill_engine *g, struct request *r)
     const bool prompt_done = r->stored >= r->n_prompt;
     int rc = 0;
 
+    if (r->whole) // what its rows hold depends on all of the text
+        return 0;
     kv_publish(g->pool, r->seq, &t, r->stored);
     if (r->mark > 0 && r->stored == r->mark) {
         int slot = kv_checkpoint(g->pool, r->seq);

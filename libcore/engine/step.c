@@ -5,6 +5,7 @@
 
 #include "engine/adapt.h"
 #include "engine/columns.h"
+#include "engine/embed.h"
 #include "engine/seats.h"
 #include "plan/ops.h"
 
@@ -100,7 +101,8 @@ void step_layout(struct rill_engine *g)
         .id = g->id, .seq = g->row_seq, .pos = g->pos, .seqs = g->seqs, .out = g->out};
     sort_parts(g);
     for (int i = 0; i < g->pick.n_part; i++)
-        add_part(g, &g->pick.part[i]);
+        if (!g->req[g->pick.part[i].req]->embed)
+            add_part(g, &g->pick.part[i]);
 }
 
 static void push_table(void *ctx, uint64_t at, uint64_t n)
@@ -228,14 +230,19 @@ void step_cost_init(struct rill_engine *g, int units)
     g->seconds_per_cost = 1;
 }
 
-/* Steps differ, so the measure moves slowly; a single slow step changes it by at most a quarter. */
-static void learn(struct rill_engine *g, double seconds)
+static double guess_of(const struct rill_engine *g, const struct batch *b)
 {
-    const struct batch *b = &g->batch;
-    double guess = g->cost_bytes;
+    const int n = b->n_p + b->n_g;
+    double guess = n ? g->cost_bytes : 0;
 
-    for (int i = 0; i < b->n_p + b->n_g; i++)
-        guess += g->cost_row + g->cost_pos * b->pos[i];
+    for (int i = 0; i < n; i++)
+        guess += g->cost_row + g->cost_pos * (b->see ? b->see[i] : b->pos[i]);
+    return guess;
+}
+
+/* Steps differ, so the measure moves slowly; a single slow step changes it by at most a quarter. */
+static void learn(struct rill_engine *g, double guess, double seconds)
+{
     if (guess > 0 && seconds > 0) {
         double ratio = seconds / guess;
 
@@ -245,20 +252,32 @@ static void learn(struct rill_engine *g, double seconds)
     }
 }
 
-void step_count(struct rill_engine *g, double seconds)
+static double batch_bytes(const struct plan *p, const struct batch *b)
 {
-    const struct batch *b = &g->batch;
+    const int n = b->n_p + b->n_g;
     int64_t n_pos = 0;
-    double bytes;
 
     for (int i = 0; i < b->n_seq; i++)
         n_pos += b->seqs[i].len;
-    bytes = bytes_of(g->plan, b->n_p + b->n_g, b->n_out, n_pos);
-    learn(g, seconds);
+    return n ? bytes_of(p, n, b->n_out, n_pos) : 0;
+}
+
+void step_count(struct rill_engine *g, double seconds)
+{
+    const struct batch *b = &g->batch, *apart = g->embed ? embed_batch(g->embed) : NULL;
+    double bytes = batch_bytes(g->plan, b), guess = guess_of(g, b);
+    int n_p = b->n_p;
+
+    if (apart) {
+        bytes += batch_bytes(g->plan, apart);
+        guess += guess_of(g, apart);
+        n_p += apart->n_p;
+    }
+    learn(g, guess, seconds);
     g->stats.steps++;
-    g->stats.prompt_rows += (uint64_t)b->n_p;
+    g->stats.prompt_rows += (uint64_t)n_p;
     g->stats.bytes += (uint64_t)bytes;
-    if (b->n_p) {
+    if (n_p) {
         g->stats.prompt_seconds += seconds;
     } else {
         g->stats.decode_seconds += seconds;

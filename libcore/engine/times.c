@@ -65,6 +65,8 @@ int rill_engine_times(struct rill_engine *g, int n_rows, int n_past, int times, 
     int rc = 0;
     int seq;
 
+    if (g->plan->encoder)
+        return err_set(e, E_UNSUPPORTED, "records of an encoder cannot be timed");
     if (n_rows < 1 || n_rows > g->seg.max_t || n_past < 0 || n_past > g->lim.n_ctx - n_rows)
         return err_set(e, E_RANGE, "%d rows behind %d positions: at most %d rows, %d positions",
                        n_rows, n_past, g->seg.max_t, g->lim.n_ctx);

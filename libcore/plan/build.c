@@ -67,6 +67,32 @@ void plan_free(struct plan *p)
     mem_free(p);
 }
 
+int plan_head(struct plan **out, const struct plan *p, struct err *e)
+{
+    struct plan *h = mem_dup(p, sizeof *p, e);
+
+    *out = NULL;
+    if (!h)
+        return E_NOMEM;
+    h->n_op = 0;
+    for (int32_t i = 0; i < p->n_op; i++)
+        for (size_t k = 0; k < ARRAY_LEN(p->op[i].out); k++)
+            if (p->hidden >= 0 && p->op[i].out[k].v == p->hidden)
+                h->n_op = i + 1;
+    h->logits = -1;
+    h->op = mem_dup(p->op, (uint64_t)h->n_op * sizeof *h->op, e);
+    h->value = mem_dup(p->value, (uint64_t)p->n_value * sizeof *h->value, e);
+    h->kv = mem_dup(p->kv, (uint64_t)p->n_kv * sizeof *h->kv, e);
+    h->group = mem_dup(p->group, (uint64_t)p->n_group * sizeof *h->group, e);
+    if (!h->op || !h->value || !h->kv || !h->group) {
+        plan_free(h);
+        return E_NOMEM;
+    }
+    plan_lifetimes(h);
+    *out = h;
+    return 0;
+}
+
 struct plan *b_take(struct builder *b)
 {
     struct plan *p = b->plan;

@@ -205,6 +205,8 @@ struct plan {
 };
 
 void plan_free(struct plan *p); // accepts NULL; the weights stay
+/* A copy that ends once the hidden rows are there. */
+int plan_head(struct plan **out, const struct plan *p, struct err *e);
 
 /* Lays the key/value layers into pages for these types: sets kv[].at and group[].bytes. Fails for a
  * type that cannot hold such rows. */
