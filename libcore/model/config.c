@@ -495,6 +495,9 @@ int config_keys(struct config *c, struct err *e)
     for (const struct key_row *k = c->arch->keys; k->key; k++) {
         if (!k->hf || strncmp(k->hf, "rope_scaling.", 13) == 0)
             continue;
+        if (k->at == offsetof(struct hparams, n_used) &&
+            cfg_int_or(c, "num_local_experts", 1) == 0)
+            continue; /* of no experts none are used: other readers insist */
         if (k->at == offsetof(struct hparams, window) && !window) {
             if (k->def != 0)
                 cfg_put_int(c, k->key, 0);
