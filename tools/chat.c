@@ -98,9 +98,9 @@ struct chat_tool {
     bool reasoned; // reasoning was shown, no answer yet
     bool quit;
     char *history;
-    size_t used;   // positions of the last prompt and its answer
-    int cached;    // of the last prompt, in memory
-    size_t kept;   // of the last prompt, drawn before
+    size_t used; // positions of the last prompt and its answer
+    int cached;  // of the last prompt, in memory
+    size_t kept; // of the last prompt, drawn before
     size_t drawn;
     double prompt_s, decode_s;
 };
@@ -378,21 +378,30 @@ static void measure_used(struct chat_tool *s)
     s->used = convo_measure(&s->convo, &ignore) < 0 ? 0 : s->convo.ids.n;
 }
 
-/* The last entry and its answer, so that one sees where one was. */
-static void show_last(struct chat_tool *s)
+/* How many messages there are up to the last entry, with it; 0: there is none. */
+static size_t last_entry(const struct chat_tool *s)
 {
     size_t n = convo_count(&s->convo);
 
-    if (!s->terminal || n < 2)
+    while (n > 0 && strcmp(convo_role(&s->convo, n - 1), "user") != 0)
+        n--;
+    return n;
+}
+
+/* The last entry and its answer, so that one sees where one was. */
+static void show_last(struct chat_tool *s)
+{
+    size_t from = last_entry(s);
+
+    if (!s->terminal || from == 0)
         return;
     wrap_begin(&s->out, stdout, tool_colour());
-    for (size_t i = n - 2; i < n; i++) {
-        const char *role = convo_role(&s->convo, i);
+    for (size_t i = from - 1; i < convo_count(&s->convo); i++) {
         const json_t *m = json_array_get(s->convo.messages, i);
         const char *text = json_string_value(json_object_get(m, "content"));
 
-        if (text && (strcmp(role, "user") == 0 || strcmp(role, "assistant") == 0))
-            show_dim(s, *role == 'u' ? "> " : "", slice_of(text));
+        if (text && *text && strcmp(convo_role(&s->convo, i), "tool") != 0)
+            show_dim(s, i == from - 1 ? "> " : "", slice_of(text));
     }
 }
 
@@ -412,8 +421,11 @@ static int load(struct chat_tool *s, struct err *e)
     if (rc < 0)
         return rc;
     measure_used(s);
-    tool_note("%s: %zu messages, keys and values of %zu positions", s->session.path,
-              convo_count(&s->convo), rows);
+    if (rows)
+        tool_note("%zu messages, the first %zu of %zu tokens ready", convo_count(&s->convo), rows,
+                  s->used);
+    else
+        tool_note("%zu messages of %zu tokens", convo_count(&s->convo), s->used);
     show_last(s);
     return 0;
 }
@@ -506,16 +518,6 @@ static int cmd_set(struct chat_tool *s, const char *arg, struct err *e)
     tool_note("%s", all ? all : "{}");
     free(all);
     return 0;
-}
-
-/* Back to before the last entry. */
-static size_t last_entry(const struct chat_tool *s)
-{
-    size_t n = convo_count(&s->convo);
-
-    while (n > 0 && strcmp(convo_role(&s->convo, n - 1), "user") != 0)
-        n--;
-    return n;
 }
 
 static int cmd_retry(struct chat_tool *s, const char *arg, struct err *e)
@@ -628,7 +630,7 @@ static int cmd_kv(struct chat_tool *s, const char *arg, struct err *e)
     }
     if (*arg == 'l') {
         if ((rc = session_kv_load(&s->session, s->engine, path, &rows, e)) == 0)
-            tool_note("keys and values of %zu positions", rows);
+            tool_note("keys and values of %zu tokens", rows);
         return rc;
     }
     s->session.no_kv = s->session.no_kv && path;

@@ -62,16 +62,16 @@ static struct lineedit *self(EditLine *el)
 /* -- reading -- */
 
 /* Waits for what is typed; false: a signal wants something else. poll is never restarted. */
-static bool wait_typed(EditLine *el, const struct lineedit *l)
+static bool wait_typed(const struct lineedit *l)
 {
     struct pollfd fd = {STDIN_FILENO, POLLIN, 0};
 
     while (poll(&fd, 1, -1) < 0) {
         if (errno != EINTR || *l->o.interrupted || tool_interrupted())
             return false;
-        if (resized) {
+        if (resized && l->el) {
             resized = 0;
-            el_resize(el);
+            el_resize(l->el);
         }
     }
     return true;
@@ -83,7 +83,7 @@ static int read_byte(EditLine *el, char *out)
     struct lineedit *l = self(el);
 
     while (l->at_ahead == l->n_ahead) {
-        ssize_t n = wait_typed(el, l) ? read(STDIN_FILENO, l->ahead, sizeof l->ahead) : -1;
+        ssize_t n = wait_typed(l) ? read(STDIN_FILENO, l->ahead, sizeof l->ahead) : -1;
 
         if (n == 0)
             return 0;
@@ -417,12 +417,15 @@ static int read_plain(struct lineedit *l, const char *prompt, struct slice *out,
     if (l->terminal) {
         fputs(prompt, stdout);
         fflush(stdout);
+        if (!records_ready(&l->in) && !wait_typed(l)) { // the terminal itself drops the line
+            fputc('\n', stdout);
+            return tool_interrupted() ? LINE_END : LINE_INTERRUPTED;
+        }
     }
     rc = records_next(&l->in, out, e);
-    if (rc < 0)
-        return rc;
-    *l->o.interrupted = 0; // a terminal that does the editing has dropped its line
-    return rc ? LINE_TEXT : LINE_END;
+    if (l->terminal && rc == 0)
+        fputc('\n', stdout);
+    return rc < 0 ? rc : rc ? LINE_TEXT : LINE_END;
 }
 
 /* A line, without its end, that lives until the next one; or LINE_END, LINE_INTERRUPTED. */

@@ -48,12 +48,35 @@ static void put_word(struct wrap *w)
     out(w, w->word.p, w->word.n);
     w->col += w->word_width;
     w->word_width = 0;
+    w->word_anywhere = false;
     buf_clear(&w->word);
+}
+
+/* No line begins with it. */
+static bool closes(uint32_t cp, int width)
+{
+    static const uint32_t marks[] = {'.',    ',',    ';',    ':',    '!',    '?',    ')',
+                                     ']',    '}',    '%',    0x2019, 0x201d, 0x2026, 0x3001,
+                                     0x3002, 0x300d, 0x300f, 0x3011, 0x30fc, 0xff01, 0xff09,
+                                     0xff0c, 0xff0e, 0xff1a, 0xff1b, 0xff1f};
+
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
+        if (cp == marks[i])
+            return true;
+    return width == 0;
+}
+
+/* Scripts without spaces: a line may begin with any of their characters, but what closes. Korean
+ * has spaces. */
+static bool breaks_anywhere(uint32_t cp, int width)
+{
+    return width > 1 && !(cp >= 0xac00 && cp <= 0xd7a3) && !(cp >= 0x1100 && cp <= 0x11ff);
 }
 
 static void put_char(struct wrap *w, uint32_t cp, const char *p, int n)
 {
     int width = utf8proc_charwidth((utf8proc_int32_t)cp);
+    bool anywhere = breaks_anywhere(cp, width);
 
     if (cp == '\n') {
         put_word(w);
@@ -68,7 +91,8 @@ static void put_char(struct wrap *w, uint32_t cp, const char *p, int n)
         }
         return;
     }
-    if (w->word_width + width > w->width)
+    if (w->word_width + width > w->width ||
+        (w->word.n && (anywhere || w->word_anywhere) && !closes(cp, width)))
         put_word(w);
     if (cp == '\r')
         return;
@@ -77,8 +101,7 @@ static void put_char(struct wrap *w, uint32_t cp, const char *p, int n)
     else
         buf_str(&w->word, "\xef\xbf\xbd");
     w->word_width += utf8_shown(cp) ? width : 1;
-    if (width > 1) // scripts without spaces break anywhere
-        put_word(w);
+    w->word_anywhere = w->word_anywhere || anywhere;
 }
 
 static void set_dim(struct wrap *w, bool dim)

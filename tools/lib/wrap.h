@@ -19,7 +19,8 @@ struct wrap {
     bool dim;        // what is written now
     struct buf word; // held
     int word_width;
-    struct buf part; // a character that is not whole
+    bool word_anywhere; // it may end behind any of its characters
+    struct buf part;    // a character that is not whole
 };
 
 void wrap_begin(struct wrap *w, FILE *to, bool dims); // asks for the width
