@@ -379,7 +379,8 @@ struct rill_event {
     int32_t pos;        // place of the token in its sequence
     const char *text;   // whole UTF-8 characters; valid until the next call on the engine
     size_t n_text;
-    const float *logits; // [n_vocab], if asked for; valid until the next call
+    const float *logits; // [n_logits], if asked for; valid until the next call
+    int n_logits;        // the width of a row, which may be more than there are tokens
     float logprob;       // of id, if asked for: before bias, penalties and temperature; of
                          // RILL_LOGITS the next prompt token's
     const struct rill_top *top; // [n_top] likeliest first, valid until the next call

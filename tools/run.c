@@ -12,11 +12,14 @@
 #include "base/mem.h"
 #include "rill.h"
 #include "tools/lib/batch.h"
+#include "tools/lib/choices.h"
 #include "tools/lib/obey.h"
 #include "tools/lib/sampling.h"
 #include "tools/lib/tool.h"
 
 static const char *opt_model, *opt_device, *opt_dump;
+static int opt_logits_fd = -1;
+static const char *opt_choices;
 static int opt_n, opt_ctx, opt_threads, opt_stats_fd = -1, opt_parallel, opt_rows, opt_min,
                                         opt_draft;
 static const char *opt_out, *opt_shard, *opt_kv_mem, *opt_swap_mem, *opt_corpus, *opt_kv,
@@ -58,6 +61,8 @@ static const struct tool_option opts[] = {
     {0, "stop", OPT_LIST, &stops, "TEXT", "end the answer before TEXT; may be repeated"},
     {0, "ignore-eos", OPT_FLAG, &opt_ignore_eos, 0, "go on when the model ends"},
     OBEY_OPTIONS(obeyed),
+    {0, "choices", OPT_STR, &opt_choices, "LABELS",
+     "no answer, but how likely each of these labels is, with commas between"},
     SAMPLING_OPTIONS(sampling),
     {0, "jsonl", OPT_FLAG, &opt_jsonl, 0,
      "answer requests of the OpenAI API, one per line of input", .group = "Many requests"},
@@ -96,6 +101,8 @@ static const struct tool_option opts[] = {
     {0, "no-mmap", OPT_FLAG, &opt_no_mmap, 0, "read the model instead of mapping it"},
     {0, "stats-fd", OPT_INT, &opt_stats_fd, "FD", "write timings there, one JSON object per answer",
      .min = 0, .max = 1023},
+    {0, "logits-fd", OPT_INT, &opt_logits_fd, "FD", "write the logits of each token there, framed",
+     .min = 0, .max = 1023},
     {0, "dump", OPT_STR, &opt_dump, "FILE[:RECORDS]",
      "write the plan's values of each step, RECORDS (3 or 3-7) only"},
     {0}};
@@ -118,6 +125,8 @@ struct run {
     int n_stop;
     FILE *dump;
     FILE *stats;
+    FILE *logits;           // --logits-fd
+    struct choices choices; // --choices
     bool tty;
     double load; // seconds
     int answers;
@@ -360,6 +369,23 @@ static void measure(struct run *r, const struct rill_stats *was, struct answer *
     a->gb_s = rate((double)(now.decode_bytes - was->decode_bytes) * 1e-9, a->decode);
 }
 
+/* A frame: answer, position, token and how many logits follow, each in 32 bits, little-endian as
+ * the machine. */
+static int put_logits(struct run *r, const struct rill_event *ev, struct err *e)
+{
+    const struct {
+        uint32_t answer;
+        int32_t pos, id;
+        uint32_t n;
+    } head = {(uint32_t)r->answers, ev->pos, ev->id, (uint32_t)ev->n_logits};
+
+    if (fwrite(&head, sizeof head, 1, r->logits) == 1 &&
+        fwrite(ev->logits, sizeof *ev->logits, head.n, r->logits) == head.n &&
+        fflush(r->logits) == 0)
+        return 0;
+    return err_set(e, E_IO, "descriptor %d: cannot write: %s", opt_logits_fd, strerror(errno));
+}
+
 static int follow(struct run *r, struct answer *a, int number, struct err *e)
 {
     struct rill_event ev;
@@ -371,6 +397,8 @@ static int follow(struct run *r, struct answer *a, int number, struct err *e)
             if (opt_kv_save)
                 buf_add(&a->ids, &ev.id, sizeof ev.id);
             put_id(a, ev.id);
+            if (ev.logits && (rc = put_logits(r, &ev, e)) < 0)
+                return rc;
         }
         put_text(a, (struct slice){ev.text, ev.n_text});
         if (ev.kind == RILL_DONE) {
@@ -430,6 +458,28 @@ static int save_kv(const struct run *r, struct answer *a, const struct rill_requ
     return rc;
 }
 
+/* Labels behind a prompt instead of an answer to it. */
+static int score(struct run *r, struct slice text, struct err *e)
+{
+    struct rill_request base = {.lora = r->lora, .n_lora = (int)loras.n, .sampling = r->sampling};
+    struct rill_prompt p;
+    struct buf out = {0};
+    int rc = make_prompt(r, text, &p, e);
+
+    if (rc == 0)
+        rc = choices_score(&r->choices, r->engine, &base, p.ids, p.n_ids, e);
+    if (rc == 0) {
+        choices_put(&r->choices, opt_json, &out);
+        if (r->answers++ && !opt_json)
+            putchar('\n');
+        fwrite(out.p, 1, out.n, stdout);
+        fflush(stdout);
+    }
+    buf_fini(&out);
+    rill_prompt_free(&p);
+    return rc;
+}
+
 static int answer(struct run *r, struct slice text, struct err *e)
 {
     struct answer a = {0};
@@ -438,8 +488,11 @@ static int answer(struct run *r, struct slice text, struct err *e)
     unsigned char *made = NULL;
     struct rill_prompt p;
     int number;
-    int rc = make_prompt(r, text, &p, e);
+    int rc;
 
+    if (opt_choices)
+        return score(r, text, e);
+    rc = make_prompt(r, text, &p, e);
     rc = rc < 0 ? rc : behind(r, &p.ids, &p.n_ids, &made, e);
     q.ids = p.ids;
     q.n_ids = p.n_ids;
@@ -451,6 +504,7 @@ static int answer(struct run *r, struct slice text, struct err *e)
     q.n_lora = (int)loras.n;
     q.ignore_eos = opt_ignore_eos;
     q.sampling = r->sampling;
+    q.logits = r->logits != NULL;
     q.constraint = r->constraint;
     q.stop = r->stop;
     q.n_stop = r->n_stop;
@@ -545,7 +599,7 @@ static int engine_opts(struct rill_engine_opts *o, struct err *e)
     int rc = parse_size("--kv-mem", opt_kv_mem, &o->kv_bytes, e);
 
     rc = rc < 0 ? rc : parse_size("--swap-mem", opt_swap_mem, &o->swap_bytes, e);
-    o->max_seq = opt_jsonl ? opt_parallel : 1;
+    o->max_seq = opt_jsonl ? opt_parallel : opt_choices ? 16 : 1;
     o->max_batch = opt_rows;
     o->max_draft = opt_draft;
     o->max_lora = (int)loras.n;
@@ -623,6 +677,8 @@ static int open_all(struct run *r, struct err *e)
         rc = load_lora(r, i, e);
     if (rc == 0 && opt_kv)
         rc = rill_engine_kv_load(r->engine, opt_kv, &r->kv, e);
+    if (rc == 0 && opt_choices)
+        rc = choices_open(&r->choices, r->model, opt_choices, e);
     if (rc == 0 && opt_corpus)
         rc = read_corpus(r, e);
     if (rc == 0 && opt_dump)
@@ -664,6 +720,9 @@ static void check_jsonl(void)
         tool_usage("more than %d adapters", RILL_LORA_MIX);
     if (loras.n && (opt_kv || opt_kv_save || opt_dump))
         tool_usage("--kv, --kv-save and --dump know nothing of --lora");
+    if (opt_choices && (opt_jsonl || opt_kv || opt_kv_save || opt_logits_fd >= 0 || n_given))
+        tool_usage("--choices makes no answer: not with --jsonl, -n, --kv, --kv-save or "
+                   "--logits-fd");
     if (opt_resume && !opt_out)
         tool_usage("--resume needs -o");
     if (opt_parallel == 0)
@@ -709,6 +768,11 @@ static int read_options(struct run *r, struct err *e)
         r->stats = fdopen(opt_stats_fd, "w");
         if (!r->stats)
             return err_set(e, E_IO, "descriptor %d: %s", opt_stats_fd, strerror(errno));
+    }
+    if (opt_logits_fd >= 0) {
+        r->logits = fdopen(opt_logits_fd, "wb");
+        if (!r->logits)
+            return err_set(e, E_IO, "descriptor %d: %s", opt_logits_fd, strerror(errno));
     }
     return 0;
 }
@@ -814,6 +878,7 @@ int main(int argc, char **argv)
     else if (r.failed)
         status = 1;
     rill_kv_fini(&r.kv);
+    choices_fini(&r.choices);
     rill_engine_close(r.engine);
     rill_constraint_free(r.constraint);
     rill_chat_close(r.chat);
@@ -825,5 +890,7 @@ int main(int argc, char **argv)
     opt_list_fini(&stops);
     opt_list_fini(&loras);
     opt_list_fini(&obeyed.choices);
+    if (r.logits && fclose(r.logits) != 0 && status == 0)
+        status = tool_fail(&(struct err){E_IO, "the logits: cannot write"});
     return tool_end(status);
 }

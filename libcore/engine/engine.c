@@ -260,6 +260,7 @@ static void take(struct rill_engine *g, struct request *r, int32_t id, const flo
         .text = r->shown.p ? r->shown.p + from : "",
         .n_text = r->shown.n - from,
         .logits = r->logits ? row : NULL,
+        .n_logits = r->logits && row ? g->lim.n_vocab : 0,
         .user = r->user,
     };
     if (r->logprobs && row) {
@@ -360,6 +361,7 @@ static void tell_prompt(struct rill_engine *g, struct request *r, int rows, int 
             .pos = pos,
             .text = "",
             .logits = step_logits(g, out + i),
+            .n_logits = g->lim.n_vocab,
             .user = r->user,
         };
         if (r->logprobs && pos + 1 < r->n_prompt)

@@ -171,7 +171,8 @@ static void send_back(struct rill_engine *g, int i)
 /* Whether a running request will soon have computed blocks that r needs and nobody knows yet. */
 static bool computed_by(const struct request *other, const struct request *r, int n_pos)
 {
-    int most = other->n_prompt < r->n_prompt ? other->n_prompt : r->n_prompt;
+    const int limit = r->prompt_logits && r->told < r->n_prompt ? r->told : r->n_prompt;
+    int most = other->n_prompt < limit ? other->n_prompt : limit;
     int same = 0;
 
     if (other == r || other->key != r->key || other->stored > n_pos + KV_PAGE ||
@@ -200,7 +201,7 @@ static bool must_wait(const struct rill_engine *g, const struct request *r, int 
 {
     if ((g->solo && g->solo != r) || shared_soon(g, r))
         return true;
-    if (!g->cache || r->prompt_logits || r->embed || r->s.again)
+    if (!g->cache || r->embed || r->s.again)
         return false;
     for (int i = 0; i < g->n_req; i++)
         if (computed_by(g->req[i], r, n_pos))
@@ -224,7 +225,7 @@ static bool ask(void *ctx, int i, struct sched_req *s)
         bool soon;
 
         other->s.state = SCHED_RUNNING;
-        soon = g->cache && !r->prompt_logits && !r->embed && computed_by(other, r, m.n_pos);
+        soon = g->cache && !r->embed && computed_by(other, r, m.n_pos);
         other->s.state = SCHED_WAITING;
         if (soon)
             return false;
