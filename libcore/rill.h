@@ -130,11 +130,13 @@ enum rill_constraint_kind {
 };
 
 /* The answer is free until one of these texts was written; with maybe it may end without. With
- * again it is free once more behind what the grammar gave. */
+ * again it is free once more behind what the grammar gave. ordered: properties of a schema come in
+ * the order in which it names them; otherwise in any. */
 struct rill_constraint_opts {
     const struct rill_stop *after; // [n_after]
     int n_after;
     bool maybe, again;
+    bool ordered;
 };
 
 /* text: [n] pieces, one but for RILL_CHOICE; copied. Errors name the line of a grammar, the JSON

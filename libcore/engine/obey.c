@@ -105,6 +105,7 @@ int rill_constraint_new(struct rill_constraint **out, enum rill_constraint_kind 
         o.n_after = (uint32_t)n_after;
         o.maybe = in->maybe;
         o.again = in->again;
+        o.ordered = in->ordered;
     }
     if (rc == 0 && kind == RILL_SCHEMA)
         rc = con_schema(&c, one, &o, e);

@@ -36,9 +36,9 @@ struct con_opts {
     /* JSON: one line, blanks only single ones, strings escaped only where needed. Otherwise all
      * that RFC 8259 allows between and in values. */
     bool line;
-    /* JSON: properties may come in any order (where at most 8 are required), and more than once; a
-     * repeated one counts as written. Otherwise they come in the order of the schema. */
-    bool any_order;
+    /* JSON: properties come in the order in which the schema names them, others behind them.
+     * Otherwise in any order. Either way none that is named comes twice. */
+    bool ordered;
     int draft;       // 7 or 2020 where the schema has no $schema; 0: 2020
     /* The text is free until one of these is met; the grammar begins behind it. con_token_text()
      * makes one of a control token. With maybe the text may also end without; with again it is

@@ -1,7 +1,7 @@
 /* constrain_emit.c - from sets of JSON values to rules of a grammar.
  *
- * A goal is a rule. Properties come in the order in which the schema names them, others behind
- * them. How values and names are spelt is constrain_write.c's.
+ * A goal is a rule, an object a state of its own kind (constrain_gram.h), with a rule for each
+ * member. How values and names are spelt is constrain_write.c's.
  */
 #include "base/mem.h"
 #include "constrain_value.h"
@@ -181,207 +181,152 @@ end:
 
 /* -- objects --------------------------------------------------------------------------------- */
 
-/* Counters: the next property in order (n_prop: the others), or, in any order, which of the needed
- * ones were there; whether anything was written, how many
- * were for minProperties, how many for maxProperties, whether one of the others was, and which of
- * `some` were met. */
-enum { C_PROP, C_WRITTEN, C_MIN, C_MAX, C_OTHER, C_SOME, C_N };
+/* Nothing keeps two others from having one name: in generated text only one counts for
+ * minProperties. */
+struct obj_emit {
+    struct js *j;
+    const struct shape_obj *o;
+    uint32_t rule; // of the object
+    rx names;      // of all its properties
+    bool top;      // the arguments of a call
+};
 
 static void emit_value(struct js *j, uint32_t rule, const struct value *v);
 
-struct obj_emit {
-    struct places p;
-    const struct shape_obj *o;
-    rx names;     // of all properties in order
-    rx *key[2];   // [n_prop] terminals: first, later
-    bool any_order;
-    bool top;      // the arguments of a call
-    bool bare;     // without braces
-    uint32_t *bit; // [n_prop] in any order: of a needed one, else 0
-    uint32_t all;  // those
-};
-
-static void counted(const struct obj_emit *x, const uint32_t *c, bool other, uint32_t *next)
+/* In rule r from mid to its end: a value. name NULL: of one of the others. */
+static void obj_value(struct obj_emit *x, const struct slice *name, uint32_t r, uint32_t mid,
+                      uint32_t goal)
 {
-    memcpy(next, c, C_N * sizeof *next);
-    next[C_WRITTEN] = 1;
-    /* nothing keeps two others from having one name: in generated text only one counts */
-    if (!other || !x->p.j->opts.line || !c[C_OTHER])
-        next[C_MIN] = up(c[C_MIN], x->p.size[C_MIN]);
-    next[C_MAX] = up(c[C_MAX], x->p.size[C_MAX]);
-    next[C_OTHER] = other ? up(c[C_OTHER], x->p.size[C_OTHER]) : c[C_OTHER];
-}
-
-/* What a property holds: name NULL: one of the others. */
-static void obj_value(struct obj_emit *x, const struct slice *name, uint32_t mid, uint32_t goal,
-                      uint32_t to)
-{
-    struct js *j = x->p.j;
+    struct js *j = x->j;
     const json_t *props = json_object_get(j->root, "properties");
+    uint32_t end = j->g->rule[r].end, rule, state[2];
     struct value v;
-    uint32_t rule, state[2];
     unsigned types;
 
-    if (!x->top || j->form->kind != FORM_PARAMS || goal == GOAL_NONE) {
-        read_goal(j, mid, goal, to);
+    if (!x->top || j->form->kind != FORM_PARAMS) {
+        read_goal(j, mid, goal, end);
         return;
     }
     v = goal_value(j, goal);
     types = schema_types(j->root, name ? json_object_get(props, name->p) : NULL);
-    gram_read(j->g, mid, write_param(j, &v, types), to);
+    gram_read(j->g, mid, write_param(j, &v, types), end);
     rule = gram_rule(j->g);
     for (int i = 0; i < 2; i++)
-        state[i] = gram_state(j->g, x->p.rule);
+        state[i] = gram_state(j->g, r);
     if (j->g->bad)
         return;
     gram_read(j->g, mid, j->form->mid_json, state[0]);
     gram_edge(j->g, state[0], rule, state[1]);
-    gram_read(j->g, state[1], j->form->close, to);
+    gram_read(j->g, state[1], j->form->close, end);
     emit_value(j, rule, &v);
 }
 
-/* The property in order, and what it may hold. */
-static void obj_prop(struct obj_emit *x, const uint32_t *c, uint32_t i, uint32_t at)
+/* A move that reads a member: one of these names, and a value. */
+static void obj_member(struct obj_emit *x, struct gram_move m, rx text, const struct slice *name,
+                       uint32_t goal)
 {
-    struct js *j = x->p.j;
-    const struct prop *k = &x->o->prop[i];
-    uint32_t mid = gram_state(j->g, x->p.rule), next[C_N];
+    struct js *j = x->j;
 
-    gram_read(j->g, at, x->key[c[C_WRITTEN]][i], mid);
-    counted(x, c, false, next);
-    next[C_PROP] = x->any_order ? c[C_PROP] | x->bit[i] : i + 1;
-    obj_value(x, &k->name, mid, k->goal, place(&x->p, next));
-    for (uint32_t s = 0; s < x->o->n_some; s++)
-        if (!(c[C_SOME] >> s & 1) && rx_match(j->s, x->o->some[s].key, k->name)) {
-            next[C_SOME] = c[C_SOME] | 1u << s;
-            obj_value(x, &k->name, mid, goal_and(j, k->goal, x->o->some[s].goal),
-                      place(&x->p, next));
-            next[C_SOME] = c[C_SOME];
-        }
+    for (int later = 0; later < 2; later++) {
+        rx key = write_name(j, text, !later, x->top);
+        uint32_t r = gram_rule(j->g), mid = gram_state(j->g, r);
+
+        if (j->g->bad)
+            return;
+        if (key == RX_NONE && name && !j->s->bad && x->o->prop[m.prop].need)
+            js_fail(j, E_UNSUPPORTED, "", "a required property cannot be named in this format");
+        gram_read(j->g, j->g->rule[r].start, key, mid);
+        obj_value(x, name, r, mid, goal);
+        m.rule[later] = r;
+    }
+    gram_move(j->g, m);
 }
 
-/* One of the others. set: which of `some` it is to meet. */
-static void obj_other(struct obj_emit *x, const uint32_t *c, const struct keys *k, uint32_t set,
-                      uint32_t at)
+static void obj_prop(struct obj_emit *x, uint32_t i)
 {
-    struct js *j = x->p.j;
-    rx key = rx_minus(j->s, k->key, x->names);
-    uint32_t goal = k->goal, mid, next[C_N];
+    struct js *j = x->j;
+    const struct prop *k = &x->o->prop[i];
+    struct gram_move m = {.prop = i};
+    rx text = rx_lit(j->s, k->name);
+    uint32_t named = 0; // conditions on such a name
 
+    for (uint32_t s = 0; s < x->o->n_some; s++)
+        named |= (uint32_t)rx_match(j->s, x->o->some[s].key, k->name) << s;
+    for (uint32_t set = 0; set <= named; set++) {
+        uint32_t goal = k->goal;
+
+        for (uint32_t s = 0; s < x->o->n_some; s++)
+            goal = set >> s & 1 ? goal_and(j, goal, x->o->some[s].goal) : goal;
+        m.some = (uint8_t)set;
+        if (!(set & ~named) && goal != GOAL_NONE)
+            obj_member(x, m, text, &k->name, goal);
+    }
+}
+
+/* One of the others that meets these conditions of `some`, where those were met before. */
+static void obj_other(struct obj_emit *x, const struct keys *k, uint32_t set, uint32_t met)
+{
+    struct js *j = x->j;
+    struct gram_move m = {.prop = OBJ_OTHER, .some = (uint8_t)set, .met = (uint8_t)met};
+    rx key = rx_minus(j->s, k->key, x->names);
+    uint32_t goal = k->goal;
+
+    m.only_met = j->opts.line && x->o->n_some;
     for (uint32_t s = 0; s < x->o->n_some; s++) {
         const struct keys *some = &x->o->some[s];
 
         if (set >> s & 1) {
             key = rx_and(j->s, key, some->key);
             goal = goal_and(j, goal, some->goal);
-        } else if (c[C_SOME] >> s & 1 && j->opts.line) {
+        } else if (met >> s & 1) {
             key = rx_minus(j->s, key, some->key); // or the name could be written twice
         }
     }
-    if (goal == GOAL_NONE || !rx_live(j->s, key))
-        return;
-    counted(x, c, true, next);
-    next[C_SOME] = c[C_SOME] | set;
-    mid = gram_state(j->g, x->p.rule);
-    gram_read(j->g, at, write_name(j, key, !c[C_WRITTEN], x->top), mid);
-    obj_value(x, NULL, mid, goal, place(&x->p, next));
+    if (goal != GOAL_NONE && rx_live(j->s, key))
+        obj_member(x, m, key, NULL, goal);
 }
 
-static void obj_place(struct obj_emit *x, const uint32_t *c)
-{
-    struct js *j = x->p.j;
-    const struct shape_obj *o = x->o;
-    uint32_t at = place(&x->p, c), all = (1u << o->n_some) - 1, last[C_N];
-    bool full = o->max != NO_LIMIT && c[C_MAX] >= o->max;
-
-    for (uint32_t i = x->any_order ? 0 : c[C_PROP]; i < o->n_prop; i++) {
-        if (!full && o->prop[i].goal != GOAL_NONE)
-            obj_prop(x, c, i, at);
-        if (o->prop[i].need && !x->any_order)
-            return;
-    }
-    if (c[C_MIN] >= o->min && c[C_SOME] == all && (!x->any_order || c[C_PROP] == x->all))
-        gram_read(j->g, at, x->bare ? RX_EPS : write_sign(j, '}'), j->g->rule[x->p.rule].end);
-    memcpy(last, c, sizeof last);
-    if (!x->any_order)
-        last[C_PROP] = o->n_prop;
-    for (uint32_t k = 0; k < o->n_keys && !full; k++)
-        for (uint32_t set = 0; set <= all; set++)
-            if (!(set & c[C_SOME]))
-                obj_other(x, last, &o->keys[k], set, at);
-}
-
-/* In any order what was written is remembered in sets, as long as these are few. */
-static bool obj_order(struct obj_emit *x, uint32_t needed)
+static bool obj_names(struct obj_emit *x, bool *need)
 {
     const struct shape_obj *o = x->o;
+    struct slice *name = js_mem(x->j, o->n_prop, sizeof *name);
 
-    if (!x->p.j->opts.any_order || needed > 8 || o->n_prop << needed > 4096)
-        return false;
-    x->bit = js_mem(x->p.j, o->n_prop, sizeof *x->bit);
-    for (uint32_t i = 0, n = 0; x->bit && i < o->n_prop; i++)
-        if (o->prop[i].need)
-            x->all |= x->bit[i] = 1u << n++;
-    return x->bit != NULL;
-}
-
-static bool obj_names(struct obj_emit *x)
-{
-    const struct shape_obj *o = x->o;
-    struct js *j = x->p.j;
-    struct slice *name = js_mem(j, o->n_prop, sizeof *name);
-
-    for (int i = 0; i < 2; i++)
-        x->key[i] = js_mem(j, o->n_prop, sizeof(rx));
-    if (!name || !x->key[0] || !x->key[1])
+    if (!name)
         return false;
     for (uint32_t i = 0; i < o->n_prop; i++) {
-        rx text = rx_lit(j->s, o->prop[i].name);
-
         name[i] = o->prop[i].name;
-        x->key[0][i] = write_name(j, text, true, x->top);
-        x->key[1][i] = write_name(j, text, false, x->top);
-        if (o->prop[i].need && x->key[0][i] == RX_NONE && !j->s->bad)
-            js_fail(j, E_UNSUPPORTED, "", "a required property cannot be named in this format");
+        need[i] = o->prop[i].need;
     }
-    x->names = rx_texts(j->s, name, o->n_prop);
+    x->names = rx_texts(x->j->s, name, o->n_prop);
     return true;
 }
 
 static void emit_obj(struct js *j, const struct shape_obj *o, uint32_t rule, bool top)
 {
-    struct obj_emit x = {.o = o, .p = {.j = j, .rule = rule, .n = C_N}, .top = top};
-    uint32_t c[C_N] = {0}, needed = 0, *size = x.p.size;
-    bool counts_min, counts_max;
+    struct obj_emit x = {.j = j, .o = o, .rule = rule, .top = top};
+    struct gram_obj g = {.n_prop = o->n_prop, .min = o->min, .max = o->max,
+                         .ordered = j->opts.ordered, .others_once = j->opts.line};
+    bool bare = top && (j->form->kind == FORM_PARAMS || j->form->kind == FORM_PYTHON);
+    bool *need = js_mem(j, o->n_prop, sizeof *need);
+    uint32_t all = (1u << o->n_some) - 1, at;
 
-    for (uint32_t i = 0; i < o->n_prop; i++)
-        needed += o->prop[i].need;
-    if (o->n_some > 6) {
+    if (o->n_some > OBJ_MAX_SOME) {
         js_fail(j, E_RANGE, "", "too many conditions on some property");
         return;
     }
-    x.any_order = obj_order(&x, needed);
-    x.bare = top && (j->form->kind == FORM_PARAMS || j->form->kind == FORM_PYTHON);
-    counts_min = o->min > needed;
-    counts_max = o->max != NO_LIMIT && (x.any_order || o->n_keys || o->max < o->n_prop);
-    size[C_PROP] = x.any_order ? 1u << needed : o->n_prop + 1;
-    size[C_WRITTEN] = 2;
-    size[C_MIN] = counts_min ? o->min + 1 : 1;
-    size[C_MAX] = counts_max ? o->max + 1 : 1;
-    size[C_OTHER] = counts_min && j->opts.line ? 2 : 1;
-    size[C_SOME] = 1u << o->n_some;
-    if (obj_names(&x) && places_init(&x.p, "objects this large are counted in too many ways")) {
-        struct shape_obj free = *o;
-
-        free.min = counts_min ? o->min : 0;
-        free.max = counts_max ? o->max : NO_LIMIT;
-        x.o = &free;
-        gram_read(j->g, j->g->rule[rule].start, x.bare ? RX_EPS : write_sign(j, '{'),
-                  place(&x.p, c));
-        while (next_place(&x.p, c))
-            obj_place(&x, c);
-    }
-    places_fini(&x.p);
+    if (!need || !obj_names(&x, need))
+        return;
+    g.some = (uint8_t)all;
+    at = gram_obj(j->g, rule, g, need);
+    gram_read(j->g, j->g->rule[rule].start, bare ? j->form->begin : write_sign(j, '{'), at);
+    gram_read(j->g, at, bare ? j->form->end : write_sign(j, '}'), j->g->rule[rule].end);
+    for (uint32_t i = 0; i < o->n_prop && !j->g->bad; i++)
+        obj_prop(&x, i);
+    for (uint32_t k = 0; k < o->n_keys; k++)
+        for (uint32_t set = 0; set <= all; set++)
+            for (uint32_t met = 0; met <= (j->opts.line ? all : 0) && !j->g->bad; met++)
+                if (!(set & met))
+                    obj_other(&x, &o->keys[k], set, met);
 }
 
 /* -- rules ----------------------------------------------------------------------------------- */

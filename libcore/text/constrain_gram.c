@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "constrain_obj.h"
 
 #define MAX_NODES 200000u  // of a grammar's expressions
 #define MAX_WORK  6000000u // derivatives while compiling: about half a second
@@ -28,6 +29,10 @@ void gram_fini(struct gram *g)
     mem_free(g->at);
     mem_free(g->edge);
     mem_free(g->raw);
+    mem_free(g->obj);
+    mem_free(g->move);
+    mem_free(g->bits);
+    mem_free(g->obj_of);
     *g = (struct gram){0};
 }
 
@@ -104,6 +109,37 @@ void gram_read(struct gram *g, uint32_t from, rx e, uint32_t to)
     }
     if (e != RX_NONE)
         gram_edge(g, from, gram_term(g, e), to);
+}
+
+uint32_t gram_obj(struct gram *g, uint32_t rule, struct gram_obj o, const bool *need)
+{
+    uint32_t words = (o.n_prop + 31) / 32;
+
+    o.state = gram_state(g, rule);
+    o.move = g->n_move;
+    o.n_move = o.n_need = 0;
+    o.need = g->n_bits;
+    for (uint32_t i = 0; i < words; i++) {
+        if (!room(g, (void **)&g->bits, &g->cap_bits, g->n_bits, 4, GRAM_MAX_STATES))
+            return 0;
+        g->bits[g->n_bits++] = 0;
+    }
+    for (uint32_t i = 0; i < o.n_prop; i++) {
+        g->bits[o.need + i / 32] |= (uint32_t)need[i] << i % 32;
+        o.n_need += need[i];
+    }
+    if (!room(g, (void **)&g->obj, &g->cap_obj, g->n_obj, sizeof o, GRAM_MAX_STATES))
+        return 0;
+    g->obj[g->n_obj++] = o;
+    return o.state;
+}
+
+void gram_move(struct gram *g, struct gram_move m)
+{
+    if (!room(g, (void **)&g->move, &g->cap_move, g->n_move, sizeof m, GRAM_MAX_EDGES))
+        return;
+    g->move[g->n_move++] = m;
+    g->obj[g->n_obj - 1].n_move++;
 }
 
 /* -- finishing ------------------------------------------------------------------------------- */
@@ -266,51 +302,65 @@ static void gather(struct finish *f, uint32_t *stamp)
     }
 }
 
-/* Marks the states from which their rule's end can be reached: backwards from the ends; a rule's
- * edges count once the rule itself has an end. */
-static int find_useful(struct finish *f, struct err *e)
+/* Out-edges by where they lead, and by the rule they read. */
+struct backward {
+    uint32_t *to_at, *sym_at, *by_to, *by_sym;
+};
+
+static int backward_init(struct backward *b, const struct finish *f, struct err *e)
+{
+    const struct gram *g = f->g;
+
+    b->to_at = mem_array(g->n_state + 2ull, 4, e);
+    b->sym_at = mem_array(g->n_rule + 2ull, 4, e);
+    b->by_to = mem_array(f->n_out + 1ull, 4, e);
+    b->by_sym = mem_array(f->n_out + 1ull, 4, e);
+    if (!b->to_at || !b->sym_at || !b->by_to || !b->by_sym)
+        return E_NOMEM;
+    for (uint32_t i = 0; i < f->n_out; i++) {
+        b->to_at[f->out[i].to + 2]++;
+        if (!(f->out[i].sym & SYM_TERM))
+            b->sym_at[f->out[i].sym + 2]++;
+    }
+    for (uint32_t i = 2; i < g->n_state + 2; i++)
+        b->to_at[i] += b->to_at[i - 1];
+    for (uint32_t i = 2; i < g->n_rule + 2; i++)
+        b->sym_at[i] += b->sym_at[i - 1];
+    for (uint32_t i = 0; i < f->n_out; i++) {
+        b->by_to[b->to_at[f->out[i].to + 1]++] = i;
+        if (!(f->out[i].sym & SYM_TERM))
+            b->by_sym[b->sym_at[f->out[i].sym + 1]++] = i;
+    }
+    return 0;
+}
+
+static void backward_fini(struct backward *b)
+{
+    mem_free(b->to_at);
+    mem_free(b->sym_at);
+    mem_free(b->by_to);
+    mem_free(b->by_sym);
+}
+
+/* From the n states on the stack backwards; objects' states are decided elsewhere. */
+static void spread(struct finish *f, const struct backward *b, uint32_t n)
 {
     struct gram *g = f->g;
-    uint32_t *to_at = mem_array(g->n_state + 2ull, 4, e);
-    uint32_t *sym_at = mem_array(g->n_rule + 2ull, 4, e);
-    uint32_t *by_to = mem_array(f->n_out + 1ull, 4, e);
-    uint32_t *by_sym = mem_array(f->n_out + 1ull, 4, e);
-    uint32_t n = 0;
-    int rc = to_at && sym_at && by_to && by_sym ? 0 : E_NOMEM;
 
-    for (uint32_t i = 0; rc == 0 && i < f->n_out; i++) {
-        to_at[f->out[i].to + 2]++;
-        if (!(f->out[i].sym & SYM_TERM))
-            sym_at[f->out[i].sym + 2]++;
-    }
-    for (uint32_t i = 2; rc == 0 && i < g->n_state + 2; i++)
-        to_at[i] += to_at[i - 1];
-    for (uint32_t i = 2; rc == 0 && i < g->n_rule + 2; i++)
-        sym_at[i] += sym_at[i - 1];
-    for (uint32_t i = 0; rc == 0 && i < f->n_out; i++) {
-        by_to[to_at[f->out[i].to + 1]++] = i;
-        if (!(f->out[i].sym & SYM_TERM))
-            by_sym[sym_at[f->out[i].sym + 1]++] = i;
-    }
-    for (uint32_t s = 0; rc == 0 && s < g->n_state; s++)
-        if (f->accept[s]) {
-            f->useful[s] = true;
-            f->stack[n++] = s;
-        }
-    while (rc == 0 && n) {
+    while (n) {
         uint32_t s = f->stack[--n], r = g->owner[s];
 
-        for (uint32_t k = to_at[s]; k < to_at[s + 1]; k++) {
-            const struct gram_raw *x = &f->out[by_to[k]];
+        for (uint32_t k = b->to_at[s]; k < b->to_at[s + 1]; k++) {
+            const struct gram_raw *x = &f->out[b->by_to[k]];
 
-            if (!f->useful[x->from] &&
+            if (!f->useful[x->from] && !(g->obj_of && g->obj_of[x->from]) &&
                 ((x->sym & SYM_TERM) || f->useful[g->rule[x->sym].start])) {
                 f->useful[x->from] = true;
                 f->stack[n++] = x->from;
             }
         }
-        for (uint32_t k = sym_at[r]; s == g->rule[r].start && k < sym_at[r + 1]; k++) {
-            const struct gram_raw *x = &f->out[by_sym[k]];
+        for (uint32_t k = b->sym_at[r]; s == g->rule[r].start && k < b->sym_at[r + 1]; k++) {
+            const struct gram_raw *x = &f->out[b->by_sym[k]];
 
             if (!f->useful[x->from] && f->useful[x->to]) {
                 f->useful[x->from] = true;
@@ -318,10 +368,55 @@ static int find_useful(struct finish *f, struct err *e)
             }
         }
     }
-    mem_free(to_at);
-    mem_free(sym_at);
-    mem_free(by_to);
-    mem_free(by_sym);
+}
+
+/* Moves that cannot be made go. */
+static void drop_moves(struct finish *f)
+{
+    struct gram *g = f->g;
+
+    for (uint32_t i = 0; i < g->n_obj; i++) {
+        struct gram_obj *o = &g->obj[i];
+        uint32_t n = 0;
+
+        for (uint32_t k = o->move; k < o->move + o->n_move; k++)
+            if (f->useful[g->rule[g->move[k].rule[0]].start])
+                g->move[o->move + n++] = g->move[k];
+        o->n_move = n;
+    }
+}
+
+/* Marks the states from which their rule's end can be reached: backwards from the ends; a rule's
+ * edges count once the rule itself has an end, an object once it can have all it needs. */
+static int find_useful(struct finish *f, struct err *e)
+{
+    struct gram *g = f->g;
+    struct backward b = {0};
+    uint32_t n = 0;
+    int rc = backward_init(&b, f, e);
+
+    for (uint32_t s = 0; rc == 0 && s < g->n_state; s++)
+        if (f->accept[s]) {
+            f->useful[s] = true;
+            f->stack[n++] = s;
+        }
+    if (rc == 0)
+        spread(f, &b, n);
+    for (bool again = rc == 0 && g->n_obj; again;) {
+        again = false;
+        for (uint32_t i = g->n_obj; i-- > 0;) { // inner ones were made later
+            uint32_t s = g->obj[i].state;
+
+            if (f->useful[s] || !obj_possible(g, &g->obj[i], f->useful))
+                continue;
+            again = f->useful[s] = true;
+            f->stack[0] = s;
+            spread(f, &b, 1);
+        }
+    }
+    if (rc == 0)
+        drop_moves(f);
+    backward_fini(&b);
     return rc;
 }
 
@@ -378,6 +473,13 @@ static int finish(struct finish *f, struct err *e)
         while (i < g->n_raw && g->raw[i].from == s)
             i++;
     }
+    if (g->n_obj) {
+        g->obj_of = mem_array(g->n_state, 4, e);
+        if (!g->obj_of)
+            return E_NOMEM;
+    }
+    for (uint32_t i = 0; i < g->n_obj; i++)
+        g->obj_of[g->obj[i].state] = i + 1;
     find_nullable(f, &stamp);
     gather(f, &stamp);
     if (g->bad)

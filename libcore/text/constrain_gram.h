@@ -3,6 +3,10 @@
  * A rule is a small automaton whose edges read a terminal (a language of constrain_rx.h), or
  * another rule, or nothing. gram_finish() takes the empty steps out, removes what can lead to no
  * end, and leaves the form that the recognizer walks.
+ *
+ * The members of a JSON object come in any order, each at most once: as an automaton that would
+ * have a state for every set of them. A state may be an object's instead: it has a list of moves,
+ * each of which reads a rule, and the recognizer keeps the set of what was read (constrain_obj.h).
  */
 #ifndef RILL_TEXT_CONSTRAIN_GRAM_H
 #define RILL_TEXT_CONSTRAIN_GRAM_H
@@ -17,6 +21,27 @@
 
 struct gram_edge {
     uint32_t sym, to;
+};
+
+enum { OBJ_OTHER = UINT32_MAX, OBJ_NO_LIMIT = UINT32_MAX, OBJ_MAX_SOME = 6 };
+
+struct gram_move {
+    uint32_t rule[2]; // as the first, behind others
+    uint32_t prop;    // of n_prop, once; or OBJ_OTHER
+    uint8_t some;     // conditions it meets, none of which were met before
+    uint8_t met;      // with only_met: those met before are exactly these
+    bool only_met;
+};
+
+struct gram_obj {
+    uint32_t state;        // where nothing was read yet; its edges are those of the end
+    uint32_t move, n_move; // into move
+    uint32_t need;         // into bits: which of the properties must be read
+    uint32_t n_prop, n_need;
+    uint32_t min, max;     // so many are read; max OBJ_NO_LIMIT
+    uint8_t some;          // conditions that must be met
+    bool ordered;          // properties come in order, others behind them
+    bool others_once;      // however many others are read, one counts for min
 };
 
 struct gram {
@@ -38,6 +63,11 @@ struct gram {
         uint32_t from, sym, to;
     } * raw;
     uint32_t n_raw, cap_raw;
+    struct gram_obj *obj; // [n_obj]
+    struct gram_move *move;
+    uint32_t *bits;
+    uint32_t n_obj, cap_obj, n_move, cap_move, n_bits, cap_bits;
+    uint32_t *obj_of;   // [n_state] index + 1, or NULL: there is none
     int bad;            // sticky: E_NOMEM, E_RANGE
 };
 
@@ -51,6 +81,12 @@ void gram_edge(struct gram *g, uint32_t from, uint32_t sym, uint32_t to);
 void gram_empty(struct gram *g, uint32_t from, uint32_t to);
 /* A terminal; one that may be empty is also an empty step. */
 void gram_read(struct gram *g, uint32_t from, rx e, uint32_t to);
+
+/* An object whose members are read from a state on, which is made; the caller adds the edges of its
+ * end. o: n_prop, min, max, some, ordered and others_once; need: [n_prop]. Its moves follow, before
+ * another object's. */
+uint32_t gram_obj(struct gram *g, uint32_t rule, struct gram_obj o, const bool *need);
+void gram_move(struct gram *g, struct gram_move m);
 
 /* Makes the final form for this root. E_RANGE at a limit; E_FORMAT when the grammar has no words.
  */

@@ -20,6 +20,7 @@ int con_compile(struct con **out, con_front *fn, void *arg, const struct con_opt
 /* How the arguments of a call are written, for con_schema_rule; marks as the grammar has them. */
 struct con_form {
     enum { FORM_JSON, FORM_PARAMS, FORM_PYTHON, FORM_GEMMA } kind;
+    rx begin, end; // FORM_PARAMS, FORM_PYTHON: around the arguments; never empty
     rx open, mid, mid_json, close; // FORM_PARAMS: around names, strings, other values
     struct slice until;            // no string may contain it
     struct slice mark;             // FORM_GEMMA: around strings

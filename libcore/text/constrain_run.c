@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "constrain_obj.h"
 
 #define AT(v, type, i) (((type *)(v).p)[i])
 
@@ -193,12 +194,127 @@ static void sort_waits(struct run_wait *w, uint32_t n)
     }
 }
 
+/* -- objects --------------------------------------------------------------------------------- */
+
+struct record {
+    uint32_t hash, at; // into records
+};
+
+/* The state that stands for what lies in work: an object's number and its record. */
+static uint32_t record_of(struct con_run *r)
+{
+    const uint32_t *w = r->work.p;
+    uint32_t n = 1 + obj_words(&r->g->obj[w[0]]), h = hash_words(w, n, n), at;
+
+    if (r->record_at.n * 2 >= r->record_hash.n &&
+        !grow_hash(r, &r->record_hash, r->record_at.n,
+                   r->record_at.p ? &((struct record *)r->record_at.p)->hash : NULL,
+                   sizeof(struct record)))
+        return 0;
+    for (at = h & (r->record_hash.n - 1); AT(r->record_hash, uint32_t, at);
+         at = (at + 1) & (r->record_hash.n - 1)) {
+        uint32_t k = AT(r->record_hash, uint32_t, at) - 1;
+        const struct record *x = &AT(r->record_at, struct record, k);
+        const uint32_t *v = &AT(r->records, uint32_t, x->at);
+
+        if (x->hash == h && v[0] == w[0] && memcmp(v, w, n * 4u) == 0)
+            return r->g->n_state + k;
+    }
+    if (!room(r, &r->record_at, 1, sizeof(struct record)) || !room(r, &r->records, n, 4))
+        return 0;
+    memcpy(&AT(r->records, uint32_t, r->records.n), w, n * 4u);
+    AT(r->record_at, struct record, r->record_at.n) = (struct record){h, r->records.n};
+    r->records.n += n;
+    AT(r->record_hash, uint32_t, at) = ++r->record_at.n;
+    return r->g->n_state + r->record_at.n - 1;
+}
+
+/* The number of an object and its record into the first half of work; there is room for another in
+ * the second (the return). NULL: no room. */
+static uint32_t *load_record(struct con_run *r, uint32_t state)
+{
+    const struct gram *g = r->g;
+    const uint32_t *from = NULL;
+    uint32_t obj, n, *w;
+
+    if (state >= g->n_state)
+        from = &AT(r->records, uint32_t, AT(r->record_at, struct record, state - g->n_state).at);
+    obj = from ? from[0] : g->obj_of[state] - 1;
+    n = 1 + obj_words(&g->obj[obj]);
+    r->work.n = 0;
+    if (!room(r, &r->work, 2 * n, 4))
+        return NULL;
+    w = r->work.p;
+    memset(w, 0, n * 4u);
+    if (from)
+        memcpy(w, from, n * 4u);
+    w[0] = obj;
+    return w + n;
+}
+
+static bool is_object(const struct gram *g, uint32_t state)
+{
+    return state >= g->n_state || (g->obj_of && g->obj_of[state]);
+}
+
+/* The moves of an object, and its end. */
+static bool add_moves(struct con_run *r, uint32_t state, uint32_t origin)
+{
+    const struct gram *g = r->g;
+    uint32_t *next = load_record(r, state), *rec, from;
+    const struct gram_obj *o;
+
+    if (!next)
+        return false;
+    from = record_of(r);
+    rec = (uint32_t *)r->work.p + 1;
+    o = &g->obj[rec[-1]];
+    if (r->bad || !room(r, &r->new_waits, o->n_move + g->at[o->state + 1] - g->at[o->state],
+                        sizeof(struct run_wait)) ||
+        !room(r, &r->promises, o->n_move, sizeof(struct run_promise)))
+        return false;
+    for (uint32_t k = o->move; k < o->move + o->n_move; k++) {
+        if (!obj_may(g, o, rec, &g->move[k], next))
+            continue;
+        AT(r->new_waits, struct run_wait, r->new_waits.n++) =
+            (struct run_wait){g->move[k].rule[rec[OBJ_NAMED] + rec[OBJ_OTHERS] > 0],
+                              RUN_PROMISE | r->promises.n, origin};
+        AT(r->promises, struct run_promise, r->promises.n++) = (struct run_promise){from, k};
+    }
+    for (uint32_t i = g->at[o->state]; i < g->at[o->state + 1] && obj_may_end(g, o, rec); i++)
+        AT(r->new_waits, struct run_wait, r->new_waits.n++) =
+            (struct run_wait){g->edge[i].sym, g->edge[i].to, origin};
+    return true;
+}
+
+/* The record that was promised. */
+static uint32_t kept_promise(struct con_run *r, uint32_t promise)
+{
+    struct run_promise p = AT(r->promises, struct run_promise, promise & ~RUN_PROMISE);
+    uint32_t *next = load_record(r, p.from), *w = r->work.p;
+    const struct gram_obj *o;
+
+    if (!next)
+        return 0;
+    o = &r->g->obj[w[0]];
+    next[0] = w[0];
+    obj_move(r->g, o, w + 1, &r->g->move[p.move], next + 1);
+    memcpy(w, next, (1 + obj_words(o)) * 4u);
+    return record_of(r);
+}
+
+/* -- closures -------------------------------------------------------------------------------- */
+
 /* The edges of a state, waiting on behalf of origin. */
 static bool add_waits(struct con_run *r, uint32_t state, uint32_t origin)
 {
     const struct gram *g = r->g;
-    uint32_t from = g->at[state], n = g->at[state + 1] - from;
+    uint32_t from, n;
 
+    if (is_object(g, state))
+        return add_moves(r, state, origin);
+    from = g->at[state];
+    n = g->at[state + 1] - from;
     if (!room(r, &r->new_waits, n, sizeof(struct run_wait)))
         return false;
     for (uint32_t i = 0; i < n; i++)
@@ -425,6 +541,14 @@ static bool advance(struct con_run *r)
 
             if (w.sym != d.state)
                 break;
+            if (w.to & RUN_PROMISE)
+                w.to = kept_promise(r, w.to);
+            if (is_object(g, w.to)) {
+                if (room(r, &r->new_items, 1, sizeof(struct run_item)))
+                    AT(r->new_items, struct run_item, r->new_items.n++) =
+                        (struct run_item){w.to, w.origin};
+                continue;
+            }
             if (g->at[w.to] < g->at[w.to + 1] &&
                 room(r, &r->new_items, 1, sizeof(struct run_item)))
                 AT(r->new_items, struct run_item, r->new_items.n++) =
@@ -530,7 +654,8 @@ void run_fini(struct con_run *r)
 {
     struct vec *v[] = {&r->rows,      &r->closures,  &r->items,     &r->waits, &r->sets,
                        &r->scans,     &r->nexts,     &r->closure_hash, &r->set_hash,
-                       &r->new_items, &r->new_scans, &r->new_waits, &r->done,  &r->seen};
+                       &r->new_items, &r->new_scans, &r->new_waits, &r->done,  &r->seen,
+                       &r->records,   &r->record_at, &r->record_hash, &r->promises, &r->work};
 
     for (size_t i = 0; i < ARRAY_LEN(v); i++)
         mem_free(v[i]->p);

@@ -19,10 +19,14 @@ enum { RUN_DEAD = 0 }; // no text goes on so
 #define RUN_NIL     (UINT32_MAX - 1) // where the root rule returns to; no closure
 
 struct run_item {
-    uint32_t state, origin; // origin: a closure
+    uint32_t state, origin; // origin: a closure. States behind the grammar's are records
 };
 struct run_wait {
     uint32_t sym, to, origin; // on sym, a rule goes on in state to
+};
+#define RUN_PROMISE 0x80000000u // in to: the record behind a move, once it is needed
+struct run_promise {
+    uint32_t from, move; // a record, a move of the grammar
 };
 struct run_scan {
     rx q;
@@ -63,9 +67,11 @@ struct con_run {
     struct vec closures, items, waits;
     struct vec sets, scans, nexts;
     struct vec closure_hash, set_hash; // [n] number + 1, n a power of two
+    struct vec records;  // of objects: the object's number, and what constrain_obj.h says
+    struct vec record_at, record_hash, promises;
     uint32_t start;      // the set before any text
     /* work of a step */
-    struct vec new_items, new_scans, new_waits, done;
+    struct vec new_items, new_scans, new_waits, done, work;
     struct vec seen;     // hash of done
     uint32_t seen_stamp;
     uint32_t *rule_mark; // [n_rule]

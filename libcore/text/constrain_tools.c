@@ -195,6 +195,8 @@ static void form_of(struct tools *x)
               : m->args == TOOLCALL_GEMMA  ? FORM_GEMMA
                                            : FORM_JSON;
     f->until = slice_of(f->kind == FORM_GEMMA ? m->string_mark : x->t->format->read->value_close);
+    f->begin = literal(x, slice_of(m->mid));
+    f->end = literal(x, slice_of(m->close));
     if (f->kind == FORM_PARAMS) {
         f->open = literal(x, slice_of(m->param_open));
         f->mid = literal(x, slice_of(m->param_mid));
@@ -217,8 +219,13 @@ static void one_call(struct tools *x, size_t tool, uint32_t from, uint32_t to, b
 
     if (!may_call(x->t, name) || (!x->args[tool] && arguments(x, tool, f, name) < 0))
         return;
-    head = rx_cat(x->s, rx_lit(x->s, slice_of(name)), layout(x, slice_of(m->mid), first));
-    gram_read(x->g, from, head, mid);
+    head = rx_lit(x->s, slice_of(name));
+    if (x->form.kind == FORM_PARAMS || x->form.kind == FORM_PYTHON) {
+        gram_read(x->g, from, head, mid);
+        gram_edge(x->g, mid, x->args[tool] - 1, to);
+        return;
+    }
+    gram_read(x->g, from, rx_cat(x->s, head, layout(x, slice_of(m->mid), first)), mid);
     gram_edge(x->g, mid, x->args[tool] - 1, end);
     gram_read(x->g, end, layout(x, slice_of(m->close), first), to);
 }

@@ -72,7 +72,7 @@ static void read_text(const struct con *c, struct slice text)
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
-    const struct con_opts line = {.line = true}, any = {.any_order = true};
+    const struct con_opts line = {.line = true}, any = {0};
     const uint8_t *end = n > 1 ? memchr(p + 1, 0, n - 1) : NULL;
     struct slice src = {(const char *)p + 1, 0}, text = {"", 0};
     struct con *c = NULL;

@@ -142,7 +142,7 @@ static int judge(struct bench *b, struct con_matcher *m, const json_t *test, con
 
 static int one_schema(struct bench *b, const json_t *line, struct err *e)
 {
-    const struct con_opts o = {.line = true, .any_order = true};
+    const struct con_opts o = {.line = true};
     const char *name = json_string_value(json_object_get(line, "file"));
     char *src = json_dumps(json_object_get(line, "schema"), JSON_ENCODE_ANY);
     const json_t *tests = json_object_get(line, "tests");

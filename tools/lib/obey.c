@@ -55,7 +55,7 @@ int obey_open(struct rill_constraint **out, const struct obey_options *o,
 int obey_judge(struct con **out, const struct obey_options *o, struct err *e)
 {
     const char *path = o->schema ? o->schema : o->grammar;
-    const struct con_opts opts = {.any_order = true};
+    const struct con_opts opts = {0};
     struct file_view v;
     struct slice src;
     int rc = file_read(&v, path, MAX_SOURCE, e);
