@@ -460,6 +460,12 @@ static int set_defaults(const struct tool_option *opts, struct err *e)
 
 int opt_parse(const struct tool_option *opts, int argc, char **argv, int *first, struct err *e)
 {
+    return opt_parse_noting(opts, argc, argv, first, NULL, e);
+}
+
+int opt_parse_noting(const struct tool_option *opts, int argc, char **argv, int *first,
+                     struct opt_used *used, struct err *e)
+{
     struct lists l = {0};
     int rc = lists_make(&l, opts, e);
     int got;
@@ -485,6 +491,8 @@ int opt_parse(const struct tool_option *opts, int argc, char **argv, int *first,
         }
         if (o->given)
             *o->given = true;
+        if (used && used->n < (int)ARRAY_LEN(used->row))
+            used->row[used->n++] = o;
     }
     *first = optind;
     return 0;

@@ -76,6 +76,13 @@ struct opt_ints {
  * operand: options may follow operands and argv is reordered, up to "--". E_USAGE with a sentence
  * that names the option and, when it is unknown, the nearest known one. */
 int opt_parse(const struct tool_option *opts, int argc, char **argv, int *first, struct err *e);
+/* The same, and notes the rows that were used (the first 64 uses). used may be NULL. */
+struct opt_used {
+    const struct tool_option *row[64];
+    int n;
+};
+int opt_parse_noting(const struct tool_option *opts, int argc, char **argv, int *first,
+                     struct opt_used *used, struct err *e);
 
 /* One value for one row, checked as on the command line. */
 int opt_set(const struct tool_option *o, const char *value, struct err *e);

@@ -182,7 +182,7 @@ int tool_begin(struct tool *t, int argc, char **argv)
         exit(tool_fail(&e));
     memcpy(rows, t->opts, (size_t)n * sizeof *rows);
     memcpy(rows + n, common_rows, sizeof common_rows);
-    rc = opt_parse(rows, argc, argv, &first, &e);
+    rc = opt_parse_noting(rows, argc, argv, &first, &t->used, &e);
     t->verbose = common.quiet ? -1 : common.verbose;
     if (rc < 0) {
         tool_fail(&e);
@@ -193,6 +193,19 @@ int tool_begin(struct tool *t, int argc, char **argv)
     catch_signal(SIGTERM);
     signal(SIGBUS, on_bus);
     return first;
+}
+
+void tool_used_only(const struct tool *t, const char *const *names, const char *what)
+{
+    for (int i = 0; i < t->used.n; i++) {
+        const char *name = t->used.row[i]->name;
+        bool known = strcmp(name, "quiet") == 0 || strcmp(name, "verbose") == 0;
+
+        for (const char *const *n = names; *n && !known; n++)
+            known = strcmp(*n, name) == 0;
+        if (!known)
+            tool_usage("--%s has no meaning with %s", name, what);
+    }
 }
 
 int tool_end(int status)

@@ -32,12 +32,16 @@ struct tool {
     const char *about;    // one line: what it does
     const struct tool_option *opts;
     int verbose; // number of -v; -1 with -q
+    struct opt_used used;
 };
 
 /* Reads the command line into the table's variables and catches SIGINT and SIGTERM. Returns the
  * index of the first operand in argv (reordered). Exits by itself for --help, --version and
  * --completion (0) and for wrong usage (2). */
 int tool_begin(struct tool *t, int argc, char **argv);
+/* Ends with a usage error unless every option used is among these names (NULL-ended); what says
+ * what they would have no meaning with. -q and -v always have one. */
+void tool_used_only(const struct tool *t, const char *const *names, const char *what);
 
 /* The last call of main: return tool_end(status). Flushes stdout (what cannot be written makes the
  * status 4, and is said) and, after SIGINT or SIGTERM, dies of that signal. */
