@@ -16,6 +16,7 @@
 #include "tools/lib/obey.h"
 #include "tools/lib/sampling.h"
 #include "tools/lib/tool.h"
+#include "tools/lib/vectors.h"
 
 static const char *opt_model, *opt_device, *opt_dump;
 static int opt_logits_fd = -1;
@@ -36,6 +37,11 @@ static struct obey_options obeyed;
 
 static const char *const kv_types[] = {"f16", "f32", NULL};
 static int kv_type = -1;
+static bool opt_embed, opt_rerank, opt_raw_vector;
+static const char *const poolings[] = {"mean", "cls", "last", "none", NULL};
+static int pooling = -1;
+static const char *const embed_formats[] = {"json", "f32", NULL};
+static int embed_format = -1;
 
 static const struct tool_option opts[] = {
     {'m', "model", OPT_STR, &opt_model, "MODEL", "the model, a GGUF file"},
@@ -81,6 +87,15 @@ static const struct tool_option opts[] = {
     {0, "kv-mem", OPT_STR, &opt_kv_mem, "SIZE", "memory for keys and values"},
     {0, "swap-mem", OPT_STR, &opt_swap_mem, "SIZE", "host memory for requests that must wait"},
     {0, "no-prefix-cache", OPT_FLAG, &no_cache, 0, "forget keys and values with their request"},
+    {0, "embed", OPT_FLAG, &opt_embed, 0, "print the vector of each prompt, as a JSON array",
+     .group = "Vectors and scores"},
+    {0, "rerank", OPT_FLAG, &opt_rerank, 0,
+     "print the score of each pair of the prompt and a record"},
+    {0, "pooling", OPT_CHOICE, &pooling, "KIND", "what the vector is made of (the model's own way)",
+     .choices = poolings},
+    {0, "embed-format", OPT_CHOICE, &embed_format, "FORMAT",
+     "text, or 32-bit numbers, little-endian (json)", .choices = embed_formats},
+    {0, "no-normalize", OPT_FLAG, &opt_raw_vector, 0, "vectors keep their length"},
     {'c', "ctx", OPT_INT, &opt_ctx, "N", "positions of context (0: the model's own)", .min = 0,
      .max = 1e9, .group = "Running"},
     {'t', "threads", OPT_INT, &opt_threads, "N", "threads (0: one per processor)", .min = 0,
@@ -210,8 +225,8 @@ static int open_chat(struct run *r, struct err *e)
     struct file_view v = {0};
     int rc = 0;
 
-    if (opt_raw || opt_special || opt_ids_in || opt_kv || opt_kv_save || opt_jsonl ||
-        !(wanted || r->info.chat_template))
+    if (opt_raw || opt_special || opt_ids_in || opt_kv || opt_kv_save || opt_jsonl || opt_embed ||
+        opt_rerank || !(wanted || r->info.chat_template))
         return 0;
     if (opt_template)
         rc = file_read(&v, opt_template, 4 << 20, e);
@@ -599,7 +614,8 @@ static int engine_opts(struct rill_engine_opts *o, struct err *e)
     int rc = parse_size("--kv-mem", opt_kv_mem, &o->kv_bytes, e);
 
     rc = rc < 0 ? rc : parse_size("--swap-mem", opt_swap_mem, &o->swap_bytes, e);
-    o->max_seq = opt_jsonl ? opt_parallel : opt_choices ? 16 : 1;
+    o->max_seq = opt_jsonl || opt_embed || opt_rerank ? opt_parallel : opt_choices ? 16 : 1;
+    o->embed = opt_embed;
     o->max_batch = opt_rows;
     o->max_draft = opt_draft;
     o->max_lora = (int)loras.n;
@@ -703,7 +719,7 @@ static void check_jsonl(void)
         if (used[i])
             tool_usage("%s has no meaning with --jsonl", alone[i]);
     if (!opt_jsonl && (opt_out || opt_resume || opt_unordered || opt_shard || opt_lenient ||
-                       opt_timings || opt_verify || opt_parallel))
+                       opt_timings || opt_verify || (opt_parallel && !opt_embed && !opt_rerank)))
         tool_usage("-o, --resume, --unordered, --shard, --lenient, --timings, --verify-batch and "
                    "--parallel need --jsonl");
     if (opt_kv_save && (opt_lines || opt_nul || no_cache))
@@ -742,10 +758,33 @@ static void check_chat(void)
         tool_usage("--messages is the whole prompt: not with -s, -p, -f, -l or -0");
 }
 
+static void check_vectors(void)
+{
+    static const char *const known[] = {
+        "model",   "prompt",          "file",         "lines",   "null",         "json",
+        "special", "parallel",        "batch-rows", "kv-mem",       "swap-mem",
+        "ctx",     "no-prefix-cache", "threads",      "device",  "kv-type",      "no-mmap",
+        "embed",   "rerank",          "embed-format", "pooling", "no-normalize", NULL};
+
+    if (!opt_embed && !opt_rerank) {
+        if (pooling >= 0 || embed_format >= 0 || opt_raw_vector)
+            tool_usage("--pooling, --embed-format and --no-normalize need --embed");
+        return;
+    }
+    tool_used_only(&tool, known, opt_embed ? "--embed" : "--rerank");
+    if (opt_embed && opt_rerank)
+        tool_usage("--embed and --rerank exclude each other");
+    if (opt_rerank && (pooling >= 0 || opt_raw_vector))
+        tool_usage("--pooling and --no-normalize need --embed");
+    if (opt_json && embed_format == 1)
+        tool_usage("-j and --embed-format f32 exclude each other");
+}
+
 static int read_options(struct run *r, struct err *e)
 {
     bool stdin_piece = false;
 
+    check_vectors();
     check_jsonl();
     if (obey_kinds(&obeyed) > 1)
         tool_usage("--schema, --grammar, --regex and --choice exclude each other");
@@ -842,6 +881,35 @@ static int answer_jsonl(struct run *r, struct err *e)
     return 0;
 }
 
+/* Vectors of records, or scores of pairs. */
+static int answer_vectors(struct run *r, struct slice prompt, struct err *e)
+{
+    static const int kinds[] = {RILL_EMBED_MEAN, RILL_EMBED_CLS, RILL_EMBED_LAST, RILL_EMBED_NONE};
+    struct records in = {.kind = opt_lines ? RECORD_LINES : opt_nul ? RECORD_NUL : RECORD_WHOLE};
+    const struct vectors_opts o = {.model = r->model,
+                                   .embed = opt_rerank     ? RILL_EMBED_RANK
+                                            : pooling >= 0 ? kinds[pooling]
+                                                           : RILL_EMBED_MODEL,
+                                   .raw = opt_raw_vector,
+                                   .f32 = embed_format == 1,
+                                   .json = opt_json,
+                                   .special = opt_special,
+                                   .parallel = opt_parallel,
+                                   .has_query = pieces.n > 0};
+    const bool alone = pieces.n && !opt_lines && !opt_nul && !opt_rerank;
+    int rc = o.f32 ? tool_not_to_terminal(STDOUT_FILENO, "vectors", e) : 0;
+
+    if (opt_rerank && !r->info.n_score)
+        rc = err_set(e, E_UNSUPPORTED, "%s: has no scores: it is no reranker", r->info.path);
+    if (o.embed == RILL_EMBED_MODEL && r->info.pooling == RILL_EMBED_RANK)
+        rc = err_set(e, E_UNSUPPORTED,
+                     "%s: a reranker: --rerank scores pairs, --pooling says what else is wanted",
+                     r->info.path);
+    rc = rc < 0 ? rc : vectors_run(r->engine, &o, alone ? NULL : &in, prompt, e);
+    records_fini(&in);
+    return rc;
+}
+
 static int run(struct run *r, struct err *e)
 {
     struct buf prompt = {0};
@@ -854,7 +922,9 @@ static int run(struct run *r, struct err *e)
     if (rc == 0 && opt_jsonl)
         return answer_jsonl(r, e);
     rc = rc < 0 ? rc : opt_messages ? add_file(&prompt, opt_messages, e) : fixed_prompt(&prompt, e);
-    if (rc == 0 && !opt_messages && (opt_lines || opt_nul || (pieces.n == 0 && !opt_kv)))
+    if (rc == 0 && (opt_embed || opt_rerank))
+        rc = answer_vectors(r, buf_view(&prompt), e);
+    else if (rc == 0 && !opt_messages && (opt_lines || opt_nul || (pieces.n == 0 && !opt_kv)))
         rc = answer_records(r, buf_view(&prompt), e);
     else if (rc == 0)
         rc = answer(r, buf_view(&prompt), e);

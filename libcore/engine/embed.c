@@ -9,16 +9,16 @@
 #include "engine/step.h"
 
 struct embedder {
-    struct plan *head;       // owned, of a model with logits; NULL: the model's plan as it is
+    struct plan *head; // owned, of a model with logits; NULL: the model's plan as it is
     const struct plan *plan;
     struct segment seg;
-    uint64_t *at;            // [n_value]
+    uint64_t *at; // [n_value]
     struct batch batch;
     int32_t *id, *row_seq, *pos, *see, *type, *out; // [max rows]
-    struct seq_in *seqs;     // [max_seq]
-    float *rows;             // [max rows x width] those of the last run that were wanted
-    float *scores;           // [max rows x n_score]
-    int at_row;              // the next of them to be taken
+    struct seq_in *seqs;                            // [max_seq]
+    float *rows;   // [max rows x width] those of the last run that were wanted
+    float *scores; // [max rows x n_score]
+    int at_row;    // the next of them to be taken
     int width, n_score;
 };
 

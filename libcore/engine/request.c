@@ -158,7 +158,8 @@ int request_new(struct request **out, const struct rill_request *in, int number,
     r->n_top = in->logprobs ? in->top_logprobs : 0;
     r->pin = in->pin;
     r->progress = in->progress;
-    r->draft = in->constraint || in->embed ? 0 : in->draft; // what a grammar forces comes ahead instead
+    /* what a grammar forces comes ahead instead */
+    r->draft = in->constraint || in->embed ? 0 : in->draft;
     r->draft_now = r->draft < 4 ? r->draft : 4;
     r->no_forward = in->no_forward;
     r->embed = in->embed == RILL_EMBED_MODEL ? lim->pooling : in->embed;

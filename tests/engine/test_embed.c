@@ -1,5 +1,5 @@
-/* test_embed.c - requests for vectors: against the rows that the original gives (tests/golden/arch),
- * every way of pooling, and the same bytes whatever else is in the engine. */
+/* test_embed.c - requests for vectors: against the rows that the original gives
+ * (tests/golden/arch), every way of pooling, and the same bytes whatever else is in the engine. */
 #include "tests/suite.h"
 
 #include <math.h>
@@ -542,4 +542,5 @@ END_TEST
 TEST_MAIN("engine/embed", bert_rows_are_pooled, nomic_bert_rows_are_pooled, a_reranker_scores,
           a_decoders_rows_make_its_logits, an_encoders_vectors_are_the_same_in_any_company,
           a_decoders_vectors_are_the_same_in_any_company, sent_back_in_the_middle,
-          a_known_beginning_is_found, what_cannot_be_is_said, cancelled_in_the_middle, every_allocation_may_fail)
+          a_known_beginning_is_found, what_cannot_be_is_said, cancelled_in_the_middle,
+          every_allocation_may_fail)

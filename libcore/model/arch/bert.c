@@ -10,12 +10,7 @@ static const char *const hf[] = {"BertModel", "BertForMaskedLM", "BertForSequenc
                                  NULL};
 
 static const struct key_row keys[] = {
-    KEYS_SIZES,
-    KEYS_HEADS,
-    KEYS_FF,
-    KEY_LN_EPS,
-    KEY_CAUSAL,
-    KEYS_END,
+    KEYS_SIZES, KEYS_HEADS, KEYS_FF, KEY_LN_EPS, KEY_CAUSAL, KEYS_END,
 };
 
 #define L "encoder.layer.%d."

@@ -61,12 +61,12 @@ static int config(struct config *c, struct err *e)
         return err_set(e, E_UNSUPPORTED, "%s: activation '%.40s' in nomic-bert is not supported",
                        c->path, act);
     if (cfg_real_or(c, "rotary_emb_fraction", 1) != 1 || cfg_real_or(c, "num_experts", 0) > 0)
-        return err_set(e, E_UNSUPPORTED, "%s: nomic-bert with experts or with heads rotated in part",
-                       c->path);
+        return err_set(e, E_UNSUPPORTED,
+                       "%s: nomic-bert with experts or with heads rotated in part", c->path);
     /* more positions than it was trained with need rope scaling */
-    cfg_put_int(c, "context_length",
-                cfg_int_or(c, "max_trained_positions",
-                           cfg_int_or(c, "max_position_embeddings", 2048)));
+    cfg_put_int(
+        c, "context_length",
+        cfg_int_or(c, "max_trained_positions", cfg_int_or(c, "max_position_embeddings", 2048)));
     if (cfg_lacks(c, "rope.freq_base"))
         cfg_put_real(c, "rope.freq_base", 1000);
     if (cfg_find(c, "type_vocab_size"))
@@ -80,8 +80,7 @@ static int build(struct builder *b, const struct hparams *h)
 {
     const struct self_attn at = {.mode = ROPE_NEOX};
 
-    blk_encoder(b, h,
-                b_embed_typed(b, W(b, "token_embd", -1), -1, Wopt(b, "token_types", -1)), &at,
+    blk_encoder(b, h, b_embed_typed(b, W(b, "token_embd", -1), -1, Wopt(b, "token_types", -1)), &at,
                 ACT_SILU);
     return b_status(b);
 }
