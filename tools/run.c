@@ -11,12 +11,15 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "rill.h"
+#include "tools/lib/ask.h"
 #include "tools/lib/batch.h"
 #include "tools/lib/choices.h"
 #include "tools/lib/obey.h"
 #include "tools/lib/sampling.h"
+#include "tools/lib/speak.h"
 #include "tools/lib/tool.h"
 #include "tools/lib/vectors.h"
+#include "tools/lib/wrap.h"
 
 static const char *opt_model, *opt_device, *opt_dump;
 static int opt_logits_fd = -1;
@@ -28,10 +31,11 @@ static const char *opt_out, *opt_shard, *opt_kv_mem, *opt_swap_mem, *opt_corpus,
 static double opt_step_ms;
 static bool opt_jsonl, opt_resume, opt_unordered, opt_lenient, opt_timings, opt_verify, no_cache,
     opt_kv_zstd;
-static const char *opt_system, *opt_messages, *opt_template;
-static bool opt_lines, opt_nul, opt_json, opt_echo, opt_raw, opt_ids_in, opt_ids_out;
+static const char *opt_system, *opt_messages, *opt_template, *opt_prefill;
+static int opt_think_fd = -1, opt_budget;
+static bool opt_think, opt_lines, opt_nul, opt_json, opt_echo, opt_raw, opt_ids_in, opt_ids_out;
 static bool opt_ignore_eos, opt_special, opt_no_mmap, n_given, draft_given;
-static struct opt_list pieces, stops, loras;
+static struct opt_list sets, pieces, stops, loras;
 static struct sampling_options sampling;
 static struct obey_options obeyed;
 
@@ -54,6 +58,13 @@ static const struct tool_option opts[] = {
     {0, "messages", OPT_STR, &opt_messages, "FILE",
      "messages, or a request with them, as JSON (-: standard input)"},
     {0, "template", OPT_STR, &opt_template, "FILE", "a chat template instead of the model's"},
+    {0, "set", OPT_LIST, &sets, "NAME=VALUE", "a variable of the chat template; may be repeated"},
+    {0, "prefill", OPT_STR, &opt_prefill, "TEXT", "the answer begins with TEXT, and goes on"},
+    {0, "think", OPT_FLAG, &opt_think, 0, "print the reasoning, too, in front of the answer"},
+    {0, "think-fd", OPT_INT, &opt_think_fd, "FD", "write the reasoning there", .min = 0,
+     .max = 1023},
+    {0, "think-budget", OPT_INT, &opt_budget, "N", "end the reasoning after N tokens (0: never)",
+     .min = 0, .max = 1e9},
     {0, "raw", OPT_FLAG, &opt_raw, 0, "complete the prompt as it is, without a chat template"},
     {0, "special", OPT_FLAG, &opt_special, 0,
      "as --raw; control tokens written in the prompt are control tokens"},
@@ -129,11 +140,14 @@ static struct tool tool = {"rill-run", "[-m MODEL] [-p TEXT]... [-f FILE]... [op
 struct run {
     struct rill_model *model;
     struct rill_model *draft; // --draft
-    struct rill_chat *chat;   // NULL: prompts are completed as they are
+    struct ask ask;           // its chat NULL: prompts are completed as they are
     struct rill_engine *engine;
     struct rill_model_info info;
     struct rill_sampling sampling;
-    struct rill_constraint *constraint;
+    struct rill_constraint *constraint, *behind; // from the start, or behind the reasoning
+    FILE *think;
+    struct wrap dim;   // reasoning on a terminal
+    struct answer *of; // whose events come
     struct rill_stop stop[64];
     struct rill_lora_use lora[RILL_LORA_MIX]; // [loras.n]
     struct rill_kv kv;                        // --kv: what stands before each prompt
@@ -150,7 +164,8 @@ struct run {
 };
 
 struct answer {
-    struct buf text;
+    struct buf text, reasoning;
+    bool reasoned;  // the last event was reasoning
     struct buf ids; // those drawn, with --kv-save
     size_t n_prompt, n_drawn;
     int finish;
@@ -221,52 +236,67 @@ static int parse_ids(struct slice text, int32_t **ids, size_t *n, struct err *e)
 /* A chat template is used where there is one, unless something says that text is complete. */
 static int open_chat(struct run *r, struct err *e)
 {
-    bool wanted = opt_system || opt_messages || opt_template;
+    bool wanted = opt_system || opt_messages || opt_template || opt_prefill || sets.n;
+    bool goes_on = opt_kv && pieces.n == 0 && !opt_lines && !opt_nul; // the text itself
     struct file_view v = {0};
+    const char *stop;
     int rc = 0;
 
-    if (opt_raw || opt_special || opt_ids_in || opt_kv || opt_kv_save || opt_jsonl || opt_embed ||
-        opt_rerank || !(wanted || r->info.chat_template))
+    if (opt_raw || opt_special || opt_ids_in || opt_jsonl || opt_embed || opt_rerank || goes_on ||
+        !(wanted || r->info.chat_template))
         return 0;
     if (opt_template)
         rc = file_read(&v, opt_template, 4 << 20, e);
     if (rc == 0)
-        rc = rill_chat_open(&r->chat, r->model, opt_template,
-                            opt_template ? (const char *)v.p : NULL, v.n, e);
+        rc = ask_open(&r->ask, r->model, opt_template,
+                      (struct slice){opt_template ? (const char *)v.p : NULL, v.n}, e);
     file_unmap(&v);
+    for (size_t i = 0; i < sets.n && rc == 0; i++)
+        rc = ask_set(&r->ask, sets.at[i].value, e);
     if (rc < 0)
         return rc;
-    if (rill_chat_is_default(r->chat))
+    r->ask.system = opt_system;
+    r->ask.prefill = opt_prefill;
+    if (chat_is_default(r->ask.chat))
         tool_note("the model has no chat template: a default is used (see rill-run(1))");
-    if (rill_chat_stop(r->chat) && r->n_stop < (int)(sizeof r->stop / sizeof *r->stop)) {
-        const char *s = rill_chat_stop(r->chat);
-
-        r->stop[r->n_stop++] = (struct rill_stop){s, strlen(s)};
-    }
+    if ((stop = chat_stop(r->ask.chat)) && r->n_stop < (int)(sizeof r->stop / sizeof *r->stop))
+        r->stop[r->n_stop++] = (struct rill_stop){stop, strlen(stop)};
     return 0;
 }
 
+/* Where the model reasons, what the answer must be holds for what comes behind that. */
+static int open_behind(struct run *r, struct err *e)
+{
+    struct rill_stop mark[2];
+    struct rill_constraint_opts o = {0};
+
+    if (r->constraint && r->ask.chat)
+        o = speak_after(r->ask.reasoning, true, mark);
+    return o.n_after ? obey_open(&r->behind, &obeyed, &o, e) : 0;
+}
+
 /* text: the user's message, or with --messages JSON. */
-static int make_prompt(const struct run *r, struct slice text, struct rill_prompt *out,
+static int make_prompt(const struct run *r, struct slice text, struct ask_prompt *out,
                        struct err *e)
 {
     unsigned flags = (r->kv.n ? 0 : RILL_ADD_SPECIAL) | (opt_special ? RILL_PARSE_SPECIAL : 0);
     int rc;
 
-    *out = (struct rill_prompt){0};
-    if (r->chat && opt_messages) {
-        rc = rill_chat_prompt(r->chat, text.p, text.n, out, e);
+    *out = (struct ask_prompt){0};
+    if (r->ask.chat && opt_messages) {
+        rc = ask_messages(&r->ask, text, out, e);
         return rc < 0 ? err_prefix(e, opt_messages) : rc;
     }
-    if (r->chat)
-        return rill_chat_ask(r->chat, opt_system, text.p, text.n, out, e);
-    out->text = mem_dup(text.p, text.n, e);
-    out->n_text = text.n;
-    if (!out->text)
-        return E_NOMEM;
+    if (r->ask.chat && r->kv.n)
+        return ask_next(&r->ask, text, r->kv.ids[r->kv.n - 1], out, e);
+    if (r->ask.chat)
+        return ask_user(&r->ask, text, out, e);
+    buf_slice(&out->text, text);
+    if (out->text.bad)
+        return err_nomem(e, text.n);
     if (opt_ids_in)
-        return parse_ids(text, &out->ids, &out->n_ids, e);
-    return rill_tokenize(r->model, text.p, text.n, flags, &out->ids, &out->n_ids, e);
+        return parse_ids(text, &out->ids, &out->n, e);
+    return rill_tokenize(r->model, text.p, text.n, flags, &out->ids, &out->n, e);
 }
 
 /* -- the answer -- */
@@ -293,6 +323,110 @@ static void put_id(struct answer *a, int32_t id)
     fflush(stdout);
 }
 
+/* Reasoning: to its descriptor, with the answer, in the reply, or for a person who looks on. */
+static void put_reasoning(struct run *r, struct answer *a, struct slice s)
+{
+    if (r->think)
+        fwrite(s.p, 1, s.n, r->think);
+    if (opt_think && !opt_json)
+        put_text(a, s);
+    else if (!r->think && !opt_json && r->dim.on)
+        wrap_put(&r->dim, s, true);
+    buf_slice(&a->reasoning, s);
+    a->reasoned = true;
+}
+
+/* The reasoning has ended. */
+static void end_reasoning(struct run *r, struct answer *a)
+{
+    if (!a->reasoned)
+        return;
+    a->reasoned = false;
+    if (opt_think && !opt_json)
+        put_text(a, SLICE("\n\n"));
+    wrap_end(&r->dim);
+    if (r->dim.on)
+        wrap_line(&r->dim);
+    if (r->think) {
+        fputc(opt_nul ? 0 : '\n', r->think);
+        fflush(r->think);
+    }
+}
+
+static int hear(void *ctx, const struct toolcall_event *ev, struct err *e)
+{
+    struct run *r = ctx;
+
+    (void)e;
+    if (ev->kind == TC_REASON) {
+        put_reasoning(r, r->of, ev->text);
+    } else if (ev->kind == TC_TEXT) {
+        end_reasoning(r, r->of);
+        put_text(r->of, ev->text);
+    }
+    return 0;
+}
+
+/* A frame: answer, position, token and how many logits follow, each in 32 bits, little-endian as
+ * the machine. */
+static int put_logits(struct run *r, const struct rill_event *ev, struct err *e)
+{
+    const struct {
+        uint32_t answer;
+        int32_t pos, id;
+        uint32_t n;
+    } head = {(uint32_t)r->answers, ev->pos, ev->id, (uint32_t)ev->n_logits};
+
+    if (fwrite(&head, sizeof head, 1, r->logits) == 1 &&
+        fwrite(ev->logits, sizeof *ev->logits, head.n, r->logits) == head.n &&
+        fflush(r->logits) == 0)
+        return 0;
+    return err_set(e, E_IO, "descriptor %d: cannot write: %s", opt_logits_fd, strerror(errno));
+}
+
+static int drew(void *ctx, const struct rill_event *ev, struct err *e)
+{
+    struct run *r = ctx;
+
+    r->of->n_drawn++;
+    put_id(r->of, ev->id);
+    return ev->logits ? put_logits(r, ev, e) : 0;
+}
+
+static bool stopped(void)
+{
+    return tool_interrupted() || ferror(stdout);
+}
+
+/* An answer by the chat template: its reasoning apart from it. */
+static int listen(struct run *r, struct answer *a, struct rill_request *q, bool open, struct err *e)
+{
+    const struct reasoning *reasoning = r->ask.reasoning;
+    struct speak s = {.model = r->model,
+                      .engine = r->engine,
+                      .parse = {.reasoning = reasoning, .in_reasoning = open},
+                      .budget = opt_budget,
+                      .then = r->constraint,
+                      .stop = stopped,
+                      .hear = hear,
+                      .drew = drew,
+                      .ctx = r};
+    int rc;
+
+    if (r->behind && (open || reasoning->channels))
+        q->constraint = r->behind;
+    r->of = a;
+    wrap_begin(&r->dim, stderr, true);
+    r->dim.on = r->dim.on && tool_colour() && tool.verbose >= 0;
+    rc = speak(&s, q, e);
+    end_reasoning(r, a);
+    a->finish = s.finish;
+    if (opt_kv_save)
+        buf_add(&a->ids, s.ids.id, s.ids.n * sizeof *s.ids.id);
+    speak_fini(&s);
+    return rc;
+}
+
 static const char *finish_name(int finish)
 {
     switch (finish) {
@@ -311,13 +445,13 @@ static void put_json(const struct run *r, const struct answer *a, struct slice p
     struct buf b = {0};
 
     buf_printf(&b, "{\"id\":\"%s-%d\",\"object\":\"%s\",\"created\":0,\"model\":",
-               r->chat ? "chatcmpl" : "cmpl", r->answers,
-               r->chat ? "chat.completion" : "text_completion");
+               r->ask.chat ? "chatcmpl" : "cmpl", r->answers,
+               r->ask.chat ? "chat.completion" : "text_completion");
     buf_json(&b, slice_of(r->info.name[0] ? r->info.name : r->info.path));
     buf_str(&b, ",\"choices\":[{\"index\":0,");
-    buf_str(&b, r->chat ? "\"message\":{\"role\":\"assistant\",\"content\":" : "\"text\":");
+    buf_str(&b, r->ask.chat ? "\"message\":{\"role\":\"assistant\",\"content\":" : "\"text\":");
     if (opt_ids_out) {
-        buf_str(&b, r->chat ? "\"\"},\"token_ids\":[" : "\"\",\"token_ids\":[");
+        buf_str(&b, r->ask.chat ? "\"\"},\"token_ids\":[" : "\"\",\"token_ids\":[");
         buf_slice(&b, buf_view(&a->text));
         buf_byte(&b, ']');
     } else {
@@ -328,7 +462,11 @@ static void put_json(const struct run *r, const struct answer *a, struct slice p
         buf_slice(&all, buf_view(&a->text));
         buf_json(&b, buf_view(&all));
         buf_fini(&all);
-        if (r->chat)
+        if (r->ask.chat && a->reasoning.n) {
+            buf_str(&b, ",\"reasoning_content\":");
+            buf_json(&b, buf_view(&a->reasoning));
+        }
+        if (r->ask.chat)
             buf_byte(&b, '}');
     }
     buf_printf(&b,
@@ -382,23 +520,6 @@ static void measure(struct run *r, const struct rill_stats *was, struct answer *
     a->prompt = now.prompt_seconds - was->prompt_seconds;
     a->decode = now.decode_seconds - was->decode_seconds;
     a->gb_s = rate((double)(now.decode_bytes - was->decode_bytes) * 1e-9, a->decode);
-}
-
-/* A frame: answer, position, token and how many logits follow, each in 32 bits, little-endian as
- * the machine. */
-static int put_logits(struct run *r, const struct rill_event *ev, struct err *e)
-{
-    const struct {
-        uint32_t answer;
-        int32_t pos, id;
-        uint32_t n;
-    } head = {(uint32_t)r->answers, ev->pos, ev->id, (uint32_t)ev->n_logits};
-
-    if (fwrite(&head, sizeof head, 1, r->logits) == 1 &&
-        fwrite(ev->logits, sizeof *ev->logits, head.n, r->logits) == head.n &&
-        fflush(r->logits) == 0)
-        return 0;
-    return err_set(e, E_IO, "descriptor %d: cannot write: %s", opt_logits_fd, strerror(errno));
 }
 
 static int follow(struct run *r, struct answer *a, int number, struct err *e)
@@ -477,12 +598,12 @@ static int save_kv(const struct run *r, struct answer *a, const struct rill_requ
 static int score(struct run *r, struct slice text, struct err *e)
 {
     struct rill_request base = {.lora = r->lora, .n_lora = (int)loras.n, .sampling = r->sampling};
-    struct rill_prompt p;
+    struct ask_prompt p;
     struct buf out = {0};
     int rc = make_prompt(r, text, &p, e);
 
     if (rc == 0)
-        rc = choices_score(&r->choices, r->engine, &base, p.ids, p.n_ids, e);
+        rc = choices_score(&r->choices, r->engine, &base, p.ids, p.n, e);
     if (rc == 0) {
         choices_put(&r->choices, opt_json, &out);
         if (r->answers++ && !opt_json)
@@ -491,7 +612,7 @@ static int score(struct run *r, struct slice text, struct err *e)
         fflush(stdout);
     }
     buf_fini(&out);
-    rill_prompt_free(&p);
+    ask_prompt_fini(&p);
     return rc;
 }
 
@@ -501,16 +622,16 @@ static int answer(struct run *r, struct slice text, struct err *e)
     struct rill_stats was;
     struct rill_request q = {0};
     unsigned char *made = NULL;
-    struct rill_prompt p;
+    struct ask_prompt p;
     int number;
     int rc;
 
     if (opt_choices)
         return score(r, text, e);
     rc = make_prompt(r, text, &p, e);
-    rc = rc < 0 ? rc : behind(r, &p.ids, &p.n_ids, &made, e);
+    rc = rc < 0 ? rc : behind(r, &p.ids, &p.n, &made, e);
     q.ids = p.ids;
-    q.n_ids = p.n_ids;
+    q.n_ids = p.n;
     q.made = made;
     q.max_tokens = opt_n;
     q.min_tokens = opt_min;
@@ -525,22 +646,22 @@ static int answer(struct run *r, struct slice text, struct err *e)
     q.n_stop = r->n_stop;
     a.n_prompt = q.n_ids;
     rill_engine_stats(r->engine, &was);
-    if (rc == 0)
+    if (rc == 0 && !r->ask.chat)
         rc = rill_engine_submit(r->engine, &q, &number, e);
     if (rc < 0) {
-        rill_prompt_free(&p);
+        ask_prompt_fini(&p);
         mem_free(made);
         return rc;
     }
     if (opt_echo && !opt_json && !opt_ids_out)
-        fwrite(p.text, 1, p.n_text, stdout);
-    rc = follow(r, &a, number, e);
+        fwrite(p.text.p, 1, p.text.n, stdout);
+    rc = r->ask.chat ? listen(r, &a, &q, p.open, e) : follow(r, &a, number, e);
     measure(r, &was, &a);
     if (rc == 0 && opt_kv_save)
         rc = save_kv(r, &a, &q, e);
     mem_free(made);
     if (rc == 0 && opt_json)
-        put_json(r, &a, (struct slice){p.text, p.n_text});
+        put_json(r, &a, buf_view(&p.text));
     else if (opt_nul && !opt_ids_out)
         putchar(0);
     else if (opt_lines || opt_nul || opt_ids_out || r->tty)
@@ -555,8 +676,9 @@ static int answer(struct run *r, struct slice text, struct err *e)
     }
     r->answers++;
     buf_fini(&a.text);
+    buf_fini(&a.reasoning);
     buf_fini(&a.ids);
-    rill_prompt_free(&p);
+    ask_prompt_fini(&p);
     return rc;
 }
 
@@ -747,11 +869,19 @@ static void check_jsonl(void)
 
 static void check_chat(void)
 {
-    bool as_it_is = opt_raw || opt_special || opt_ids_in || opt_kv || opt_kv_save;
+    bool as_it_is = opt_raw || opt_special || opt_ids_in;
+    bool think = opt_think || opt_think_fd >= 0 || opt_budget;
 
-    if (as_it_is && (opt_system || opt_messages || opt_template))
-        tool_usage("-s, --messages and --template need a chat template: not with --raw, "
-                   "--special or --tokens-in");
+    if (as_it_is && (opt_system || opt_messages || opt_template || opt_prefill || sets.n || think))
+        tool_usage("-s, --messages, --template, --set, --prefill and --think... need a chat "
+                   "template: not with --raw, --special or --tokens-in");
+    if (opt_kv && (opt_system || opt_messages))
+        tool_usage("--kv brings its own beginning: not with -s or --messages");
+    if (opt_jsonl && (opt_prefill || sets.n || think))
+        tool_usage("--set, --prefill and --think... have no meaning with --jsonl, whose lines say "
+                   "it");
+    if (opt_ids_out && think)
+        tool_usage("--tokens-out prints all ids as they are drawn: not with --think...");
     if (opt_jsonl && (opt_system || opt_messages))
         tool_usage("-s and --messages have no meaning with --jsonl, whose lines have messages");
     if (opt_messages && (opt_system || pieces.n || opt_lines || opt_nul))
@@ -802,6 +932,8 @@ static int read_options(struct run *r, struct err *e)
     for (size_t i = 0; i < stops.n; i++)
         r->stop[i] = (struct rill_stop){stops.at[i].value, strlen(stops.at[i].value)};
     r->n_stop = (int)stops.n;
+    if (opt_think_fd >= 0 && !(r->think = fdopen(opt_think_fd, "w")))
+        return err_set(e, E_IO, "descriptor %d: %s", opt_think_fd, strerror(errno));
     r->tty = isatty(STDOUT_FILENO) && !opt_json;
     if (opt_stats_fd >= 0) {
         r->stats = fdopen(opt_stats_fd, "w");
@@ -918,6 +1050,7 @@ static int run(struct run *r, struct err *e)
 
     rc = rc < 0 ? rc : obey_open(&r->constraint, &obeyed, NULL, e);
     rc = rc < 0 ? rc : open_all(r, e);
+    rc = rc < 0 ? rc : open_behind(r, e);
     r->load = tool_now() - begin;
     if (rc == 0 && opt_jsonl)
         return answer_jsonl(r, e);
@@ -951,11 +1084,14 @@ int main(int argc, char **argv)
     choices_fini(&r.choices);
     rill_engine_close(r.engine);
     rill_constraint_free(r.constraint);
-    rill_chat_close(r.chat);
+    rill_constraint_free(r.behind);
+    ask_close(&r.ask);
+    wrap_fini(&r.dim);
     rill_model_close(r.draft);
     rill_model_close(r.model);
     if (r.dump && fclose(r.dump) != 0 && status == 0)
         status = tool_fail(&(struct err){E_IO, "the dump: cannot write"});
+    opt_list_fini(&sets);
     opt_list_fini(&pieces);
     opt_list_fini(&stops);
     opt_list_fini(&loras);

@@ -363,6 +363,51 @@ int chat_render(const struct chat *c, const json_t *request, int64_t now, struct
     return rc;
 }
 
+/* Drops the text up to byte at, and what is known of it. */
+static void drop_front(struct jinja_text *t, size_t at)
+{
+    size_t n = 0;
+
+    memmove(t->text.p, t->text.p + at, t->text.n - at + 1);
+    t->text.n -= at;
+    for (size_t i = 0; i < t->n_content; i++) {
+        struct byte_span s = t->content[i];
+
+        if (s.at + s.n <= at)
+            continue;
+        t->content[n++] = s.at >= at ? (struct byte_span){s.at - at, s.n}
+                                     : (struct byte_span){0, s.at + s.n - at};
+    }
+    t->n_content = n;
+}
+
+int chat_render_next(const struct chat *c, const json_t *request, int64_t now,
+                     struct jinja_text *out, struct err *e)
+{
+    static const char before[] = "\x02stands\x02";
+    json_t *r = json_copy((json_t *)(uintptr_t)request);
+    json_t *list = json_pack("[oo]", said("user", "u"), said("assistant", before));
+    const char *p;
+    int rc;
+
+    if (!r || !list || json_array_extend(list, json_object_get(request, "messages")) < 0 ||
+        json_object_set(r, "messages", list) < 0)
+        rc = err_nomem(e, sizeof(json_t));
+    else
+        rc = chat_render(c, r, now, out, e);
+    json_decref(list);
+    json_decref(r);
+    if (rc < 0)
+        return rc;
+    p = out->text.p ? strstr(out->text.p, before) : NULL;
+    if (!p) {
+        jinja_text_fini(out);
+        return err_set(e, E_UNSUPPORTED, "the chat template does not show answers as they are");
+    }
+    drop_front(out, (size_t)(p - out->text.p) + sizeof before - 1);
+    return 0;
+}
+
 int chat_encode(const struct chat *c, const struct jinja_text *text, struct tok_ids *out,
                 struct err *e)
 {

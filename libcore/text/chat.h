@@ -57,6 +57,12 @@ const struct jinja *chat_template(const struct chat *c);
 int chat_render(const struct chat *c, const json_t *request, int64_t now, struct jinja_text *out,
                 struct err *e);
 
+/* What a request's messages add behind a conversation that stands already and ends with an answer
+ * whose end token is not there yet. E_UNSUPPORTED where the template does not show answers as they
+ * are. */
+int chat_render_next(const struct chat *c, const json_t *request, int64_t now,
+                     struct jinja_text *out, struct err *e);
+
 /* Adds the ids of a rendered prompt to out, BOS in front where the vocabulary wants one and the
  * template has written none. Needs the tokenizer. */
 int chat_encode(const struct chat *c, const struct jinja_text *text, struct tok_ids *out,

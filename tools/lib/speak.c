@@ -28,7 +28,7 @@ struct rill_constraint_opts speak_after(const struct reasoning *r, bool open,
 /* A mark that is one control token of the vocabulary. */
 static bool control_mark(void *ctx, struct slice mark)
 {
-    const struct speak *s = ctx;
+    struct speak *s = ctx;
     struct err e = {0};
     int32_t *ids;
     size_t n, len;
@@ -37,8 +37,18 @@ static bool control_mark(void *ctx, struct slice mark)
     if (rill_tokenize(s->model, mark.p, mark.n, RILL_PARSE_SPECIAL | RILL_AFTER, &ids, &n, &e) < 0)
         return false;
     control = n == 1 && (rill_piece(s->model, ids[0], false, &len), len == 0);
+    if (control && s->n_mark < SPEAK_MARKS)
+        s->mark[s->n_mark++] = ids[0];
     rill_free(ids);
     return control;
+}
+
+static bool is_mark(const struct speak *s, int32_t id)
+{
+    for (int i = 0; i < s->n_mark; i++)
+        if (s->mark[i] == id)
+            return true;
+    return false;
 }
 
 static int hear_all(struct speak *s, const struct toolcall_event *ev, int n, struct err *e)
@@ -50,14 +60,15 @@ static int hear_all(struct speak *s, const struct toolcall_event *ev, int n, str
     return rc;
 }
 
-/* What a token adds to the text, without the mark of an end. */
-static struct slice token_text(const struct speak *s, const struct rill_event *ev)
+/* What a token adds to the text: of control tokens only the marks show. */
+static struct slice token_text(const struct speak *s, const struct rill_event *ev, bool control)
 {
     struct slice text = {ev->text, ev->n_text};
     size_t n;
     const char *p;
 
-    if (ev->kind != RILL_TOKEN || !rill_is_end(s->model, ev->id))
+    if (ev->kind != RILL_TOKEN || (!rill_is_end(s->model, ev->id) && !control) ||
+        is_mark(s, ev->id))
         return text;
     p = rill_piece(s->model, ev->id, true, &n);
     if (n && text.n >= n && memcmp(text.p + text.n - n, p, n) == 0)
@@ -85,10 +96,10 @@ static int take_event(struct speak *s, struct toolcall *parser, const struct ril
             return rc;
         if (s->n_drawn++ == 0 && s->reads)
             s->reads(s->ctx, 0);
-        if (s->drew)
-            s->drew(s->ctx, ev->id);
+        if (s->drew && (rc = s->drew(s->ctx, ev, e)) < 0)
+            return rc;
     }
-    rc = toolcall_feed(parser, token_text(s, ev), control, &out, e);
+    rc = toolcall_feed(parser, token_text(s, ev, control), control, &out, e);
     rc = hear_all(s, out, rc, e);
     if (rc == 0 && ev->kind == RILL_DONE) {
         s->finish = ev->finish;
@@ -184,6 +195,7 @@ int speak(struct speak *s, const struct rill_request *q, struct err *e)
     int number, n_out, rc;
 
     s->ids.n = s->n_drawn = 0;
+    s->n_mark = 0;
     s->finish = RILL_RUNNING;
     s->cached = -1;
     s->parse.is_control = control_mark;

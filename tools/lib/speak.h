@@ -11,6 +11,8 @@
 #include "text/tok.h"
 #include "text/toolcall.h"
 
+enum { SPEAK_MARKS = 64 };
+
 struct speak {
     struct rill_model *model;
     struct rill_engine *engine;
@@ -20,13 +22,15 @@ struct speak {
     const struct rill_constraint *then;
     bool (*stop)(void); // asked after each event; true: the answer ends
     int (*hear)(void *ctx, const struct toolcall_event *ev, struct err *e);
-    void (*drew)(void *ctx, int32_t id);     // each token; may be NULL
+    int (*drew)(void *ctx, const struct rill_event *ev, struct err *e); // a token; may be NULL
     void (*reads)(void *ctx, size_t n_done); // so much of the prompt was computed; may be NULL
     void *ctx;
     /* Filled: */
     struct tok_ids ids; // drawn, or put in
     size_t n_drawn;
     int finish, cached;
+    int32_t mark[SPEAK_MARKS]; // control tokens that the parser wants to see
+    int n_mark;
 };
 void speak_fini(struct speak *s); // the ids
 

@@ -1,0 +1,44 @@
+/* ask.h - the prompts of single questions, by a model's chat template. */
+#ifndef RILL_TOOLS_ASK_H
+#define RILL_TOOLS_ASK_H
+
+#include <jansson.h>
+
+#include "base/buf.h"
+#include "rill.h"
+#include "text/chat.h"
+#include "text/reasoning.h"
+
+struct ask {
+    struct chat *chat;
+    const struct rill_model *model;
+    const struct reasoning *reasoning; // NULL: none
+    const char *system;                // or NULL
+    const char *prefill;               // the answer begins so; or NULL
+    json_t *set;                       // further variables of the template
+};
+
+/* source: a template, name what errors call it; source.p NULL: the model's own, or the default. */
+int ask_open(struct ask *a, const struct rill_model *m, const char *name, struct slice source,
+             struct err *e);
+void ask_close(struct ask *a); // of a zeroed one, too
+/* "NAME=VALUE", the value JSON or else a string. */
+int ask_set(struct ask *a, const char *variable, struct err *e);
+
+struct ask_prompt {
+    struct buf text;
+    int32_t *ids; // [n]
+    size_t n;
+    bool open; // it ends inside a reasoning block
+};
+void ask_prompt_fini(struct ask_prompt *p);
+
+/* A user's message. */
+int ask_user(const struct ask *a, struct slice text, struct ask_prompt *out, struct err *e);
+/* The same behind a conversation whose last token is given. */
+int ask_next(const struct ask *a, struct slice text, int32_t last, struct ask_prompt *out,
+             struct err *e);
+/* A request with messages, or a list of them, as JSON. */
+int ask_messages(const struct ask *a, struct slice json, struct ask_prompt *out, struct err *e);
+
+#endif
