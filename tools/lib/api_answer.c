@@ -209,7 +209,7 @@ int api_take(struct api_answer *a, const struct api_request *r, const struct api
     bool control;
     size_t n = 0;
 
-    if (ev->kind != RILL_DONE)
+    if (ev->kind == RILL_TOKEN || ev->kind == RILL_LOGITS)
         count_token(a, r, o, p, ev);
     if (ev->kind == RILL_DONE) {
         a->finish = ev->finish;
