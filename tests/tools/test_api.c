@@ -154,6 +154,12 @@ START_TEST(fields)
     good(true, "{" USER ",\"response_format\":{\"type\":\"json_object\"}}", &r);
     ck_assert(r.q.constraint != NULL && r.q.constraint == r.constraint);
     api_fini(&r);
+    good(true, "{" USER "," TOOLS ",\"tool_choice\":\"required\"}", &r);
+    ck_assert_ptr_nonnull(r.q.constraint);
+    api_fini(&r);
+    good(true, "{" USER "," TOOLS ",\"response_format\":{\"type\":\"json_object\"}}", &r);
+    ck_assert_ptr_nonnull(strstr(r.warnings.p, "not enforced where tools"));
+    api_fini(&r);
     good(false,
          "{\"prompt\":\"x\",\"structured_outputs\":{\"choice\":[\"a\",\"b\"],\"json\":null}}", &r);
     ck_assert_ptr_nonnull(r.q.constraint);

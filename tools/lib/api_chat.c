@@ -1,6 +1,7 @@
 /* api_chat.c - see api_chat.h. */
 #include "tools/lib/api_chat.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -11,6 +12,7 @@ enum { MARKS = 64 };
 
 struct api_chat {
     struct chat *chat;
+    struct rill_chat *public; // the same, for what rill.h makes of it
     const struct rill_model *model;
     const struct toolcall_format *format;
     const struct reasoning *reasoning;
@@ -99,6 +101,8 @@ int api_chat_open(struct api_chat **out, const struct rill_model *m, const char 
         return E_NOMEM;
     c->model = m;
     rc = chat_open(&c->chat, name, source, rill_vocab(m), e);
+    if (rc == 0)
+        rc = rill_chat_open(&c->public, m, name, source.p, source.n, e);
     if (rc == 0) {
         c->knows_tools = chat_knows_tools(c->chat);
         c->format = c->knows_tools ? toolcall_detect(source) : NULL;
@@ -121,8 +125,10 @@ int api_chat_open(struct api_chat **out, const struct rill_model *m, const char 
 
 void api_chat_close(struct api_chat *c)
 {
-    if (c)
+    if (c) {
         chat_close(c->chat);
+        rill_chat_close(c->public);
+    }
     mem_free(c);
 }
 
@@ -217,6 +223,22 @@ int api_chat_prompt(const struct api_chat *c, const json_t *body, const json_t *
     }
     jinja_text_fini(&t);
     tok_ids_fini(&ids);
+    json_decref(request);
+    return rc;
+}
+
+int api_chat_constraint(const struct api_chat *c, const json_t *tools, const json_t *choice,
+                        bool one_call, const struct api_prompt *p, struct rill_constraint **out,
+                        struct err *e)
+{
+    const struct rill_prompt prompt = {p->text.p, p->text.n, p->ids, p->n};
+    json_t *request = json_pack("{sOsOsb}", "tools", tools, "tool_choice",
+                                choice ? choice : json_null(), "parallel_tool_calls", !one_call);
+    char *text = request ? json_dumps(request, JSON_COMPACT) : NULL;
+    int rc = text ? rill_chat_tools(out, c->public, c->format->name, text, strlen(text), &prompt, e)
+                  : err_nomem(e, 0);
+
+    free(text); // jansson's
     json_decref(request);
     return rc;
 }

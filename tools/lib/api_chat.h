@@ -39,6 +39,12 @@ const struct toolcall_format *api_chat_format(const struct api_chat *c);
 int api_chat_prompt(const struct api_chat *c, const json_t *body, const json_t *tools,
                     struct api_prompt *out, struct err *e);
 
+/* What an answer to p may be where tools may be called: choice is the body's tool_choice or NULL,
+ * as rill_chat_tools has it. */
+int api_chat_constraint(const struct api_chat *c, const json_t *tools, const json_t *choice,
+                        bool one_call, const struct api_prompt *p, struct rill_constraint **out,
+                        struct err *e);
+
 /* A parser for answers to a prompt. */
 int api_chat_parser(const struct api_chat *c, struct toolcall **out,
                     const struct toolcall_format *format, const json_t *tools, bool open,

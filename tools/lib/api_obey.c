@@ -26,6 +26,7 @@ int api_read_format(struct api_request *r, const char *name, const json_t *v, st
 
     if (type && strcmp(type, "text") == 0)
         return 0;
+    r->obey_soft = true;
     if (type && strcmp(type, "json_object") == 0)
         return schema ? want(r, RILL_SCHEMA, schema, name, e) : want(r, RILL_JSON, v, name, e);
     if (!type || strcmp(type, "json_schema") != 0)
@@ -110,25 +111,53 @@ static int texts(const struct api_request *r, struct rill_stop *text, char **own
     return 1;
 }
 
-int api_obey(struct api_request *r, const struct api_opts *o, struct err *e)
+/* The form that the fields ask for. */
+static int obey_form(struct api_request *r, const struct api_opts *o, struct err *e)
 {
     const struct reasoning *re = o->chat && r->chat ? api_chat_reasoning(o->chat) : NULL;
     struct rill_stop close = {re ? re->close : "", re ? strlen(re->close) : 0};
     struct rill_constraint_opts co = {.after = &close, .n_after = 1};
-    struct rill_stop *text;
+    struct rill_stop *text = mem_array(CHOICES_MAX, sizeof *text, e);
     char *owned = NULL;
-    int n;
+    int n = text ? texts(r, text, &owned, e) : E_NOMEM;
 
-    if (r->obey < 0)
-        return 0;
     r->param = "response_format";
-    text = mem_array(CHOICES_MAX, sizeof *text, e);
-    n = text ? texts(r, text, &owned, e) : E_NOMEM;
     if (n > 0)
         n = rill_constraint_new(&r->constraint, (enum rill_constraint_kind)r->obey, text, n,
                                 re && r->prompt[0].open ? &co : NULL, e);
     free(owned); // jansson's
     mem_free(text);
-    r->q.constraint = r->constraint;
     return n < 0 ? n : 0;
+}
+
+/* What calls of tools may be. A schema that cannot be enforced is no reason not to answer unless a
+ * call was demanded. */
+static int obey_tools(struct api_request *r, const struct api_opts *o, struct err *e)
+{
+    const json_t *choice = json_object_get(r->json, "tool_choice");
+    struct err why = {0};
+    int rc;
+
+    r->param = "tools";
+    if (r->obey >= 0)
+        api_warn(r, "%s is not enforced where tools may be called", "response_format");
+    rc = api_chat_constraint(o->chat, r->tools, choice, r->one_call, &r->prompt[0], &r->constraint,
+                             &why);
+    if (rc == E_UNSUPPORTED && r->calls == API_CALLS_AUTO) {
+        api_warn(r, "arguments of tools are not enforced: %s", why.text);
+        return 0;
+    }
+    return rc < 0 ? err_set(e, rc, "%s", why.text) : 0;
+}
+
+int api_obey(struct api_request *r, const struct api_opts *o, struct err *e)
+{
+    int rc = 0;
+
+    if (r->tools && (r->obey < 0 || r->obey_soft))
+        rc = obey_tools(r, o, e);
+    else if (r->obey >= 0)
+        rc = obey_form(r, o, e);
+    r->q.constraint = r->constraint;
+    return rc;
 }

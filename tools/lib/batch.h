@@ -10,14 +10,14 @@
 
 struct batch_opts {
     struct api_opts api;
-    const char *out;      // file to append to, NULL: standard output
-    bool resume;          // skip what out already answers, and cut its torn last line
-    bool unordered;       // replies as they are finished
+    const char *out; // file to append to, NULL: standard output
+    bool resume;     // skip what out already answers, and cut its torn last line
+    bool unordered;  // replies as they are finished
     bool timings;
-    bool verify;          // every answer is made once more alone and compared
-    int shard, shards;    // only every shards-th line, from the shard-th on (from 1); 0: all
-    uint64_t seed;        // of requests without one, with their id
-    int parallel;         // sequences of the engine
+    bool verify;       // every answer is made once more alone and compared
+    int shard, shards; // only every shards-th line, from the shard-th on (from 1); 0: all
+    uint64_t seed;     // of requests without one, with their id
+    int parallel;      // sequences of the engine
 };
 
 struct batch_result {

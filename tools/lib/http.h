@@ -23,21 +23,21 @@ struct http_request { // during the call only
 /* A reply that is there at once. */
 struct http_answer {
     int status;
-    const char *type;   // of the body
-    struct buf body;    // freed by who is given it
-    struct buf fields;  // further lines of the head, each with CR LF
-    bool close;         // the connection, behind the reply
+    const char *type;  // of the body
+    struct buf body;   // freed by who is given it
+    struct buf fields; // further lines of the head, each with CR LF
+    bool close;        // the connection, behind the reply
 };
 
 struct http_opts {
     size_t max_head, max_body; // bytes
     size_t max_out;            // bytes a client may be behind before it is dropped
     int max_conn;
-    double head_seconds;       // for a head, from its first byte on
-    double body_seconds;       // for a body
-    double idle_seconds;       // between requests
-    double write_seconds;      // without a byte taken by the client
-    void *tls;                 // an SSL_CTX, or NULL
+    double head_seconds;  // for a head, from its first byte on
+    double body_seconds;  // for a body
+    double idle_seconds;  // between requests
+    double write_seconds; // without a byte taken by the client
+    void *tls;            // an SSL_CTX, or NULL
     void *ctx;
     /* A head is there, the body is not: true when the request is refused, with *out filled. */
     bool (*early)(void *ctx, const struct http_request *r, struct http_answer *out);
@@ -56,7 +56,8 @@ void http_free(struct http *h); // accepts NULL; drops all connections, calling 
 int http_listen(struct http *h, const char *host, int port, int *out_port, struct err *e);
 int http_listen_unix(struct http *h, const char *path, struct err *e);
 int http_listen_fd(struct http *h, int fd, struct err *e);
-/* No new connections, and those between requests are closed; connections close behind their reply. */
+/* No new connections, and those between requests are closed; connections close behind their reply.
+ */
 void http_drain(struct http *h);
 int http_connections(const struct http *h);
 

@@ -116,8 +116,8 @@ static void put_head(struct http_x *x, int status, const char *type, const struc
         evbuffer_add_printf(out, "Content-Length: %zu\r\n", length);
     if (fields && fields->n)
         evbuffer_add(out, fields->p, fields->n);
-    evbuffer_add_printf(out, x->keep ? "Connection: keep-alive\r\n\r\n"
-                                     : "Connection: close\r\n\r\n");
+    evbuffer_add_printf(out,
+                        x->keep ? "Connection: keep-alive\r\n\r\n" : "Connection: close\r\n\r\n");
 }
 
 /* The reply has ended: the next request, or the end of the connection. */

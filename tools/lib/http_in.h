@@ -9,11 +9,11 @@
 #include "tools/lib/http.h"
 
 enum conn_state {
-    CONN_HEAD,   // a head is awaited or on its way
+    CONN_HEAD, // a head is awaited or on its way
     CONN_BODY,
-    CONN_BUSY,   // the request was handed out
-    CONN_FLUSH,  // the reply is on its way, then the connection closes
-    CONN_LINGER  // ours is closed; what the client still sends is dropped
+    CONN_BUSY,  // the request was handed out
+    CONN_FLUSH, // the reply is on its way, then the connection closes
+    CONN_LINGER // ours is closed; what the client still sends is dropped
 };
 
 struct http_x {
@@ -22,15 +22,15 @@ struct http_x {
     struct bufferevent *bev;
     char peer[48];
     enum conn_state state;
-    double deadline;            // when what is awaited must be there; 0: no limit
-    size_t seen;                // of the head
-    struct reqhead *head;       // of the request being read
+    double deadline;      // when what is awaited must be there; 0: no limit
+    size_t seen;          // of the head
+    struct reqhead *head; // of the request being read
     struct buf head_bytes, body;
     struct reqbody chunks;
     void *user;
     bool streaming, chunked, is_head, keep, handed, going, expects;
-    bool half;                  // the client sends nothing more
-    int probes;                 // whether it is still there was asked as often
+    bool half;  // the client sends nothing more
+    int probes; // whether it is still there was asked as often
 };
 
 struct listener {
@@ -47,7 +47,7 @@ struct http {
     struct event *timer;
     struct http_x *conns;
     int n_conn;
-    double now;   // of the last tick
+    double now; // of the last tick
     char date[40];
     bool draining;
 };

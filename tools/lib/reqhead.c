@@ -121,7 +121,8 @@ static int read_target(struct reqhead *h, struct slice s, const char **why)
         s = (struct slice){s.p + skip, s.n - skip};
         mark = memchr(s.p, '/', s.n);
         h->host = (struct slice){s.p, mark ? (size_t)(mark - s.p) : s.n};
-        if (h->host.n == 0 || memchr(h->host.p, '?', h->host.n) || memchr(h->host.p, '@', h->host.n))
+        if (h->host.n == 0 || memchr(h->host.p, '?', h->host.n) ||
+            memchr(h->host.p, '@', h->host.n))
             return refuse(why, 400, "the request's target has no plain host");
         s = mark ? (struct slice){mark, s.n - h->host.n} : SLICE("/");
     }
@@ -285,8 +286,8 @@ static int read_coding(struct reqhead *h, const char **why)
 
 static int read_options(struct reqhead *h, const char **why)
 {
-    static const char *const single[] = {"content-type", "authorization", "x-api-key", "expect",
-                                         "content-encoding", "origin"};
+    static const char *const single[] = {"content-type", "authorization",    "x-api-key",
+                                         "expect",       "content-encoding", "origin"};
     struct slice expect = reqhead_get(h, "expect");
 
     for (size_t i = 0; i < sizeof single / sizeof *single; i++)
@@ -324,13 +325,13 @@ int reqhead_read(struct reqhead *h, struct slice s, const char **why)
 /* -- chunked bodies -- */
 
 enum {
-    B_SIZE,     // digits of a size
-    B_EXT,      // an extension behind it, which nobody wants
+    B_SIZE, // digits of a size
+    B_EXT,  // an extension behind it, which nobody wants
     B_SIZE_LF,
     B_DATA,
     B_DATA_CR,
     B_DATA_LF,
-    B_TRAILER,  // a line behind the last chunk
+    B_TRAILER, // a line behind the last chunk
     B_TRAIL_LF,
     B_DONE
 };

@@ -24,9 +24,9 @@ struct reqhead {
     struct slice host;
     bool chunked;
     bool has_length;
-    uint64_t length;             // of the body; 0 where there is none
-    bool keep;                   // the connection stays open
-    bool expects;                // Expect: 100-continue
+    uint64_t length; // of the body; 0 where there is none
+    bool keep;       // the connection stays open
+    bool expects;    // Expect: 100-continue
 };
 
 /* How many bytes of p the head takes, with its empty line; 0: it is not all there. Looks from
@@ -46,9 +46,9 @@ bool reqhead_has(const struct reqhead *h, const char *name, const char *word);
 
 struct reqbody {
     int state;
-    uint64_t left;   // of the chunk
-    size_t line;     // bytes of this line so far
-    size_t extra;    // bytes of extensions and trailers so far
+    uint64_t left; // of the chunk
+    size_t line;   // bytes of this line so far
+    size_t extra;  // bytes of extensions and trailers so far
 };
 
 /* Takes bytes of a chunked body: adds what they hold to out (at most max bytes in all). 1: the body

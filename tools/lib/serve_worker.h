@@ -1,0 +1,105 @@
+/* serve_worker.h - a model at work for the server: its requests come in, what becomes of them goes
+ * out, and the loop that serves clients never waits for it.
+ *
+ * Two threads: one reads requests (JSON, template, tokens, constraints), one owns the engine and
+ * steps it. A job is the loop's until worker_start, then the worker's, and the loop's again when
+ * OUT_END has come; meanwhile both may read what neither changes (the request, once OUT_READY has
+ * come). Events come back as records in a pipe_queue, in order for each job.
+ */
+#ifndef RILL_TOOLS_SERVE_WORKER_H
+#define RILL_TOOLS_SERVE_WORKER_H
+
+#include "tools/lib/api.h"
+#include "tools/lib/queue.h"
+#include "tools/lib/serve_script.h"
+
+struct worker;
+struct job;
+
+/* A prompt of a job: what events carry. */
+struct job_ref {
+    struct job *job;
+    int prompt, number;
+};
+
+enum job_kind {
+    JOB_ANSWER, // prompts to answers
+    JOB_TEXT    // read makes the whole reply: nothing for the engine
+};
+
+struct job {
+    uint64_t id;
+    enum job_kind kind;
+    struct worker *worker;
+    /* Reads the body into r (JOB_ANSWER) or makes the reply (JOB_TEXT), on the worker's thread. */
+    int (*read)(struct job *j, struct err *e);
+    struct buf body;
+    struct api_opts o;
+    struct api_request r;
+    struct api_answer *answer; // [n_prompt][best_of]
+    struct job_ref *ref;       // [n_prompt]
+    struct buf reply;          // of JOB_TEXT
+    int form;                  // of the reply: the server's
+    int client;                // 0 to RILL_CLIENTS - 1
+    float weight;
+    double deadline;           // seconds; 0: none
+    double read_at, start_at;  // when reading ended, when the engine took it
+    int left;                  // answers that have not ended: the engine's
+    bool cancelled;            // under the worker's lock
+    void *user;                // the server's
+};
+
+enum out_kind {
+    OUT_READY, // the request is read, its answers begin
+    OUT_EVENT, // ev, for prompt
+    OUT_END,   // nothing more comes: rc < 0 when it failed
+    OUT_STATE  // of the worker, no job: loaded (rc 0), or why not
+};
+
+struct out_record {
+    enum out_kind kind;
+    int rc;
+    struct job *job;
+    struct worker *worker;
+    int prompt;
+    double at;            // when it happened
+    struct rill_event ev;
+    struct err why;       // rc < 0: its text is cut to what fits
+};
+
+struct worker_opts {
+    const char *name;
+    struct rill_model_opts model;
+    const char *path;
+    struct rill_engine_opts engine;
+    const char *template_name; // of the template's text, or NULL: the model's own
+    struct slice template_text;
+    const struct script *script; // instead of an engine, or NULL
+};
+
+/* out: where records go. Loading begins at once, on the worker's thread. */
+int worker_new(struct worker **out, const struct worker_opts *o, struct pipe_queue *records,
+               struct err *e);
+/* Cancels all, waits for the threads. The pipe must have been closed or be read by nobody. */
+void worker_free(struct worker *w); // accepts NULL
+
+/* Takes a job: OUT_END comes back. */
+int worker_start(struct worker *w, struct job *j, struct err *e);
+/* Its answers end as soon as can be. */
+void worker_cancel(struct worker *w, struct job *j);
+
+/* What is known once OUT_STATE has come with 0. */
+const char *worker_name(const struct worker *w);
+const struct api_opts *worker_api(const struct worker *w); // what its requests begin with
+const struct rill_model *worker_model(const struct worker *w);
+int worker_ctx(const struct worker *w);
+/* The last numbers of the engine; total_pages of its memory. */
+void worker_stats(struct worker *w, struct rill_stats *out, int *total_pages);
+
+/* The next record of a batch that pipe_take gave; false at its end. Pointers in ev hold until the
+ * batch is gone. */
+bool out_next(const struct buf *batch, size_t *at, struct out_record *out);
+
+void job_free(struct job *j); // accepts NULL
+
+#endif
