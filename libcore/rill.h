@@ -448,6 +448,7 @@ struct rill_stats {
     double decode_seconds; // of the others
     uint64_t decode_bytes; // bytes of those
     int pages_used;        // of keys and values, those kept for later requests included
+    double kv_held;        // part of the memory for them that requests have, 0 to 1
     int blocks_known;      // blocks of tokens whose pages can be found by their text
     int running, waiting;
 };

@@ -516,6 +516,7 @@ void rill_engine_stats(const struct rill_engine *g, struct rill_stats *out)
     *out = g->stats;
     out->pages_used = c.pages_used;
     out->blocks_known = c.blocks;
+    out->kv_held = c.held > 0 ? c.held : 0;
     out->running = g->n_req - waiting(g);
     out->waiting = waiting(g);
 }

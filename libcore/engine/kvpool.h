@@ -125,6 +125,7 @@ struct kv_count {
     int pages_used;   // of all groups, those in the tree alone included
     int slabs, slabs_used;
     int blocks, idle; // known; of those, not used by any sequence
+    double held;      // part of the memory that sequences have, 0 to 1
     uint64_t evicted; // blocks given up
     uint64_t copied;  // pages copied before a write
 };
