@@ -709,33 +709,11 @@ static int open_dump(struct run *r, struct err *e)
     return rill_engine_dump(r->engine, some ? colon + 1 : NULL, dump_value, r, e);
 }
 
-/* "512M", "4GiB", "1000000" */
-static int parse_size(const char *name, const char *text, uint64_t *out, struct err *e)
-{
-    static const char units[] = "KMGT";
-    char *end;
-    double v;
-    const char *unit;
-
-    *out = 0;
-    if (!text)
-        return 0;
-    v = strtod(text, &end);
-    unit = *end ? strchr(units, *end & ~0x20) : NULL;
-    for (const char *u = units; unit && u <= unit; u++)
-        v *= 1024;
-    if (end == text || !(v >= 0 && v < 1e18) || (*end && !unit) ||
-        (unit && end[1] && strcmp(end + 1, "B") != 0 && strcmp(end + 1, "iB") != 0))
-        return err_set(e, E_USAGE, "%s '%s': must be a size such as 512M or 4G", name, text);
-    *out = (uint64_t)v;
-    return 0;
-}
-
 static int engine_opts(struct rill_engine_opts *o, struct err *e)
 {
-    int rc = parse_size("--kv-mem", opt_kv_mem, &o->kv_bytes, e);
+    int rc = tool_size("--kv-mem", opt_kv_mem, &o->kv_bytes, e);
 
-    rc = rc < 0 ? rc : parse_size("--swap-mem", opt_swap_mem, &o->swap_bytes, e);
+    rc = rc < 0 ? rc : tool_size("--swap-mem", opt_swap_mem, &o->swap_bytes, e);
     o->max_seq = opt_jsonl || opt_embed || opt_rerank ? opt_parallel : opt_choices ? 16 : 1;
     o->embed = opt_embed;
     o->max_batch = opt_rows;

@@ -103,7 +103,8 @@ void http_drain(struct http *h)
     stop_listening(h);
     for (struct http_x *x = h->conns; x; x = next) {
         next = x->next;
-        if (x->state == CONN_HEAD && evbuffer_get_length(bufferevent_get_input(x->bev)) == 0 &&
+        if ((x->state == CONN_HEAD || x->state == CONN_LINGER) &&
+            evbuffer_get_length(bufferevent_get_input(x->bev)) == 0 &&
             evbuffer_get_length(bufferevent_get_output(x->bev)) == 0)
             conn_close(x);
     }

@@ -65,6 +65,8 @@ void conn_close(struct http_x *x)
         x->next->prev = x->prev;
     h->n_conn--;
     bufferevent_free(x->bev);
+    if (x->probe)
+        event_free(x->probe);
     mem_free(x->head);
     buf_fini(&x->head_bytes);
     buf_fini(&x->body);
@@ -131,7 +133,7 @@ static void finish(struct http_x *x)
     if (x->half && evbuffer_get_length(bufferevent_get_input(x->bev)) == 0)
         x->keep = false;
     x->deadline = 0;
-    if (!x->keep) {
+    if (!x->keep || x->h->draining) {
         x->state = CONN_FLUSH;
         if (to_write(x) == 0)
             linger(x);
@@ -144,9 +146,10 @@ static void finish(struct http_x *x)
         go(x);
 }
 
-void http_set_user(struct http_x *x, void *user)
+void http_set_user(struct http_x *x, void *user, bool patient)
 {
     x->user = user;
+    x->patient = patient;
 }
 
 size_t http_behind(const struct http_x *x)
@@ -387,13 +390,42 @@ static void on_write(struct bufferevent *bev, void *ctx)
         linger(x);
 }
 
-/* The client sends no more. Whether it still reads is seen when something is written to it: a
- * stream is asked by comments, soon and again; without a stream it has left. */
+/* Whether a client that sends no more still reads is seen when something is written to it: comments
+ * in its stream, soon and again. */
+static void probe(evutil_socket_t fd, short what, void *ctx)
+{
+    static const struct timeval soon = {0, 10000}, later = {1, 0};
+    struct http_x *x = ctx;
+    socklen_t n = sizeof(int);
+    int error = 0;
+
+    (void)fd;
+    (void)what;
+    if (x->state != CONN_BUSY)
+        return;
+    getsockopt(bufferevent_getfd(x->bev), SOL_SOCKET, SO_ERROR, &error, &n);
+    if (error) {
+        conn_close(x);
+        return;
+    }
+    event_add(x->probe, x->probes < 10 ? &soon : &later);
+    if (!x->streaming)
+        return;
+    x->probes++;
+    http_add(x, SLICE(": there?\n\n"));
+}
+
+/* The client sends no more: who does not wait for a stream has left. */
 static void on_end(struct http_x *x)
 {
-    if (x->state == CONN_BUSY && x->streaming) {
+    if (x->state == CONN_BUSY && (x->streaming || x->patient)) {
         x->half = true;
-        x->deadline = http_now();
+        if (!x->probe)
+            x->probe = event_new(x->h->base, -1, 0, probe, x);
+        if (x->probe)
+            probe(-1, 0, x);
+        else
+            conn_close(x);
         return;
     }
     if (x->state == CONN_FLUSH) {
@@ -418,22 +450,8 @@ static void on_event(struct bufferevent *bev, short what, void *ctx)
 
 void conn_tick(struct http_x *x, double now)
 {
-    int error = 0;
-    socklen_t n = sizeof error;
-
     if (x->deadline == 0 || now < x->deadline)
         return;
-    if (x->state == CONN_BUSY && x->half) {
-        getsockopt(bufferevent_getfd(x->bev), SOL_SOCKET, SO_ERROR, &error, &n);
-        if (error) {
-            conn_close(x);
-            return;
-        }
-        x->probes++;
-        x->deadline = x->probes < 4 ? now + 0.05 : now + 1;
-        http_add(x, SLICE(": there?\n\n"));
-        return;
-    }
     if ((x->state == CONN_HEAD && x->seen) || x->state == CONN_BODY)
         refuse(x, 408, "the request did not come in time");
     else

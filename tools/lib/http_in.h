@@ -29,8 +29,10 @@ struct http_x {
     struct reqbody chunks;
     void *user;
     bool streaming, chunked, is_head, keep, handed, going, expects;
-    bool half;  // the client sends nothing more
-    int probes; // whether it is still there was asked as often
+    bool half; // the client sends nothing more
+    bool patient;
+    struct event *probe; // of a half-closed connection
+    int probes;          // whether it is still there was asked as often
 };
 
 struct listener {

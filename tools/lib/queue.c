@@ -110,7 +110,7 @@ void *queue_take(struct queue *q, double wait)
 
 /* -- bytes -- */
 
-struct pipe_queue {
+struct bytes_queue {
     pthread_mutex_t lock;
     pthread_cond_t room;
     struct buf held;
@@ -119,9 +119,9 @@ struct pipe_queue {
     bool closed;
 };
 
-int pipe_new(struct pipe_queue **out, size_t limit, struct err *e)
+int bytes_new(struct bytes_queue **out, size_t limit, struct err *e)
 {
-    struct pipe_queue *q = mem_new(sizeof *q, e);
+    struct bytes_queue *q = mem_new(sizeof *q, e);
 
     *out = q;
     if (!q)
@@ -135,7 +135,7 @@ int pipe_new(struct pipe_queue **out, size_t limit, struct err *e)
     return 0;
 }
 
-void pipe_free(struct pipe_queue *q)
+void bytes_free(struct bytes_queue *q)
 {
     if (!q)
         return;
@@ -147,12 +147,12 @@ void pipe_free(struct pipe_queue *q)
     mem_free(q);
 }
 
-int pipe_fd(const struct pipe_queue *q)
+int bytes_fd(const struct bytes_queue *q)
 {
     return q->fd;
 }
 
-bool pipe_put(struct pipe_queue *q, struct buf *b)
+bool bytes_put(struct bytes_queue *q, struct buf *b)
 {
     const uint64_t one = 1;
     bool ok, first;
@@ -173,7 +173,7 @@ bool pipe_put(struct pipe_queue *q, struct buf *b)
     return ok;
 }
 
-void pipe_take(struct pipe_queue *q, struct buf *b)
+void bytes_take(struct bytes_queue *q, struct buf *b)
 {
     struct buf held;
     uint64_t n;
@@ -188,7 +188,7 @@ void pipe_take(struct pipe_queue *q, struct buf *b)
     *b = held;
 }
 
-void pipe_close(struct pipe_queue *q)
+void bytes_close(struct bytes_queue *q)
 {
     pthread_mutex_lock(&q->lock);
     q->closed = true;

@@ -14,16 +14,16 @@ int queue_put(struct queue *q, void *item, struct err *e);
 void *queue_take(struct queue *q, double wait);
 
 /* Bytes for one reader that waits for a descriptor to become readable. */
-struct pipe_queue;
-int pipe_new(struct pipe_queue **out, size_t limit, struct err *e);
-void pipe_free(struct pipe_queue *q); // accepts NULL
-int pipe_fd(const struct pipe_queue *q);
+struct bytes_queue;
+int bytes_new(struct bytes_queue **out, size_t limit, struct err *e);
+void bytes_free(struct bytes_queue *q); // accepts NULL
+int bytes_fd(const struct bytes_queue *q);
 /* Adds all of b and empties it; waits while more than the limit is there and the reader has not
  * closed. False: no memory. */
-bool pipe_put(struct pipe_queue *q, struct buf *b);
+bool bytes_put(struct bytes_queue *q, struct buf *b);
 /* All there is: b's memory is given for it, and what was in b is forgotten. */
-void pipe_take(struct pipe_queue *q, struct buf *b);
+void bytes_take(struct bytes_queue *q, struct buf *b);
 /* The reader will not come again: nobody waits for it. */
-void pipe_close(struct pipe_queue *q);
+void bytes_close(struct bytes_queue *q);
 
 #endif

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "tools/lib/tool.h"
 
 enum { LOOK_BACK = 4000, SCRIPT_MAX = 16 << 20 };
@@ -28,14 +29,16 @@ struct script {
 
 /* An answer that runs or waits. */
 struct said {
-    int number, choice, parallel_at;
+    int number, choice;
     const struct line *line;
     int32_t *ids; // of the text, once
     size_t n_ids, at, total;
     int n_prompt;
-    double next;  // when its next token is due; 0: it waits for a place
-    double step;  // seconds of its prompt
-    bool cancelled;
+    double next; // when its next token is due; 0: it waits for a place
+    double step; // seconds of its prompt
+    bool placed, cancelled;
+    struct buf held; // bytes of its tokens that no event has told, behind `told`
+    size_t told;     // what the last event told
     void *user;
 };
 
@@ -133,8 +136,10 @@ int script_open(struct script_engine **out, const struct script *s, const struct
 
 static void said_free(struct said *a)
 {
-    if (a)
-        rill_free(a->ids);
+    if (!a)
+        return;
+    rill_free(a->ids);
+    buf_fini(&a->held);
     mem_free(a);
 }
 
@@ -249,6 +254,7 @@ static void place(struct script_engine *g, double now)
     for (int i = 0; i < g->n && g->running < g->s->parallel; i++)
         if (g->said[i]->next == 0) {
             g->said[i]->next = now + g->said[i]->step;
+            g->said[i]->placed = true;
             g->running++;
         }
 }
@@ -261,7 +267,13 @@ static struct rill_event event_of(const struct script_engine *g, struct said *a)
                             .logprob = -0.5F,
                             .text = "",
                             .user = a->user};
+    const char *piece;
+    size_t n;
 
+    if (a->told && a->held.n)
+        memmove(a->held.p, a->held.p + a->told, a->held.n - a->told);
+    a->held.n -= a->told;
+    a->told = 0;
     if (a->cancelled || a->at == a->total) {
         size_t all = a->n_ids * (size_t)a->line->repeat;
 
@@ -271,7 +283,10 @@ static struct rill_event event_of(const struct script_engine *g, struct said *a)
     }
     ev.kind = RILL_TOKEN;
     ev.id = a->ids[a->at++ % a->n_ids];
-    ev.text = rill_piece(g->m, ev.id, true, &ev.n_text);
+    piece = rill_piece(g->m, ev.id, true, &n);
+    buf_add(&a->held, piece, n);
+    ev.text = a->held.p ? a->held.p : "";
+    ev.n_text = a->told = utf8_whole(ev.text, a->held.n);
     return ev;
 }
 
@@ -292,8 +307,8 @@ int script_step(struct script_engine *g, struct rill_event *ev, int max, struct 
             a->next += g->s->token_s;
             g->stats.drawn += ev[n].kind == RILL_TOKEN;
             if (ev[n++].kind == RILL_DONE) {
-                g->running -= a->next > g->s->token_s;
-                said_free(a);
+                g->running -= a->placed;
+                said_free(a); // a last event has no text
                 continue;
             }
         }

@@ -25,8 +25,8 @@ struct script_engine;
 int script_read(struct script **out, const char *path, struct err *e);
 void script_free(struct script *s); // accepts NULL
 
-/* The calls of an engine. A step waits for what is due next, at most a millisecond, and may return 0
- * while something runs. */
+/* The calls of an engine. A step waits for what is due next, at most a millisecond, and may return
+ * 0 while something runs. */
 int script_open(struct script_engine **out, const struct script *s, const struct rill_model *m,
                 struct err *e);
 void script_close(struct script_engine *g); // accepts NULL

@@ -4,7 +4,7 @@
  * Two threads: one reads requests (JSON, template, tokens, constraints), one owns the engine and
  * steps it. A job is the loop's until worker_start, then the worker's, and the loop's again when
  * OUT_END has come; meanwhile both may read what neither changes (the request, once OUT_READY has
- * come). Events come back as records in a pipe_queue, in order for each job.
+ * come). Events come back as records in a bytes_queue, in order for each job.
  */
 #ifndef RILL_TOOLS_SERVE_WORKER_H
 #define RILL_TOOLS_SERVE_WORKER_H
@@ -42,15 +42,15 @@ struct job {
     int form;                  // of the reply: the server's
     int client;                // 0 to RILL_CLIENTS - 1
     float weight;
-    double deadline;           // seconds; 0: none
-    double read_at, start_at;  // when reading ended, when the engine took it
-    int left;                  // answers that have not ended: the engine's
-    bool cancelled;            // under the worker's lock
-    void *user;                // the server's
+    double deadline;          // seconds; 0: none
+    double read_at, start_at; // when reading ended, when the engine took it
+    int left, failed;         // answers that have not ended; code of a failure: the runner's
+    bool cancelled;           // under the worker's lock
+    void *user;               // the server's
 };
 
 enum out_kind {
-    OUT_READY, // the request is read, its answers begin
+    OUT_READY, // the engine has taken it: its answers begin
     OUT_EVENT, // ev, for prompt
     OUT_END,   // nothing more comes: rc < 0 when it failed
     OUT_STATE  // of the worker, no job: loaded (rc 0), or why not
@@ -62,9 +62,9 @@ struct out_record {
     struct job *job;
     struct worker *worker;
     int prompt;
-    double at;            // when it happened
+    double at; // when it happened
     struct rill_event ev;
-    struct err why;       // rc < 0: its text is cut to what fits
+    const char *why; // rc < 0: the sentence
 };
 
 struct worker_opts {
@@ -78,7 +78,7 @@ struct worker_opts {
 };
 
 /* out: where records go. Loading begins at once, on the worker's thread. */
-int worker_new(struct worker **out, const struct worker_opts *o, struct pipe_queue *records,
+int worker_new(struct worker **out, const struct worker_opts *o, struct bytes_queue *records,
                struct err *e);
 /* Cancels all, waits for the threads. The pipe must have been closed or be read by nobody. */
 void worker_free(struct worker *w); // accepts NULL
@@ -93,10 +93,10 @@ const char *worker_name(const struct worker *w);
 const struct api_opts *worker_api(const struct worker *w); // what its requests begin with
 const struct rill_model *worker_model(const struct worker *w);
 int worker_ctx(const struct worker *w);
-/* The last numbers of the engine; total_pages of its memory. */
-void worker_stats(struct worker *w, struct rill_stats *out, int *total_pages);
+/* The last numbers of the engine. */
+void worker_stats(struct worker *w, struct rill_stats *out);
 
-/* The next record of a batch that pipe_take gave; false at its end. Pointers in ev hold until the
+/* The next record of a batch that bytes_take gave; false at its end. Pointers in ev hold until the
  * batch is gone. */
 bool out_next(const struct buf *batch, size_t *at, struct out_record *out);
 

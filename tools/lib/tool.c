@@ -254,6 +254,27 @@ double tool_now(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
+int tool_size(const char *name, const char *text, uint64_t *out, struct err *e)
+{
+    static const char units[] = "KMGT";
+    char *end;
+    double v;
+    const char *unit;
+
+    *out = 0;
+    if (!text)
+        return 0;
+    v = strtod(text, &end);
+    unit = *end ? strchr(units, *end & ~0x20) : NULL;
+    for (const char *u = units; unit && u <= unit; u++)
+        v *= 1024;
+    if (end == text || !(v >= 0 && v < 1e18) || (*end && !unit) ||
+        (unit && end[1] && strcmp(end + 1, "B") != 0 && strcmp(end + 1, "iB") != 0))
+        return err_set(e, E_USAGE, "%s '%s': must be a size such as 512M or 4G", name, text);
+    *out = (uint64_t)v;
+    return 0;
+}
+
 const char *tool_bytes(uint64_t n, char out[16])
 {
     static const char unit[] = " KMGTPE";

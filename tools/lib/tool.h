@@ -112,6 +112,9 @@ void progress_begin(struct progress *p, const char *what, uint64_t total, bool b
 void progress_at(struct progress *p, uint64_t done);
 void progress_end(struct progress *p);
 
+/* Reads "512M", "4GiB" or "1000000", the value of the option called name; NULL is 0. */
+int tool_size(const char *name, const char *text, uint64_t *out, struct err *e);
+
 /* Seconds of the monotonic clock; "1.2 GiB" into out. */
 double tool_now(void);
 const char *tool_bytes(uint64_t n, char out[16]);

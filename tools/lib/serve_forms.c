@@ -1,0 +1,101 @@
+/* serve_forms.c - see serve_in.h: chat and text completions as OpenAI's API has them. */
+#include "tools/lib/serve_in.h"
+
+#include "base/mem.h"
+
+/* A request without a seed gets one, which the reply tells. */
+static int seed_and_parse(struct job *j, bool chat, struct err *e)
+{
+    int rc = api_parse_body(&j->r, &j->o, chat, buf_view(&j->body), e);
+    struct rill_sampling *s = &j->r.q.sampling;
+
+    buf_fini(&j->body);
+    if (!s->has_seed)
+        s->seed = j->id & 0x7fffffff;
+    s->has_seed = true;
+    return rc;
+}
+
+static int read_chat(struct job *j, struct err *e)
+{
+    return seed_and_parse(j, true, e);
+}
+
+static int read_text(struct job *j, struct err *e)
+{
+    return seed_and_parse(j, false, e);
+}
+
+/* Members that tell how it was made. */
+static void put_timings(const struct call *c, struct buf *b)
+{
+    const struct job *j = c->job;
+    double first = c->first > 0 ? c->first : c->last;
+    double drawing = c->last - first;
+
+    buf_printf(b, ",\"seed\":%llu,\"timings\":{\"queue_ms\":%.3f,\"prompt_ms\":%.3f",
+               (unsigned long long)j->r.q.sampling.seed, (j->start_at - c->began) * 1e3,
+               first > 0 ? (first - j->start_at) * 1e3 : 0.0);
+    buf_printf(b, ",\"predicted_n\":%d,\"predicted_ms\":%.3f,\"predicted_per_second\":%.3f}",
+               c->drawn, drawing * 1e3,
+               drawing > 0 && c->drawn > 1 ? (c->drawn - 1) / drawing : 0.0);
+}
+
+static int begin_stream(struct call *c, struct buf *out, struct err *e)
+{
+    struct job *j = c->job;
+
+    (void)out;
+    return api_stream_begin(&c->stream, &j->r, &j->o, slice_of(c->id), j->answer, e);
+}
+
+static int event(struct call *c, struct buf *out, int prompt, const struct rill_event *ev,
+                 struct err *e)
+{
+    return api_stream_event(&c->stream, out, prompt, ev, e);
+}
+
+static void end_stream(struct call *c, struct buf *out)
+{
+    struct buf timings = {0};
+
+    put_timings(c, &timings);
+    api_stream_end(&c->stream, out, timings.p ? timings.p : "");
+    buf_fini(&timings);
+}
+
+static void whole(struct call *c, struct buf *out)
+{
+    struct buf timings = {0};
+    struct job *j = c->job;
+
+    put_timings(c, &timings);
+    buf_byte(out, '{');
+    api_body(out, &j->r, &j->o, slice_of(c->id), j->answer, timings.p ? timings.p : "");
+    buf_byte(out, '}');
+    buf_fini(&timings);
+}
+
+static void error(struct buf *out, const struct api_status *s, const char *message,
+                  const char *param, const char *id)
+{
+    (void)id;
+    api_error(out, s, message, param);
+}
+
+const struct form form_chat = {.prefix = "chatcmpl-",
+                               .read = read_chat,
+                               .begin = begin_stream,
+                               .event = event,
+                               .end = end_stream,
+                               .ping = ": ping\n\n",
+                               .whole = whole,
+                               .error = error};
+const struct form form_text = {.prefix = "cmpl-",
+                               .read = read_text,
+                               .begin = begin_stream,
+                               .event = event,
+                               .end = end_stream,
+                               .ping = ": ping\n\n",
+                               .whole = whole,
+                               .error = error};

@@ -1,0 +1,507 @@
+/* serve_worker.c - see serve_worker.h. */
+#include "tools/lib/serve_worker.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/thread.h"
+#include "tools/lib/tool.h"
+
+enum { EVENTS = 256 };
+
+struct worker {
+    struct worker_opts o;
+    struct bytes_queue *records;
+    struct queue *in; // jobs to be read
+    struct queue *go; // jobs to be answered
+    pthread_t reader, runner;
+    bool reading, running;
+
+    struct rill_model *model;
+    struct api_chat *chat;
+    struct rill_engine *engine; // or
+    struct script_engine *script;
+    struct api_opts api;
+    int n_ctx;
+
+    struct job **active; // [n_active] the engine has them: the runner's
+    int n_active, cap_active;
+    unsigned seen_cancels;
+
+    pthread_mutex_t lock; // what follows, and job.cancelled
+    unsigned cancels;
+    struct rill_stats stats;
+};
+
+/* What ends a queue. */
+static const char stop_item;
+static void *const stop = (void *)(uintptr_t)&stop_item;
+
+/* -- records -- */
+
+static void add(struct buf *b, const void *p, size_t n)
+{
+    static const char zeros[16];
+
+    buf_add(b, p, n);
+    buf_add(b, zeros, (16 - b->n % 16) % 16);
+}
+
+static void put_record(struct buf *b, const struct out_record *r)
+{
+    add(b, r, sizeof *r);
+    if (r->ev.n_text)
+        add(b, r->ev.text, r->ev.n_text);
+    if (r->ev.n_top)
+        add(b, r->ev.top, (size_t)r->ev.n_top * sizeof *r->ev.top);
+    if (r->ev.n_vector)
+        add(b, r->ev.vector, (size_t)r->ev.n_vector * sizeof *r->ev.vector);
+    if (r->why)
+        add(b, r->why, strlen(r->why) + 1);
+}
+
+static const void *take(const struct buf *b, size_t *at, size_t n)
+{
+    const void *p = b->p + *at;
+
+    *at += (n + 15) / 16 * 16;
+    return p;
+}
+
+bool out_next(const struct buf *b, size_t *at, struct out_record *r)
+{
+    if (*at + sizeof *r > b->n)
+        return false;
+    memcpy(r, take(b, at, sizeof *r), sizeof *r);
+    r->ev.text = r->ev.n_text ? take(b, at, r->ev.n_text) : "";
+    r->ev.top = r->ev.n_top ? take(b, at, (size_t)r->ev.n_top * sizeof *r->ev.top) : NULL;
+    r->ev.vector =
+        r->ev.n_vector ? take(b, at, (size_t)r->ev.n_vector * sizeof *r->ev.vector) : NULL;
+    if (r->why) {
+        r->why = b->p + *at;
+        take(b, at, strlen(r->why) + 1);
+    }
+    return true;
+}
+
+static void say(struct worker *w, enum out_kind kind, struct job *j, const struct err *why)
+{
+    struct out_record r = {.kind = kind,
+                           .job = j,
+                           .worker = w,
+                           .at = tool_now(),
+                           .rc = why ? why->code : 0,
+                           .why = why && why->code < 0 ? why->text : NULL};
+    struct buf b = {0};
+
+    put_record(&b, &r);
+    bytes_put(w->records, &b);
+    buf_fini(&b);
+}
+
+static bool is_cancelled(struct worker *w, const struct job *j)
+{
+    bool yes;
+
+    pthread_mutex_lock(&w->lock);
+    yes = j->cancelled;
+    pthread_mutex_unlock(&w->lock);
+    return yes;
+}
+
+/* -- reading requests -- */
+
+static int begin_answers(struct job *j, struct err *e)
+{
+    struct api_request *r = &j->r;
+    uint64_t n = (uint64_t)r->n_prompt * (uint64_t)r->best_of;
+    int rc = 0;
+
+    j->answer = mem_array(n, sizeof *j->answer, e);
+    j->ref = mem_array((uint64_t)r->n_prompt, sizeof *j->ref, e);
+    if (!j->answer || !j->ref)
+        return E_NOMEM;
+    for (int i = 0; i < (int)n && rc == 0; i++)
+        rc = api_answer_begin(&j->answer[i], r, &j->o, &r->prompt[i / r->best_of], i % r->best_of,
+                              e);
+    return rc;
+}
+
+static void read_job(struct worker *w, struct job *j)
+{
+    struct err e = {0};
+    int rc = 0;
+
+    if (is_cancelled(w, j))
+        rc = err_set(&e, E_CANCELLED, "cancelled");
+    rc = rc < 0 ? rc : j->read(j, &e);
+    j->read_at = tool_now();
+    if (rc == 0 && j->kind == JOB_ANSWER) {
+        rc = begin_answers(j, &e);
+        rc = rc < 0 ? rc : queue_put(w->go, j, &e);
+        if (rc == 0)
+            return;
+    }
+    if (rc < 0 && e.code == 0)
+        err_set(&e, rc, "%s", err_name(rc));
+    say(w, OUT_END, j, rc < 0 ? &e : NULL);
+}
+
+static void *read_all(void *ctx)
+{
+    struct worker *w = ctx;
+
+    for (void *j = queue_take(w->in, -1); j != stop; j = queue_take(w->in, -1))
+        read_job(w, j);
+    return NULL;
+}
+
+/* -- the engine, or what stands for it -- */
+
+static int do_submit(struct worker *w, const struct rill_request *q, int *number, struct err *e)
+{
+    return w->script ? script_submit(w->script, q, number, e)
+                     : rill_engine_submit(w->engine, q, number, e);
+}
+
+static void do_cancel(struct worker *w, int number)
+{
+    if (w->script)
+        script_cancel(w->script, number);
+    else
+        rill_engine_cancel(w->engine, number);
+}
+
+static int do_step(struct worker *w, struct rill_event *ev, struct err *e)
+{
+    return w->script ? script_step(w->script, ev, EVENTS, e)
+                     : rill_engine_step(w->engine, ev, EVENTS, e);
+}
+
+static void publish(struct worker *w)
+{
+    struct rill_stats s;
+
+    if (w->script)
+        script_stats(w->script, &s);
+    else
+        rill_engine_stats(w->engine, &s);
+    pthread_mutex_lock(&w->lock);
+    w->stats = s;
+    pthread_mutex_unlock(&w->lock);
+}
+
+static int open_engine(struct worker *w, struct err *e)
+{
+    int rc = w->o.script ? script_open(&w->script, w->o.script, w->model, e)
+                         : rill_engine_open(&w->engine, w->model, &w->o.engine, e);
+
+    if (rc == 0)
+        publish(w);
+    return rc;
+}
+
+static int load(struct worker *w, struct err *e)
+{
+    struct rill_model_info info;
+    int rc;
+
+    w->o.model.vocab_only = w->o.script != NULL;
+    rc = rill_model_open(&w->model, w->o.path, &w->o.model, e);
+    rc = rc < 0 ? rc : open_engine(w, e);
+    if (rc < 0)
+        return rc;
+    rill_model_info(w->model, &info);
+    if (rill_vocab(w->model))
+        rc = api_chat_open(&w->chat, w->model, w->o.template_name, w->o.template_text, e);
+    w->n_ctx = w->engine ? rill_engine_ctx(w->engine) : w->o.model.n_ctx ? w->o.model.n_ctx : 32768;
+    w->api = (struct api_opts){.model = w->model,
+                               .name = w->o.name,
+                               .sampling = rill_sampling_of(w->model),
+                               .n_ctx = w->n_ctx,
+                               .stream = true,
+                               .details = true,
+                               .lenient = true,
+                               .chat = w->chat};
+    return rc;
+}
+
+/* -- answering -- */
+
+static void forget(struct worker *w, const struct job *j)
+{
+    for (int i = 0; i < w->n_active; i++)
+        if (w->active[i] == j) {
+            w->active[i] = w->active[--w->n_active];
+            return;
+        }
+}
+
+static void cancel_all_of(struct worker *w, const struct job *j)
+{
+    for (int i = 0; i < j->r.n_prompt; i++)
+        if (j->ref[i].number >= 0)
+            do_cancel(w, j->ref[i].number);
+}
+
+/* The first failure is the job's. */
+static void fail(struct job *j, int code, const char *why)
+{
+    if (j->failed)
+        return;
+    j->failed = code ? code : E_DEVICE;
+    buf_str(&j->reply, why ? why : "failed");
+}
+
+/* The engine gets the prompts of a job. */
+static int submit(struct worker *w, struct job *j, struct err *e)
+{
+    struct rill_request *q = &j->r.q;
+    int rc = 0;
+
+    if (w->n_active == w->cap_active) {
+        int cap = w->cap_active ? 2 * w->cap_active : 64;
+        struct job **p =
+            mem_resize(w->active, (uint64_t)w->cap_active, (uint64_t)cap, sizeof(struct job *), e);
+
+        if (!p)
+            return E_NOMEM;
+        w->active = p;
+        w->cap_active = cap;
+    }
+    q->client = j->client;
+    q->weight = j->weight;
+    q->deadline = j->deadline;
+    for (int i = 0; i < j->r.n_prompt; i++)
+        j->ref[i] = (struct job_ref){j, i, -1};
+    for (int i = 0; i < j->r.n_prompt && rc == 0; i++) {
+        q->ids = j->r.prompt[i].ids;
+        q->n_ids = j->r.prompt[i].n;
+        q->user = &j->ref[i];
+        rc = do_submit(w, q, &j->ref[i].number, e);
+        if (rc < 0)
+            j->ref[i].number = -1;
+        else
+            j->left += j->r.best_of;
+    }
+    return rc;
+}
+
+static void start(struct worker *w, struct job *j)
+{
+    struct err e = {0};
+    int rc = 0;
+
+    if (is_cancelled(w, j))
+        rc = err_set(&e, E_CANCELLED, "cancelled");
+    j->start_at = tool_now();
+    j->left = 0;
+    rc = rc < 0 ? rc : submit(w, j, &e);
+    if (rc < 0 && j->left > 0) { // some prompts run: the end of the last is the job's
+        cancel_all_of(w, j);
+        fail(j, e.code, e.text);
+        w->active[w->n_active++] = j;
+        return;
+    }
+    if (rc == 0)
+        w->active[w->n_active++] = j;
+    say(w, rc < 0 ? OUT_END : OUT_READY, j, rc < 0 ? &e : NULL);
+}
+
+static void see_cancels(struct worker *w)
+{
+    pthread_mutex_lock(&w->lock);
+    if (w->seen_cancels != w->cancels)
+        for (int i = 0; i < w->n_active; i++)
+            if (w->active[i]->cancelled)
+                cancel_all_of(w, w->active[i]);
+    w->seen_cancels = w->cancels;
+    pthread_mutex_unlock(&w->lock);
+}
+
+/* A failure of one prompt is the job's: the others are cancelled, the first sentence stays. */
+static void take_event(struct worker *w, struct buf *out, const struct rill_event *ev, double now)
+{
+    struct job_ref *ref = ev->user;
+    struct job *j = ref->job;
+    struct out_record r = {
+        .kind = OUT_EVENT, .job = j, .worker = w, .prompt = ref->prompt, .at = now, .ev = *ev};
+
+    r.ev.logits = NULL;
+    r.ev.message = NULL;
+    if (ev->kind == RILL_DONE && ev->finish == RILL_FAILED) {
+        cancel_all_of(w, j);
+        fail(j, ev->code, ev->message);
+    }
+    if (ev->kind != RILL_PROMPT)
+        put_record(out, &r);
+    if (ev->kind != RILL_DONE || --j->left > 0)
+        return;
+    forget(w, j);
+    r = (struct out_record){.kind = OUT_END, .job = j, .worker = w, .at = now};
+    if (j->failed) {
+        r.rc = j->failed;
+        r.why = j->reply.p ? j->reply.p : "failed";
+    }
+    put_record(out, &r);
+}
+
+/* The device failed: so have all requests; a new engine may do better. */
+static bool recover(struct worker *w, const struct err *why)
+{
+    struct err e = {0};
+
+    for (int i = 0; i < w->n_active; i++)
+        say(w, OUT_END, w->active[i], why);
+    w->n_active = 0;
+    tool_warn("%s: %s: all its requests have failed, the engine is opened again", w->o.name,
+              why->text);
+    rill_engine_close(w->engine);
+    w->engine = NULL;
+    if (open_engine(w, &e) == 0)
+        return true;
+    say(w, OUT_STATE, NULL, &e);
+    return false;
+}
+
+static void *run_all(void *ctx)
+{
+    struct worker *w = ctx;
+    struct rill_event ev[EVENTS];
+    struct buf out = {0};
+    struct err e = {0};
+    void *j = NULL;
+    double now;
+    int rc = load(w, &e);
+
+    thread_ftz();
+    if (rc == 0 && pthread_create(&w->reader, NULL, read_all, w) != 0)
+        rc = err_set(&e, E_NOMEM, "no thread");
+    w->reading = rc == 0;
+    say(w, OUT_STATE, NULL, rc < 0 ? &e : NULL);
+    while (rc >= 0 && j != stop) {
+        while ((j = queue_take(w->go, w->n_active ? 0 : -1)) && j != stop)
+            start(w, j);
+        if (w->n_active == 0)
+            continue;
+        see_cancels(w);
+        e = (struct err){0};
+        rc = do_step(w, ev, &e);
+        if (rc < 0 && recover(w, &e))
+            rc = 0;
+        now = tool_now();
+        for (int i = 0; i < rc; i++)
+            take_event(w, &out, &ev[i], now);
+        publish(w);
+        bytes_put(w->records, &out);
+    }
+    buf_fini(&out);
+    return NULL;
+}
+
+/* -- from outside -- */
+
+int worker_new(struct worker **out, const struct worker_opts *o, struct bytes_queue *records,
+               struct err *e)
+{
+    struct worker *w = mem_new(sizeof *w, e);
+    int rc;
+
+    *out = NULL;
+    if (!w)
+        return E_NOMEM;
+    w->o = *o;
+    w->records = records;
+    pthread_mutex_init(&w->lock, NULL);
+    rc = queue_new(&w->in, e);
+    rc = rc < 0 ? rc : queue_new(&w->go, e);
+    if (rc == 0 && pthread_create(&w->runner, NULL, run_all, w) != 0)
+        rc = err_set(e, E_NOMEM, "no thread");
+    w->running = rc == 0;
+    if (rc < 0) {
+        worker_free(w);
+        return rc;
+    }
+    *out = w;
+    return 0;
+}
+
+void worker_free(struct worker *w)
+{
+    if (!w)
+        return;
+    if (w->running) {
+        queue_put(w->go, stop, NULL);
+        pthread_join(w->runner, NULL);
+    }
+    if (w->reading) {
+        queue_put(w->in, stop, NULL);
+        pthread_join(w->reader, NULL);
+    }
+    queue_free(w->in);
+    queue_free(w->go);
+    rill_engine_close(w->engine);
+    script_close(w->script);
+    api_chat_close(w->chat);
+    rill_model_close(w->model);
+    pthread_mutex_destroy(&w->lock);
+    mem_free(w->active);
+    mem_free(w);
+}
+
+int worker_start(struct worker *w, struct job *j, struct err *e)
+{
+    j->worker = w;
+    return queue_put(w->in, j, e);
+}
+
+void worker_cancel(struct worker *w, struct job *j)
+{
+    pthread_mutex_lock(&w->lock);
+    j->cancelled = true;
+    w->cancels++;
+    pthread_mutex_unlock(&w->lock);
+}
+
+const char *worker_name(const struct worker *w)
+{
+    return w->o.name;
+}
+
+const struct api_opts *worker_api(const struct worker *w)
+{
+    return &w->api;
+}
+
+const struct rill_model *worker_model(const struct worker *w)
+{
+    return w->model;
+}
+
+int worker_ctx(const struct worker *w)
+{
+    return w->n_ctx;
+}
+
+void worker_stats(struct worker *w, struct rill_stats *out)
+{
+    pthread_mutex_lock(&w->lock);
+    *out = w->stats;
+    pthread_mutex_unlock(&w->lock);
+}
+
+void job_free(struct job *j)
+{
+    if (!j)
+        return;
+    for (int i = 0; j->answer && i < j->r.n_prompt * j->r.best_of; i++)
+        api_answer_fini(&j->answer[i]);
+    mem_free(j->answer);
+    mem_free(j->ref);
+    api_fini(&j->r);
+    buf_fini(&j->body);
+    buf_fini(&j->reply);
+    mem_free(j);
+}
