@@ -310,8 +310,8 @@ static void drawn(struct rill_engine *g, struct request *r, const float *row)
     if (id == 0)
         id = sampler_draw(&g->work, &in);
     if (id < 0) {
-        request_fail(r, id, "request %d, position %d: %.80s", r->number, r->n,
-                     e.text[0] ? e.text : what);
+        request_fail(r, id, "request %d, position %d, step %llu: %.80s", r->number, r->n,
+                     (unsigned long long)g->stats.steps, e.text[0] ? e.text : what);
         emit_done(g, r, r->shown.n);
         return;
     }

@@ -11,6 +11,7 @@ struct seen {
     int32_t id[MOST];
     int n;
     int done, finish, code, cached;
+    char message[160];
     char text[MOST * 8];
     size_t n_text;
     int logits; // prompt rows seen
@@ -36,6 +37,7 @@ static void take(struct seen *all, const struct rill_event *ev)
         s->finish = ev->finish;
         s->code = ev->code;
         s->cached = ev->cached;
+        snprintf(s->message, sizeof s->message, "%s", ev->message ? ev->message : "");
     }
 }
 
@@ -448,6 +450,43 @@ START_TEST(several_answers)
 }
 END_TEST
 
+/* More answers than there are sequences, or than memory holds at once, come in turns; a request
+ * that could never fit is refused. */
+START_TEST(more_answers_than_fit)
+{
+    enum { ALL = 50 };
+    const int32_t ids[3] = {1, 9, 3};
+    static int32_t many[700];
+    struct script s;
+    struct rill_engine_opts o = {
+        .max_seq = 3, .kv_bytes = (2u << 20) + (128u << 10), .n_ctx = 1024};
+    struct rill_request q = greedy(ids, 3, 40);
+    struct rill_engine *g;
+    struct rill_event ev;
+    struct err e = {0};
+    int number, n[ALL] = {0}, done = 0, rc;
+    int32_t want[40];
+
+    script_open_kind(&s, 1024, 63, SCRIPT_TIGHT);
+    g = open_guarded(&s, &o);
+    engine_guard(g, false);
+    q.n = ALL;
+    ck_ok(rill_engine_submit(g, &q, &number, &e), &e);
+    q = greedy(many, 600, 10);
+    ck_fails(rill_engine_submit(g, &q, &number, &e), &e, E_RANGE, "do not fit");
+    script_expect(ids, 3, 40, want);
+    while ((rc = rill_engine_step(g, &ev, 1, &e)) > 0) {
+        done += ev.kind == RILL_DONE;
+        if (ev.kind == RILL_TOKEN)
+            ck_assert_int_eq(ev.id, want[n[ev.choice]++]);
+    }
+    ck_assert_int_eq(rc, 0);
+    ck_assert_int_eq(done, ALL);
+    rill_engine_close(g);
+    script_close(&s);
+}
+END_TEST
+
 START_TEST(cancelled_in_the_prompt)
 {
     static int32_t ids[200];
@@ -701,6 +740,7 @@ START_TEST(failures_end_one_request_only)
     ck_assert_int_eq(drain(g, seen, 16, &e), 0);
     ck_assert_int_eq(seen[0].finish, RILL_FAILED);
     ck_assert_int_eq(seen[0].code, E_NUMERIC);
+    ck_assert_str_eq(seen[0].message, "request 0, position 10, step 7: the logits are not numbers");
     ck_assert_int_eq(seen[0].n, 7);
     ck_assert_int_eq(seen[1 * CHOICES].finish, RILL_LENGTH);
     rill_engine_close(g);
@@ -742,6 +782,9 @@ START_TEST(bad_requests)
     REFUSED(E_CONTEXT, "128");
     q = greedy(ids, 2, -1);
     REFUSED(E_RANGE, "max_tokens");
+    q = greedy(ids, 2, 1);
+    q.n = 129;
+    REFUSED(E_RANGE, "n 129");
     q = greedy(ids, 2, 1);
     q.sampling.top_p = 2;
     REFUSED(E_RANGE, "top_p");
@@ -790,6 +833,7 @@ END_TEST
 
 TEST_MAIN("engine/engine", one_request, crowds, crowds_in_little_memory,
           crowds_with_a_smaller_model, proposals_save_steps, a_second_request_finds_the_first,
-          a_shared_beginning_is_computed_once, several_answers, cancelled_in_the_prompt,
-          progress_is_told_and_may_end_it, deadlines_and_full_queues, min_tokens_puts_off_the_end,
-          logprobs, ends, failures_end_one_request_only, bad_requests, allocations_fail)
+          a_shared_beginning_is_computed_once, several_answers, more_answers_than_fit,
+          cancelled_in_the_prompt, progress_is_told_and_may_end_it, deadlines_and_full_queues,
+          min_tokens_puts_off_the_end, logprobs, ends, failures_end_one_request_only, bad_requests,
+          allocations_fail)
