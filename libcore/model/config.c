@@ -1,6 +1,7 @@
 /* config.c - see config.h. */
 #include "model/config.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -540,17 +541,33 @@ static int find_arch(struct config *c, struct err *e)
     return 0;
 }
 
+/* Where a whole number ends that is too long for 64 bits ("no limit" is spelt 10^30 in such files),
+ * or 0: its digits behind the 18th are blanked, which leaves a number that is large enough. */
+static size_t long_number(const char *p, size_t i, size_t n)
+{
+    size_t end = i;
+
+    if (i > 0 && (isdigit((unsigned char)p[i - 1]) || strchr(".eE+", p[i - 1])))
+        return 0;
+    while (end < n && isdigit((unsigned char)p[end]))
+        end++;
+    return end - i > 18 && (end == n || !strchr(".eE", p[end])) ? end : 0;
+}
+
 /* Python writes Infinity and NaN, which are no JSON: they are null here. */
 static void blank_numbers(char *p, size_t n)
 {
     static const char *const words[] = {"-Infinity", "Infinity", "NaN"};
     bool inside = false;
+    size_t end;
 
     for (size_t i = 0; i < n; i++) {
         if (p[i] == '\\' && inside)
             i++;
         else if (p[i] == '"')
             inside = !inside;
+        else if (!inside && (end = long_number(p, i, n)) > 0)
+            memset(p + i + 18, ' ', end - i - 18);
         for (size_t k = 0; k < ARRAY_LEN(words) && !inside && i < n; k++) {
             size_t len = strlen(words[k]);
 

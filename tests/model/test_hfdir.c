@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "file/safetensors.h"
+#include "model/config.h"
 #include "model/hf_names.h"
 #include "model/hf_place.h"
 #include "model/hfdir.h"
@@ -284,6 +285,32 @@ static void check_case(const char *name)
     json_decref(d.root);
 }
 
+START_TEST(json_as_python_writes_it)
+{
+    static const char text[] =
+        "{\"a\": 1000000000000000019884624838656, \"b\": [-1000000000000000019884624838656, 7],"
+        " \"c\": 0.1000000000000000055511151231257827, \"d\": 1000000000000000000000000.5,"
+        " \"e\": \"1000000000000000019884624838656\", \"f\": Infinity, \"g\": NaN,"
+        " \"h\": 123456789012345678, \"i\": 1e30}";
+    struct err e = {0};
+    json_t *o;
+
+    ck_ok(config_json(&o, "x", SLICE(text), &e), &e);
+    ck_assert_int_eq(json_integer_value(json_object_get(o, "a")), 100000000000000001);
+    ck_assert_int_eq(json_integer_value(json_array_get(json_object_get(o, "b"), 0)),
+                     -100000000000000001);
+    ck_assert_int_eq(json_integer_value(json_array_get(json_object_get(o, "b"), 1)), 7);
+    ck_assert(json_real_value(json_object_get(o, "c")) == 0.1);
+    ck_assert(json_real_value(json_object_get(o, "d")) == 1e24 + 0.5);
+    ck_assert_str_eq(json_string_value(json_object_get(o, "e")), "1000000000000000019884624838656");
+    ck_assert(json_is_null(json_object_get(o, "f")));
+    ck_assert(json_real_value(json_object_get(o, "g")) == 0);
+    ck_assert_int_eq(json_integer_value(json_object_get(o, "h")), 123456789012345678);
+    ck_assert(json_real_value(json_object_get(o, "i")) == 1e30);
+    json_decref(o);
+}
+END_TEST
+
 /* 8-bit floats with a scale for each block of 16 by 16 become BF16. */
 static void write_float8(const char *dir, const json_t *config, const uint8_t *codes,
                          const float *scale)
@@ -376,7 +403,7 @@ ARCH_CASES(X)
 #define X(test, name) test,
 int main(int argc, char **argv)
 {
-    const TTest *const all[] = {ARCH_CASES(X) eight_bit_floats};
+    const TTest *const all[] = {ARCH_CASES(X) eight_bit_floats, json_as_python_writes_it};
 
     return suite_main("model/hfdir", all, (int)ARRAY_LEN(all), argc, argv);
 }
