@@ -23,7 +23,7 @@ bool encoder_exists(int fmt)
 int encoder_new(struct encoder **out, int fmt, struct err *e)
 {
     const struct fmt_info *f = fmt_find(fmt);
-    const struct cpu_kernels *k = cpu_detect(e);
+    const struct cpu_kernels *k = cpu_detect(NULL, e);
     struct encoder *c;
 
     *out = NULL;
@@ -72,7 +72,7 @@ void encode_row(const struct encoder *c, const float *in, const float *column, u
 int decoder_find(struct decoder *d, int fmt, struct err *e)
 {
     const struct fmt_info *f = fmt_find(fmt);
-    const struct cpu_kernels *k = cpu_detect(e);
+    const struct cpu_kernels *k = cpu_detect(NULL, e);
 
     if (!k)
         return e ? e->code : E_DEVICE;

@@ -428,6 +428,174 @@ static void check_format(const struct cpu_kernels *k, const struct fmt_info *f)
     n_failed += !good;
 }
 
+/* -- the second path: tiles of bf16 -- */
+
+struct tiled {
+    struct problem p;
+    const struct cpu_tiles *t;
+    const struct cpu_panel *panel;
+    struct fence x, own;
+};
+
+/* Inputs up to a multiple of 32 rows; those that are nobody's are not numbers. */
+static void tiled_inputs(struct tiled *t)
+{
+    const size_t bytes = t->t->packed(t->p.n);
+    const int all = (t->p.inputs + 31) / 32 * 32;
+
+    t->x = fence_new(bytes * (size_t)all);
+    t->own = fence_new(t->t->own);
+    memset(t->x.p, 0xff, bytes * (size_t)all);
+    for (int i = 0; i < t->p.inputs; i++)
+        t->t->pack(t->p.x + i * t->p.n, t->p.n, t->x.p + (size_t)i * bytes);
+}
+
+static struct tiled tiled_new(const struct cpu_tiles *tiles, const struct cpu_kernels *k,
+                              const struct fmt_info *f, int64_t n, int inputs, enum kind kind)
+{
+    struct tiled t = {problem_new(f, n, ROWS, inputs, kind),
+                      tiles,
+                      &k->dot[f->id].panel,
+                      {NULL, 0, NULL},
+                      {NULL, 0, NULL}};
+
+    tiled_inputs(&t);
+    return t;
+}
+
+static void tiled_free(struct tiled *t)
+{
+    fence_free(&t->x);
+    fence_free(&t->own);
+    problem_free(&t->p);
+}
+
+/* y [inputs x rows] of rows [r0, r1); false when marks around the results were overwritten. */
+static bool tiled_call(const struct tiled *t, float *y, int r0, int r1, int inputs)
+{
+    enum { LD = (ROWS + 31) / 32 * 32 + 16, AROUND = 64 };
+    static const uint32_t mark = MARK;
+    const int rows = (inputs + 31) / 32 * 32, wide = (r1 - r0 + 31) / 32 * 32;
+    const size_t n = (size_t)rows * LD + 2 * AROUND;
+    struct err e = {0};
+    float *box = mem_aligned(n * sizeof *box, 64, &e);
+    const struct cpu_tile_job j = {.panel = t->panel,
+                                   .w = t->p.w.p + (size_t)r0 * t->p.row_bytes,
+                                   .row_bytes = t->p.row_bytes,
+                                   .x = t->x.p,
+                                   .x_bytes = t->t->packed(t->p.n),
+                                   .n = t->p.n,
+                                   .n_r = r1 - r0,
+                                   .n_x = inputs};
+    bool good = true;
+
+    if (!box)
+        exit(4);
+    for (size_t k = 0; k < n; k++)
+        memcpy(&box[k], &mark, sizeof mark);
+    if (r1 > r0)
+        t->t->rows(box + AROUND, LD, &j, t->own.p);
+    for (size_t k = 0; k < n; k++) {
+        const int64_t at = (int64_t)k - AROUND, i = at < 0 ? -1 : at / LD, r = at < 0 ? 0 : at % LD;
+
+        if (i >= 0 && i < inputs && r < r1 - r0)
+            y[i * ROWS + r0 + r] = box[k];
+        else if (i < 0 || i >= rows || r >= wide)
+            good = good && memcmp(&box[k], &mark, sizeof mark) == 0;
+    }
+    mem_free(box);
+    return good;
+}
+
+static double bf16_rounded(float v)
+{
+    return (double)bf16_to_f32(f32_to_bf16(v));
+}
+
+/* Against sums of the weights and inputs rounded to bf16. A weight whose last bit of f32 differs
+ * may round the other way: one term may be off by as much. */
+static bool tiled_values(const struct tiled *t, const float *y)
+{
+    const struct problem *p = &t->p;
+    struct err e = {0};
+    struct row row = {mem_array((uint64_t)p->n, sizeof(float), &e),
+                      mem_array((uint64_t)p->n, sizeof(float), &e)};
+    bool good = row.w && row.high;
+
+    for (int r = 0; r < p->rows && good; r++) {
+        read_row(p, r, &row);
+        for (int i = 0; i < p->inputs && good; i++) {
+            const double got = (double)y[i * p->rows + r];
+            double sum = 0.0, terms = 0.0, high = 0.0, bound;
+
+            for (int64_t k = 0; k < p->n; k++) {
+                const double v = bf16_rounded(row.w[k]) * bf16_rounded(p->x[i * p->n + k]);
+                sum += v;
+                terms += fabs(v);
+                high = fmax(high, fabs((double)row.high[k] * (double)p->x[i * p->n + k]));
+            }
+            bound = 0x1p-24 * ((double)p->n / 16.0 + 24.0) * terms + 0x1p-8 * high + 1e-32;
+            good = fabs(got - sum) <= bound;
+            if (!good)
+                failed("n %" PRId64 ", row %d, input %d: %.9g, expected %.9g", p->n, r, i, got,
+                       sum);
+        }
+    }
+    mem_free(row.w);
+    mem_free(row.high);
+    return good;
+}
+
+static bool tiled_same(const struct tiled *t, const float *all, float *part)
+{
+    const struct problem *p = &t->p;
+    bool good = true;
+
+    for (int i = 1; i <= p->inputs && good; i += i < 34 ? 1 : 5) {
+        good = tiled_call(t, part, 0, p->rows, i) && same(p, all, part, 0, p->rows, i);
+        if (!good)
+            failed("%d inputs of %d: other bits", i, p->inputs);
+    }
+    for (int cut = 1; cut < p->rows && good; cut++) {
+        good = tiled_call(t, part, 0, cut, 3) && same(p, all, part, 0, cut, 3) &&
+               tiled_call(t, part, cut, p->rows, 3) && same(p, all, part, cut, p->rows, 3);
+        if (!good)
+            failed("rows cut at %d: other bits", cut);
+    }
+    return good;
+}
+
+static void check_tiles(const struct cpu_tiles *tiles, const struct cpu_kernels *k,
+                        const struct fmt_info *f)
+{
+    static const int64_t sizes[] = {5, 33, 96, 256, 288, 2048 + 512};
+    bool good = true;
+
+    for (size_t s = 0; s < ARRAY_LEN(sizes) && good; s++)
+        for (int kind = 0; kind < (f->sub ? KINDS : 1) && good; kind++) {
+            struct err e = {0};
+            const int inputs = sizes[s] == 256 && kind == RANDOM ? INPUTS : 9;
+            struct tiled t;
+            float *y;
+
+            if (sizes[s] % f->block)
+                continue;
+            t = tiled_new(tiles, k, f, sizes[s], inputs, (enum kind)kind);
+            y = mem_array((uint64_t)(2 * ROWS * inputs), sizeof *y, &e);
+            if (!y || !tiled_call(&t, y, 0, ROWS, inputs)) {
+                failed("n %" PRId64 ": wrote outside", sizes[s]);
+                good = false;
+            }
+            good = good && tiled_values(&t, y);
+            if (inputs == INPUTS)
+                good = good && tiled_same(&t, y, y + ROWS * inputs);
+            mem_free(y);
+            tiled_free(&t);
+        }
+    n_passed += good;
+    n_failed += !good;
+}
+
 static bool wanted(char **words, int n, const char *name)
 {
     for (int i = 0; i < n; i++)
@@ -554,6 +722,8 @@ static int bench(char **words, int n_words)
 int main(int argc, char **argv)
 {
     struct sigaction act = {.sa_handler = on_fault};
+    const struct cpu_tiles *tiles;
+    const struct cpu_kernels *k;
 
     if (argc > 1 && strcmp(argv[1], "--bench") == 0)
         return bench(argv + 2, argc - 2);
@@ -566,6 +736,18 @@ int main(int argc, char **argv)
             if (wanted(argv + 1, argc - 1, now_doing))
                 check_format(cpu_level(l), fmt_at(i));
         }
+    for (int l = 0; (tiles = cpu_tiles_level(l, &k)) != NULL; l++) {
+        snprintf(now_doing, sizeof now_doing, "tiles %s", tiles->name);
+        if (!tiles->works()) {
+            failed("does not multiply as it should");
+            n_failed++;
+        }
+        for (size_t i = 0; fmt_at(i); i++) {
+            snprintf(now_doing, sizeof now_doing, "tiles %s %s", fmt_at(i)->name, tiles->name);
+            if (k->dot[fmt_at(i)->id].panel.name && wanted(argv + 1, argc - 1, now_doing))
+                check_tiles(tiles, k, fmt_at(i));
+        }
+    }
     printf("kernels/checkkern: %d passed, %d failed\n", n_passed, n_failed);
     return n_failed > 0;
 }

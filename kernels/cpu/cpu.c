@@ -37,7 +37,7 @@ static int cpu_open(struct dev **out, const char *spec, struct err *e)
     if (!d)
         return E_NOMEM;
     d->small = spec && *spec ? 0 : SMALL;
-    d->k = cpu_detect(e);
+    d->k = cpu_detect(&d->tiles, e);
     rc = d->k ? team_new(&d->team, (int)n, e) : e ? e->code : E_DEVICE;
     if (rc < 0)
         goto fail;
@@ -60,7 +60,8 @@ static void cpu_info(const struct dev *d, struct dev_info *out)
         .units = n,
         .host = true,
     };
-    snprintf(out->name, sizeof out->name, "cpu: %s, %d thread%s", d->k->name, n, n == 1 ? "" : "s");
+    snprintf(out->name, sizeof out->name, "cpu: %s, %d thread%s",
+             d->tiles ? d->tiles->name : d->k->name, n, n == 1 ? "" : "s");
 }
 
 static int cpu_mem(struct dev *d, uint64_t n, enum mem_kind k, void *host, struct mem *out,

@@ -19,6 +19,7 @@
 
 struct dev {
     const struct cpu_kernels *k;
+    const struct cpu_tiles *tiles; // NULL: prompt rows go the way of all rows
     struct team *team;
     uint64_t small; // multiplications in a step that are not worth a team
 };
@@ -61,6 +62,8 @@ struct cpu_step {
     struct cpu_val in[4], out[2];
     struct cpu_mat m[4];
     struct cpu_input x;
+    const struct cpu_tiles *tiles; // of prompt rows, which then have their input in xt
+    struct cpu_input xt;
     int slot[2];         // other scratch: routing order, tables, partials
     uint64_t slot_bytes; // of slot[0], where a step must know
     const float *vec[6];
@@ -132,6 +135,12 @@ static inline int64_t rows_of(const struct cpu_ctx *c, int rows)
     }
 }
 
+/* Rows of a step that go its second path: they come first. */
+static inline int64_t tiled_rows(const struct cpu_ctx *c, const struct cpu_step *s)
+{
+    return s->tiles ? c->b->n_p : 0;
+}
+
 /* Member's rows of a value; pairs go with their token. */
 static inline void share_rows(const struct cpu_ctx *c, int rows, int64_t *a, int64_t *b)
 {
@@ -142,9 +151,13 @@ static inline void share_rows(const struct cpu_ctx *c, int rows, int64_t *a, int
 
 /* The steps. run_rows.c: each member works on its own rows. */
 cpu_fn run_embed, run_take_rows, run_copy, run_rmsnorm, run_layernorm, run_rope_table, run_rope,
-    run_add, run_mul, run_scale, run_act, run_softcap, run_lerp, run_pack, run_pack_heads;
+    run_add, run_mul, run_scale, run_act, run_softcap, run_lerp, run_pack, run_pack_rest,
+    run_pack_tiles, run_pack_heads;
 /* run_linear.c: each member works on its own columns of the result. */
 cpu_fn run_linear, run_linear_heads, run_glu;
+/* run_tiles.c: the prompt rows of linear and glu on their second path. */
+cpu_fn tiles_linear, tiles_glu;
+uint64_t tiles_own(const struct cpu_tiles *t);
 /* run_lora.c: each member works on its own rows or columns of the result. */
 cpu_fn run_lora;
 /* run_moe.c */

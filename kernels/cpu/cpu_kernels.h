@@ -20,6 +20,19 @@
 #define RWKV_MAX       256 // columns of a head in rwkv
 #define MOE_GROUPS_MAX 64  // groups of experts
 
+/* How a format's rows become panels of a second path (struct cpu_tiles). Those of plain numbers
+ * have no fill: they are bf16, or f16. */
+struct cpu_panel {
+    const char *name; // "Q4_0: bf16 tiles"; NULL: they do not
+    int parts;        // of 256 columns that have a scale
+    bool min, back;   // scales come with mins; 128 has been added to the codes
+    bool f16;
+    /* Half of a panel step (dot_panel512.h): columns [c, c + 256) of rows of n, of n_r rows at w;
+     * rows behind them are the last again. */
+    void (*fill)(char *restrict out, const char *w, size_t row_bytes, int n_r, int64_t c,
+                 int64_t n);
+};
+
 /* Matrix times vectors for one weight format (linear.inc). */
 struct cpu_dot {
     /* Bytes of a row of n inputs in the form the format reads (f32, or int8 with scales). */
@@ -32,6 +45,31 @@ struct cpu_dot {
                  const void *restrict x, size_t x_bytes, int64_t n, int64_t r0, int64_t r1,
                  int64_t n_x);
     const char *name; // "q4_0: avx512vnni"
+    struct cpu_panel panel;
+};
+
+/* Rows of a matrix times rows of inputs in a cpu_tiles' form. */
+struct cpu_tile_job {
+    const struct cpu_panel *panel;
+    const void *w;
+    size_t row_bytes;
+    const void *x; // to a multiple of 32 rows: those behind n_x may hold anything
+    size_t x_bytes;
+    int64_t n, n_r, n_x;
+};
+
+/* A second path of a level, for prompt rows: other roundings than dot's, and its own form of
+ * inputs.
+ */
+struct cpu_tiles {
+    const char *name;
+    size_t (*packed)(int64_t n);
+    void (*pack)(const float *restrict x, int64_t n, void *restrict out);
+    size_t own; // bytes that rows needs, 64-byte aligned
+    /* y[i*ldy + r] = w[r,:] . x[i,:]. y has room for n_r and n_x rounded up to 32, and is filled
+     * so. A result depends in no bit on n_r or n_x. */
+    void (*rows)(float *restrict y, int64_t ldy, const struct cpu_tile_job *j, void *own);
+    bool (*works)(void); // multiplies as it should on this machine
 };
 
 /* One head of a sequence's rows in ssm_scan; x, dt and y point at the head's first column. */
@@ -121,11 +159,15 @@ struct cpu_kernels {
     void (*decode_f16)(const void *blocks, float *out, size_t n);
 };
 
-/* The level named by RILL_CPU, or the best one this machine can run. NULL and *e when a forced
- * level is unknown, was not built or cannot run here. */
-const struct cpu_kernels *cpu_detect(struct err *e);
+/* The level named by RILL_CPU, or the best one this machine can run; *tiles (which may be NULL) is
+ * its second path, NULL when it has none. NULL and *e when a forced level is unknown, was not built
+ * or cannot run here. */
+const struct cpu_kernels *cpu_detect(const struct cpu_tiles **tiles, struct err *e);
 
 /* Level i of all that were built and can run here, the plainest first; NULL past the end. */
 const struct cpu_kernels *cpu_level(int i);
+
+/* The second path of level i of those that have one and can run here; *k is the level's table. */
+const struct cpu_tiles *cpu_tiles_level(int i, const struct cpu_kernels **k);
 
 #endif

@@ -11,12 +11,15 @@
 #include "kernels/cpu/cpu_kernels.h"
 
 extern const struct cpu_kernels cpu_kernels_scalar, cpu_kernels_avx2, cpu_kernels_avx512,
-    cpu_kernels_amx, cpu_kernels_neon;
+    cpu_kernels_neon;
+extern const struct cpu_tiles cpu_tiles_amx, cpu_tiles_amx_emulated;
 
 struct level {
     const char *name;
     const struct cpu_kernels *k; // NULL: not in this build
     bool (*here)(void);
+    const struct cpu_tiles *tiles;
+    bool asked; // only when asked for by name: slower than the level before it
 };
 
 static bool always(void)
@@ -77,6 +80,13 @@ static bool has_avx512(void)
            has(ask(7, 0).c, seven_c, 1);
 }
 
+/* Emulators have been seen to accept tile instructions and multiply wrongly. */
+#ifdef RILL_ISA_AMX
+#define AMX_WORKS cpu_tiles_amx.works
+#else
+#define AMX_WORKS always
+#endif
+
 static bool has_amx(void)
 {
     static const int seven_d[] = {22, 24, 25};          // BF16, TILE, INT8
@@ -84,7 +94,8 @@ static bool has_amx(void)
     const long ask_permission = 0x1023, tile_data = 18; // ARCH_REQ_XCOMP_PERM
 
     return has_avx512() && saves(0x600e6) && has(ask(7, 0).d, seven_d, 3) &&
-           has(ask(7, 1).a, one_a, 1) && syscall(SYS_arch_prctl, ask_permission, tile_data) == 0;
+           has(ask(7, 1).a, one_a, 1) && syscall(SYS_arch_prctl, ask_permission, tile_data) == 0 &&
+           AMX_WORKS();
 }
 #else
 static bool has_avx2(void)
@@ -112,30 +123,53 @@ static const struct level levels[] = {
 #else
     {"avx512", NULL, has_avx512},
 #endif
+#ifdef RILL_ISA_AMX_EMULATED
+    {"amx-emulated", &cpu_kernels_avx512, has_avx512, &cpu_tiles_amx_emulated, true},
+#else
+    {"amx-emulated", NULL, has_avx512, NULL, true},
+#endif
 #ifdef RILL_ISA_AMX
-    {"amx", &cpu_kernels_amx, has_amx},
+    {"amx", &cpu_kernels_avx512, has_amx, &cpu_tiles_amx},
 #else
     {"amx", NULL, has_amx},
 #endif
 };
 
+static bool runs(const struct level *l)
+{
+    return l->k && l->here();
+}
+
 const struct cpu_kernels *cpu_level(int i)
 {
     for (size_t l = 0; l < ARRAY_LEN(levels); l++)
-        if (levels[l].k && levels[l].here() && i-- == 0)
+        if (!levels[l].tiles && runs(&levels[l]) && i-- == 0)
             return levels[l].k;
     return NULL;
 }
 
-const struct cpu_kernels *cpu_detect(struct err *e)
+const struct cpu_tiles *cpu_tiles_level(int i, const struct cpu_kernels **k)
 {
-    const char *name = getenv("RILL_CPU");
-    const struct cpu_kernels *best = NULL;
+    for (size_t l = 0; l < ARRAY_LEN(levels); l++)
+        if (levels[l].tiles && runs(&levels[l]) && i-- == 0) {
+            *k = levels[l].k;
+            return levels[l].tiles;
+        }
+    return NULL;
+}
 
-    for (int i = 0; !(name && *name) && cpu_level(i); i++)
-        best = cpu_level(i);
-    if (best)
-        return best;
+static const struct level *best_level(void)
+{
+    size_t l = ARRAY_LEN(levels);
+
+    while (l-- > 0)
+        if (!levels[l].asked && runs(&levels[l]))
+            break;
+    return &levels[l]; /* the plainest runs everywhere */
+}
+
+static const struct level *named_level(const char *name, struct err *e)
+{
     for (size_t l = 0; l < ARRAY_LEN(levels); l++) {
         if (strcmp(levels[l].name, name) != 0)
             continue;
@@ -144,9 +178,20 @@ const struct cpu_kernels *cpu_detect(struct err *e)
         else if (!levels[l].here())
             err_set(e, E_DEVICE, "RILL_CPU=%s: this machine cannot run it", name);
         else
-            return levels[l].k;
+            return &levels[l];
         return NULL;
     }
-    err_set(e, E_USAGE, "RILL_CPU=%s: expected scalar, avx2, avx512, amx or neon", name);
+    err_set(e, E_USAGE, "RILL_CPU=%s: expected scalar, avx2, avx512, amx, amx-emulated or neon",
+            name);
     return NULL;
+}
+
+const struct cpu_kernels *cpu_detect(const struct cpu_tiles **tiles, struct err *e)
+{
+    const char *name = getenv("RILL_CPU");
+    const struct level *l = name && *name ? named_level(name, e) : best_level();
+
+    if (tiles)
+        *tiles = l ? l->tiles : NULL;
+    return l ? l->k : NULL;
 }

@@ -49,8 +49,7 @@ static void low_linear(struct prep *p, const struct op *op)
 {
     const bool multi = op->kind == OP_linear_multi;
     int64_t total = 0;
-    uint32_t key;
-    struct cpu_input x = prep_input_for(p, op, op->w[0], &key);
+    const struct prep_inputs in = prep_inputs_for(p, op, multi ? 4 : 1);
     struct cpu_step *s = prep_by_column(p, run_linear, op);
 
     for (int i = 0; i < (multi ? 4 : 1) && op->w[i] >= 0 && p->rc == 0; i++) {
@@ -60,9 +59,7 @@ static void low_linear(struct prep *p, const struct op *op)
             prep_fail(p, E_UNSUPPORTED, "matrices of one input want it in different forms", op);
     }
     prep_want(p, total == op->out[0].cols, op, "result is not as wide as the matrices");
-    s->x = x;
-    if (x.slot >= 0)
-        prep_touch_slot(p, x.slot, key, 0, false);
+    prep_use(p, s, &in);
     prep_own(p, CPU_TILE * sizeof(float));
     prep_end(p, s);
 }
@@ -134,8 +131,7 @@ static void gate_up(struct prep *p, struct cpu_step *s, const struct op *op, boo
 
 static void low_glu(struct prep *p, const struct op *op)
 {
-    uint32_t key;
-    struct cpu_input x = prep_input_for(p, op, op->w[0], &key);
+    const struct prep_inputs in = prep_inputs_for(p, op, op->a.lin.fused ? 1 : 2);
     struct cpu_step *s = prep_by_column(p, run_glu, op);
 
     gate_up(p, s, op, op->a.lin.fused || op->w[1] < 0);
@@ -143,9 +139,7 @@ static void low_glu(struct prep *p, const struct op *op)
                                 op, "result is not as wide as the matrices"))
         prep_want(p, s->m[0].dot->pack == s->m[1].dot->pack, op,
                   "gate and up want their input in different forms");
-    s->x = x;
-    if (x.slot >= 0)
-        prep_touch_slot(p, x.slot, key, 0, false);
+    prep_use(p, s, &in);
     prep_own(p, 2 * CPU_TILE * sizeof(float));
     prep_end(p, s);
 }

@@ -9,7 +9,7 @@
 
 #define SLOTS_MAX 64
 #define TOUCH_MAX 256
-#define PACKS     3 // inputs kept packed at a time
+#define PACKS     4 // inputs kept packed at a time
 
 enum space { IN_ARENA, IN_SLOT, IN_KV };
 
@@ -25,6 +25,7 @@ struct touch {
 struct packed {
     struct ref ref;
     void (*pack)(const float *restrict x, int64_t n, void *restrict out);
+    cpu_fn *by; // the step that packs: of all rows, or of some
     struct cpu_input x;
     int slot;
     uint32_t key;
@@ -41,6 +42,7 @@ struct prep {
     struct segment *s;
     const struct plan *p;
     const struct cpu_kernels *k;
+    const struct cpu_tiles *tiles;
     struct cpu_seg *g;
     struct err *e;
     int rc;
@@ -92,6 +94,15 @@ void prep_touch_kv(struct prep *p, int32_t layer, bool write, uint8_t by);
 bool prep_reads_plain(const struct prep *p, const struct cpu_mat *m);
 /* in[0] in the form that matrix w wants, by a step if need be; *key names it. */
 struct cpu_input prep_input_for(struct prep *p, const struct op *op, int w, uint32_t *key);
+/* The inputs of a step whose prompt rows may go a second path, for the record's first n_w weights.
+ * To be called before the step begins; prep_use tells the step, and what it touches. */
+struct prep_inputs {
+    const struct cpu_tiles *tiles; // NULL: no second path
+    struct cpu_input x, xt;
+    uint32_t key, key_t;
+};
+struct prep_inputs prep_inputs_for(struct prep *p, const struct op *op, int n_w);
+void prep_use(struct prep *p, struct cpu_step *s, const struct prep_inputs *in);
 /* A place for an input packed in some other way; stays the caller's until PACKS - 1 others came. */
 int prep_pack_slot(struct prep *p);
 

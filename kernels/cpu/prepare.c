@@ -264,53 +264,113 @@ bool prep_reads_plain(const struct prep *p, const struct cpu_mat *m)
            m->dot->packed(m->cols) == (size_t)m->cols * 4;
 }
 
-/* A place for in[0] of op packed for m; *found when it is there already. */
-static struct packed *pack_place(struct prep *p, struct ref r, const struct cpu_mat *m, bool *found)
+/* A place for a value packed by a function in such a step; *found when it is there already. What
+ * all rows have will do for some. */
+static struct packed *pack_place(struct prep *p, struct ref r, cpu_fn *by,
+                                 void (*pack)(const float *restrict, int64_t, void *restrict),
+                                 size_t bytes, bool *found)
 {
     struct packed *k;
 
     for (int i = 0; i < PACKS; i++) {
         k = &p->pack[i];
-        *found = k->valid && k->pack == m->dot->pack && k->ref.v == r.v && k->ref.at == r.at &&
-                 k->ref.cols == r.cols;
+        *found = k->valid && k->pack == pack && (k->by == by || k->by == run_pack) &&
+                 k->ref.v == r.v && k->ref.at == r.at && k->ref.cols == r.cols;
         if (*found)
             return k;
     }
     k = &p->pack[p->turn++ % PACKS];
-    *k = (struct packed){r, m->dot->pack, {k->slot, 0}, k->slot, ++p->key, true};
-    k->x.stride = (m->dot->packed(m->cols) + 63) / 64 * 64;
+    *k = (struct packed){r, pack, by, {k->slot, 0}, k->slot, ++p->key, true};
+    k->x.stride = (bytes + 63) / 64 * 64;
     return k;
 }
 
+/* in[0] packed for a matrix by run_pack, run_pack_rest or run_pack_tiles. */
+static struct cpu_input packed_input(struct prep *p, const struct op *op, const struct cpu_mat *m,
+                                     cpu_fn *by, uint32_t *key)
+{
+    const bool tiles = by == run_pack_tiles;
+    bool found;
+    struct packed *k =
+        pack_place(p, op->in[0], by, tiles ? p->tiles->pack : m->dot->pack,
+                   tiles ? p->tiles->packed(m->cols) : m->dot->packed(m->cols), &found);
+
+    *key = k->key;
+    if (!found) {
+        struct cpu_step *s = prep_begin(p, by, op);
+        const uint8_t rows = prep_by_rows(s->in[0].rows);
+
+        s->m[0] = *m;
+        s->n_m = 1;
+        s->tiles = tiles ? p->tiles : NULL;
+        s->x = s->xt = k->x;
+        /* tiles are read 32 rows at a time */
+        prep_grow_slot(p, k->slot,
+                       k->x.stride * ((uint64_t)(prep_max_rows(p, s->in[0].rows) + 31) / 32 * 32));
+        prep_touch_value(p, op->in[0], rows, false);
+        prep_touch_slot(p, k->slot, k->key, rows, true);
+        prep_end(p, s);
+    }
+    return k->x;
+}
+
 /* Makes in[0] available in the form that matrix w wants, by a step if need be; *key names it. */
-struct cpu_input prep_input_for(struct prep *p, const struct op *op, int w, uint32_t *key)
+static struct cpu_input input_for(struct prep *p, const struct op *op, int w, cpu_fn *by,
+                                  uint32_t *key)
 {
     struct cpu_step probe = {.n_m = 0};
-    struct packed *k;
-    bool found;
 
     *key = 0;
     prep_matrix(p, &probe, w, -1);
     if (p->rc ||
         !prep_want(p, probe.m[0].cols == op->in[0].cols, op, "input is not as wide as the matrix"))
         return (struct cpu_input){-1, 0};
-    if (prep_reads_plain(p, &probe.m[0]))
+    if (by != run_pack_tiles && prep_reads_plain(p, &probe.m[0]))
         return (struct cpu_input){-1, (size_t)p->p->value[op->in[0].v].cols * sizeof(float)};
-    k = pack_place(p, op->in[0], &probe.m[0], &found);
-    *key = k->key;
-    if (!found) {
-        struct cpu_step *s = prep_begin(p, run_pack, op);
-        uint8_t by = prep_by_rows(s->in[0].rows);
+    return packed_input(p, op, &probe.m[0], by, key);
+}
 
-        s->m[0] = probe.m[0];
-        s->n_m = 1;
-        s->x = k->x;
-        prep_grow_slot(p, k->slot, k->x.stride * (uint64_t)prep_max_rows(p, s->in[0].rows));
-        prep_touch_value(p, op->in[0], by, false);
-        prep_touch_slot(p, k->slot, k->key, by, true);
-        prep_end(p, s);
+struct cpu_input prep_input_for(struct prep *p, const struct op *op, int w, uint32_t *key)
+{
+    return input_for(p, op, w, run_pack, key);
+}
+
+/* Prompt rows go the second path where every matrix has it, and rows are the batch's. */
+static bool tiled(const struct prep *p, const struct op *op, int n_w)
+{
+    if (!p->tiles || op->in[0].v < 0 || p->p->value[op->in[0].v].rows != ROWS_T)
+        return false;
+    for (int i = 0; i < n_w; i++) {
+        const int fmt = op->w[i] < 0 ? -1 : p->p->w[op->w[i]].fmt;
+
+        if (op->w[i] >= 0 && (fmt < 0 || fmt >= CPU_FMT_MAX || !p->k->dot[fmt].panel.name))
+            return false;
     }
-    return k->x;
+    return true;
+}
+
+struct prep_inputs prep_inputs_for(struct prep *p, const struct op *op, int n_w)
+{
+    struct prep_inputs in = {.tiles = tiled(p, op, n_w) ? p->tiles : NULL};
+
+    if (in.tiles)
+        in.xt = input_for(p, op, op->w[0], run_pack_tiles, &in.key_t);
+    in.x = input_for(p, op, op->w[0], in.tiles ? run_pack_rest : run_pack, &in.key);
+    return in;
+}
+
+void prep_use(struct prep *p, struct cpu_step *s, const struct prep_inputs *in)
+{
+    s->x = in->x;
+    s->xt = in->xt;
+    s->tiles = in->tiles;
+    if (in->x.slot >= 0)
+        prep_touch_slot(p, in->x.slot, in->key, 0, false);
+    if (!in->tiles)
+        return;
+    prep_touch_slot(p, in->xt.slot, in->key_t, 0, false);
+    prep_own(p, tiles_own(in->tiles));
+    p->s->one_path = false;
 }
 
 int prep_pack_slot(struct prep *p)
@@ -347,6 +407,8 @@ static const char *kernel_name(const struct prep *p, int first)
 {
     const struct cpu_step *last = &p->g->step[p->g->n_step - 1];
 
+    if (p->g->n_step > first && last->tiles)
+        return last->m[0].dot->panel.name;
     if (p->g->n_step > first && last->n_m > 0 && last->fn != run_embed && last->m[0].dot)
         return last->m[0].dot->name;
     return p->k->name;
@@ -416,6 +478,7 @@ int cpu_prepare(struct dev *d, struct segment *s, struct err *e)
     *p = (struct prep){.s = s,
                        .p = s->plan,
                        .k = d->k,
+                       .tiles = d->tiles,
                        .e = e,
                        .n_member = team_size(d->team),
                        .cap = n * 5 + 1,
@@ -423,7 +486,8 @@ int cpu_prepare(struct dev *d, struct segment *s, struct err *e)
                        .sort_slot = -1,
                        .part_slot = -1};
     s->kernel = mem_array((uint64_t)n, sizeof *s->kernel, e);
-    s->one_path = true; // kernels do not ask what kind of row they work on, nor how many there are
+    s->one_path =
+        true; // kernels do not ask what kind of row they work on, but for tiles (prep_use)
     s->impl = p->g = mem_new(sizeof *p->g, e);
     if (!s->kernel || !p->g)
         goto out;

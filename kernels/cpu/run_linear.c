@@ -14,16 +14,19 @@ struct span {
     int64_t i0, i1; // rows
 };
 
-/* Member's part of n_out columns of n_x rows. A few columns of many rows (a router) are shared out
- * by rows. */
-static struct span deal(const struct cpu_ctx *c, int64_t n_out, int64_t n_x)
+/* Member's part of n_out columns of the step's rows but those that went the second path. A few
+ * columns of many rows (a router) are shared out by rows. */
+static struct span deal(const struct cpu_ctx *c, const struct cpu_step *st, int64_t n_out)
 {
+    const int64_t done = tiled_rows(c, st), n_x = rows_of(c, st->in[0].rows) - done;
     struct span s = {0, n_out, 0, n_x};
 
     if (n_out < 2 * UNIT * c->n && n_x >= c->n)
         share(c, n_x, 1, &s.i0, &s.i1);
     else
         share(c, n_out, UNIT, &s.r0, &s.r1);
+    s.i0 += done;
+    s.i1 += done;
     return s;
 }
 
@@ -83,9 +86,11 @@ void run_linear(const struct cpu_ctx *c, const struct cpu_step *s)
     int64_t total = 0, at = 0;
     struct span p;
 
+    if (tiled_rows(c, s))
+        tiles_linear(c, s);
     for (int k = 0; k < s->n_m; k++)
         total += s->m[k].rows;
-    p = deal(c, total, rows_of(c, s->in[0].rows));
+    p = deal(c, s, total);
     for (int k = 0; k < s->n_m; k++) {
         const int64_t rows = s->m[k].rows;
         struct span q = {p.r0 > at ? p.r0 - at : 0, least(p.r1 - at, rows), p.i0, p.i1};
@@ -129,10 +134,12 @@ void run_linear_heads(const struct cpu_ctx *c, const struct cpu_step *s)
 void run_glu(const struct cpu_ctx *c, const struct cpu_step *s)
 {
     const struct cpu_mat *g = &s->m[0], *u = &s->m[1];
-    const struct span p = deal(c, g->rows, rows_of(c, s->in[0].rows));
+    const struct span p = deal(c, s, g->rows);
     const int64_t nx = tile_x(p.i1 - p.i0), nr = p.i1 > p.i0 ? tile_r(p.i1 - p.i0) : 0;
     float *tile = (float *)c->own, *tile_u = tile + CPU_TILE;
 
+    if (tiled_rows(c, s))
+        tiles_glu(c, s);
     for (int64_t r = p.r0; r < p.r1 && nr; r += nr)
         for (int64_t i = p.i0; i < p.i1; i += nx) {
             const int64_t n = least(nr, p.r1 - r), k = least(nx, p.i1 - i);

@@ -34,7 +34,9 @@ void run_embed(const struct cpu_ctx *c, const struct cpu_step *s)
             if (s->op->w[i] < 0)
                 continue;
             decode_row(tmp, c, &s->m[m++], w[s->op->w[i]].fmt,
-                       i == 1 ? c->b->pos[t] : c->b->type ? c->b->type[t] : 0);
+                       i == 1       ? c->b->pos[t]
+                       : c->b->type ? c->b->type[t]
+                                    : 0);
             c->k->add(y, y, tmp, n);
         }
     }
@@ -181,6 +183,27 @@ void run_pack(const struct cpu_ctx *c, const struct cpu_step *s)
     share_rows(c, s->in[0].rows, &a, &b);
     for (int64_t i = a; i < b; i++)
         s->m[0].dot->pack(val_row(c, &s->in[0], i), s->m[0].cols, to + (size_t)i * s->x.stride);
+}
+
+/* Rows behind those that go the second path. */
+void run_pack_rest(const struct cpu_ctx *c, const struct cpu_step *s)
+{
+    uint8_t *to = slot_ptr(c, s->x.slot);
+    int64_t a, b;
+
+    share_rows(c, s->in[0].rows, &a, &b);
+    for (int64_t i = a > c->b->n_p ? a : c->b->n_p; i < b; i++)
+        s->m[0].dot->pack(val_row(c, &s->in[0], i), s->m[0].cols, to + (size_t)i * s->x.stride);
+}
+
+void run_pack_tiles(const struct cpu_ctx *c, const struct cpu_step *s)
+{
+    uint8_t *to = slot_ptr(c, s->xt.slot);
+    int64_t a, b;
+
+    share_rows(c, s->in[0].rows, &a, &b);
+    for (int64_t i = a; i < b && i < c->b->n_p; i++)
+        s->tiles->pack(val_row(c, &s->in[0], i), s->m[0].cols, to + (size_t)i * s->xt.stride);
 }
 
 /* Likewise head by head; a head's rows lie together. */
