@@ -83,10 +83,18 @@ START_TEST(reference_logits)
 }
 END_TEST
 
-/* Rounded weights change the logits by as much as the rounding says: 2^-11 and 2^-8 relative. */
+/* Rounded weights change the logits by as much as the rounding says: 2^-11 and 2^-8 relative. Tiles
+ * round all to bf16. */
 START_TEST(rounded_weights_stay_near)
 {
-    compare("models/stories260K/stories260K.F16.gguf", 0.02);
+    struct rill_model *m = open_stories("models/stories260K/stories260K.F16.gguf", 1);
+    struct rill_model_info info;
+
+    if (!m)
+        return;
+    rill_model_info(m, &info);
+    rill_model_close(m);
+    compare("models/stories260K/stories260K.F16.gguf", strstr(info.device, "amx") ? 0.2 : 0.02);
     compare("models/stories260K/stories260K.BF16.gguf", 0.2);
 }
 END_TEST
