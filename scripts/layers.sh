@@ -27,6 +27,7 @@ BEGIN {
     law["tools/quantize.c"] = many " model/hfdir.h kernels/encode.h"
     law["tools/convert.c"] = law["tools/quantize.c"] " model/lora.h"
     law["tools/inspect.c"] = many " plan model/hfdir.h"
+    law["tools/lib/quantize"] = many " kernels/encode.h"
     law["tools/lib/inspect"] = many " model/hfdir.h kernels/encode.h"
     law["tools/bench.c"] = law["tools"] " plan text model/random.h model/hfdir.h"
 }
@@ -34,6 +35,7 @@ BEGIN {
 function room(path, p) {
     if (path in law) return path
     if (path ~ /^tools\/lib\/inspect/) return "tools/lib/inspect"
+    if (path ~ /^tools\/lib\/quantize/) return "tools/lib/quantize"
     if (path ~ /^tools\/lib\//) return "tools/lib"
     sub(/^libcore\//, "", path)
     split(path, p, "/")

@@ -16,6 +16,8 @@
 #include "kernels/encode.h"
 #include "model/hfdir.h"
 #include "quant/recipe.h"
+#include "quant/search.h"
+#include "tools/lib/quantize.h"
 #include "tools/lib/setkey.h"
 #include "tools/lib/tool.h"
 
@@ -26,7 +28,8 @@ enum { BATCH_WEIGHTS = 1 << 20, QUANT_VERSION = 2 };
 static const char *imatrix_path;
 static struct opt_list patterns, overrides;
 static int output_fmt = FMT_COPY, embedding_fmt = FMT_COPY;
-static bool pure, leave_output, allow_requantize, keep_split, dry_run, list, json, tsv;
+static const char *recipe_path, *size_text, *prune_text;
+static bool search, pure, leave_output, allow_requantize, keep_split, dry_run, list, json, tsv;
 static int threads;
 
 static int option_fmt(void *out, const char *value, struct err *e);
@@ -42,6 +45,13 @@ static const struct tool_option opts[] = {
      .call = option_fmt},
     {0, "pure", OPT_FLAG, &pure, 0, "the same type for all tensors, no mix"},
     {0, "leave-output", OPT_FLAG, &leave_output, 0, "output.weight stays as it is"},
+    {0, "search", OPT_FLAG, &search, 0,
+     "look for better scales in the same layout (slow); what decodes it need not know"},
+    {0, "recipe", OPT_STR, &recipe_path, "FILE",
+     "each tensor's type, as --size prints them; instead of TYPE"},
+    {0, "size", OPT_STR, &size_text, "SIZE",
+     "choose types by measured errors so that the file is no larger; instead of TYPE"},
+    {0, "prune-layers", OPT_STR, &prune_text, "N,N-M", "leave out these layers"},
     {0, "allow-requantize", OPT_FLAG, &allow_requantize, 0,
      "take weights that are quantized already"},
     {0, "keep-split", OPT_FLAG, &keep_split, 0, "as many files as the input has"},
@@ -59,42 +69,6 @@ static struct tool tool = {"rill-quantize", "[options] IN OUT TYPE",
                            "writes a model's weights in smaller formats", opts};
 
 /* -- types by name -- */
-
-/* E_USAGE with the nearest of the names at(i) gives until NULL. */
-static int unknown_type(const char *name, const char *(*at)(size_t i), struct err *e)
-{
-    const char *names[64];
-    int n = 0, near;
-
-    while (n < 64 && (names[n] = at((size_t)n)) != NULL)
-        n++;
-    near = opt_nearest_of(names, n, name);
-    return near < 0
-               ? err_set(e, E_USAGE, "unknown type '%.40s' (--list shows all)", name)
-               : err_set(e, E_USAGE, "unknown type '%.40s': did you mean %s?", name, names[near]);
-}
-
-static const char *mix_name(size_t i)
-{
-    return mix_at(i) ? mix_at(i)->name : NULL;
-}
-
-static const char *fmt_name(size_t i)
-{
-    return fmt_at(i) ? fmt_at(i)->name : NULL;
-}
-
-static int find_fmt(const char *name, size_t n, int *out, struct err *e)
-{
-    const struct fmt_info *f = fmt_by_name((struct slice){name, n});
-
-    if (!f)
-        return unknown_type(name, fmt_name, e);
-    if (!encoder_exists(f->id))
-        return err_set(e, E_USAGE, "weights cannot be made %s", f->name);
-    *out = f->id;
-    return 0;
-}
 
 static int option_fmt(void *out, const char *value, struct err *e)
 {
@@ -171,9 +145,15 @@ struct job {
     struct source *src;
     const struct gguf *g;
     struct imatrix *im;
-    const struct mix *mix;
-    struct recipe_tensor *t; // [n_tensor]
-    struct gguf_out **out;   // [n_out]
+    const struct mix *mix; // NULL: a recipe or a size
+    uint64_t size;         // of the file, at most; 0: any
+    struct prune prune;
+    uint32_t n;                      // tensors that stay
+    uint32_t *from;                  // [n] their places in the source
+    char (*name)[GGUF_MAX_NAME + 1]; // [n]
+    struct recipe_tensor *t;         // [n]
+    double *error;                   // [n] with a size
+    struct gguf_out **out;           // [n_out]
     uint32_t n_out;
     struct team *team;
     struct member *m;
@@ -182,7 +162,7 @@ struct job {
     uint64_t done, bytes_in, bytes_out, weights;
 
     /* the tensor in work */
-    uint32_t tensor;
+    uint32_t tensor; // of those that stay
     const struct encoder *enc;
     struct decoder dec;
     const float *means; // [ne[2] x cols] or NULL
@@ -200,6 +180,11 @@ static uint64_t row_bytes(int fmt, uint64_t cols)
     return n;
 }
 
+static const struct gguf_tensor *tensor_of(const struct job *j, uint32_t i)
+{
+    return &j->g->tensor[j->from[i]];
+}
+
 static const char *shown(const struct gguf_tensor *t, char out[96])
 {
     return gguf_show(out, 96, t->name);
@@ -215,17 +200,17 @@ static void put_u16(struct gguf_out *w, const char *key, uint32_t v)
 }
 
 /* The keys of output i; all but the first have those of the split only. */
-static int put_keys(struct job *j, uint32_t i, struct err *e)
+static int put_keys(struct job *j, struct gguf_out *w, uint32_t i, struct err *e)
 {
-    struct gguf_out *w = j->out[i];
     int rc = 0;
 
-    for (uint32_t k = 0; i == 0 && k < j->g->n_key; k++)
+    for (uint32_t k = 0; i == 0 && k < j->g->n_key && rc == 0; k++)
         if (!slice_starts(j->g->key[k].name, SLICE("split.")))
-            gguf_put_key(w, &j->g->key[k]);
-    if (i == 0 && j->mix->fmt != FMT_COPY) {
+            rc = prune_key(&j->prune, w, &j->g->key[k], e);
+    if (i == 0 && (!j->mix || j->mix->fmt != FMT_COPY)) {
         gguf_put_u32(w, "general.quantization_version", QUANT_VERSION);
-        gguf_put_u32(w, "general.file_type", (uint32_t)j->mix->file_type);
+        gguf_put_u32(w, "general.file_type",
+                     (uint32_t)(j->mix ? j->mix->file_type : recipe_file_type(j->t, j->n)));
     }
     if (i == 0 && j->im) {
         gguf_put_str(w, "quantize.imatrix.file", slice_of(imatrix_path));
@@ -239,7 +224,7 @@ static int put_keys(struct job *j, uint32_t i, struct err *e)
     if (j->n_out > 1) {
         put_u16(w, "split.no", i);
         put_u16(w, "split.count", j->n_out);
-        gguf_put_i32(w, "split.tensors.count", (int32_t)j->g->n_tensor);
+        gguf_put_i32(w, "split.tensors.count", (int32_t)j->n);
     }
     return rc;
 }
@@ -277,7 +262,7 @@ static int get_model(const struct gguf *g, struct recipe_model *m, struct err *e
 /* Says what cannot be as the mix has it, refuses what would be bad. */
 static int check_tensor(const struct job *j, uint32_t i, struct err *e)
 {
-    const struct gguf_tensor *t = &j->g->tensor[i];
+    const struct gguf_tensor *t = tensor_of(j, i);
     const struct recipe_tensor *r = &j->t[i];
     const struct fmt_info *from = fmt_find((int)t->type);
     char name[96];
@@ -301,11 +286,42 @@ static int check_tensor(const struct job *j, uint32_t i, struct err *e)
     return 0;
 }
 
-static int choose(struct job *j, struct err *e)
+/* Which tensors stay, and under which names. */
+static int keep_tensors(struct job *j, struct err *e)
+{
+    uint32_t n = j->g->n_tensor;
+    int rc = prune_init(&j->prune, prune_text, j->g, e);
+
+    if (rc < 0)
+        return rc;
+    j->from = mem_array(n, sizeof *j->from, e);
+    j->name = mem_array(n, sizeof *j->name, e);
+    j->t = mem_array(n, sizeof *j->t, e);
+    j->error = mem_array(n, sizeof *j->error, e);
+    if (!j->from || !j->name || !j->t || !j->error)
+        return E_NOMEM;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct gguf_tensor *t = &j->g->tensor[i];
+        struct recipe_tensor *r = &j->t[j->n];
+
+        if (!prune_name(&j->prune, t->name, j->name[j->n]))
+            continue;
+        *r = (struct recipe_tensor){.name = {j->name[j->n], strlen(j->name[j->n])},
+                                    .fmt = (int)t->type};
+        if (memchr(t->name.p, 0, t->name.n))
+            r->name = t->name;
+        memcpy(r->ne, t->ne, sizeof t->ne);
+        r->to = r->wanted = r->fmt;
+        j->from[j->n++] = i;
+    }
+    return 0;
+}
+
+static int choose_mix(struct job *j, const struct mix *mix, struct err *e)
 {
     struct pattern_list l;
     struct recipe_model m = {0};
-    struct recipe_args a = {.mix = j->mix,
+    struct recipe_args a = {.mix = mix,
                             .output_fmt = output_fmt,
                             .embedding_fmt = embedding_fmt,
                             .pure = pure,
@@ -315,27 +331,96 @@ static int choose(struct job *j, struct err *e)
                             .arg = &l};
     int rc = patterns_init(&l, e);
 
-    if (rc == 0 && (rc = get_model(j->g, &m, e)) == 0 &&
-        !(j->t = mem_array(j->g->n_tensor, sizeof *j->t, e)))
-        rc = E_NOMEM;
-    for (uint32_t i = 0; i < j->g->n_tensor && rc == 0; i++) {
-        const struct gguf_tensor *t = &j->g->tensor[i];
-
-        j->t[i] = (struct recipe_tensor){.name = t->name, .fmt = (int)t->type};
-        memcpy(j->t[i].ne, t->ne, sizeof t->ne);
-    }
     if (rc == 0)
-        rc = recipe_choose(j->t, j->g->n_tensor, &m, &a, e);
-    for (uint32_t i = 0; i < j->g->n_tensor && rc == 0; i++) {
-        const struct gguf_tensor *t = &j->g->tensor[i];
+        rc = get_model(j->g, &m, e);
+    if (rc == 0 && j->prune.to)
+        m.n_layer = j->prune.left;
+    if (rc == 0)
+        rc = recipe_choose(j->t, j->n, &m, &a, e);
+    patterns_fini(&l);
+    return rc;
+}
 
+static bool may_change(void *arg, uint32_t i)
+{
+    return recipe_may_change(&((struct job *)arg)->t[i], leave_output);
+}
+
+/* Bytes in front of the data, of all parts; those that say which part it is take less than a
+ * hundred each. */
+static int head_bytes(struct job *j, uint64_t *out, struct err *e)
+{
+    struct gguf_out *w = NULL;
+    struct buf head = {0};
+    int rc = gguf_create(&w, NULL, j->g->alignment, e);
+
+    if (rc < 0)
+        return rc;
+    rc = put_keys(j, w, 0, e);
+    for (uint32_t i = 0; i < j->n && rc == 0; i++)
+        gguf_put_tensor(w, j->t[i].name, FMT_F32, tensor_of(j, i)->n_dims, j->t[i].ne);
+    if (rc == 0)
+        rc = gguf_head(w, &head, e);
+    *out = head.n + (uint64_t)j->n_out * (100 + 2 * j->g->alignment);
+    buf_fini(&head);
+    gguf_abort(w);
+    return rc;
+}
+
+static int choose_size(struct job *j, struct err *e)
+{
+    struct size_in in = {.src = j->src,
+                         .from = j->from,
+                         .t = j->t,
+                         .n = j->n,
+                         .im = j->im,
+                         .team = j->team,
+                         .alignment = j->g->alignment,
+                         .search = search,
+                         .requantize = allow_requantize,
+                         .may = may_change,
+                         .arg = j,
+                         .error = j->error};
+    uint64_t head;
+    int rc;
+
+    if (j->src->stream)
+        return err_set(e, E_USAGE, "%s: --size reads a model twice, a pipe comes once", j->g->path);
+    /* what options say of single tensors stands; the mix itself does not matter */
+    if ((rc = choose_mix(j, mix_by_name(SLICE("Q8_0")), e)) < 0 ||
+        (rc = head_bytes(j, &head, e)) < 0)
+        return rc;
+    for (uint32_t i = 0; i < j->n; i++)
+        if (!j->t[i].chosen)
+            j->t[i].to = j->t[i].wanted = j->t[i].fmt;
+    if (head >= j->size)
+        return err_set(e, E_RANGE, "%llu bytes: the metadata alone has %llu",
+                       (unsigned long long)j->size, (unsigned long long)head);
+    in.budget = j->size - head;
+    return size_choose(&in, e);
+}
+
+static int choose(struct job *j, struct err *e)
+{
+    int rc = keep_tensors(j, e);
+
+    if (rc == 0 && recipe_path)
+        rc = recipe_read(recipe_path, j->t, j->n, e);
+    else if (rc == 0 && size_text)
+        rc = choose_size(j, e);
+    else if (rc == 0)
+        rc = choose_mix(j, j->mix, e);
+    for (uint32_t i = 0; i < j->n && rc == 0; i++) {
+        const struct gguf_tensor *t = tensor_of(j, i);
+
+        if (!j->mix)
+            j->t[i].needs_weights = recipe_needs_weights(j->t[i].name, j->t[i].to);
         if ((rc = check_tensor(j, i, e)) < 0)
             break;
         j->bytes_in += t->bytes;
         j->bytes_out += row_bytes(j->t[i].to, t->ne[0]) * source_n_rows(t);
         j->weights += t->ne[0] * source_n_rows(t);
     }
-    patterns_fini(&l);
     return rc;
 }
 
@@ -361,7 +446,7 @@ static bool row_bad(const float *x, uint64_t n, float most, float *which)
 static void encode_batch(void *arg, int member, int n)
 {
     struct job *j = arg;
-    const struct gguf_tensor *t = &j->g->tensor[j->tensor];
+    const struct gguf_tensor *t = tensor_of(j, j->tensor);
     struct member *m = &j->m[member];
     uint64_t cols = t->ne[0], from = source_row_bytes(t);
     uint64_t to = row_bytes(j->t[j->tensor].to, cols);
@@ -383,12 +468,14 @@ static void encode_batch(void *arg, int member, int n)
             w = j->means + row / t->ne[1] % t->ne[2] * cols;
         if (!m->bad)
             encode_row(j->enc, x, w, cols, j->blocks + r * to);
+        if (!m->bad && search)
+            search_row(j->t[j->tensor].to, x, w, cols, j->blocks + r * to);
     }
 }
 
 static int batch_failed(const struct job *j, struct err *e)
 {
-    const struct gguf_tensor *t = &j->g->tensor[j->tensor];
+    const struct gguf_tensor *t = tensor_of(j, j->tensor);
     char name[96];
 
     for (int i = 0; i < team_size(j->team); i++) {
@@ -413,29 +500,6 @@ static float most_of(int fmt)
                                                                  : 4e5f;
 }
 
-/* The importance of the columns of a tensor; NULL when there is none. */
-static int get_means(const struct job *j, const struct gguf_tensor *t, float **out, struct err *e)
-{
-    const struct imatrix_entry *x = j->im ? imatrix_find(j->im, t->name) : NULL;
-    char name[96];
-    uint64_t n = t->ne[0] * t->ne[2];
-
-    *out = NULL;
-    if (!x)
-        return 0;
-    if ((uint64_t)x->cols * x->mats != n) {
-        if (slice_is(t->name, "token_embd.weight"))
-            return 0; /* counted as the output it also is, or not at all */
-        return err_set(e, E_FORMAT, "%s: tensor '%s': %u x %u values, the model has %llu x %llu",
-                       imatrix_path, shown(t, name), x->mats, x->cols, (unsigned long long)t->ne[2],
-                       (unsigned long long)t->ne[0]);
-    }
-    if (!(*out = mem_array(n, sizeof **out, e)))
-        return E_NOMEM;
-    imatrix_means(x, *out);
-    return 0;
-}
-
 static struct gguf_out *out_of(const struct job *j, const struct gguf_tensor *t)
 {
     return j->out[j->n_out > 1 ? t->part : 0];
@@ -446,7 +510,7 @@ static int get_rows(struct job *j, const struct gguf_tensor *t, uint64_t row, ui
                     uint8_t *raw, const uint8_t **out, struct err *e)
 {
     *out = t->p ? t->p + row * source_row_bytes(t) : raw;
-    return t->p ? 0 : source_rows(j->src, j->tensor, row, n, raw, e);
+    return t->p ? 0 : source_rows(j->src, j->from[j->tensor], row, n, raw, e);
 }
 
 /* Reads, and encodes where the type changes, in batches of about a million weights. */
@@ -480,7 +544,7 @@ static int do_rows(struct job *j, const struct gguf_tensor *t, uint64_t batch, u
 
 static int do_tensor(struct job *j, uint32_t i, struct err *e)
 {
-    const struct gguf_tensor *t = &j->g->tensor[i];
+    const struct gguf_tensor *t = tensor_of(j, i);
     uint64_t batch = BATCH_WEIGHTS / t->ne[0], n = source_n_rows(t);
     float *means = NULL;
     uint8_t *raw = NULL;
@@ -504,14 +568,14 @@ static int do_tensor(struct job *j, uint32_t i, struct err *e)
         }
         if ((!j->encoders[to] && (rc = encoder_new(&j->encoders[to], to, e)) < 0) ||
             (rc = decoder_find(&j->dec, (int)t->type, e)) < 0 ||
-            (rc = get_means(j, t, &means, e)) < 0)
+            (rc = tensor_means(j->im, imatrix_path, t, &means, e)) < 0)
             goto done;
         j->enc = j->encoders[to];
     }
     j->means = means;
     if (rc == 0)
         rc = do_rows(j, t, batch, raw, e);
-    source_done(j->src, i);
+    source_done(j->src, j->from[i]);
 done:
     for (int m = 0; m < team_size(j->team); m++) {
         mem_free(j->m[m].x);
@@ -531,7 +595,6 @@ static int create_outputs(struct job *j, const char *path, struct err *e)
     struct buf name = {0};
     int rc = 0;
 
-    j->n_out = keep_split && j->g->n_part > 1 ? j->g->n_part : 1;
     if (!(j->out = mem_array(j->n_out, sizeof(struct gguf_out *), e)))
         return E_NOMEM;
     for (uint32_t i = 0; i < j->n_out && rc == 0; i++) {
@@ -544,12 +607,12 @@ static int create_outputs(struct job *j, const char *path, struct err *e)
         if (name.bad)
             rc = err_nomem(e, name.n);
         else if ((rc = gguf_create(&j->out[i], name.p, j->g->alignment, e)) == 0)
-            rc = put_keys(j, i, e);
+            rc = put_keys(j, j->out[i], i, e);
     }
-    for (uint32_t i = 0; i < j->g->n_tensor && rc == 0; i++) {
-        const struct gguf_tensor *t = &j->g->tensor[i];
+    for (uint32_t i = 0; i < j->n && rc == 0; i++) {
+        const struct gguf_tensor *t = tensor_of(j, i);
 
-        gguf_put_tensor(out_of(j, t), t->name, (uint32_t)j->t[i].to, t->n_dims, t->ne);
+        gguf_put_tensor(out_of(j, t), j->t[i].name, (uint32_t)j->t[i].to, t->n_dims, t->ne);
     }
     for (uint32_t i = 0; i < j->n_out && rc == 0; i++)
         rc = gguf_begin(j->out[i], e);
@@ -573,19 +636,15 @@ static int finish_outputs(struct job *j, struct err *e)
 
 static int write_model(struct job *j, const char *path, struct err *e)
 {
-    int n = threads ? threads : thread_cpus(), rc;
+    int rc = create_outputs(j, path, e);
 
-    if ((rc = team_new(&j->team, n, e)) < 0)
-        return rc;
-    if (!(j->m = mem_array((uint64_t)n, sizeof *j->m, e)))
-        return E_NOMEM;
-    if ((rc = create_outputs(j, path, e)) < 0)
+    if (rc < 0)
         return rc;
     progress_begin(&j->bar, "quantizing", j->bytes_in, true);
-    for (uint32_t i = 0; i < j->g->n_tensor && rc == 0; i++) {
+    for (uint32_t i = 0; i < j->n && rc == 0; i++) {
         char name[96];
 
-        tool_detail(1, "%s: %s to %s", shown(&j->g->tensor[i], name), fmt_find(j->t[i].fmt)->name,
+        tool_detail(1, "%s: %s to %s", shown(tensor_of(j, i), name), fmt_find(j->t[i].fmt)->name,
                     fmt_find(j->t[i].to)->name);
         rc = do_tensor(j, i, e);
     }
@@ -595,30 +654,9 @@ static int write_model(struct job *j, const char *path, struct err *e)
 
 /* -- printing -- */
 
-static double bpw(uint64_t bytes, uint64_t weights)
+static enum list_form form(void)
 {
-    return weights ? 8.0 * (double)bytes / (double)weights : 0.0;
-}
-
-static void print_row(const char *name, const char *shape, const char *from, const char *to,
-                      uint64_t before, uint64_t after, uint64_t weights)
-{
-    double bits = bpw(after, weights);
-
-    if (json) {
-        struct buf b = {0};
-
-        buf_json(&b, slice_of(name));
-        printf("{\"name\":%s,\"shape\":\"%s\",\"from\":\"%s\",\"to\":\"%s\",\"bytes_before\":%llu,"
-               "\"bytes\":%llu,\"bits_per_weight\":%.4f}\n",
-               b.p ? b.p : "\"\"", shape, from, to, (unsigned long long)before,
-               (unsigned long long)after, bits);
-        buf_fini(&b);
-    } else {
-        printf(tsv ? "%s\t%s\t%s\t%s\t%llu\t%llu\t%.4f\n"
-                   : "%-32s %-20s %-7s %-7s %13llu %13llu %8.4f\n",
-               name, shape, from, to, (unsigned long long)before, (unsigned long long)after, bits);
-    }
+    return json ? FORM_JSON : tsv ? FORM_TSV : FORM_TEXT;
 }
 
 static void print_plan(const struct job *j)
@@ -628,8 +666,8 @@ static void print_plan(const struct job *j)
     if (!json && !tsv)
         printf("%-32s %-20s %-7s %-7s %13s %13s %8s\n", "tensor", "shape", "from", "to", "bytes",
                "to bytes", "bits/w");
-    for (uint32_t i = 0; i < j->g->n_tensor; i++) {
-        const struct gguf_tensor *t = &j->g->tensor[i];
+    for (uint32_t i = 0; i < j->n; i++) {
+        const struct gguf_tensor *t = tensor_of(j, i);
         int n = 0;
 
         for (uint32_t d = 0; d < t->n_dims && n < 80; d++)
@@ -637,132 +675,106 @@ static void print_plan(const struct job *j)
                           (unsigned long long)t->ne[d]);
         if (!t->n_dims)
             snprintf(shape, sizeof shape, "1");
-        print_row(shown(t, name), shape, fmt_find(j->t[i].fmt)->name, fmt_find(j->t[i].to)->name,
-                  t->bytes, row_bytes(j->t[i].to, t->ne[0]) * source_n_rows(t),
-                  t->ne[0] * source_n_rows(t));
+        print_change(form(), gguf_show(name, sizeof name, j->t[i].name), shape,
+                     fmt_find(j->t[i].fmt)->name, fmt_find(j->t[i].to)->name, t->bytes,
+                     row_bytes(j->t[i].to, t->ne[0]) * source_n_rows(t),
+                     t->ne[0] * source_n_rows(t));
     }
-    print_row("all", "", "", j->mix->name, j->bytes_in, j->bytes_out, j->weights);
-}
-
-/* What a mix comes to in a model of eight billion weights, so that the numbers can be compared. */
-static double typical_bpw(const struct mix *mix, struct err *e)
-{
-    static const struct {
-        const char *name;
-        uint64_t cols, rows;
-    } layer[] = {
-        {"attn_q", 4096, 4096},      {"attn_k", 4096, 1024},    {"attn_v", 4096, 1024},
-        {"attn_output", 4096, 4096}, {"ffn_gate", 4096, 14336}, {"ffn_up", 4096, 14336},
-        {"ffn_down", 14336, 4096},   {"attn_norm", 4096, 1},    {"ffn_norm", 4096, 1},
-    };
-    enum { LAYERS = 32, PER = ARRAY_LEN(layer), ALL = LAYERS * PER + 3 };
-    struct recipe_tensor *t = mem_array(ALL, sizeof *t, e);
-    char(*name)[40] = mem_array(ALL, sizeof *name, e);
-    const struct recipe_model m = {SLICE("llama"), LAYERS, 32, 8, 0};
-    const struct recipe_args a = {.mix = mix,
-                                  .output_fmt = FMT_COPY,
-                                  .embedding_fmt = FMT_COPY,
-                                  .has_weights = strstr(mix->remark, "importance") != NULL};
-    double bits = 0.0, weights = 0.0;
-
-    for (uint32_t i = 0; t && name && i < ALL; i++) {
-        static const char *const last[] = {"token_embd", "output", "output_norm"};
-        uint32_t k = i % PER, rest = i - LAYERS * PER;
-        bool in_layer = i < LAYERS * PER;
-
-        snprintf(name[i], sizeof *name, in_layer ? "blk.%u.%s.weight" : "%.0u%s.weight",
-                 in_layer ? i / PER : 0, in_layer ? layer[k].name : last[rest]);
-        t[i] = (struct recipe_tensor){.name = slice_of(name[i]),
-                                      .fmt = (in_layer ? layer[k].rows == 1 : rest == 2) ? FMT_F32
-                                                                                         : FMT_F16,
-                                      .ne = {in_layer ? layer[k].cols : 4096,
-                                             in_layer    ? layer[k].rows
-                                             : rest == 2 ? 1
-                                                         : 128256,
-                                             1, 1}};
-    }
-    if (t && name && recipe_choose(t, ALL, &m, &a, e) == 0)
-        for (uint32_t i = 0; i < ALL; i++) {
-            double n = (double)t[i].ne[0] * (double)t[i].ne[1];
-
-            bits += n * fmt_bpw(t[i].to);
-            weights += n;
-        }
-    mem_free(t);
-    mem_free(name);
-    return weights > 0.0 ? bits / weights : 0.0;
-}
-
-static int print_list(struct err *e)
-{
-    const struct mix *m;
-
-    if (!json && !tsv)
-        printf("%-10s %13s %13s  %s\n", "type", "bits/weight", "8B model", "");
-    for (size_t i = 0; (m = mix_at(i)) != NULL && !e->code; i++) {
-        double base = m->fmt == FMT_COPY ? 0.0 : fmt_bpw(m->fmt);
-        double all = m->fmt == FMT_COPY ? 0.0 : typical_bpw(m, e);
-
-        printf(json  ? "{\"type\":\"%s\",\"bits_per_weight\":%.4f,\"bits_per_weight_8b\":%.4f,"
-                       "\"remark\":\"%s\"}\n"
-               : tsv ? "%s\t%.4f\t%.4f\t%s\n"
-                     : "%-10s %13.4f %13.4f  %s\n",
-               m->name, base, all, m->remark);
-    }
-    return e->code;
+    print_change(form(), "all", "", "", j->mix ? j->mix->name : "", j->bytes_in, j->bytes_out,
+                 j->weights);
 }
 
 /* -- the tool -- */
 
-static int run(char **file, const char *type, struct err *e)
+static void job_fini(struct job *j)
 {
-    struct job j = {.mix = mix_by_name(slice_of(type))};
-    char amount[16];
-    int rc;
-
-    if (!j.mix)
-        return unknown_type(type, mix_name, e);
-    if (!dry_run && strcmp(file[1], "-") == 0 &&
-        (rc = tool_not_to_terminal(STDOUT_FILENO, "a model", e)) < 0)
-        return rc;
-    if (imatrix_path && (rc = imatrix_open(&j.im, imatrix_path, e)) < 0)
-        return rc;
-    if ((rc = model_source(&j.src, file[0], 0, e)) == 0) {
-        j.g = j.src->g;
-        rc = choose(&j, e);
-    }
-    if (rc == 0 && dry_run)
-        print_plan(&j);
-    else if (rc == 0)
-        rc = write_model(&j, file[1], e);
-    if (rc == 0 && !dry_run)
-        tool_note("%s: %s, %.2f bits per weight", file[1], tool_bytes(j.bytes_out, amount),
-                  bpw(j.bytes_out, j.weights));
-    for (uint32_t i = 0; j.out && i < j.n_out; i++)
-        gguf_abort(j.out[i]);
+    for (uint32_t i = 0; j->out && i < j->n_out; i++)
+        gguf_abort(j->out[i]);
     for (int i = 0; i < FMT_ID_END; i++)
-        encoder_free(j.encoders[i]);
-    mem_free(j.out);
-    mem_free(j.t);
-    mem_free(j.m);
-    team_free(j.team);
-    source_close(j.src);
-    imatrix_free(j.im);
+        encoder_free(j->encoders[i]);
+    mem_free(j->out);
+    mem_free(j->t);
+    mem_free(j->name);
+    mem_free(j->from);
+    mem_free(j->error);
+    mem_free(j->m);
+    team_free(j->team);
+    prune_fini(&j->prune);
+    source_close(j->src);
+    imatrix_free(j->im);
+}
+
+static int open_job(struct job *j, const char *in, const char *type, struct err *e)
+{
+    int n = threads ? threads : thread_cpus(), rc;
+
+    if (type && (rc = find_mix(type, &j->mix, e)) < 0)
+        return rc;
+    if (size_text && (rc = parse_size(size_text, &j->size, e)) < 0)
+        return err_prefix(e, "--size");
+    if (imatrix_path && (rc = imatrix_open(&j->im, imatrix_path, e)) < 0)
+        return rc;
+    if ((rc = model_source(&j->src, in, 0, e)) < 0 || (rc = team_new(&j->team, n, e)) < 0)
+        return rc;
+    j->g = j->src->g;
+    j->n_out = keep_split && j->g->n_part > 1 ? j->g->n_part : 1;
+    j->m = mem_array((uint64_t)n, sizeof *j->m, e);
+    return j->m ? 0 : E_NOMEM;
+}
+
+/* out NULL: nothing is written. */
+static int run(const char *in, const char *out, const char *type, struct err *e)
+{
+    struct job j = {0};
+    bool piped = out && strcmp(out, "-") == 0;
+    char amount[16];
+    int rc = 0;
+
+    if (piped)
+        rc = tool_not_to_terminal(STDOUT_FILENO, "a model", e);
+    if (rc == 0 && (rc = open_job(&j, in, type, e)) == 0)
+        rc = choose(&j, e);
+    if (rc == 0 && out)
+        rc = write_model(&j, out, e);
+    if (rc == 0 && size_text && !piped && !json && !tsv)
+        rc = recipe_write(j.t, j.n, j.error, stdout, e);
+    else if (rc == 0 && !out)
+        print_plan(&j);
+    if (rc == 0 && out)
+        tool_note("%s: %s, %.2f bits per weight", out, tool_bytes(j.bytes_out, amount),
+                  bits_per_weight(j.bytes_out, j.weights));
+    job_fini(&j);
     return rc;
+}
+
+static void check_usage(int n, char **operand)
+{
+    bool named = !recipe_path && !size_text; /* there is a TYPE */
+
+    if (list && n > 0)
+        tool_usage("unexpected argument '%s'", operand[0]);
+    if (recipe_path && size_text)
+        tool_usage("--recipe and --size exclude each other");
+    if (recipe_path &&
+        (patterns.n || output_fmt != FMT_COPY || embedding_fmt != FMT_COPY || pure || leave_output))
+        tool_usage("--recipe says each tensor's type: no other option may");
+    if (size_text && pure)
+        tool_usage("--size and --pure exclude each other");
+    if (!list && n != 2 + named && !(dry_run && n == 1 + named))
+        tool_usage("expected IN%s%s", dry_run ? "" : " OUT", named ? " TYPE" : "");
+    if ((json || tsv) && !list && !dry_run)
+        tool_usage("--json and --tsv go with --list and --dry-run");
 }
 
 int main(int argc, char **argv)
 {
     struct err e = {0};
     int first = tool_begin(&tool, argc, argv), n = argc - first, rc;
+    char **operand = argv + first;
+    const char *type = recipe_path || size_text || list ? NULL : argv[argc - 1];
 
-    if (list && n > 0)
-        tool_usage("unexpected argument '%s'", argv[first]);
-    if (!list && n != 3 && !(dry_run && n == 2))
-        tool_usage("expected IN OUT TYPE%s", dry_run ? ", or IN TYPE" : "");
-    if ((json || tsv) && !list && !dry_run)
-        tool_usage("--json and --tsv go with --list and --dry-run");
-    rc = list ? print_list(&e) : run(argv + first, argv[argc - 1], &e);
+    check_usage(n, operand);
+    rc = list ? print_mixes(form(), &e) : run(operand[0], dry_run ? NULL : operand[1], type, &e);
     opt_list_fini(&patterns);
     opt_list_fini(&overrides);
     return tool_end(rc < 0 ? tool_fail(&e) : 0);

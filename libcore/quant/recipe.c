@@ -164,18 +164,18 @@ static bool kept(struct slice name)
 }
 
 /* May it be anything but what it is? Matrices called weight may. */
-static bool may_change(const struct recipe_tensor *t, const struct recipe_args *a)
+bool recipe_may_change(const struct recipe_tensor *t, bool leave_output)
 {
     static const char tail[] = "weight";
     const size_t n = sizeof tail - 1;
 
-    if (a->mix->fmt == FMT_COPY || !fmt_find(t->fmt))
+    if (!fmt_find(t->fmt))
         return false;
     if (t->ne[1] <= 1 && t->ne[2] <= 1 && t->ne[3] <= 1)
         return false;
     if (t->name.n < n || memcmp(t->name.p + t->name.n - n, tail, n) != 0)
         return false;
-    if (a->leave_output && slice_is(t->name, "output.weight"))
+    if (leave_output && slice_is(t->name, "output.weight"))
         return false;
     return !kept(t->name);
 }
@@ -422,14 +422,22 @@ int recipe_fitting(int fmt, uint64_t cols)
     return FMT_F16;
 }
 
-static bool bad_without_weights(struct slice name, int fmt, const struct mix *mix)
+bool recipe_needs_weights(struct slice name, int fmt)
 {
     enum role r = role_of(name);
 
     if (r == OUTPUT || r == EMBEDDING)
         return false;
     return fmt == FMT_IQ3_XXS || fmt == FMT_IQ2_XXS || fmt == FMT_IQ2_XS || fmt == FMT_IQ2_S ||
-           fmt == FMT_IQ1_M || fmt == FMT_IQ1_S || (fmt == FMT_Q2_K && mix == &mixes[MIX_Q2_K_S]);
+           fmt == FMT_IQ1_M || fmt == FMT_IQ1_S;
+}
+
+static bool bad_without_weights(struct slice name, int fmt, const struct mix *mix)
+{
+    enum role r = role_of(name);
+
+    return recipe_needs_weights(name, fmt) ||
+           (fmt == FMT_Q2_K && r != OUTPUT && r != EMBEDDING && mix == &mixes[MIX_Q2_K_S]);
 }
 
 static void choose(struct chooser *c, struct recipe_tensor *t)
@@ -503,7 +511,7 @@ int recipe_choose(struct recipe_tensor *t, uint32_t n, const struct recipe_model
     for (uint32_t i = 0; i < n; i++) {
         order[i]->to = order[i]->wanted = order[i]->fmt;
         order[i]->chosen = order[i]->needs_weights = false;
-        if (may_change(order[i], a))
+        if (a->mix->fmt != FMT_COPY && recipe_may_change(order[i], a->leave_output))
             choose(&c, order[i]);
     }
     mem_free(order);

@@ -61,6 +61,11 @@ struct recipe_args {
 int recipe_choose(struct recipe_tensor *t, uint32_t n, const struct recipe_model *m,
                   const struct recipe_args *a, struct err *e);
 
+/* Whether a tensor may get another type at all: matrices may, norms, routers and the like not. */
+bool recipe_may_change(const struct recipe_tensor *t, bool leave_output);
+/* Whether a format is bad for a tensor without an importance matrix. */
+bool recipe_needs_weights(struct slice name, int fmt);
+
 /* The nearest format whose blocks fit rows of cols weights: fmt itself where they do. */
 int recipe_fitting(int fmt, uint64_t cols);
 

@@ -1,0 +1,21 @@
+/* search.h - better scales for blocks that are made: layout and size stay, the error drops.
+ *
+ * An encoder looks for the scale of each part, and rounds scales and their common factor
+ * afterwards. Here what came of it is gone over: scales and mins of the parts are moved, codes
+ * rounded again, common factors fitted again, until nothing gets better. The error is the sum of
+ * column[i] * (weight - as decoded)^2; no block is ever worse than it was.
+ */
+#ifndef RILL_QUANT_SEARCH_H
+#define RILL_QUANT_SEARCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Formats with scales that can be moved; others are left as they are. */
+bool search_exists(int fmt);
+
+/* A row of n weights (whole blocks) and the blocks its encoder made of it, which may change.
+ * column: [n] how much each counts, none below 0; NULL: all alike. Needs thread_ieee(). */
+void search_row(int fmt, const float *in, const float *column, uint64_t n, void *blocks);
+
+#endif
