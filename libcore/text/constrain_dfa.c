@@ -598,6 +598,56 @@ bool rx_more(struct rxs *s, rx e)
     return more;
 }
 
+/* Whether e is a list of words, as names are; left: nodes that may still be looked at. */
+static bool is_list(const struct rxs *s, rx e, int *left)
+{
+    struct rx_node k = s->node[e];
+
+    for (; --*left >= 0 && k.kind == RX_CAT; k = s->node[k.b])
+        if (s->node[k.a].kind != RX_SET)
+            return false;
+    if (k.kind == RX_OR) {
+        for (uint32_t i = 0; i < k.b; i++)
+            if (!is_list(s, s->pool[k.a + i], left))
+                return false;
+        return true;
+    }
+    return *left >= 0 && (k.kind == RX_SET || k.kind == RX_EMPTY);
+}
+
+/* Whether every text of so many characters is the front of one that e allows: e is any text, any of
+ * some length, any but some words. */
+static bool takes_any(const struct rxs *s, rx e, uint32_t chars)
+{
+    struct rx_node k = s->node[e];
+    bool bounded = false, less = false;
+    int left = 4096;
+
+    if (k.kind != RX_AND)
+        return e == s->any || (k.kind == RX_LEN && (k.hi == RX_INF || (chars && k.hi >= chars)));
+    for (uint32_t i = 0; i < k.b; i++) {
+        rx part = s->pool[k.a + i];
+        struct rx_node p = s->node[part];
+
+        if (p.kind == RX_NOT && !is_list(s, p.a, &left))
+            return false;
+        less = less || p.kind == RX_NOT;
+        bounded = bounded || (p.kind == RX_LEN && p.hi != RX_INF);
+        if (p.kind != RX_NOT && part != s->any && (p.kind != RX_LEN || !takes_any(s, part, chars)))
+            return false;
+    }
+    return !bounded || !less; // the last words left could be those
+}
+
+bool rx_takes_plain(const struct rxs *s, rx e, uint32_t chars)
+{
+    struct rx_node k = s->node[e];
+
+    while (k.kind == RX_CAT)
+        k = s->node[k.a];
+    return k.kind == RX_JSON && k.st == J_TEXT && takes_any(s, k.a, chars);
+}
+
 bool rx_match(struct rxs *s, rx e, struct slice text)
 {
     for (size_t i = 0; i < text.n && e != RX_NONE; i++)

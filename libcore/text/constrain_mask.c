@@ -8,7 +8,7 @@
 struct con_matcher {
     struct con_run run;
     const struct con_vocab *v;
-    uint8_t *move;                  // [n_cls * SLICE_STATES] states of a slice a class leads to
+    uint8_t *move[SLICE_N];         // [n_cls * SLICE_STATES] states of a slice a class leads to
     uint32_t at[VOCAB_MAX_DEPTH + 1];
     uint32_t *mask;                 // [KEPT * n_word]
     uint32_t of[KEPT];              // the set each belongs to, 0: none
@@ -18,16 +18,18 @@ struct con_matcher {
 /* For each class of bytes and each place in a slice's character, the places its bytes lead to. */
 static int slice_moves(struct con_matcher *m, struct err *e)
 {
-    m->move = mem_array((uint64_t)m->run.n_cls * SLICE_STATES, 1, e);
-    if (!m->move)
-        return E_NOMEM;
-    for (unsigned c = 0; c < 256; c++)
-        for (int st = 0; st < SLICE_STATES; st++) {
-            int to = slice_step(st, c);
+    for (int s = 0; s < SLICE_N; s++) {
+        m->move[s] = mem_array((uint64_t)m->run.n_cls * SLICE_STATES, 1, e);
+        if (!m->move[s])
+            return E_NOMEM;
+        for (unsigned c = 0; c < 256; c++)
+            for (int st = 0; st < SLICE_STATES; st++) {
+                int to = slice_step(s, st, c);
 
-            if (to >= 0)
-                m->move[m->run.cls[c] * SLICE_STATES + st] |= (uint8_t)(1u << to);
-        }
+                if (to >= 0)
+                    m->move[s][m->run.cls[c] * SLICE_STATES + st] |= (uint8_t)(1u << to);
+            }
+    }
     return 0;
 }
 
@@ -57,7 +59,8 @@ void con_matcher_free(struct con_matcher *m)
     if (!m)
         return;
     run_fini(&m->run);
-    mem_free(m->move);
+    for (int s = 0; s < SLICE_N; s++)
+        mem_free(m->move[s]);
     mem_free(m->mask);
     mem_free(m);
 }
@@ -117,6 +120,9 @@ static bool holds_slice(struct con_run *r, const uint8_t *move, rx q, int chars)
 {
     struct pairs v;
 
+    for (const char *p = "aE7"; *p; p++) // most that hold none are seen at once
+        if (run_deriv(r, q, r->cls[(unsigned char)*p]) == RX_NONE)
+            return false;
     memset(v.seen, 0, sizeof v.seen);
     v.n = 0;
     pair_add(&v, (struct pair){q, 0, 0});
@@ -144,17 +150,31 @@ static bool holds_slice(struct con_run *r, const uint8_t *move, rx q, int chars)
 /* The largest slice q holds, or -1. */
 static int slice_held(struct con_matcher *m, rx q)
 {
+    static const struct {
+        int slice, chars;
+    } by_size[] = {{SLICE_LONG, 0}, {SLICE_PLAIN, SLICE_SHORT}, {SLICE_WORD, SLICE_SHORT}};
     struct con_run *r = &m->run;
+    int held = -1;
 
     if (r->bad || q >= r->cap_node)
         return -1;
-    if (r->level[q] == 0) {
-        int held = holds_slice(r, m->move, q, 0) ? 1 : holds_slice(r, m->move, q, SLICE_SHORT) ? 0
-                                                                                               : -1;
-
+    for (size_t i = 0; r->level[q] == 0 && held < 0 && i < ARRAY_LEN(by_size); i++)
+        if ((by_size[i].slice != SLICE_WORD && rx_takes_plain(&r->rx, q, by_size[i].chars)) ||
+            holds_slice(r, m->move[by_size[i].slice], q, by_size[i].chars))
+            held = by_size[i].slice;
+    if (r->bad)
+        return -1;
+    if (r->level[q] == 0)
         r->level[q] = (uint8_t)(held + 2);
-    }
     return r->level[q] - 2;
+}
+
+/* The better of two slices. */
+static int better(int a, int b)
+{
+    static const uint8_t rank[] = {0, 2, 3, 1}; // of none, SLICE_PLAIN, SLICE_LONG, SLICE_WORD
+
+    return rank[a + 1] >= rank[b + 1] ? a : b;
 }
 
 /* -- masks ----------------------------------------------------------------------------------- */
@@ -186,20 +206,18 @@ static int best_slice(struct con_matcher *m, uint32_t set)
     const struct run_set x = *run_set(&m->run, set);
     int best = -1;
 
-    for (uint32_t i = 0; i < x.n_scan && best < 1; i++) {
+    for (uint32_t i = 0; i < x.n_scan && best != SLICE_LONG; i++) {
         rx q = ((const struct run_scan *)m->run.scans.p)[x.scan + i].q;
-        int held = slice_held(m, q);
 
-        best = held > best ? held : best;
+        best = better(best, slice_held(m, q));
     }
-    if (x.closure != RUN_NIL && best < 1) {
+    if (x.closure != RUN_NIL) {
         struct run_closure c = ((const struct run_closure *)m->run.closures.p)[x.closure];
 
-        for (uint32_t i = c.n_rules; i < c.n_wait && best < 1; i++) {
+        for (uint32_t i = c.n_rules; i < c.n_wait && best != SLICE_LONG; i++) {
             uint32_t sym = ((const struct run_wait *)m->run.waits.p)[c.wait + i].sym;
-            int held = slice_held(m, m->run.g->term[sym & ~SYM_TERM]);
 
-            best = held > best ? held : best;
+            best = better(best, slice_held(m, m->run.g->term[sym & ~SYM_TERM]));
         }
     }
     return best;

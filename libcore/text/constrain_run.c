@@ -362,6 +362,26 @@ static bool expand(struct con_run *r, uint32_t c, struct run_closure *x)
     return true;
 }
 
+/* Sorts n records of a few words each; most lists are short. */
+static void sort_words(uint32_t *v, uint32_t n, uint32_t words,
+                       int (*by)(const void *, const void *))
+{
+    uint32_t x[3];
+
+    if (n > 24) {
+        qsort(v, n, words * sizeof *v, by);
+        return;
+    }
+    for (uint32_t i = 1; i < n; i++) {
+        uint32_t k = i;
+
+        memcpy(x, v + i * words, words * sizeof *v);
+        for (; k > 0 && by(v + (k - 1) * words, x) > 0; k--)
+            memcpy(v + k * words, v + (k - 1) * words, words * sizeof *v);
+        memcpy(v + k * words, x, words * sizeof *v);
+    }
+}
+
 static int by_item(const void *a, const void *b)
 {
     return memcmp(a, b, sizeof(struct run_item));
@@ -376,8 +396,7 @@ static uint32_t closure_of(struct con_run *r)
 
     if (r->new_items.n == 0 || r->bad)
         return RUN_NIL;
-    if (r->new_items.n > 1)
-        qsort(v, r->new_items.n, sizeof *v, by_item);
+    sort_words((uint32_t *)r->new_items.p, r->new_items.n, 2, by_item);
     for (uint32_t i = 0; i < r->new_items.n; i++)
         if (i == 0 || by_item(&v[i], &v[n - 1]) != 0)
             v[n++] = v[i];
@@ -423,8 +442,7 @@ static uint32_t set_of(struct con_run *r, uint32_t closure, bool accept)
 
     if (r->bad || (n == 0 && closure == RUN_NIL && !accept))
         return RUN_DEAD;
-    if (n > 1)
-        qsort(v, n, sizeof *v, by_scan);
+    sort_words((uint32_t *)r->new_scans.p, n, 3, by_scan);
     for (uint32_t i = 0; i < n; i++)
         if (i == 0 || by_scan(&v[i], &v[k - 1]) != 0)
             v[k++] = v[i];

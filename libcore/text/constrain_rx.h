@@ -134,6 +134,9 @@ bool rx_live(struct rxs *s, rx e);
 /* The same for other words than the empty one. */
 bool rx_more(struct rxs *s, rx e);
 bool rx_match(struct rxs *s, rx e, struct slice text);
+/* Whether every text of at most so many characters (0: of any number) that is plain within a JSON
+ * string can follow and leave a word of e possible. False: not, or not seen at a glance. */
+bool rx_takes_plain(const struct rxs *s, rx e, uint32_t chars);
 /* Bytes that no expression of the store tells apart share a class (cls, rep, n_cls). */
 void rx_classes(struct rxs *s);
 

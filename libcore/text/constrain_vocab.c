@@ -6,7 +6,7 @@
 
 #include "base/mem.h"
 
-int slice_step(int state, unsigned c)
+static int plain_step(int state, unsigned c)
 {
     /* 0 between characters; 1, 2, 3: so many continuation bytes are left, any; 4-7: behind E0, ED,
      * F0 and F4, which bound the byte that follows (RFC 3629) */
@@ -43,18 +43,22 @@ struct slice con_token_text(int32_t id, char *out)
     return (struct slice){out, (size_t)n};
 }
 
-/* The smallest slice a token is in, or SLICE_N. */
-static int slice_of_token(struct slice t)
+int slice_step(int slice, int state, unsigned c)
+{
+    if (slice != SLICE_WORD)
+        return plain_step(state, c);
+    return (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z') ? 0 : -1;
+}
+
+static bool in_slice(int slice, struct slice t)
 {
     int st = 0, chars = 0;
 
-    for (size_t i = 0; i < t.n; i++) {
+    for (size_t i = 0; i < t.n && st >= 0; i++) {
         chars += st == 0;
-        st = slice_step(st, (unsigned char)t.p[i]);
-        if (st < 0)
-            return SLICE_N;
+        st = slice_step(slice, st, (unsigned char)t.p[i]);
     }
-    return chars <= SLICE_SHORT ? 0 : 1;
+    return st >= 0 && (slice == SLICE_LONG || chars <= SLICE_SHORT);
 }
 
 struct entry {
@@ -165,7 +169,7 @@ static int tries(struct con_vocab *v, struct entry *all, struct entry *some, str
         uint32_t k = 0;
 
         for (uint32_t i = 0; i < n; i++) {
-            if (slice_of_token(all[i].text) > s)
+            if (!in_slice(s, all[i].text))
                 some[k++] = all[i];
             else
                 v->slice[s][all[i].id / 32] |= 1u << all[i].id % 32;

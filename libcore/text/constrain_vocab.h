@@ -24,9 +24,9 @@ struct vocab_trie {
     uint32_t n;
 };
 
-/* Slice 0: tokens of at most SLICE_SHORT characters that are plain within a JSON string; slice 1:
- * such tokens of any length. */
-enum { SLICE_N = 2, SLICE_SHORT = 12 };
+/* Tokens of at most SLICE_SHORT characters that are plain within a JSON string; such tokens of any
+ * length; of at most SLICE_SHORT ASCII letters and digits (what addresses and names are made of). */
+enum { SLICE_PLAIN, SLICE_LONG, SLICE_WORD, SLICE_N, SLICE_SHORT = 12 };
 #define VOCAB_MAX_DEPTH 256 // bytes; longer tokens are never allowed
 
 struct con_vocab {
@@ -41,8 +41,8 @@ struct con_vocab {
     uint32_t max_len;
 };
 
-/* Which characters a JSON string may hold as they are, by bytes: states of UTF-8. -1: not so. */
-int slice_step(int state, unsigned c);
+/* Which bytes a slice's characters are made of: states of UTF-8. -1: not of these. */
+int slice_step(int slice, int state, unsigned c);
 enum { SLICE_STATES = 8 };
 
 /* What a control token is in a grammar: no text spells these bytes. out: at least 16 bytes. */

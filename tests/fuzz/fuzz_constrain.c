@@ -1,6 +1,7 @@
-/* fuzz_constrain.c - grammars, schemas and regular expressions from bytes, and texts for them.
+/* fuzz_constrain.c - grammars, schemas, regular expressions and tools from bytes, and texts for them.
  *
- * The first byte chooses the front end; a NUL parts the source from a text. Either the source is
+ * The first byte chooses the front end (of tools, the format too); a NUL parts the source from a
+ * text. Either the source is
  * refused with a sentence, or the text is taken as far as it goes: the mask must agree with what is
  * taken, byte for byte, and memory stays below its limit.
  */
@@ -8,7 +9,7 @@
 
 #include "base/mem.h"
 #include "tests/fuzz/replay.h"
-#include "text/constrain.h"
+#include "text/constrain_tools.h"
 
 static void need(bool ok)
 {
@@ -16,8 +17,11 @@ static void need(bool ok)
         abort();
 }
 
-static struct con_vocab *bytes(struct tok **t)
+/* Made once. */
+static const struct con_vocab *bytes(void)
 {
+    static struct con_vocab *kept;
+    static struct tok *t;
     static char byte[256];
     static struct slice piece[256];
     struct con_vocab *v = NULL;
@@ -33,14 +37,16 @@ static struct con_vocab *bytes(struct tok **t)
     s.n = 256;
     s.piece = piece;
     s.raw_bytes = true;
-    need(tok_new(t, &s, &e) == 0 && con_vocab_new(&v, *t, &e) == 0);
-    return v;
+    if (!kept) {
+        need(tok_new(&t, &s, &e) == 0 && con_vocab_new(&v, t, &e) == 0);
+        kept = v;
+    }
+    return kept;
 }
 
 static void read_text(const struct con *c, struct slice text)
 {
-    struct tok *t = NULL;
-    struct con_vocab *v = bytes(&t);
+    const struct con_vocab *v = bytes();
     struct con_matcher *m;
     struct err e = {0};
 
@@ -66,8 +72,23 @@ static void read_text(const struct con *c, struct slice text)
     } else {
         need(e.text[0] != 0);
     }
-    con_vocab_free(v);
-    tok_free(t);
+}
+
+static int tools(struct con **out, uint8_t how, struct slice src, struct err *e)
+{
+    struct con_tools t = {.choice = (enum con_choice)(how % 3), .parallel = how & 4};
+    size_t n = 0;
+    json_t *j = json_loadb(src.p, src.n, 0, NULL);
+    int rc;
+
+    while (toolcall_at(n))
+        n++;
+    t.format = toolcall_at(how / 8 % n);
+    t.reasoning = how & 1 ? reasoning_find("think") : NULL;
+    t.tools = j;
+    rc = con_tools(out, &t, e);
+    json_decref(j);
+    return rc;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
@@ -84,15 +105,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     src.n = end ? (size_t)(end - p) - 1 : n - 1;
     if (end)
         text = (struct slice){(const char *)end + 1, n - src.n - 2};
-    switch (*p % 4) {
+    switch (*p % 5) {
     case 0:
         rc = con_gbnf(&c, src, NULL, &e);
         break;
     case 1:
         rc = con_regex(&c, src, NULL, &e);
         break;
+    case 2:
+        rc = tools(&c, *p / 5 * 7 % 251, src, &e);
+        break;
     default:
-        rc = con_schema(&c, src, *p % 4 == 2 ? &line : &any, &e);
+        rc = con_schema(&c, src, *p % 5 == 3 ? &line : &any, &e);
     }
     need(rc == 0 || (e.code == rc && e.text[0]));
     if (rc == 0)

@@ -197,6 +197,12 @@ START_TEST(masks_are_exact)
     ck_ok(con_schema(&c, SLICE(schema), &line, &e), &e);
     walk(c, "{\"name\": \"ab\\n \xc3\xa9\",\"a\": [1, 12],\"b\":1.5e10}");
     con_free(c);
+    ck_ok(con_schema(&c, SLICE("{\"properties\":{\"u\":{\"format\":\"uri\"},\"h\":{\"format\":\"hostname\"},"
+                               "\"s\":{\"minLength\":3,\"maxLength\":15},\"w\":{\"pattern\":\"^[a-z]*$\"}}}"),
+                     &line, &e), &e);
+    walk(c, "{\"u\":\"http://ab.yes/?10#hello%20\",\"h\":\"name.hello\",\"s\":\"abchello world\","
+            "\"w\":\"helloabc\"}");
+    con_free(c);
     c = regex("(yes|no) +[0-9]{1,3}");
     walk(c, "yes  10");
     con_free(c);
