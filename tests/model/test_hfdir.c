@@ -285,6 +285,64 @@ static void check_case(const char *name)
     json_decref(d.root);
 }
 
+/* What a directory's 1_Pooling/config.json makes of the key, or the error's text. */
+static int pooling_said(const char *dir, const char *text, struct err *e)
+{
+    char path[600];
+    struct source *s;
+    int32_t pool = POOL_UNSAID;
+    FILE *f;
+    int rc;
+
+    snprintf(path, sizeof path, "%s/1_Pooling", dir);
+    ck_assert_int_eq(mkdir(path, 0777), 0);
+    snprintf(path, sizeof path, "%s/1_Pooling/config.json", dir);
+    f = fopen(path, "w");
+    fputs(text, f);
+    fclose(f);
+    rc = model_source(&s, dir, 0, e);
+    if (rc == 0) {
+        ck_assert_int_eq(gguf_get_i32(s->g, "bert.pooling_type", &pool, e), 1);
+        source_close(s);
+    }
+    remove(path);
+    snprintf(path, sizeof path, "%s/1_Pooling", dir);
+    rmdir(path);
+    return rc < 0 ? rc - 100 : pool;
+}
+
+START_TEST(pooling_of_sentence_transformers)
+{
+    const char *dir = tmpfile_path("hf");
+    struct made_dir d = {0};
+    struct err e = {0};
+
+    read_json(&d, "bert");
+    fill(&d, "bert");
+    write_dir(&d, dir);
+    ck_assert_int_eq(pooling_said(dir, "{\"pooling_mode_cls_token\": true}", &e), POOL_CLS);
+    ck_assert_int_eq(pooling_said(dir,
+                                  "{\"pooling_mode_cls_token\": false,"
+                                  " \"pooling_mode_mean_tokens\": true}",
+                                  &e),
+                     POOL_MEAN);
+    ck_assert_int_eq(pooling_said(dir, "{\"pooling_mode\": \"lasttoken\"}", &e), POOL_LAST);
+    ck_assert_int_eq(pooling_said(dir, "{\"pooling_mode\": \"max\"}", &e), E_UNSUPPORTED - 100);
+    ck_assert_ptr_nonnull(strstr(e.text, "1_Pooling/config.json: neither mean, first nor last"));
+    e = (struct err){0};
+    ck_assert_int_eq(pooling_said(dir,
+                                  "{\"pooling_mode_cls_token\": true,"
+                                  " \"pooling_mode_mean_tokens\": true}",
+                                  &e),
+                     E_UNSUPPORTED - 100);
+    remove_dir(dir);
+    for (size_t i = 0; i < d.n_t; i++)
+        mem_free(d.t[i].v);
+    mem_free(d.t);
+    json_decref(d.root);
+}
+END_TEST
+
 START_TEST(json_as_python_writes_it)
 {
     static const char text[] =
@@ -403,7 +461,8 @@ ARCH_CASES(X)
 #define X(test, name) test,
 int main(int argc, char **argv)
 {
-    const TTest *const all[] = {ARCH_CASES(X) eight_bit_floats, json_as_python_writes_it};
+    const TTest *const all[] = {ARCH_CASES(X) eight_bit_floats, pooling_of_sentence_transformers,
+                                json_as_python_writes_it};
 
     return suite_main("model/hfdir", all, (int)ARRAY_LEN(all), argc, argv);
 }
