@@ -13,6 +13,7 @@
 #include "model/hfdir.h"
 #include "model/random.h"
 #include "rill.h"
+#include "tools/lib/figures.h"
 #include "tools/lib/maskbench.h"
 #include "tools/lib/stream.h"
 #include "tools/lib/tool.h"
@@ -21,7 +22,10 @@ static const char *opt_model, *opt_synthetic, *opt_device, *kv_type_arg;
 static struct opt_ints opt_prompt, opt_gen, opt_batch, opt_depth, opt_threads;
 static int opt_repeat, opt_stream_mb;
 static struct opt_list opt_schemas;
-static bool opt_mask, opt_stream, opt_ops, opt_json, opt_tsv, opt_list, model_given;
+static bool opt_mask, opt_stream, opt_ops, opt_json, opt_tsv, opt_csv, opt_markdown, opt_list;
+static bool model_given, fail_given;
+static const char *opt_baseline, *opt_plot;
+static double opt_fail_below;
 
 static const struct tool_option opts[] = {
     {'m', "model", OPT_STR, &opt_model, "MODEL", "the model, a GGUF file", .given = &model_given},
@@ -53,6 +57,13 @@ static const struct tool_option opts[] = {
      .max = 1e6, .def = "256"},
     {'j', "json", OPT_FLAG, &opt_json, 0, "one JSON object per measurement", .group = "Output"},
     {0, "tsv", OPT_FLAG, &opt_tsv, 0, "tab-separated values"},
+    {0, "csv", OPT_FLAG, &opt_csv, 0, "comma-separated values"},
+    {0, "markdown", OPT_FLAG, &opt_markdown, 0, "a Markdown table"},
+    {0, "plot", OPT_STR, &opt_plot, "FILE", "also draw tokens per second as bars (SVG)"},
+    {0, "baseline", OPT_STR, &opt_baseline, "FILE", "compare with what -j printed before"},
+    {0, "fail-below", OPT_FLOAT, &opt_fail_below, "X",
+     "exit with status 1 when a speed is below X times the baseline's", .min = 0, .max = 100,
+     .def = "0", .given = &fail_given},
     {0}};
 
 static struct tool tool = {"rill-bench", "[-m MODEL | --synthetic SHAPE[:TYPE]] [option]...",
@@ -87,7 +98,7 @@ static double deviation(const struct samples *s)
 
 /* -- the limit -- */
 
-/* Memory to read, and the best rate seen with this many threads, four streams each. */
+/* Memory to read, and the best rate seen with this many threads, in four or eight places each. */
 struct limit {
     char *p;
     size_t bytes;
@@ -111,9 +122,12 @@ static int limit_open(struct limit *l, int threads, struct err *e)
     return team_new(&l->team, threads ? threads : thread_cpus(), e);
 }
 
+/* Matrices are read in four places by some kernels, in sixteen by others: the better of two. */
 static double limit_sample(struct limit *l)
 {
-    const double v = stream_read(l->team, l->p, l->bytes, 4);
+    const double four = stream_read(l->team, l->p, l->bytes, 4);
+    const double eight = stream_read(l->team, l->p, l->bytes, 8);
+    const double v = four > eight ? four : eight;
 
     l->best = v > l->best ? v : l->best;
     return v;
@@ -128,45 +142,118 @@ struct row {
     double gb_s, percent; // percent: of the limit
 };
 
-static void head_print(void)
+static enum figures_form form;
+static bool below;              // some figure was below its baseline
+static struct baseline *before; // of --baseline
+static struct plot *plot;
+
+enum { ROW_KEYS = 6, ROW_FIGURES = 11 };
+
+static void row_figures(struct figure *f, const struct row *r)
 {
-    if (opt_tsv)
-        puts("test\tn_prompt\tn_gen\tdepth\tbatch\tthreads\ttok_s\ttok_s_stddev\ttok_s_best\t"
-             "gb_s\tbandwidth_pct");
-    else if (!opt_json)
-        printf("%-10s %8s %8s %8s %6s %7s %20s %8s %5s\n", "test", "prompt", "gen", "depth",
-               "batch", "threads", "tokens/s", "GB/s", "%");
+    const int key[] = {r->n_prompt, r->n_gen, r->depth, r->batch, r->threads};
+    static const char *const names[] = {"n_prompt", "n_gen", "depth", "batch", "threads"};
+
+    figure_words(f++, "test", r->test);
+    for (size_t i = 0; i < ARRAY_LEN(key); i++)
+        figure_set(f++, names[i], 0, key[i]);
+    figure_set(f++, "tok_s", 3, mean(&r->tok_s));
+    figure_set(f++, "tok_s_stddev", 3, deviation(&r->tok_s));
+    figure_set(f++, "tok_s_best", 3, r->tok_s.best);
+    figure_set(f++, "gb_s", 3, r->gb_s);
+    figure_set(f++, "bandwidth_pct", 1, r->percent);
 }
 
-static void row_print(const struct row *r)
+static void row_label(char *text, size_t cap, const struct row *r)
 {
-    const double m = mean(&r->tok_s), d = deviation(&r->tok_s);
-
-    if (opt_json)
-        printf("{\"test\":\"%s\",\"n_prompt\":%d,\"n_gen\":%d,\"depth\":%d,\"batch\":%d,"
-               "\"threads\":%d,\"tok_s\":%.3f,\"tok_s_stddev\":%.3f,\"tok_s_best\":%.3f,"
-               "\"gb_s\":%.3f,\"bandwidth_pct\":%.1f}\n",
-               r->test, r->n_prompt, r->n_gen, r->depth, r->batch, r->threads, m, d, r->tok_s.best,
-               r->gb_s, r->percent);
-    else if (opt_tsv)
-        printf("%s\t%d\t%d\t%d\t%d\t%d\t%.3f\t%.3f\t%.3f\t%.3f\t%.1f\n", r->test, r->n_prompt,
-               r->n_gen, r->depth, r->batch, r->threads, m, d, r->tok_s.best, r->gb_s, r->percent);
+    if (r->n_gen == 0)
+        snprintf(text, cap, "prompt %d, %d thread%s", r->n_prompt, r->threads,
+                 r->threads == 1 ? "" : "s");
     else
+        snprintf(text, cap, "generate %d at %d, %d at once, %d thread%s", r->n_gen, r->depth,
+                 r->batch, r->threads, r->threads == 1 ? "" : "s");
+}
+
+/* Against the same measurement of the earlier run. */
+static void row_compare(const struct row *r, const struct figure *f)
+{
+    const double was = before ? baseline_find(before, f, ROW_KEYS) : 0;
+    const double ratio = was > 0 ? mean(&r->tok_s) / was : 0;
+    char label[96];
+
+    if (!before)
+        return;
+    row_label(label, sizeof label, r);
+    if (was <= 0)
+        tool_warn("%s: not in the baseline", label);
+    else if (ratio < opt_fail_below)
+        tool_warn("%s: %.3f of the baseline (%.2f tokens/s), below %g", label, ratio, was,
+                  opt_fail_below);
+    else
+        tool_note("%s: %.3f of the baseline (%.2f tokens/s)", label, ratio, was);
+    below = below || (was > 0 && ratio < opt_fail_below);
+}
+
+static void row_plot(const struct row *r)
+{
+    char label[96], note[48];
+    const double m = mean(&r->tok_s);
+
+    row_label(label, sizeof label, r);
+    if (r->percent > 0)
+        snprintf(note, sizeof note, "%.1f tokens/s, %.0f %% of memory", m, r->percent);
+    else
+        snprintf(note, sizeof note, "%.1f tokens/s", m);
+    plot_add(plot, label, note, m);
+}
+
+static void row_print(const struct row *r, bool head)
+{
+    struct figure f[ROW_FIGURES];
+
+    row_figures(f, r);
+    if (form != FIGURES_TABLE)
+        figures_print(form, f, ROW_FIGURES, head);
+    else {
+        if (head)
+            printf("%-10s %8s %8s %8s %6s %7s %20s %8s %5s\n", "test", "prompt", "gen", "depth",
+                   "batch", "threads", "tokens/s", "GB/s", "%");
         printf("%-10s %8d %8d %8d %6d %7d %12.2f +- %4.2f %8.2f %5.0f\n", r->test, r->n_prompt,
-               r->n_gen, r->depth, r->batch, r->threads, m, d, r->gb_s, r->percent);
+               r->n_gen, r->depth, r->batch, r->threads, mean(&r->tok_s), deviation(&r->tok_s),
+               r->gb_s, r->percent);
+    }
     fflush(stdout);
+    row_compare(r, f);
+    if (plot)
+        row_plot(r);
 }
 
 /* -- memory alone -- */
 
+static void stream_print(int threads, int streams, const struct samples *s, bool head)
+{
+    struct figure f[5];
+
+    if (form == FIGURES_TABLE) {
+        if (head)
+            printf("%8s %8s %10s %10s\n", "threads", "streams", "GB/s", "best");
+        printf("%8d %8d %10.2f %10.2f\n", threads, streams, mean(s), s->best);
+        fflush(stdout);
+        return;
+    }
+    figure_words(&f[0], "test", "stream");
+    figure_set(&f[1], "threads", 0, threads);
+    figure_set(&f[2], "streams", 0, streams);
+    figure_set(&f[3], "gb_s", 3, mean(s));
+    figure_set(&f[4], "gb_s_best", 3, s->best);
+    figures_print(form, f, ARRAY_LEN(f), head);
+}
+
 static int bench_stream(struct err *e)
 {
-    static const int streams[] = {1, 4};
+    static const int streams[] = {1, 4, 8};
+    bool head = true;
 
-    if (opt_tsv)
-        puts("test\tthreads\tstreams\tgb_s\tgb_s_best");
-    else if (!opt_json)
-        printf("%8s %8s %10s %10s\n", "threads", "streams", "GB/s", "best");
     for (int n = 1; n <= thread_cpus() && !tool_interrupted(); n++) {
         struct limit l;
         int rc = limit_open(&l, n, e);
@@ -180,15 +267,8 @@ static int bench_stream(struct err *e)
                 if (i)
                     sample(&s, v);
             }
-            if (opt_json)
-                printf("{\"test\":\"stream\",\"threads\":%d,\"streams\":%d,\"gb_s\":%.3f,"
-                       "\"gb_s_best\":%.3f}\n",
-                       n, streams[k], mean(&s), s.best);
-            else if (opt_tsv)
-                printf("stream\t%d\t%d\t%.3f\t%.3f\n", n, streams[k], mean(&s), s.best);
-            else
-                printf("%8d %8d %10.2f %10.2f\n", n, streams[k], mean(&s), s.best);
-            fflush(stdout);
+            stream_print(n, streams[k], &s, head);
+            head = false;
         }
         limit_close(&l);
         if (rc < 0)
@@ -302,10 +382,8 @@ static int bench_row(struct rill_engine *g, struct bench *b, struct row *r, stru
     }
     if (tool_interrupted())
         return 0;
-    if (!b->headed)
-        head_print();
+    row_print(r, !b->headed);
     b->headed = true;
-    row_print(r);
     return 0;
 }
 
@@ -364,34 +442,47 @@ static void add_record(void *ctx, const struct rill_record *r)
     x->flops += r->flops;
 }
 
-static void totals_print(const struct totals *t, const struct bench *b, int rows, int past)
+static void total_print(const struct total *x, const struct bench *b, int rows, int past,
+                        double all, bool head)
+{
+    const double gb = x->bytes / x->seconds * 1e-9, pct = 1e11 * gb / b->limit.best;
+    struct figure f[12];
+    int n = 0;
+
+    if (form == FIGURES_TABLE) {
+        printf("%-14s %-20s %5d %10.1f %5.1f%% %8.2f %5.0f %9.1f\n", x->name, x->kernel, x->n,
+               x->seconds / x->n * 1e6, 100 * x->seconds / all, gb, pct,
+               x->flops / x->seconds * 1e-9);
+        return;
+    }
+    figure_words(&f[n++], "test", "record");
+    figure_set(&f[n++], "n_rows", 0, rows);
+    figure_set(&f[n++], "depth", 0, past);
+    figure_set(&f[n++], "threads", 0, b->threads);
+    figure_words(&f[n++], "record", x->name);
+    figure_words(&f[n++], "kernel", x->kernel);
+    figure_set(&f[n++], "count", 0, x->n);
+    figure_set(&f[n++], "us", 3, x->seconds / x->n * 1e6);
+    figure_set(&f[n++], "share_pct", 2, 100 * x->seconds / all);
+    figure_set(&f[n++], "gb_s", 3, gb);
+    figure_set(&f[n++], "bandwidth_pct", 1, pct);
+    figure_set(&f[n++], "gflop_s", 3, x->flops / x->seconds * 1e-9);
+    figures_print(form, f, n, head);
+}
+
+static void totals_print(const struct totals *t, struct bench *b, int rows, int past)
 {
     double all = 0;
 
     for (int i = 0; i < t->n; i++)
         all += t->at[i].seconds;
-    if (!opt_json && !opt_tsv)
+    if (form == FIGURES_TABLE)
         printf("\n%d row%s behind %d positions: %.2f ms in all\n%-14s %-20s %5s %10s %6s %8s %5s "
                "%9s\n",
                rows, rows == 1 ? "" : "s", past, all * 1e3, "record", "kernel", "times", "us each",
                "share", "GB/s", "%", "GFLOP/s");
-    for (int i = 0; i < t->n; i++) {
-        const struct total *x = &t->at[i];
-        const double gb = x->bytes / x->seconds * 1e-9, pct = 1e11 * gb / b->limit.best;
-
-        if (opt_json || opt_tsv)
-            printf(opt_json ? "{\"test\":\"record\",\"n_rows\":%d,\"depth\":%d,\"threads\":%d,"
-                              "\"record\":\"%s\",\"kernel\":\"%s\",\"count\":%d,\"us\":%.3f,"
-                              "\"share_pct\":%.2f,\"gb_s\":%.3f,\"bandwidth_pct\":%.1f,"
-                              "\"gflop_s\":%.3f}\n"
-                            : "record\t%d\t%d\t%d\t%s\t%s\t%d\t%.3f\t%.2f\t%.3f\t%.1f\t%.3f\n",
-                   rows, past, b->threads, x->name, x->kernel, x->n, x->seconds / x->n * 1e6,
-                   100 * x->seconds / all, gb, pct, x->flops / x->seconds * 1e-9);
-        else
-            printf("%-14s %-20s %5d %10.1f %5.1f%% %8.2f %5.0f %9.1f\n", x->name, x->kernel, x->n,
-                   x->seconds / x->n * 1e6, 100 * x->seconds / all, gb, pct,
-                   x->flops / x->seconds * 1e-9);
-    }
+    for (int i = 0; i < t->n; i++, b->headed = true)
+        total_print(&t->at[i], b, rows, past, all, !b->headed);
     fflush(stdout);
 }
 
@@ -399,9 +490,6 @@ static int bench_ops(struct rill_engine *g, struct bench *b, struct err *e)
 {
     int rc = 0;
 
-    if (opt_tsv)
-        puts("test\tn_rows\tdepth\tthreads\trecord\tkernel\tcount\tus\tshare_pct\tgb_s\t"
-             "bandwidth_pct\tgflop_s");
     for (int d = 0; d < opt_depth.n; d++)
         for (int i = -1; i < opt_prompt.n && rc == 0 && !tool_interrupted(); i++) {
             const int rows = i < 0 ? 1 : opt_prompt.v[i], past = opt_depth.v[d];
@@ -422,10 +510,8 @@ static int bench_ops(struct rill_engine *g, struct bench *b, struct err *e)
 
 static int bench_threads(struct bench *b, const char *path, int threads, struct err *e)
 {
-    const struct rill_model_opts mo = {.device = opt_device,
-                                       .threads = threads,
-                                       .n_ctx = b->max_ctx,
-                                       .kv_type = kv_type_arg};
+    const struct rill_model_opts mo = {
+        .device = opt_device, .threads = threads, .n_ctx = b->max_ctx, .kv_type = kv_type_arg};
     struct rill_engine_opts eo = {.max_seq = b->max_batch, .n_ctx = b->max_ctx};
     struct rill_engine *g = NULL;
     char weights[16];
@@ -444,8 +530,8 @@ static int bench_threads(struct bench *b, const char *path, int threads, struct 
     if (rc == 0)
         rc = opt_ops ? bench_ops(g, b, e) : bench_all(g, b, e);
     if (rc == 0)
-        tool_note("memory was read at %.1f GB/s at best, by %d threads, 4 streams each",
-                  b->limit.best * 1e-9, b->threads);
+        tool_note("memory was read at %.1f GB/s at best, by %d threads", b->limit.best * 1e-9,
+                  b->threads);
     rill_engine_close(g);
     limit_close(&b->limit);
     rill_model_close(b->model);
@@ -459,9 +545,8 @@ static int make_random(char *path, size_t cap, struct err *e)
     const char *colon = strrchr(opt_synthetic, ':'), *tmp = getenv("TMPDIR");
     const size_t n = colon ? (size_t)(colon - opt_synthetic) : strlen(opt_synthetic);
     char *shape = mem_dup(opt_synthetic, n, e);
-    struct random_model m = {.shape = shape,
-                             .type = colon ? colon + 1 : "Q4_0",
-                             .stop = tool_interrupted};
+    struct random_model m = {
+        .shape = shape, .type = colon ? colon + 1 : "Q4_0", .stop = tool_interrupted};
     int rc;
 
     if (!shape)
@@ -511,6 +596,44 @@ static int bench_mask(struct err *e)
     return rc;
 }
 
+/* What options exclude each other. */
+static void check_options(void)
+{
+    if (opt_json + opt_tsv + opt_csv + opt_markdown > 1)
+        tool_usage("-j, --tsv, --csv and --markdown exclude each other");
+    if (opt_mask != (opt_schemas.n > 0))
+        tool_usage("--mask and --schemas go together");
+    if (opt_mask && (opt_ops || opt_stream || opt_synthetic || opt_tsv || opt_csv || opt_markdown))
+        tool_usage("--mask goes with -m, --schemas and -j only");
+    if (opt_stream && (opt_ops || model_given || opt_synthetic))
+        tool_usage("--stream measures memory alone: no model, no --ops");
+    if (model_given && opt_synthetic)
+        tool_usage("-m and --synthetic exclude each other");
+    if ((opt_baseline || opt_plot) && (opt_mask || opt_stream || opt_ops))
+        tool_usage("--baseline and --plot are of prompts and generation only");
+    if (fail_given && !opt_baseline)
+        tool_usage("--fail-below needs --baseline");
+}
+
+static int bench(struct err *e)
+{
+    int rc = opt_baseline ? baseline_open(&before, opt_baseline, e) : 0;
+
+    if (rc == 0 && opt_plot)
+        rc = plot_open(&plot, e);
+    if (rc == 0)
+        rc = opt_mask ? bench_mask(e) : opt_stream ? bench_stream(e) : bench_model(e);
+    if (rc == 0 && plot)
+        rc = plot_write(plot,
+                        opt_synthetic ? opt_synthetic
+                        : opt_model   ? opt_model
+                                      : "rill-bench",
+                        opt_plot, e);
+    plot_close(plot);
+    baseline_close(before);
+    return rc;
+}
+
 int main(int argc, char **argv)
 {
     struct err e = {0};
@@ -519,22 +642,18 @@ int main(int argc, char **argv)
 
     if (tool_begin(&tool, argc, argv) != argc)
         tool_usage("no operands are taken");
-    if (opt_json && opt_tsv)
-        tool_usage("-j and --tsv exclude each other");
-    if (opt_mask != (opt_schemas.n > 0))
-        tool_usage("--mask and --schemas go together");
-    if (opt_mask && (opt_ops || opt_stream || opt_synthetic || opt_tsv))
-        tool_usage("--mask goes with -m, --schemas and -j only");
-    if (opt_stream && (opt_ops || model_given || opt_synthetic))
-        tool_usage("--stream measures memory alone: no model, no --ops");
-    if (model_given && opt_synthetic)
-        tool_usage("-m and --synthetic exclude each other");
+    check_options();
+    form = opt_json       ? FIGURES_JSON
+           : opt_tsv      ? FIGURES_TSV
+           : opt_csv      ? FIGURES_CSV
+           : opt_markdown ? FIGURES_MARKDOWN
+                          : FIGURES_TABLE;
     if (opt_list) {
         for (size_t i = 0; random_shape(i, line, sizeof line); i++)
             puts(line);
         return tool_end(0);
     }
-    rc = opt_mask ? bench_mask(&e) : opt_stream ? bench_stream(&e) : bench_model(&e);
+    rc = bench(&e);
     opt_list_fini(&opt_schemas);
-    return tool_end(rc < 0 ? tool_fail(&e) : 0);
+    return tool_end(rc < 0 ? tool_fail(&e) : below ? 1 : 0);
 }
