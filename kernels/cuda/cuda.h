@@ -88,6 +88,7 @@ struct prep {
     int n_table;
     struct ref packed; // what SLOT_PACK holds; v < 0: nothing
     int32_t packed_heads;
+    enum fmt_input packed_form;
     int32_t sorted; // value whose pairs SLOT_SORT holds, -1: none
     int32_t sorted_per[VARIANTS];
     struct {

@@ -13,10 +13,9 @@
 #ifndef RILL_KERNELS_CUDA_GEMM_CUH
 #define RILL_KERNELS_CUDA_GEMM_CUH
 
-#include "kernels/cuda/gemv.cuh"
+#include "kernels/cuda/tile.cuh"
 
-#define GEMM_UNITS 2   // of a stage: half a chain
-#define GEMM_LD    132 // from row to row of the results in shared memory: 4 banks on
+#define GEMM_UNITS 2 // of a stage: half a chain
 
 /* 32 weights: codes, and scales and mins as <format>_part gives them. */
 struct alignas(16) w32 {
@@ -29,12 +28,8 @@ struct gemm_stage {
     struct q32 x[GEMM_UNITS][GEMM_ROWS];
 };
 
-struct gemm_shared {
-    struct gemm_stage stage[2];
-    int32_t xr[GEMM_ROWS], yr[GEMM_ROWS];
-};
-static_assert(sizeof(struct gemm_shared) == GEMM_SHARED, "what the launch asks for");
-static_assert(sizeof(struct gemm_stage[2]) >= GEMM_ROWS * GEMM_LD * sizeof(float), "results fit");
+static_assert(sizeof(struct gemm_stage[2]) == GEMM_SHARED, "what the launch asks for");
+static_assert(GEMM_SHARED >= GEMM_ROWS * GEMM_LD * sizeof(float), "results fit");
 
 /* A stage's place in the row: units unit and unit + CHAINS. */
 struct gemm_at {
@@ -59,14 +54,6 @@ DEVICE bool gemm_next(struct gemm_at *p, bool *ends_chain)
     return p->unit < p->units;
 }
 
-/* The column of the result that row i of the tile is, and whether it is of `up`. */
-DEVICE int64_t gemm_column(const struct gemv_args &a, int i, int *up)
-{
-    *up = a.glu ? i / 16 % 2 : 0;
-    return a.glu ? (int64_t)blockIdx.y * (GEMM_COLS / 2) + i / 32 * 16 + i % 16
-                 : (int64_t)blockIdx.y * GEMM_COLS + i;
-}
-
 /* What a thread brings for a stage: a unit of weights, and up to two quads of inputs. */
 struct gemm_load {
     const uint8_t *row; // of the matrix
@@ -80,7 +67,7 @@ template <class R> DEVICE void gemm_fetch(struct gemm_load *l, const struct gemm
     const int64_t u = at.unit + (int)threadIdx.x / GEMM_COLS * CHAINS;
 
     if (u < at.units)
-        R::read(l->row, u, &l->w);
+        R::unit(l->row, u, &l->w);
 #pragma unroll
     for (int i = 0; i < 2; i++) {
         const int64_t unit =
@@ -157,108 +144,37 @@ DEVICE void gemm_multiply(float (*acc)[4][4], const struct w32 *w, const struct 
     }
 }
 
-/* The rows of this block, as gemv_rows has them, in shared memory. */
-DEVICE int gemm_rows(const struct gemv_args &a, struct gemm_shared *sh, int32_t *matrix)
-{
-    const int j = (int)threadIdx.x;
-    int n, first = 0;
-
-    *matrix = a.mode == GEMV_HEADS ? (int32_t)blockIdx.z : 0;
-    if (a.mode == GEMV_PAIRS) {
-        const int32_t *tile = a.tile + 3 * (int64_t)blockIdx.x;
-        if ((int)blockIdx.x >= a.n_tile[0])
-            return 0;
-        *matrix = tile[0];
-        first = tile[1];
-        n = tile[2];
-    } else {
-        first = (int)blockIdx.x * GEMM_ROWS;
-        n = n_rows(&a.s, a.rows, a.n_used) - first;
-        n = n < GEMM_ROWS ? n : GEMM_ROWS;
-    }
-    if (n > 0 && j < GEMM_ROWS) {
-        const int at = first + (j < n ? j : 0);
-        sh->yr[j] = a.mode == GEMV_PAIRS ? a.pair[at] : at;
-        sh->xr[j] = a.mode == GEMV_PAIRS ? sh->yr[j] / a.div : at;
-    }
-    return n;
-}
-
 /* Where this thread reads. */
-DEVICE void gemm_begin(const struct gemv_args &a, const struct gemm_shared *sh, int32_t matrix,
-                       struct gemm_load *l)
+DEVICE void gemm_begin(const struct gemv_args &a, const struct tile_rows &rows, struct gemm_load *l)
 {
-    int up;
-    int64_t c = gemm_column(a, (int)threadIdx.x % GEMM_COLS, &up);
-    int k = gemv_matrix(a, &c);
-
-    if (k == a.n_m) { // columns that are not there: some that are, for nobody
-        c = 0;
-        k = gemv_matrix(a, &c);
-    }
-    l->row = a.m[k + up].w + matrix * a.each + c * a.row_bytes;
+    l->row = tile_weights(a, rows, (int)threadIdx.x % GEMM_COLS);
     memset(&l->w, 0, sizeof l->w);
 #pragma unroll
     for (int i = 0; i < 2; i++) {
-        const int at = (int)threadIdx.x + i * GEMM_THREADS;
-        const int row = at / 3 % GEMM_ROWS;
+        const int at = (int)threadIdx.x + i * GEMM_THREADS, row = at / 3 % GEMM_ROWS;
         l->q[i] = int4{0, 0, 0, 0};
         l->x[i] = at < GEMM_UNITS * 3 * GEMM_ROWS
-                      ? (const int4 *)gemv_input(a, sh->xr[row], matrix) + at % 3
+                      ? (const int4 *)gemv_input(a, tile_in(a, rows, row), rows.matrix) + at % 3
                       : NULL;
-    }
-}
-
-/* The sums go through shared memory, so that each number is finished in one place of the code and
- * neighbouring threads write neighbouring columns. */
-DEVICE void gemm_end(const struct gemv_args &a, struct gemm_shared *sh, int32_t matrix, int n,
-                     const float (*total)[4][4])
-{
-    const int lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP;
-    float *tile = (float *)sh->stage; // [GEMM_ROWS][GEMM_LD]
-
-    __syncthreads();
-#pragma unroll
-    for (int i = 0; i < 2; i++)
-#pragma unroll
-        for (int j = 0; j < 4; j++)
-#pragma unroll
-            for (int k = 0; k < 4; k++)
-                tile[(warp / 4 * 32 + j * 8 + lane % 4 * 2 + k % 2) * GEMM_LD + warp % 4 * 32 +
-                     i * 16 + k / 2 * 8 + lane / 4] = total[i][j][k];
-    __syncthreads();
-    const int i = (int)threadIdx.x % GEMM_COLS;
-    int up;
-    int64_t c = gemm_column(a, i, &up);
-    const int m = gemv_matrix(a, &c);
-
-    if (m == a.n_m || up)
-        return;
-#pragma unroll 1
-    for (int row = (int)threadIdx.x / GEMM_COLS; row < n; row += GEMM_THREADS / GEMM_COLS) {
-        const float *at = tile + row * GEMM_LD + i;
-        gemv_finish(a, a.m[m], c, sh->yr[row], matrix, at[0], at[a.glu ? 16 : 0]);
     }
 }
 
 template <class R> DEVICE void gemm(const struct gemv_args &a)
 {
-    struct gemm_shared *sh = (struct gemm_shared *)shared_memory();
+    struct gemm_stage *stage = (struct gemm_stage *)shared_memory();
     const int warp = (int)threadIdx.x / WARP, col = warp % 4 * 32, row = warp / 4 * 32;
     float acc[2][4][4] = {{{0}}}, total[2][4][4] = {{{0}}};
     struct gemm_at at = {0, a.cols / 32}, before = at;
     struct gemm_load l;
-    int32_t matrix;
-    const int n = gemm_rows(a, sh, &matrix);
-    const int n_tile = (n - row + 7) / 8; // what no row is in is not multiplied
+    const struct tile_rows rows = tile_rows_of(a);
+    const int n_tile = (rows.n - row + 7) / 8; // what no row is in is not multiplied
 
-    if (n <= 0)
+    if (rows.n <= 0)
         return;
-    __syncthreads();
-    gemm_begin(a, sh, matrix, &l);
+    gemm_begin(a, rows, &l);
     bool more = at.units > 0, any = false, ends_chain = false;
     for (int turn = 0;; turn ^= 1) {
-        const struct gemm_stage *s = &sh->stage[turn ^ 1];
+        const struct gemm_stage *s = &stage[turn ^ 1];
 
         if (more)
             gemm_fetch<R>(&l, at);
@@ -273,13 +189,13 @@ template <class R> DEVICE void gemm(const struct gemv_args &a)
         }
         if (!more)
             break;
-        gemm_put(l, &sh->stage[turn]);
+        gemm_put(l, &stage[turn]);
         __syncthreads();
         before = at;
         any = true;
         more = gemm_next(&at, &ends_chain);
     }
-    gemm_end(a, sh, matrix, n, total);
+    tile_end(a, rows, total);
 }
 
 #endif

@@ -11,16 +11,18 @@
  * columns with the tensor cores' integer products, chain after chain: a segment of the matrix stays
  * in the first cache meanwhile.
  *
- * Plain numbers: a warp makes a column, lane l adds the products of the numbers 8 l, 8 l + 256, ...
- * in order, and the lanes are added by a butterfly. Nothing is split over blocks.
+ * Weights of 16 bits have a file of their own, half.cuh. Other plain numbers: a warp makes a column,
+ * lane l adds the products of the numbers 8 l, 8 l + 256, ... in order, and the lanes are added by a
+ * butterfly. Nothing is split over blocks.
  */
 #ifndef RILL_KERNELS_CUDA_GEMV_CUH
 #define RILL_KERNELS_CUDA_GEMV_CUH
 
 #include "kernels/cuda/common.cuh"
 
-#define CHAINS  8
-#define SEGMENT 32 // units
+#define GEMV_WARPS (GEMV_THREADS / WARP)
+#define CHAINS     8
+#define SEGMENT    32 // units
 
 /* The matrix that makes column c of the result, and c's place in it; n_m: there is no such column.
  */
@@ -70,6 +72,8 @@ DEVICE const void *gemv_input(const struct gemv_args &a, int32_t i, int32_t h)
 {
     const int64_t head = a.mode == GEMV_HEADS ? h : 0;
 
+    if (a.xh)
+        return a.xh + ((int64_t)i * a.n_head + head) * ((a.cols + 31) / 32);
     if (a.xq)
         return a.xq + ((int64_t)i * a.n_head + head) * (a.cols / 32);
     return at_row(a.x, i) + head * a.head_in;

@@ -4,11 +4,9 @@
 
 #define FMT_HOOK "kernels/cuda/gemv.inc"
 #include "quant/f32.h"
-#include "quant/f16.h"
-#include "quant/bf16.h"
 /* not formats of weights: no need for speed */
-#undef GEMV_ROWS_AT_ONCE
-#define GEMV_ROWS_AT_ONCE 1
+#undef GEMV_AT_ONCE
+#define GEMV_AT_ONCE 1
 #include "quant/f64.h"
 #include "quant/i8.h"
 #include "quant/i16.h"
@@ -21,8 +19,6 @@ extern "C" const struct fmt_kern *gemv_plain(int fmt)
     switch (fmt) {
 #define FMT_HOOK "kernels/cuda/gemv_case.inc"
 #include "quant/f32.h"
-#include "quant/f16.h"
-#include "quant/bf16.h"
 #include "quant/f64.h"
 #include "quant/i8.h"
 #include "quant/i16.h"

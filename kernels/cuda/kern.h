@@ -18,7 +18,11 @@
 #define GEMM_THREADS 256
 #define GEMM_COLS    128 // columns of the result that a block makes with the tensor cores
 #define GEMM_ROWS    64  // and for as many rows of inputs
-#define GEMM_SHARED  37376
+#define GEMM_SHARED  36864
+#define HALF_THREADS 256 // matrices of 16 bits a weight: eight warps,
+#define HALF_COLS    16  // which make as many columns
+#define HALF_ROWS    8   // for as many rows of inputs
+#define HALF_SHARED  49152
 #define MAP_THREADS  128
 #define MAP_COLS     1024 // columns that a block of an element-wise kernel takes at least
 #define ROUTE_GROUPS 64
@@ -53,10 +57,16 @@ struct q32 {
     float sum_16[2]; // the same of each half
 };
 
+/* 32 inputs as weights of 16 bits read them: x ~= hi + lo, both bf16. */
+struct x16 {
+    uint16_t hi[32], lo[32];
+};
+
 struct pack_args {
     struct step s;
     struct view x;
     struct q32 *to;          // [rows][n_head][cols / 32]
+    struct x16 *halves;      // or these, the last filled up with zeros
     int64_t cols;            // of one head
     int32_t rows, n_used;    // enum row_kind
     int32_t n_head, head_in; // heads lie head_in columns apart
@@ -75,6 +85,7 @@ struct gemv_args {
     struct step s;
     struct view x;        // inputs as they are
     const struct q32 *xq; // or packed: a row has cols / 32 for each head
+    const struct x16 *xh; // or in halves: likewise, rounded up
     struct view out, add;
     struct view gate; // of a glu whose gate was made by a launch before
     struct mat m[4];  // side by side; glu: gate and up
@@ -101,11 +112,21 @@ struct fetch_args {
     int32_t mode;
 };
 
-/* The kernels of a format; few: one row of inputs, many: up to at_once, tiles: GEMM_ROWS at once
- * (no name: there is none). */
+/* A kernel with what a block of it makes: columns of the result for rows of inputs. */
+struct fmt_launch {
+    struct rt_kern k;
+    int32_t rows, cols;
+    uint32_t block, shared;
+};
+
+enum fmt_input { INPUT_PLAIN, INPUT_Q32, INPUT_X16 };
+
+/* The kernels of a format: for one row of inputs, for a few, and for many, which make half the
+ * columns of gate and up (k.name NULL: `many` does). */
 struct fmt_kern {
-    struct rt_kern few, many, tiles, fetch;
-    int32_t at_once;
+    struct fmt_launch few, many, tiles;
+    struct rt_kern fetch;
+    enum fmt_input input;
 };
 
 struct norm_args {
@@ -218,6 +239,7 @@ extern const struct rt_kern kern_route, kern_sort, kern_combine;
 extern const struct rt_kern kern_conv, kern_shift, kern_scan, kern_rwkv;
 
 /* One table of formats a file; NULL: it does not have this one. */
+const struct fmt_kern *gemv_half(int fmt);
 const struct fmt_kern *gemv_plain(int fmt);
 const struct fmt_kern *gemv_small(int fmt);
 const struct fmt_kern *gemv_large(int fmt);

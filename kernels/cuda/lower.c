@@ -10,8 +10,9 @@
 
 const struct fmt_kern *cuda_fmt(int fmt)
 {
-    const struct fmt_kern *k = gemv_plain(fmt);
+    const struct fmt_kern *k = gemv_half(fmt);
 
+    k = k ? k : gemv_plain(fmt);
     k = k ? k : gemv_small(fmt);
     k = k ? k : gemv_large(fmt);
     return k ? k : gemv_points(fmt);
@@ -323,35 +324,42 @@ static void input_for(struct prep *p, const struct op *op, const struct weight *
                       struct gemv_args *a, int32_t n_head, int32_t head_in, int32_t at_in)
 {
     struct ref r = op->in[0];
+    const enum fmt_input form = cuda_fmt(w->fmt)->input;
     const int rows = rows_of(p, r);
     const uint64_t bytes = (uint64_t)max_rows(p, rows) * (uint64_t)n_head *
-                           ((uint64_t)w->cols / 32) * sizeof(struct q32);
+                           (((uint64_t)w->cols + 31) / 32) *
+                           (form == INPUT_X16 ? sizeof(struct x16) : sizeof(struct q32));
+    void *to;
 
     r.at += at_in;
     a->x = view_of(p, r);
     a->head_in = head_in;
     a->n_head = n_head;
-    if (fmt_find(w->fmt)->sub == 0)
+    if (form == INPUT_PLAIN)
         return;
     r.cols = (int32_t)w->cols;
-    a->xq = slot_for(p, SLOT_PACK, bytes);
-    if (!a->xq) // sizes are being learnt: any address that says "packed"
-        a->xq = (const struct q32 *)p->g->block;
+    to = slot_for(p, SLOT_PACK, bytes);
+    if (!to) // sizes are being learnt: any address that says "packed"
+        to = p->g->block;
+    a->xq = form == INPUT_Q32 ? to : NULL;
+    a->xh = form == INPUT_X16 ? to : NULL;
     if (p->packed.v == r.v && p->packed.at == r.at && p->packed.cols == r.cols &&
-        p->packed_heads == n_head)
+        p->packed_heads == n_head && p->packed_form == form)
         return;
     p->packed = r;
     p->packed_heads = n_head;
+    p->packed_form = form;
     const struct pack_args k = {.s = p->g->step,
                                 .x = a->x,
-                                .to = p->slot[SLOT_PACK],
+                                .to = form == INPUT_Q32 ? to : NULL,
+                                .halves = form == INPUT_X16 ? to : NULL,
                                 .cols = w->cols,
                                 .rows = rows,
                                 .n_used = p->p->n_used,
                                 .n_head = n_head,
                                 .head_in = head_in};
     cuda_prep_launch(p, &kern_pack, &k, rows)->grid_y =
-        blocks(n_head * w->cols / 32, GEMV_THREADS / 32, 64);
+        blocks(n_head * ((w->cols + 31) / 32), GEMV_THREADS / 32, 64);
 }
 
 static void set_matrix(struct prep *p, struct gemv_args *a, int w, int bias, int64_t at)
@@ -381,10 +389,9 @@ static void split_matrix(struct gemv_args *a)
     a->n_m = 2;
 }
 
-/* Rows of inputs that a block of the kernel for v takes. */
-static int32_t rows_at_once(const struct fmt_kern *k, int v)
+static const struct fmt_launch *kernel_for(const struct fmt_kern *k, int v)
 {
-    return v == ONE_ROW ? 1 : v == MANY_ROWS && k->tiles.name ? GEMM_ROWS : k->at_once;
+    return v == ONE_ROW ? &k->few : v == MANY_ROWS && k->tiles.k.name ? &k->tiles : &k->many;
 }
 
 /* Launches for one row, for few and for many: a grid of tiles of rows, columns, and matrices.
@@ -392,22 +399,16 @@ static int32_t rows_at_once(const struct fmt_kern *k, int v)
 static void launch_gemv(struct prep *p, const struct gemv_args *a, int fmt, int rows, int64_t n_out,
                         int64_t n_matrix, int32_t n_expert)
 {
-    const struct fmt_kern *k = cuda_fmt(fmt);
-
     for (int v = VARIANTS - 1; v >= 0; v--) {
-        const bool tiles = v == MANY_ROWS && k->tiles.name;
-        struct launch *l = cuda_prep_launch(p,
-                                            tiles          ? &k->tiles
-                                            : v == ONE_ROW ? &k->few
-                                                           : &k->many,
-                                            a, rows);
+        const struct fmt_launch *k = kernel_for(cuda_fmt(fmt), v);
+        const bool halves = a->glu && k == &cuda_fmt(fmt)->tiles;
+        struct launch *l = cuda_prep_launch(p, &k->k, a, rows);
 
         l->when = 1u << v;
-        l->per = (uint32_t)rows_at_once(k, v);
-        l->block = tiles ? GEMM_THREADS : GEMV_THREADS;
-        l->shared = tiles ? GEMM_SHARED : 0;
-        l->grid_y = tiles ? blocks(n_out, a->glu ? GEMM_COLS / 2 : GEMM_COLS, 65535)
-                          : blocks(n_out, GEMV_THREADS / 32, 32768);
+        l->per = (uint32_t)k->rows;
+        l->block = k->block;
+        l->shared = k->shared;
+        l->grid_y = blocks(n_out, halves ? k->cols / 2 : k->cols, 65535);
         l->grid_z = (uint32_t)n_matrix;
         l->n_expert = n_expert;
     }
@@ -511,14 +512,14 @@ static void sort_pairs(struct prep *p, const struct op *op, struct gemv_args *g,
     g->pair = a.pair = at + 4;
     g->tile = a.tile = at + 4 + pairs;
     for (int v = 0; v < VARIANTS; v++)
-        same = same && p->sorted_per[v] == rows_at_once(k, v);
+        same = same && p->sorted_per[v] == kernel_for(k, v)->rows;
     if (same)
         return;
     p->sorted = op->in[1].v;
     for (int v = 0; v < VARIANTS; v++) {
         struct launch *l;
 
-        a.per = p->sorted_per[v] = rows_at_once(k, v);
+        a.per = p->sorted_per[v] = kernel_for(k, v)->rows;
         l = cuda_prep_launch(p, &kern_sort, &a, ROWS_1);
         l->when = 1u << v;
         l->block = SORT_THREADS;

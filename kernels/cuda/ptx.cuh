@@ -5,7 +5,8 @@
  * holds of A the rows g and g + 8 (a[0], a[1]; with k = 32 also a[2], a[3], 16 columns on), four
  * codes each from column 4 t on; of B the column g, codes from row 4 t on; of C the columns 2 t and
  * 2 t + 1 of row g (c[0], c[1]) and of row g + 8 (c[2], c[3]). Sums of integers are exact, so their
- * order within an instruction is nobody's concern.
+ * order within an instruction is nobody's concern. Of bf16 (k = 16) a word holds two: columns 2 t
+ * and 2 t + 1 of rows g and g + 8 (a[0], a[1]) and 8 columns on (a[2], a[3]); B likewise.
  */
 #ifndef RILL_KERNELS_CUDA_PTX_CUH
 #define RILL_KERNELS_CUDA_PTX_CUH
@@ -25,6 +26,14 @@ static __device__ __forceinline__ void mma_s8_k16(int *c, const int *a, const in
         "{%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
         : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(b[0]));
+}
+
+static __device__ __forceinline__ void mma_bf16(float *c, const uint32_t *a, const uint32_t *b)
+{
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+        "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 #endif
 #endif

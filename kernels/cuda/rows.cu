@@ -10,14 +10,22 @@
 static __global__ void __launch_bounds__(GEMV_THREADS) k_pack(struct pack_args a)
 {
     const int lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP;
-    const int64_t r = blockIdx.x, groups = a.cols / 32, all = groups * a.n_head;
+    const int64_t r = blockIdx.x, groups = (a.cols + 31) / 32, all = groups * a.n_head;
 
     if (r >= n_rows(&a.s, a.rows, a.n_used))
         return;
     for (int64_t g = (int64_t)blockIdx.y * (GEMV_THREADS / WARP) + warp; g < all;
          g += (int64_t)gridDim.y * (GEMV_THREADS / WARP)) {
+        const int64_t col = g % groups * 32 + lane;
+        const float x = col < a.cols ? at_row(a.x, r)[g / groups * a.head_in + col] : 0.0f;
+
+        if (a.halves) {
+            struct x16 *h = a.halves + r * all + g;
+            h->hi[lane] = f32_to_bf16(x);
+            h->lo[lane] = f32_to_bf16(x - bf16_to_f32(f32_to_bf16(x)));
+            continue;
+        }
         struct q32 *to = a.to + r * all + g;
-        const float x = at_row(a.x, r)[g / groups * a.head_in + g % groups * 32 + lane];
         const uint32_t top = (uint32_t)warp_max_int((int)(f32_bits(x) & 0x7fffffffu));
         const float high = f32_of_bits(top);
         float d = 0.0f;

@@ -1,5 +1,6 @@
 /* gpu_time.c - what a device can do: bytes read a second, the gap between launches, the cost of a
- * graph's node, and matrices of every format times one row and eight rows against that rate.
+ * graph's node, and matrices of every format times one row and eight rows against that rate, and
+ * times the rows of a prompt.
  *
  * Part of make gpu-kit: gpu_time [MIB of a matrix, default 512]. Also linked with the host's
  * runtime, where it only shows that it runs.
@@ -13,11 +14,13 @@
 
 #define COLS   4096
 #define INPUTS 8
+#define PROMPT 512 // rows of a prompt, times a matrix of as many columns as COLS
 
 static const struct fmt_kern *kernels(int fmt)
 {
-    const struct fmt_kern *k = gemv_plain(fmt);
+    const struct fmt_kern *k = gemv_half(fmt);
 
+    k = k ? k : gemv_plain(fmt);
     k = k ? k : gemv_small(fmt);
     k = k ? k : gemv_large(fmt);
     return k ? k : gemv_points(fmt);
@@ -64,6 +67,21 @@ static double time_of(struct rt *rt, const struct rt_launch *l, int n, bool grap
     return seconds;
 }
 
+/* Seconds of a matrix times so many rows of inputs. */
+static double matrix_time(struct rt *rt, const struct fmt_launch *f, const struct gemv_args *a,
+                          int rows)
+{
+    const int64_t tiles = (a->m[0].rows + f->cols - 1) / f->cols;
+    const struct rt_launch l = {
+        &f->k,
+        {(uint32_t)((rows + f->rows - 1) / f->rows), (uint32_t)(tiles < 32768 ? tiles : 32768), 1},
+        f->block,
+        f->shared,
+        a};
+
+    return time_of(rt, &l, 10, false) / 10;
+}
+
 int main(int argc, char **argv)
 {
     const uint64_t bytes = (argc > 1 ? strtoul(argv[1], NULL, 10) : 512) << 20;
@@ -77,9 +95,11 @@ int main(int argc, char **argv)
     printf("device\t%s\nmultiprocessors\t%d\ncapability\t%d\nfree_bytes\t%llu\n", info.name,
            info.units, info.sm, (unsigned long long)info.free);
     uint8_t *w = device(rt, bytes);
-    float *x = device(rt, INPUTS * COLS * sizeof *x);
-    float *y = device(rt, INPUTS * (bytes / 256) * sizeof *y);
-    struct q32 *q = device(rt, INPUTS * COLS / 32 * sizeof *q);
+    float *x = device(rt, PROMPT * COLS * sizeof *x);
+    const uint64_t made = INPUTS * (bytes / 256), prompt = (uint64_t)PROMPT * COLS;
+    float *y = device(rt, (made > prompt ? made : prompt) * sizeof *y);
+    struct q32 *q = device(rt, PROMPT * COLS / 32 * sizeof *q);
+    struct x16 *h = device(rt, PROMPT * COLS / 32 * sizeof *h);
     int32_t *n = device(rt, sizeof rows);
     must(rt_copy(rt, n, rows, sizeof rows), "copy");
 
@@ -89,17 +109,18 @@ int main(int argc, char **argv)
     printf("launch_us\t%.2f\n", time_of(rt, &l, 1000, false) * 1e3);
     printf("graph_node_us\t%.2f\n", time_of(rt, &l, 1000, true) * 1e3);
 
-    printf("format\tMB\tus_1\tGB_s_1\tpercent_of_F32\tus_8\tGB_s_8\n");
+    printf("format\tMB\tus_1\tGB_s_1\tpercent_of_F32\tus_8\tGB_s_8\tTFLOP_s_512\n");
     for (size_t i = 0; fmt_at(i); i++) {
         const struct fmt_info *f = fmt_at(i);
         const struct fmt_kern *k = kernels((int)f->id);
         uint64_t row = 0;
-        double t[2];
+        double t[3] = {0};
 
         fmt_row_bytes((int)f->id, COLS, &row);
         struct gemv_args a = {.s = {.n = n},
                               .x = {x, COLS},
-                              .xq = f->sub ? q : NULL,
+                              .xq = k->input == INPUT_Q32 ? q : NULL,
+                              .xh = k->input == INPUT_X16 ? h : NULL,
                               .n_m = 1,
                               .cols = COLS,
                               .row_bytes = (int64_t)row,
@@ -110,24 +131,27 @@ int main(int argc, char **argv)
         a.m[0] = (struct mat){w, NULL,
                               (int64_t)(bytes / row < bytes / 256 ? bytes / row : bytes / 256), 0};
         a.out = (struct view){y, a.m[0].rows};
-        l = (struct rt_launch){&k->few, {1, 32768, 1}, GEMV_THREADS, 0, &a};
-        if ((uint64_t)a.m[0].rows / 4 < l.grid[1])
-            l.grid[1] = (uint32_t)((a.m[0].rows + 3) / 4);
-        t[0] = time_of(rt, &l, 10, false) / 10;
-        l.k = &k->many;
-        l.grid[0] = (uint32_t)(INPUTS / k->at_once);
-        t[1] = time_of(rt, &l, 10, false) / 10;
+        t[0] = matrix_time(rt, &k->few, &a, 1);
+        t[1] = matrix_time(rt, &k->many, &a, INPUTS);
         const double size = (double)a.m[0].rows * (double)row;
         if (f->id == FMT_F32)
             read = size / t[0];
-        printf("%s\t%.1f\t%.1f\t%.1f\t%.0f\t%.1f\t%.1f\n", f->name, size * 1e-6, t[0] * 1e6,
-               size / t[0] * 1e-9, 100 * size / t[0] / read, t[1] * 1e6, size / t[1] * 1e-9);
+        if (k->tiles.k.name && row * COLS <= bytes) {
+            must(rt_copy(rt, n, (const int32_t[4]){PROMPT}, sizeof rows), "copy");
+            a.m[0].rows = a.out.ld = COLS;
+            t[2] = matrix_time(rt, &k->tiles, &a, PROMPT);
+            must(rt_copy(rt, n, rows, sizeof rows), "copy");
+        }
+        printf("%s\t%.1f\t%.1f\t%.1f\t%.0f\t%.1f\t%.1f\t%.1f\n", f->name, size * 1e-6, t[0] * 1e6,
+               size / t[0] * 1e-9, 100 * size / t[0] / read, t[1] * 1e6, size / t[1] * 1e-9,
+               t[2] > 0 ? 2e-12 * PROMPT * COLS * COLS / t[2] : 0.0);
         fflush(stdout);
     }
     rt_free(rt, w);
     rt_free(rt, x);
     rt_free(rt, y);
     rt_free(rt, q);
+    rt_free(rt, h);
     rt_free(rt, n);
     rt_close(rt);
     return 0;

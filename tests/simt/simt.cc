@@ -200,16 +200,50 @@ static void multiply(struct fiber *f)
 
     for (int l = 0; l < LANES; l++)
         for (int h = 0; h < depth / 16; h++) {
-            memcpy(&a[l / 4][16 * h + l % 4 * 4], &f[l].word.a[2 * h], 4);
-            memcpy(&a[l / 4 + 8][16 * h + l % 4 * 4], &f[l].word.a[2 * h + 1], 4);
-            memcpy(&b[l / 4][16 * h + l % 4 * 4], &f[l].word.b[h], 4);
+            memcpy(&a[l / 4][16 * h + l % 4 * 4], (const int *)f[l].word.a + 2 * h, 4);
+            memcpy(&a[l / 4 + 8][16 * h + l % 4 * 4], (const int *)f[l].word.a + 2 * h + 1, 4);
+            memcpy(&b[l / 4][16 * h + l % 4 * 4], (const int *)f[l].word.b + h, 4);
         }
     for (int l = 0; l < LANES; l++)
         for (int k = 0; k < 4; k++) {
             int sum = 0;
             for (int i = 0; i < depth; i++)
                 sum += a[l / 4 + k / 2 * 8][i] * b[l % 4 * 2 + k % 2][i];
-            f[l].word.c[k] += sum;
+            ((int *)f[l].word.c)[k] += sum;
+        }
+}
+
+static float of_bf16(const void *words, int i)
+{
+    uint16_t half[8];
+    uint32_t bits;
+    float f;
+
+    memcpy(half, words, (size_t)(i / 2 + 1) * 4);
+    bits = (uint32_t)half[i] << 16;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+/* The same of bf16, which a device rounds and adds in an order of its own. */
+static void multiply_bf16(struct fiber *f)
+{
+    double a[16][16], b[8][16];
+
+    for (int l = 0; l < LANES; l++)
+        for (int i = 0; i < 8; i++) {
+            const int k = i / 4 * 8 + l % 4 * 2 + i % 2; // words: rows g, g + 8, and 8 columns on
+            a[l / 4 + i / 2 % 2 * 8][k] = (double)of_bf16(f[l].word.a, i);
+            if (i < 4)
+                b[l / 4][i / 2 * 8 + l % 4 * 2 + i % 2] = (double)of_bf16(f[l].word.b, i);
+        }
+    for (int l = 0; l < LANES; l++)
+        for (int k = 0; k < 4; k++) {
+            float *c = (float *)f[l].word.c + k;
+            double sum = 0.0;
+            for (int i = 0; i < 16; i++)
+                sum += a[l / 4 + k / 2 * 8][i] * b[l % 4 * 2 + k % 2][i];
+            *c = (float)((double)*c + sum);
         }
 }
 
@@ -217,7 +251,7 @@ static void multiply(struct fiber *f)
 static void exchange(struct fiber *f, enum simt_meet what)
 {
     if (what == MEET_CHAINS || what == MEET_MMA) {
-        what == MEET_CHAINS ? chains(f) : multiply(f);
+        what == MEET_CHAINS ? chains(f) : f[0].word.i ? multiply(f) : multiply_bf16(f);
         return;
     }
     const int n = what == MEET_SUM && f[0].word.sums ? f[0].word.i : 1;

@@ -53,13 +53,15 @@ enum simt_meet {
 struct simt_word {
     float f = 0.0f;
     int i = 0;
-    float *sums =
-        nullptr; // MEET_SUM: i of them instead of f, each added for itself; MEET_CHAINS: likewise,
-    const float *add = nullptr; // of as many lanes as width says, in order
+    /* MEET_SUM: i numbers instead of f, each added for itself; MEET_CHAINS: to them are added those
+     * of `add` of as many lanes as width says, in order */
+    float *sums = nullptr;
+    const float *add = nullptr;
     int width = 0;
-    int *c =
-        nullptr; // MEET_MMA: the lane's parts of the matrices (ptx.cuh), i columns of A at once
-    const int *a = nullptr, *b = nullptr;
+    /* MEET_MMA: the lane's parts of the matrices (ptx.cuh); i columns of A at once, 0: 16 of bf16
+     */
+    void *c = nullptr;
+    const void *a = nullptr, *b = nullptr;
 };
 char *simt_shared(void);
 struct simt_word simt_meet(enum simt_meet what, struct simt_word mine);
@@ -102,6 +104,11 @@ static inline void mma_s8_k32(int *c, const int *a, const int *b)
 static inline void mma_s8_k16(int *c, const int *a, const int *b)
 {
     simt_meet(MEET_MMA, simt_word{0.0f, 16, nullptr, nullptr, 0, c, a, b});
+}
+
+static inline void mma_bf16(float *c, const uint32_t *a, const uint32_t *b)
+{
+    simt_meet(MEET_MMA, simt_word{0.0f, 0, nullptr, nullptr, 0, c, a, b});
 }
 
 static inline float warp_max(float x)

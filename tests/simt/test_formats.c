@@ -18,8 +18,9 @@ enum kernel { FEW, MANY, TILES };
 
 static const struct fmt_kern *kernels(int fmt)
 {
-    const struct fmt_kern *k = gemv_plain(fmt);
+    const struct fmt_kern *k = gemv_half(fmt);
 
+    k = k ? k : gemv_plain(fmt);
     k = k ? k : gemv_small(fmt);
     k = k ? k : gemv_large(fmt);
     return k ? k : gemv_points(fmt);
@@ -38,6 +39,7 @@ struct problem {
         uint8_t *w;
         float *x, *y;
         struct q32 *q;
+        struct x16 *h;
         int32_t *n;
     } dev;
 };
@@ -84,6 +86,7 @@ static struct problem problem_new(struct rt *rt, const struct fmt_info *f, int64
     p.dev.w = device(rt, p.w, n);
     p.dev.x = device(rt, p.x, x_bytes);
     p.dev.q = device(rt, NULL, q_bytes);
+    p.dev.h = device(rt, NULL, (uint64_t)(inputs * ((cols + 31) / 32)) * sizeof *p.dev.h);
     p.dev.y = device(rt, NULL, (uint64_t)rows * 1280 * sizeof(float));
     p.dev.n = device(rt, NULL, 16);
     return p;
@@ -97,6 +100,7 @@ static void problem_free(struct problem *p)
     rt_free(p->rt, p->dev.w);
     rt_free(p->rt, p->dev.x);
     rt_free(p->rt, p->dev.q);
+    rt_free(p->rt, p->dev.h);
     rt_free(p->rt, p->dev.y);
     rt_free(p->rt, p->dev.n);
 }
@@ -116,12 +120,14 @@ static void fetch(const struct problem *p, void *to, const void *from, uint64_t 
 static void multiply(struct problem *p, int n, enum kernel which, bool glu, float *y)
 {
     const struct fmt_kern *k = kernels((int)p->f->id);
-    const uint32_t per = which == TILES ? GEMM_ROWS : which == MANY ? (uint32_t)k->at_once : 1;
-    const struct rt_kern *kern = which == TILES ? &k->tiles : which == MANY ? &k->many : &k->few;
+    const struct fmt_launch *f = which == TILES ? &k->tiles : which == MANY ? &k->many : &k->few;
+    const uint32_t per = (uint32_t)f->rows,
+                   tiles = (uint32_t)(p->rows + f->cols - 1) / (uint32_t)f->cols;
     const int64_t cols = glu ? p->rows / 2 : p->rows;
     struct gemv_args a = {.s = {.n = p->dev.n},
                           .x = {p->dev.x, p->cols},
-                          .xq = p->f->sub ? p->dev.q : NULL,
+                          .xq = k->input == INPUT_Q32 ? p->dev.q : NULL,
+                          .xh = k->input == INPUT_X16 ? p->dev.h : NULL,
                           .out = {p->dev.y, cols},
                           .m = {{p->dev.w, NULL, cols, 0}},
                           .n_m = glu ? 2 : 1,
@@ -133,7 +139,11 @@ static void multiply(struct problem *p, int n, enum kernel which, bool glu, floa
                           .scale = 1.0f,
                           .n_head = 1,
                           .div = 1};
-    struct rt_launch l = {kern, {((uint32_t)n + per - 1) / per, 2, 1}, GEMV_THREADS, 0, &a};
+    const struct rt_launch l = {&f->k,
+                                {((uint32_t)n + per - 1) / per, which == TILES ? tiles : 2, 1},
+                                f->block,
+                                f->shared,
+                                &a};
 
     const int32_t rows[4] = {n, 0, 0, 0};
     ck_assert_int_eq(rt_copy(p->rt, p->dev.n, rows, sizeof rows), 0);
@@ -141,15 +151,15 @@ static void multiply(struct problem *p, int n, enum kernel which, bool glu, floa
         a.act = ACT_NONE;
     a.m[1] = a.m[0];
     a.m[1].w += (uint64_t)cols * p->row_bytes;
-    if (p->f->sub) {
-        struct pack_args pack = {
-            .s = a.s, .x = a.x, .to = p->dev.q, .cols = p->cols, .rows = ROWS_T, .n_head = 1};
+    if (k->input != INPUT_PLAIN) {
+        struct pack_args pack = {.s = a.s,
+                                 .x = a.x,
+                                 .to = p->dev.q,
+                                 .halves = k->input == INPUT_X16 ? p->dev.h : NULL,
+                                 .cols = p->cols,
+                                 .rows = ROWS_T,
+                                 .n_head = 1};
         start(p->rt, &(struct rt_launch){&kern_pack, {(uint32_t)n, 2, 1}, GEMV_THREADS, 0, &pack});
-    }
-    if (which == TILES) {
-        l.grid[1] = (uint32_t)(p->rows + GEMM_COLS - 1) / GEMM_COLS;
-        l.block = GEMM_THREADS;
-        l.shared = GEMM_SHARED;
     }
     start(p->rt, &l);
     if (p->f->sub)
@@ -281,10 +291,16 @@ START_TEST(tiles_make_the_same_bits)
     for (size_t i = 0; fmt_at(i); i++) {
         const struct fmt_info *f = fmt_at(i);
 
-        ck_assert_msg(f->sub == 0 || kernels((int)f->id)->tiles.name, "%s", f->name);
-        if (f->sub == 0)
+        if (!kernels((int)f->id)->tiles.k.name) {
+            ck_assert_msg(f->sub == 0 && f->id != FMT_F16 && f->id != FMT_BF16,
+                          "%s has no kernel for many rows", f->name);
             continue;
+        }
         check_tiles(rt, f, 256, 130, 66);
+        if (f->sub == 0) {
+            check_tiles(rt, f, 1537, 30, 10);
+            continue;
+        }
         check_tiles(rt, f, f->block == 256 ? 2304 : 320, 20, 3);
     }
     rt_close(rt);
