@@ -11,9 +11,9 @@
  * columns with the tensor cores' integer products, chain after chain: a segment of the matrix stays
  * in the first cache meanwhile.
  *
- * Weights of 16 bits have a file of their own, half.cuh. Other plain numbers: a warp makes a column,
- * lane l adds the products of the numbers 8 l, 8 l + 256, ... in order, and the lanes are added by a
- * butterfly. Nothing is split over blocks.
+ * Weights of 16 bits have a file of their own, half.cuh. Of other plain numbers a warp makes a
+ * column: lane l adds the products of the numbers 8 l, 8 l + 256, ... in order, and the lanes are
+ * added by a butterfly. Nothing is split over blocks.
  */
 #ifndef RILL_KERNELS_CUDA_GEMV_CUH
 #define RILL_KERNELS_CUDA_GEMV_CUH
