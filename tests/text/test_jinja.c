@@ -603,7 +603,9 @@ START_TEST(a_hundred_messages)
     static const char *const names[] = {
         "templates/jinja/Qwen-Qwen3-0.6B.jinja", "templates/jinja/Qwen3-Coder.jinja",
         "templates/jinja/meta-llama-Llama-3.1-8B-Instruct.jinja",
-        "templates/jinja/openai-gpt-oss-120b.jinja", "templates/jinja/GLM-4.6.jinja"};
+        "templates/jinja/openai-gpt-oss-120b.jinja", "templates/jinja/GLM-4.6.jinja",
+        "templates/jinja/Mistral-Small-3.2-24B-Instruct-2506.jinja",
+        "templates/jinja/CohereForAI-c4ai-command-r7b-12-2024-tool_use.jinja"};
     json_t *all = load(srcfile("tests/golden/text/jinja-templates.json"));
     const json_t *talk = json_object_get(json_object_get(all, "conversations"), "tools");
     json_t *c = hundred_messages(json_object_get(talk, "tools"));
