@@ -283,6 +283,8 @@ struct rill_sampling {
     float dry_base;
     int dry_allowed_length;
     int dry_last;             // tokens looked back at; -1: all
+    const struct rill_stop *dry_breaker; // [n_dry_breaker] it does not reach across tokens with one
+    int n_dry_breaker;        // of these texts; 0: newline, colon, quotation mark, asterisk
     int no_repeat_ngram;      // 0: off
     unsigned char order[RILL_FILTERS]; // enum rill_filter, then 0; empty: the order above
     bool has_seed;

@@ -22,7 +22,7 @@
 #include "tools/lib/wrap.h"
 
 static const char *opt_model, *opt_device, *opt_dump;
-static int opt_logits_fd = -1;
+static int opt_logits_fd = -1, opt_kv_trim;
 static const char *opt_choices;
 static int opt_n, opt_ctx, opt_threads, opt_stats_fd = -1, opt_parallel, opt_rows, opt_min,
                                         opt_draft;
@@ -113,6 +113,8 @@ static const struct tool_option opts[] = {
      .max = 1024},
     {0, "device", OPT_STR, &opt_device, "DEV", "cpu, cpu:THREADS or auto"},
     {0, "kv", OPT_STR, &opt_kv, "FILE", "go on behind the text in FILE, with its keys and values"},
+    {0, "kv-trim", OPT_INT, &opt_kv_trim, "N", "behind its first N tokens only", .min = 1,
+     .max = 1e9},
     {0, "kv-save", OPT_STR, &opt_kv_save, "FILE", "write the text with its keys and values there"},
     {0, "kv-zstd", OPT_FLAG, &opt_kv_zstd, 0, "compressed"},
     {0, "lora", OPT_LIST, &loras, "FILE[=SCALE]",
@@ -793,6 +795,10 @@ static int open_all(struct run *r, struct err *e)
         rc = load_lora(r, i, e);
     if (rc == 0 && opt_kv)
         rc = rill_engine_kv_load(r->engine, opt_kv, &r->kv, e);
+    if (rc == 0 && opt_kv_trim > 0 && (size_t)opt_kv_trim > r->kv.n)
+        rc = err_set(e, E_RANGE, "%s: has %zu tokens, not %d", opt_kv, r->kv.n, opt_kv_trim);
+    else if (opt_kv_trim > 0)
+        r->kv.n = (size_t)opt_kv_trim;
     if (rc == 0 && opt_choices)
         rc = choices_open(&r->choices, r->model, opt_choices, e);
     if (rc == 0 && opt_corpus)
@@ -824,6 +830,8 @@ static void check_jsonl(void)
                    "--parallel need --jsonl");
     if (opt_kv_save && (opt_lines || opt_nul || no_cache))
         tool_usage("--kv-save writes one text: not with -l, -0 or --no-prefix-cache");
+    if (opt_kv_trim && !opt_kv)
+        tool_usage("--kv-trim needs --kv");
     if (opt_kv_zstd && !opt_kv_save)
         tool_usage("--kv-zstd needs --kv-save");
     if (opt_draft_model && !draft_given)
@@ -869,10 +877,10 @@ static void check_chat(void)
 static void check_vectors(void)
 {
     static const char *const known[] = {
-        "model",   "prompt",          "file",         "lines",   "null",         "json",
-        "special", "parallel",        "batch-rows", "kv-mem",       "swap-mem",
-        "ctx",     "no-prefix-cache", "threads",      "device",  "kv-type",      "no-mmap",
-        "embed",   "rerank",          "embed-format", "pooling", "no-normalize", NULL};
+        "model",           "prompt",       "file",       "lines",        "null",     "json",
+        "special",         "parallel",     "batch-rows", "kv-mem",       "swap-mem", "ctx",
+        "no-prefix-cache", "threads",      "device",     "kv-type",      "no-mmap",  "embed",
+        "rerank",          "embed-format", "pooling",    "no-normalize", NULL};
 
     if (!opt_embed && !opt_rerank) {
         if (pooling >= 0 || embed_format >= 0 || opt_raw_vector)

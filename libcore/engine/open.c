@@ -197,15 +197,9 @@ static int find_ends(struct rill_engine *g, struct err *e)
 /* DRY's usual sequence breakers: a newline, a colon, a quotation mark, an asterisk. */
 static void find_breakers(struct rill_engine *g)
 {
-    const struct tok *t = g->lim.tok;
+    static const struct rill_stop usual[] = {{"\n", 1}, {":", 1}, {"\"", 1}, {"*", 1}};
 
-    for (int i = 0; i < n_named(g); i++) {
-        struct slice piece = tok_piece(t, i);
-
-        for (size_t k = 0; k < piece.n; k++)
-            if (memchr("\n:\"*", piece.p[k], 4))
-                g->work.breaker[i] = 1;
-    }
+    sampler_breakers(g->work.breaker, g->lim.tok, n_named(g), usual, (int)ARRAY_LEN(usual));
 }
 
 static size_t longest_piece(const struct tok *t)

@@ -131,6 +131,17 @@ static int copy(struct request *r, const struct rill_request *in, const struct r
         memcpy(r->allowed, in->sampling.allowed,
                (size_t)in->sampling.n_allowed * sizeof *r->allowed);
     r->sampling.bias = r->bias;
+    if (in->sampling.n_dry_breaker) {
+        uint32_t named = lim->tok ? tok_count(lim->tok) : 0;
+
+        r->breaker = mem_new((size_t)lim->n_vocab, e);
+        if (!r->breaker)
+            return E_NOMEM;
+        sampler_breakers(r->breaker, lim->tok,
+                         named < (uint32_t)lim->n_vocab ? (int)named : lim->n_vocab,
+                         in->sampling.dry_breaker, in->sampling.n_dry_breaker);
+    }
+    r->sampling.dry_breaker = NULL;
     r->sampling.allowed = r->allowed;
     return 0;
 }
@@ -201,6 +212,7 @@ void request_free(struct request *r)
     mem_free(r->paths);
     mem_free(r->bias);
     mem_free(r->allowed);
+    mem_free(r->breaker);
     mem_free(r->top);
     mem_free(r->types);
     mem_free(r->sum);

@@ -16,53 +16,54 @@
 struct request {
     int number, choice;
     struct sched_req s;
-    int32_t seq;             // place in the pool and the page tables, -1: not running
-    int32_t *ids;            // [room] prompt, then what was drawn
-    uint32_t *paths;         // [room / 32 + 1] a position's bit: its row counts as generated
+    int32_t seq;     // place in the pool and the page tables, -1: not running
+    int32_t *ids;    // [room] prompt, then what was drawn
+    uint32_t *paths; // [room / 32 + 1] a position's bit: its row counts as generated
     int32_t n_prompt, n, room;
-    int32_t stored;          // positions whose rows were computed
-    int32_t n_draft;         // proposed tokens behind ids[n), computed in this step
-    int32_t draft;           // the most that may be proposed, 0: none
-    int32_t draft_now;       // how many to propose next: follows what was accepted
-    int32_t draft_want;      // how many to propose in this step
-    int32_t draft_miss;      // times in a row that nothing was accepted
-    int32_t draft_rest;      // tokens to draw before anything is proposed again
-    int32_t draft_seq;       // place in the smaller model's pool, -1: none
-    int32_t draft_stored;    // positions computed there
-    int32_t burst;           // tokens drawn in this step
-    int32_t told;            // prompt rows whose logits were given out
-    int32_t mark;            // position at which the recurrent state is to be kept, 0: none
-    int32_t cached;          // prompt rows found in memory
+    int32_t stored;       // positions whose rows were computed
+    int32_t n_draft;      // proposed tokens behind ids[n), computed in this step
+    int32_t draft;        // the most that may be proposed, 0: none
+    int32_t draft_now;    // how many to propose next: follows what was accepted
+    int32_t draft_want;   // how many to propose in this step
+    int32_t draft_miss;   // times in a row that nothing was accepted
+    int32_t draft_rest;   // tokens to draw before anything is proposed again
+    int32_t draft_seq;    // place in the smaller model's pool, -1: none
+    int32_t draft_stored; // positions computed there
+    int32_t burst;        // tokens drawn in this step
+    int32_t told;         // prompt rows whose logits were given out
+    int32_t mark;         // position at which the recurrent state is to be kept, 0: none
+    int32_t cached;       // prompt rows found in memory
     int32_t min_tokens;
     struct rill_lora_use lora[LORA_MIX]; // [n_lora] adapters
     int n_lora;
-    uint64_t key;            // of the tree of known blocks
-    int64_t swap;            // what is kept of it in host memory, -1: nothing
+    uint64_t key;                  // of the tree of known blocks
+    int64_t swap;                  // what is kept of it in host memory, -1: nothing
     struct rill_sampling sampling; // bias and allowed point to own memory
     struct rill_bias *bias;
     int32_t *allowed;
+    uint8_t *breaker; // [n_vocab] tokens that DRY does not reach across; NULL: the usual ones
     uint64_t seed;
-    double deadline;         // on the engine's clock, 0: none
+    double deadline; // on the engine's clock, 0: none
     float weight;
-    struct obey *obey;       // NULL: free
-    struct con_state place;  // in its grammar
+    struct obey *obey;      // NULL: free
+    struct con_state place; // in its grammar
     bool no_forward;
     struct stop stop;
     struct detok detok;
-    struct buf piece;        // text of the last token
-    struct buf shown;        // text the last events point to
-    struct rill_top *top;    // [1 + draft][n_top] of the last events
+    struct buf piece;     // text of the last token
+    struct buf shown;     // text the last events point to
+    struct rill_top *top; // [1 + draft][n_top] of the last events
     int32_t n_top;
-    int32_t finish;          // enum rill_finish
-    int32_t code;            // of RILL_FAILED
+    int32_t finish; // enum rill_finish
+    int32_t code;   // of RILL_FAILED
     char message[160];
-    int32_t embed;           // enum rill_embed, as it will be done; 0: tokens are drawn
+    int32_t embed; // enum rill_embed, as it will be done; 0: tokens are drawn
     bool raw_vector;
-    bool whole;              // an encoder's: all rows in one step
-    uint8_t *types;          // [n_prompt] of tokens, NULL: 0
-    double *sum;             // [width] of the rows so far
-    float *vector;           // [width] of its event
-    bool room_is_context;    // room is the context, not what was asked for
+    bool whole;           // an encoder's: all rows in one step
+    uint8_t *types;       // [n_prompt] of tokens, NULL: 0
+    double *sum;          // [width] of the rows so far
+    float *vector;        // [width] of its event
+    bool room_is_context; // room is the context, not what was asked for
     bool cancelled, ignore_eos, logits, prompt_logits, logprobs, pin, progress;
     void *user;
 };
@@ -71,13 +72,13 @@ struct request {
 struct request_limits {
     const struct tok *tok;
     int32_t n_ctx, n_vocab;
-    size_t max_piece;        // bytes of the longest token
-    uint64_t seed;           // of requests that bring none
-    bool one_path;           // generated rows need not be told apart
+    size_t max_piece; // bytes of the longest token
+    uint64_t seed;    // of requests that bring none
+    bool one_path;    // generated rows need not be told apart
     int32_t max_draft;
-    bool embed;              // requests may ask for vectors
-    bool encoder;            // and for nothing else
-    int32_t pooling;         // what RILL_EMBED_MODEL stands for
+    bool embed;      // requests may ask for vectors
+    bool encoder;    // and for nothing else
+    int32_t pooling; // what RILL_EMBED_MODEL stands for
     int32_t width, n_score, n_type;
 };
 

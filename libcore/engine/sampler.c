@@ -70,6 +70,22 @@ static int check_bias(const struct rill_sampling *s, int n_vocab, struct err *e)
     return 0;
 }
 
+static bool holds(struct slice piece, struct rill_stop part)
+{
+    for (size_t i = 0; part.n && i + part.n <= piece.n; i++)
+        if (memcmp(piece.p + i, part.p, part.n) == 0)
+            return true;
+    return false;
+}
+
+void sampler_breakers(uint8_t *out, const struct tok *t, int n_vocab, const struct rill_stop *text,
+                      int n)
+{
+    for (int i = 0; i < n_vocab; i++)
+        for (int k = 0; k < n && !out[i]; k++)
+            out[i] = holds(tok_piece(t, i), text[k]);
+}
+
 int sampler_check(const struct rill_sampling *s, int n_vocab, struct err *e)
 {
     const struct {
@@ -159,13 +175,13 @@ static void find_matches(struct sampler_work *w, const int32_t *history, int fro
 
 /* Tokens that would go on with a sequence that was there before are made less likely, the more the
  * longer it is. */
-static void dry(struct sampler_work *w, const struct rill_sampling *s, const int32_t *history,
-                int n)
+static void dry(struct sampler_work *w, const struct rill_sampling *s, const uint8_t *breaker,
+                const int32_t *history, int n)
 {
     int from = s->dry_last >= 0 && s->dry_last < n ? n - s->dry_last : 0;
     int most = 0;
 
-    while (most < n - from && !w->breaker[history[n - 1 - most]])
+    while (most < n - from && !breaker[history[n - 1 - most]])
         most++;
     if (most == 0)
         return;
@@ -335,7 +351,7 @@ static void prepare_row(struct sampler_work *w, const struct sampler_in *in)
     if (penalizes(s))
         penalize(w, s, in->history, in->n);
     if (s->dry_multiplier > 0)
-        dry(w, s, in->history, in->n);
+        dry(w, s, in->breaker ? in->breaker : w->breaker, in->history, in->n);
     if (s->no_repeat_ngram > 0)
         no_repeat(w, s->no_repeat_ngram, in->history, in->n);
     for (int i = 0; i < in->n_ban; i++)

@@ -12,6 +12,7 @@
 #define RILL_ENGINE_SAMPLER_H
 
 #include "engine/filters.h"
+#include "text/tok.h"
 
 /* Memory shared by all requests of an engine, for one draw at a time. */
 struct sampler_work {
@@ -26,6 +27,10 @@ struct sampler_work {
 int sampler_work_init(struct sampler_work *w, int n_vocab, int n_ctx, struct err *e);
 void sampler_work_fini(struct sampler_work *w);
 
+/* Marks the tokens whose text has one of these in it. */
+void sampler_breakers(uint8_t *out, const struct tok *t, int n_vocab, const struct rill_stop *text,
+                      int n);
+
 /* Checks ranges; E_RANGE with a sentence that names the field. */
 int sampler_check(const struct rill_sampling *s, int n_vocab, struct err *e);
 
@@ -37,8 +42,9 @@ struct sampler_in {
     int n, n_prompt;
     uint64_t seed;
     uint32_t choice;
-    const int32_t *ban;     // [n_ban] tokens that may not come now
+    const int32_t *ban; // [n_ban] tokens that may not come now
     int n_ban;
+    const uint8_t *breaker; // [n_vocab] the request's own; NULL: those of the engine
     const uint32_t *mask;   // bit i: token i may come; NULL: all may
     int n_mask;             // tokens it has bits for; others may not come
 };

@@ -185,6 +185,7 @@ struct sampler_in step_sampler(const struct rill_engine *g, const struct request
         .seed = r->seed,
         .choice = (uint32_t)r->choice,
         .ban = g->end_ids,
+        .breaker = r->breaker,
         .n_ban = n - r->n_prompt < r->min_tokens ? g->n_end : 0,
     };
 }

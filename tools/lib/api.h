@@ -60,6 +60,7 @@ struct api_request {
     struct rill_bias *bias;
     int32_t *allowed;
     struct rill_lora_use lora[RILL_LORA_MIX];
+    struct rill_stop breaker[64];
     const char *suffix;
     size_t n_suffix;
 };

@@ -60,6 +60,28 @@ static int read_stop(struct reading *g, const char *name, const json_t *v, struc
     return 0;
 }
 
+static int read_breakers(struct reading *g, const char *name, const json_t *v, struct err *e)
+{
+    struct rill_sampling *s = &g->r->q.sampling;
+    const size_t n = json_array_size(v);
+
+    if (!json_is_array(v) || n > ARRAY_LEN(g->r->breaker))
+        return err_set(e, E_RANGE, "%s: must be a list of at most %zu strings", name,
+                       ARRAY_LEN(g->r->breaker));
+    for (size_t i = 0; i < n; i++) {
+        const json_t *t = json_array_get(v, i);
+
+        if (!json_is_string(t))
+            return err_set(e, E_RANGE, "%s: must be a list of strings", name);
+        g->r->breaker[i] = (struct rill_stop){json_string_value(t), json_string_length(t)};
+    }
+    if (n == 0)
+        g->r->breaker[0] = (struct rill_stop){"", 0}; // in no token
+    s->dry_breaker = g->r->breaker;
+    s->n_dry_breaker = n ? (int)n : 1;
+    return 0;
+}
+
 static int read_seed(struct reading *g, const char *name, const json_t *v, struct err *e)
 {
     if (!json_is_integer(v))
@@ -400,6 +422,7 @@ static const struct field fields[] = {
     {"dry_base", BOTH, K_FLOAT, SAM(dry_base), NULL},
     {"dry_allowed_length", BOTH, K_INT, SAM(dry_allowed_length), NULL},
     {"dry_last", BOTH, K_ANY, SAM(dry_last), NULL},
+    {"dry_sequence_breakers", BOTH, K_CALL, 0, read_breakers},
     {"no_repeat_ngram_size", BOTH, K_INT, SAM(no_repeat_ngram), NULL},
     {"stream", BOTH, K_STREAM, OWN(stream), NULL},
     {"stream_options", BOTH, K_STREAM, 0, read_options},

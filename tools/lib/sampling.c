@@ -45,6 +45,16 @@ int sampling_allowed(void *options, const char *value, struct err *e)
     return 0;
 }
 
+int sampling_breaker(void *options, const char *value, struct err *e)
+{
+    struct sampling_options *o = options;
+
+    if (o->n_breaker == (int)ARRAY_LEN(o->breaker))
+        return err_set(e, E_USAGE, "more than %zu texts", ARRAY_LEN(o->breaker));
+    o->breaker[o->n_breaker++] = (struct rill_stop){value, strlen(value)};
+    return 0;
+}
+
 static const char *const filters[RILL_FILTERS] = {
     [RILL_TOP_N_SIGMA] = "top_n_sigma",
     [RILL_TOP_K] = "top_k",
@@ -129,6 +139,8 @@ void sampling_apply(struct sampling_options *o, struct rill_sampling *s)
         s->dry_allowed_length = o->dry_length;
     if (o->has_dry_last)
         s->dry_last = o->dry_last;
+    s->dry_breaker = o->breaker;
+    s->n_dry_breaker = o->n_breaker;
     if (o->has_ngram)
         s->no_repeat_ngram = o->ngram;
     memcpy(s->order, o->order, sizeof s->order);

@@ -18,12 +18,15 @@ struct sampling_options {
     struct rill_bias list[256];
     int32_t allowed[256];
     int n_allowed;
+    struct rill_stop breaker[64];
+    int n_breaker;
     unsigned char order[RILL_FILTERS];
 };
 
 /* for the table */
 int sampling_bias(void *options, const char *value, struct err *e);
 int sampling_allowed(void *options, const char *value, struct err *e);
+int sampling_breaker(void *options, const char *value, struct err *e);
 int sampling_order(void *options, const char *value, struct err *e);
 
 /* The filter of that name, or 0; the name of a filter. */
@@ -80,6 +83,9 @@ const char *sampling_filter_name(int filter);
      .min = 0, .max = 1e9, .given = &(s).has_dry_length},                                          \
     {0, "dry-last", OPT_INT, &(s).dry_last, "N", "tokens it looks back at (-1: all)", .min = -1,   \
      .max = 1e9, .given = &(s).has_dry_last},                                                      \
+    {0, "dry-breaker", OPT_CALL, &(s), "TEXT",                                                     \
+     "it does not reach across tokens with TEXT in them; may be repeated",                         \
+     .call = sampling_breaker},                                                                    \
     {0, "no-repeat-ngram", OPT_INT, &(s).ngram, "N", "no N tokens twice (0: off)", .min = 0,       \
      .max = 1e9, .given = &(s).has_ngram},                                                         \
     {0, "seed", OPT_U64, &(s).seed, "N", "of the random numbers (0)", .given = &(s).has_seed},     \
