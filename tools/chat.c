@@ -1,6 +1,8 @@
 /* chat.c - rill-chat: a conversation with a model, on a terminal or through a pipe. */
 #include <errno.h>
 #include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -166,9 +168,7 @@ static void say_finish(const struct chat_tool *s, int finish)
     size_t ctx = (size_t)rill_engine_ctx(s->engine);
 
     if (finish == RILL_CONTEXT)
-        tool_warn("the context of %zu positions is full: the answer ends here (/undo takes entries "
-                  "back, -c makes it longer)",
-                  ctx);
+        tool_warn("the context of %zu positions is full (/undo, or -c for a longer one)", ctx);
     else if (finish == RILL_LENGTH)
         tool_note("the answer was ended after %d tokens (-n)", opt_n);
     else if (finish == RILL_CANCELLED)
@@ -319,6 +319,15 @@ static int run_call(struct chat_tool *s, const json_t *call, struct err *e)
 
 /* -- turns -- */
 
+/* Positions that the conversation takes, after a change. A template may refuse what is no whole
+ * conversation: then the next prompt tells. */
+static void measure_used(struct chat_tool *s)
+{
+    struct err ignore = {0};
+
+    s->used = convo_measure(&s->convo, &ignore) < 0 ? 0 : s->convo.ids.n;
+}
+
 /* Answers until the model calls no more tools. What cannot be answered, or is stopped before it
  * is, is taken back: the conversation then has its first n messages. */
 static int respond(struct chat_tool *s, size_t n, struct err *e)
@@ -344,8 +353,10 @@ static int respond(struct chat_tool *s, size_t n, struct err *e)
     }
     if (none && s->terminal)
         tool_note("stopped; the entry is taken back");
-    if (rc < 0 || none)
+    if (rc < 0 || none) {
         convo_cut(&s->convo, n);
+        measure_used(s);
+    }
     if (!s->terminal && rc == 0) {
         putchar(opt_nul ? '\0' : '\n');
         fflush(stdout);
@@ -368,15 +379,6 @@ static int ask(struct chat_tool *s, struct slice text, struct err *e)
 }
 
 /* -- sessions -- */
-
-/* Positions that the conversation takes, after a change. A template may refuse what is no whole
- * conversation: then the next prompt tells. */
-static void measure_used(struct chat_tool *s)
-{
-    struct err ignore = {0};
-
-    s->used = convo_measure(&s->convo, &ignore) < 0 ? 0 : s->convo.ids.n;
-}
 
 /* How many messages there are up to the last entry, with it; 0: there is none. */
 static size_t last_entry(const struct chat_tool *s)
@@ -432,6 +434,19 @@ static int load(struct chat_tool *s, struct err *e)
 
 /* -- commands -- */
 
+/* What a command was asked for goes where answers go. */
+static void tell(const char *fmt, ...) ERR_PRINTF(1, 2);
+static void tell(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    vprintf(fmt, ap);
+    va_end(ap);
+    putchar('\n');
+    fflush(stdout);
+}
+
 struct command {
     const char *name;
     const char *arg;
@@ -485,10 +500,9 @@ static int cmd_think(struct chat_tool *s, const char *arg, struct err *e)
     else if (*arg)
         rc = reasoning_policy_parse(&s->convo.policy, arg, e);
     if (rc == 0)
-        tool_note("reasoning: %s, enable_thinking %s; on, off, keep, hide or strip",
-                  policies[s->convo.policy],
-                  json_is_false(json_object_get(s->convo.set, "enable_thinking")) ? "false"
-                                                                                  : "true");
+        tell("reasoning: %s, enable_thinking %s; on, off, keep, hide or strip",
+             policies[s->convo.policy],
+             json_is_false(json_object_get(s->convo.set, "enable_thinking")) ? "false" : "true");
     return rc;
 }
 
@@ -515,7 +529,7 @@ static int cmd_set(struct chat_tool *s, const char *arg, struct err *e)
     if (*arg)
         return set_variable(s, arg, ' ', e);
     all = json_dumps(s->convo.set, 0);
-    tool_note("%s", all ? all : "{}");
+    tell("%s", all ? all : "{}");
     free(all);
     return 0;
 }
@@ -593,17 +607,17 @@ static int show_kv(const struct chat_tool *s, struct err *e)
     struct rill_kv kv;
     char in_memory[16], in_file[16];
 
-    tool_note("%zu tokens, %s of keys and values in memory", s->convo.ids.n,
-              tool_bytes(s->info.kv_bytes_per_pos * s->convo.ids.n, in_memory));
+    tell("%zu tokens, %s of keys and values in memory", s->convo.ids.n,
+         tool_bytes(s->info.kv_bytes_per_pos * s->convo.ids.n, in_memory));
     if (!ses->path || ses->no_kv)
-        tool_note(ses->no_kv ? "none are written" : "the session has no name, so no file");
+        tell(ses->no_kv ? "none are written" : "the session has no name, so no file");
     else if (access(ses->kv, F_OK) < 0)
-        tool_note("%s is written at the end", ses->kv);
+        tell("%s is written at the end", ses->kv);
     else if (rill_kv_open(&kv, ses->kv, e) < 0)
         return e->code;
     else {
-        tool_note("%s: %d positions, %s%s", ses->kv, kv.n_pos, tool_bytes(kv.bytes, in_file),
-                  ses->stale ? "; written again at the end" : "");
+        tell("%s: %d positions, %s%s", ses->kv, kv.n_pos, tool_bytes(kv.bytes, in_file),
+             ses->stale ? "; written again at the end" : "");
         rill_kv_fini(&kv);
     }
     return 0;
@@ -644,13 +658,12 @@ static int cmd_stats(struct chat_tool *s, const char *arg, struct err *e)
 {
     (void)arg;
     (void)e;
-    tool_note(
-        "context %zu of %d positions; of the last prompt %zu tokens were drawn before, %d were "
-        "in memory",
-        s->used, rill_engine_ctx(s->engine), s->kept, s->cached);
-    tool_note("prompt %.3f s; answer %zu tokens, %.1f tok/s; seed %llu", s->prompt_s, s->drawn,
-              s->decode_s > 0 ? (double)(s->drawn > 0 ? s->drawn - 1 : 0) / s->decode_s : 0,
-              (unsigned long long)s->sampling.seed);
+    tell("context %zu of %d positions; of the last prompt %zu tokens were drawn before, %d were "
+         "in memory",
+         s->used, rill_engine_ctx(s->engine), s->kept, s->cached);
+    tell("prompt %.3f s; answer %zu tokens, %.1f tok/s; seed %llu", s->prompt_s, s->drawn,
+         s->decode_s > 0 ? (double)(s->drawn > 0 ? s->drawn - 1 : 0) / s->decode_s : 0,
+         (unsigned long long)s->sampling.seed);
     return 0;
 }
 
@@ -930,7 +943,7 @@ static int entry(struct chat_tool *s, struct slice text, struct err *e)
         rc = ask(s, buf_view(&b), e);
     buf_fini(&b);
     if (rc == E_CONTEXT)
-        err_prefix(e, "the conversation is too long (/undo takes entries back, -c makes room)");
+        err_prefix(e, "too long (/undo, or -c for more)");
     return rc;
 }
 
