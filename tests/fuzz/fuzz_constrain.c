@@ -1,9 +1,9 @@
-/* fuzz_constrain.c - grammars, schemas, regular expressions and tools from bytes, and texts for them.
+/* fuzz_constrain.c - grammars, schemas, regular expressions and tools from bytes, and texts for
+ * them.
  *
  * The first byte chooses the front end (of tools, the format too); a NUL parts the source from a
- * text. Either the source is
- * refused with a sentence, or the text is taken as far as it goes: the mask must agree with what is
- * taken, byte for byte, and memory stays below its limit.
+ * text. Either the source is refused with a sentence, or the text is taken as far as it goes: the
+ * mask must agree with what is taken, byte for byte, and memory stays below its limit.
  */
 #include <stdlib.h>
 

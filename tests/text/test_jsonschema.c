@@ -467,6 +467,69 @@ static bool sample(struct con_matcher *m, const struct con_vocab *v, struct buf 
     return false;
 }
 
+/* Random schemas with the reference's verdicts on answers that were given under them, changed ones
+ * and other values (scripts/ref-jsonschema.py); and answers drawn here are what a judge accepts. */
+START_TEST(verdicts_of_the_reference)
+{
+    FILE *f = fopen(srcfile("tests/golden/text/jsonschema.jsonl"), "r");
+    struct tok *t = byte_vocab();
+    struct con_vocab *v;
+    struct err e = {0};
+    char *line = NULL;
+    size_t cap = 0;
+    int n = 0, judged = 0, drawn = 0;
+
+    ck_assert(f != NULL);
+    ck_ok(con_vocab_new(&v, t, &e), &e);
+    for (; getline(&line, &cap, f) > 0; n++) {
+        json_t *one = json_loads(line, 0, NULL), *x, *refused = json_object_get(one, "refused");
+        char *src = json_dumps(json_object_get(one, "schema"), JSON_REAL_PRECISION(17));
+        const struct con_opts o = {.line = true, .ordered = n & 1};
+        struct con_matcher *m, *l;
+        struct con *c = NULL, *made = NULL;
+        struct buf out = {0};
+        size_t i;
+        int rc;
+
+        e = (struct err){0};
+        rc = con_schema(&c, slice_of(src), NULL, &e);
+        ck_assert_msg((rc < 0) == (refused != NULL), "%s: %s", src, e.text);
+        if (rc == 0) {
+            ck_ok(con_matcher_new(&m, c, NULL, 0, &e), &e);
+            for (int yes = 0; yes < 2; yes++)
+                json_array_foreach(json_object_get(one, yes ? "valid" : "invalid"), i, x) {
+                    char *text = json_dumps(x, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
+
+                    ck_assert_msg(says(m, slice_of(text)) == yes, "%s\n%s: %s", src,
+                                  yes ? "refused" : "accepted", text);
+                    judged++;
+                    free(text);
+                }
+            ck_ok(con_schema(&made, slice_of(src), &o, &e), &e);
+            ck_ok(con_matcher_new(&l, made, v, 0, &e), &e);
+            seed = (uint32_t)n;
+            if (sample(l, v, &out)) {
+                ck_assert_msg(says(m, buf_view(&out)), "%s\ngiven: %s", src, out.p);
+                drawn++;
+            }
+            con_matcher_free(l);
+            con_matcher_free(m);
+        }
+        con_free(made);
+        con_free(c);
+        buf_fini(&out);
+        free(src);
+        json_decref(one);
+    }
+    ck_assert_int_gt(judged, 1000);
+    ck_assert_int_gt(drawn, n / 2);
+    free(line);
+    fclose(f);
+    con_vocab_free(v);
+    tok_free(t);
+}
+END_TEST
+
 START_TEST(random_texts_are_valid)
 {
     struct tok *t = byte_vocab();
@@ -514,5 +577,6 @@ START_TEST(random_texts_are_valid)
 }
 END_TEST
 
-TEST_MAIN("text/jsonschema", scalars, arrays, objects, any_order, one_line, what_is_refused, suite_of_draft_7,
-          suite_of_2020, schemas_of_the_field, random_texts_are_valid)
+TEST_MAIN("text/jsonschema", scalars, arrays, objects, any_order, one_line, what_is_refused,
+          suite_of_draft_7, suite_of_2020, schemas_of_the_field, random_texts_are_valid,
+          verdicts_of_the_reference)
