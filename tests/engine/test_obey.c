@@ -123,6 +123,54 @@ START_TEST(any_order)
 }
 END_TEST
 
+/* Calls by the chat's template: held to the tools of the request, or what cannot be said why. */
+START_TEST(calls_of_tools)
+{
+    static const char hermes[] = "{% for m in messages %}{{ m.content }}{% endfor %}{% if tools %}"
+                                 "<tool_call>{% endif %}";
+    static const char plain[] = "{% for m in messages %}{{ m.content }}{% endfor %}";
+#define TOOL                                                                                       \
+    "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"look\",\"parameters\":{\"type\":"        \
+    "\"object\",\"properties\":{\"where\":{\"enum\":[\"up\",\"down\"]}},\"required\":[\"where\"],"     \
+    "\"additionalProperties\":false}}}]"
+    static const char must[] =
+        "{" TOOL ",\"tool_choice\":\"required\",\"parallel_tool_calls\":false}";
+    static const char other[] = "{" TOOL ",\"tool_choice\":{\"function\":{\"name\":\"run\"}}}";
+    static const char up[] = "<tool_call>\n{\"name\": \"look\", \"arguments\": {\"where\":";
+    struct rill_model *m = open_model();
+    struct rill_constraint *c;
+    struct rill_chat *chat;
+    struct err e = {0};
+
+    ck_ok(rill_chat_open(&chat, m, "t", hermes, sizeof hermes - 1, &e), &e);
+    ck_ok(rill_chat_tools(&c, chat, NULL, must, sizeof must - 1, NULL, &e), &e);
+    for (uint64_t seed = 0; seed < 3; seed++) {
+        struct answer a = ask(m, c, seed, false, 0);
+        const char *at = a.text.p + strspn(a.text.p, " \t\r\n");
+
+        ck_assert_int_eq(a.finish, RILL_STOP);
+        ck_assert_msg(strncmp(at, up, sizeof up - 1) == 0 && strstr(at, "\"}}\n</tool_call>"), "%s",
+                      a.text.p);
+        buf_fini(&a.text);
+    }
+    rill_constraint_free(c);
+    ck_ok(rill_chat_tools(&c, chat, "glm-4.5", "{}", 2, NULL, &e), &e);
+    ck_assert_ptr_null(c); // nothing to call, nothing to hold
+    ck_fails(rill_chat_tools(&c, chat, NULL, other, sizeof other - 1, NULL, &e), &e, E_FORMAT,
+             "no tool of the request");
+    e = (struct err){0};
+    ck_fails(rill_chat_tools(&c, chat, "morse", must, sizeof must - 1, NULL, &e), &e, E_USAGE,
+             "morse");
+    rill_chat_close(chat);
+    e = (struct err){0};
+    ck_ok(rill_chat_open(&chat, m, "t", plain, sizeof plain - 1, &e), &e);
+    ck_fails(rill_chat_tools(&c, chat, NULL, must, sizeof must - 1, NULL, &e), &e, E_UNSUPPORTED,
+             "knows no tools");
+    rill_chat_close(chat);
+    rill_model_close(m);
+}
+END_TEST
+
 START_TEST(a_cut_answer_says_so)
 {
     const struct rill_stop text[] = {{"yesterday", 9}, {"yes", 3}};
@@ -147,4 +195,4 @@ START_TEST(a_cut_answer_says_so)
 }
 END_TEST
 
-TEST_MAIN("engine/obey", answers_obey, any_order, a_cut_answer_says_so)
+TEST_MAIN("engine/obey", answers_obey, any_order, calls_of_tools, a_cut_answer_says_so)

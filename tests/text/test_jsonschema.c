@@ -2,6 +2,8 @@
  * mask judged by a small validator that shares nothing with the library. */
 #include "constraints.h"
 
+#include "base/rng.h"
+
 #include <dirent.h>
 #include <jansson.h>
 #include <math.h>
@@ -156,6 +158,57 @@ START_TEST(any_order)
     ck_assert(takes(c, text.p));
     text.p[text.n - 2] = '}'; // the last value is gone
     ck_assert(!takes(c, text.p));
+    con_free(c);
+    buf_fini(&src);
+    buf_fini(&text);
+}
+END_TEST
+
+/* What could grow beyond measure: it works, or a limit is named, in bounded time and memory. */
+START_TEST(what_is_hostile)
+{
+    struct buf src = {0}, text = {0};
+    struct con_matcher *m;
+    struct con_state s;
+    struct con *c;
+    struct err e = {0};
+    int64_t n = 0;
+
+    buf_str(&src, "{\"properties\":{\"k0\":{}"); // 2,000 members: 2^2000 sets of them
+    for (int i = 1; i < 2000; i++)
+        buf_printf(&src, ",\"k%d\":{}", i);
+    buf_str(&src, "}}");
+    for (int i = 0; i < 40; i++)
+        buf_printf(&text, "%s\"k%d\":%d", i ? "," : "{", i * 389 % 2000, i);
+    buf_byte(&text, '}');
+    c = schema(src.p, false);
+    ck_assert(takes(c, text.p));
+    con_free(c);
+    buf_clear(&src);
+    buf_str(&src, "{\"allOf\":["); // 2^24 ways
+    for (int i = 0; i < 24; i++)
+        buf_printf(&src,
+                   "%s{\"anyOf\":[{\"required\":[\"a%d\"],\"type\":\"object\"},{\"required\":[\"b%d\"],"
+                   "\"type\":\"object\"}]}",
+                   i ? "," : "", i, i);
+    buf_str(&src, "]}");
+    ck_fails(con_schema(&c, buf_view(&src), NULL, &e), &e, E_RANGE, "too many ways");
+    buf_clear(&src);
+    for (int i = 0; i < 3000; i++)
+        buf_str(&src, "{\"items\":");
+    buf_str(&src, "{}");
+    for (int i = 0; i < 3000; i++)
+        buf_byte(&src, '}');
+    e = (struct err){0};
+    ck_assert_int_lt(con_schema(&c, buf_view(&src), NULL, &e), 0); // nested too deeply
+    c = schema("{\"type\":\"array\",\"items\":{\"pattern\":\"^(a|b)*a(a|b){40}$\"}}", false);
+    ck_ok(con_matcher_new(&m, c, NULL, 2 << 20, &e), &e);
+    s = con_begin(m);
+    n = con_bytes(m, &s, SLICE("[\""), &e);
+    for (uint32_t i = 0; i < 100000 && n >= 0; i++)
+        n = con_bytes(m, &s, rng_bits(1, 0, i, 0) & 4 ? SLICE("a") : SLICE("b"), &e);
+    ck_assert_int_eq(n, E_RANGE);
+    con_matcher_free(m);
     con_free(c);
     buf_fini(&src);
     buf_fini(&text);
@@ -577,6 +630,6 @@ START_TEST(random_texts_are_valid)
 }
 END_TEST
 
-TEST_MAIN("text/jsonschema", scalars, arrays, objects, any_order, one_line, what_is_refused,
-          suite_of_draft_7, suite_of_2020, schemas_of_the_field, random_texts_are_valid,
-          verdicts_of_the_reference)
+TEST_MAIN("text/jsonschema", scalars, arrays, objects, any_order, one_line, what_is_hostile,
+          what_is_refused, suite_of_draft_7, suite_of_2020, schemas_of_the_field,
+          random_texts_are_valid, verdicts_of_the_reference)
