@@ -25,7 +25,7 @@ struct vocab_trie {
 };
 
 /* Tokens of at most SLICE_SHORT characters that are plain within a JSON string; such tokens of any
- * length; of at most SLICE_SHORT ASCII letters and digits (what addresses and names are made of). */
+ * length; tokens of at most SLICE_SHORT ASCII letters and digits, as names are made of. */
 enum { SLICE_PLAIN, SLICE_LONG, SLICE_WORD, SLICE_N, SLICE_SHORT = 12 };
 #define VOCAB_MAX_DEPTH 256 // bytes; longer tokens are never allowed
 
