@@ -722,6 +722,14 @@ static void search_block(const struct layout *l, const uint8_t *place, const flo
         l->pack(&st, block);
 }
 
+void search_weigh(int n, const float *in, const float *column, float *weight)
+{
+    float mean2 = column ? 2.0f * k_mean2(n, in) : 0.0f;
+
+    for (int i = 0; i < n; i++)
+        weight[i] = column ? column[i] * sqrtf(mean2 + in[i] * in[i]) : 1.0f;
+}
+
 bool search_exists(int fmt)
 {
     return layout_of(fmt) != NULL;
@@ -731,15 +739,15 @@ void search_row(int fmt, const float *in, const float *column, uint64_t n, void 
 {
     const struct layout *l = layout_of(fmt);
     uint8_t place[2 * MIDDLE + 1];
-    float ones[BLOCK];
+    float weight[BLOCK];
     char *b = blocks;
 
     if (!l)
         return;
     if (l->table)
         list_places(place);
-    for (int i = 0; i < BLOCK; i++)
-        ones[i] = 1.0f;
-    for (uint64_t i = 0; i < n; i += (uint64_t)l->block, b += l->bytes)
-        search_block(l, place, in + i, column ? column + i : ones, b);
+    for (uint64_t i = 0; i < n; i += (uint64_t)l->block, b += l->bytes) {
+        search_weigh(l->block, in + i, column ? column + i : NULL, weight);
+        search_block(l, place, in + i, weight, b);
+    }
 }
