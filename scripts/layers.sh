@@ -25,7 +25,7 @@ BEGIN {
     law["tools/eval.c"] = many
     law["tools/tokenize.c"] = many " model/hfdir.h"
     law["tools/quantize.c"] = many " model/hfdir.h kernels/encode.h"
-    law["tools/convert.c"] = law["tools/quantize.c"] " model/lora.h"
+    law["tools/convert.c"] = law["tools/quantize.c"] " model/lora.h model/hf_export.h"
     law["tools/inspect.c"] = many " plan model/hfdir.h"
     law["tools/lib/quantize"] = many " kernels/encode.h"
     law["tools/lib/inspect"] = many " model/hfdir.h kernels/encode.h"

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/thread.h"
 #include "kernels/encode.h"
+#include "model/hf_export.h"
 #include "model/hfdir.h"
 #include "model/lora.h"
 #include "quant/quant.h"
@@ -618,6 +619,53 @@ static int run_model(const char *in, const char *path, struct err *e)
     return rc;
 }
 
+static int export_step(void *ctx, uint64_t done, struct err *e)
+{
+    progress_at(ctx, done);
+    return tool_interrupted() ? err_set(e, E_CANCELLED, "interrupted") : 0;
+}
+
+/* A GGUF file becomes a directory again. */
+static int run_export(const char *in, const char *path, struct err *e)
+{
+    struct progress bar = {0};
+    struct hf_export_opts o = {.type = type == KEEP ? -1 : type, .step = export_step, .ctx = &bar};
+    struct source *src = NULL;
+    struct buf dir = {0};
+    int rc;
+
+    if (base || vocab_only || max_size || max_tensors || loras.n || sets.n || removes.n ||
+        renames.n)
+        return err_set(e, E_USAGE,
+                       "%s is a directory: of the options only --type and -t make sense", path);
+    if (type == FMT_Q8_0)
+        return err_set(e, E_USAGE, "%s is a directory, which has no Q8_0", path);
+    if (file_is_dir(in))
+        return err_set(e, E_USAGE, "%s is a directory already", in);
+    buf_str(&dir, path);
+    while (dir.n > 1 && dir.p[dir.n - 1] == '/')
+        dir.p[--dir.n] = 0;
+    if (dir.bad)
+        return err_nomem(e, strlen(path));
+    if ((rc = model_source(&src, in, 0, e)) == 0) {
+        progress_begin(&bar, "converting", src->g->file_bytes, true);
+        rc = hf_export(src, dir.p, &o, e);
+        progress_end(&bar);
+    }
+    if (rc == 0)
+        tool_note("%s: %u tensors", dir.p, src->g->n_tensor);
+    source_close(src);
+    buf_fini(&dir);
+    return rc;
+}
+
+static bool names_dir(const char *path)
+{
+    size_t n = strlen(path);
+
+    return (n && path[n - 1] == '/') || file_is_dir(path);
+}
+
 static int run(const char *in, const char *path, struct err *e)
 {
     struct buf named = {0};
@@ -627,6 +675,8 @@ static int run(const char *in, const char *path, struct err *e)
         return rc;
     if ((rc = lora_is_dir(in, &named, e)) > 0)
         rc = run_adapter(in, named.p ? named.p : "", path, e);
+    else if (rc == 0 && names_dir(path))
+        rc = run_export(in, path, e);
     else if (rc == 0)
         rc = run_model(in, path, e);
     buf_fini(&named);

@@ -243,6 +243,20 @@ bool file_is_dir(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+int file_make_dir(const char *path, struct err *e)
+{
+    if (!refused() && mkdir(path, 0777) == 0)
+        return 1;
+    if (errno == EEXIST && file_is_dir(path))
+        return 0;
+    return err_set(e, E_IO, "%s: cannot create: %s", path, strerror(errno));
+}
+
+void file_remove(const char *path)
+{
+    remove(path);
+}
+
 bool file_exists(const char *path)
 {
     struct stat st;
@@ -306,11 +320,11 @@ enum { SEND_BYTES = 8 << 20 };
 
 struct file_out {
     int fd;
-    bool direct; // written in place: nothing to rename
-    int failed;  // code of the first write that failed; later ones and the commit fail too
-    uint64_t at; // bytes accepted
+    bool direct;        // written in place: nothing to rename
+    int failed;         // code of the first write that failed; later ones and the commit fail too
+    uint64_t at;        // bytes accepted
     uint64_t put, sent; // bytes written; of those, on their way to the disk
-    char *path;  // where it will be; symbolic links followed
+    char *path;         // where it will be; symbolic links followed
     char *tmp;
     size_t n_held; // bytes in held
     char held[1 << 16];

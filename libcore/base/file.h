@@ -31,6 +31,11 @@ int file_in_read(struct file_in *f, void *p, size_t n, size_t *got, struct err *
 bool file_in_regular(const struct file_in *f); // a file that could be mapped instead
 void file_in_close(struct file_in *f);         // accepts NULL
 
+/* Makes a directory: 1, or 0 when there is one of that name; and removes an empty one or a file, as
+ * far as that is possible. */
+int file_make_dir(const char *path, struct err *e);
+void file_remove(const char *path);
+
 /* Whether a path names a directory, or anything. */
 bool file_is_dir(const char *path);
 bool file_exists(const char *path);

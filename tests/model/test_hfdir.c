@@ -12,6 +12,7 @@
 
 #include "file/safetensors.h"
 #include "model/config.h"
+#include "model/hf_export.h"
 #include "model/hf_names.h"
 #include "model/hf_place.h"
 #include "model/hfdir.h"
@@ -264,6 +265,76 @@ static void check_logits(const char *name, const char *dir)
     mem_free(want);
 }
 
+static void remove_export(const char *dir)
+{
+    static const char *const names[] = {
+        "tokenizer.model",        "tokenizer.json",     "vocab.txt",
+        "tokenizer_config.json",  "config.json",        "model.safetensors",
+        "generation_config.json", "chat_template.jinja"};
+    char path[600];
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+        remove(path);
+    }
+    ck_assert_int_eq(rmdir(dir), 0);
+}
+
+/* Numbers that GGUF has plus one, or as -exp, come back rounded; all others as they were. */
+static bool same_number(float a, float b, bool rounded)
+{
+    return memcmp(&a, &b, sizeof a) == 0 || (rounded && fabsf(a - b) <= 3e-7f * (1 + fabsf(b)));
+}
+
+/* The GGUF file becomes a directory with the original's tensors, in name, shape and bytes, and the
+ * same logits. */
+static void check_export(const struct made_dir *d, const char *name)
+{
+    const struct hf_export_opts keep = {.type = -1};
+    const char *dir = tmpfile_path("export");
+    struct safetensors *st;
+    struct source *s;
+    struct err e = {0};
+    char path[128];
+
+    snprintf(path, sizeof path, "tests/golden/arch/%s.gguf", name);
+    ck_ok(model_source(&s, srcfile(path), 0, &e), &e);
+    if (gguf_tensor(s->g, "blk.0.attn_kv_b.weight")) { /* an older file */
+        ck_fails(hf_export(s, dir, &keep, &e), &e, E_UNSUPPORTED, "has no place in a directory");
+        ck_assert(!file_exists(dir));
+        source_close(s);
+        return;
+    }
+    if (strstr(name, "bert")) { /* what encoders' configurations say more is not written */
+        ck_fails(hf_export(s, dir, &keep, &e), &e, E_UNSUPPORTED, "cannot be told by a directory");
+        ck_assert(!file_exists(dir));
+        source_close(s);
+        return;
+    }
+    ck_ok(hf_export(s, dir, &keep, &e), &e);
+    source_close(s);
+    ck_ok(st_open(&st, dir, &e), &e);
+    ck_assert_uint_eq(st->n_tensor, d->n_t);
+    for (size_t i = 0; i < d->n_t; i++) {
+        const struct hf_tensor *want = &d->t[i];
+        const struct st_tensor *t = st_find(st, slice_of(want->name));
+        json_t *shape =
+            json_array_get(json_object_get(json_object_get(d->root, "tensors"), want->name), 1);
+        bool rounded = strstr(name, "gemma") || strstr(want->name, "A_log");
+
+        ck_assert_msg(t && t->type == ST_F32 && t->n_dims == json_array_size(shape), "%s: %s", name,
+                      want->name);
+        for (uint32_t k = 0; k < t->n_dims; k++)
+            ck_assert_int_eq(t->shape[k], json_integer_value(json_array_get(shape, k)));
+        for (uint64_t k = 0; k < want->n; k++)
+            if (!same_number(((const float *)(const void *)t->p)[k], want->v[k], rounded))
+                ck_abort_msg("%s: %s: number %llu", name, want->name, (unsigned long long)k);
+    }
+    st_close(st);
+    check_logits(name, dir);
+    remove_export(dir);
+}
+
 static void check_case(const char *name)
 {
     struct made_dir d = {0};
@@ -279,6 +350,7 @@ static void check_case(const char *name)
         check_logits(name, dir);
         remove_dir(dir);
     }
+    check_export(&d, name);
     for (size_t i = 0; i < d.n_t; i++)
         mem_free(d.t[i].v);
     mem_free(d.t);
