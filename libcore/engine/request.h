@@ -20,6 +20,7 @@ struct request {
     int32_t *ids;    // [room] prompt, then what was drawn
     uint32_t *paths; // [room / 32 + 1] a position's bit: its row counts as generated
     int32_t n_prompt, n, room;
+    int32_t order;        // among those that generate, by their pages; 0: not known
     int32_t stored;       // positions whose rows were computed
     int32_t n_draft;      // proposed tokens behind ids[n), computed in this step
     int32_t draft;        // the most that may be proposed, 0: none

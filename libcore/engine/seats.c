@@ -78,6 +78,7 @@ static int start(struct rill_engine *g, struct request *r)
     int rc = 0;
 
     r->seq = kv_begin(g->pool);
+    r->order = 0;
     r->s.state = SCHED_RUNNING;
     kv_attach(g->pool, r->seq, &m);
     if (r->swap >= 0) {
@@ -114,6 +115,7 @@ bool seats_fork(struct rill_engine *g, const struct request *from, struct reques
         return false;
     }
     to->seq = seq;
+    to->order = 0;
     to->s.state = SCHED_RUNNING;
     to->stored = from->stored;
     to->cached = from->n_prompt;

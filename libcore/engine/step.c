@@ -68,17 +68,27 @@ static bool comes_first(const struct rill_engine *g, const struct sched_part *a,
     return a->req < b->req;
 }
 
+static bool was_first(const struct rill_engine *g, const struct sched_part *a,
+                      const struct sched_part *b)
+{
+    return g->req[a->req]->order < g->req[b->req]->order;
+}
+
 /* Parts of generated rows that begin with the same pages are put side by side, so that a backend
- * can read those once for all. Shell's sort, in place: mostly they are in order. */
+ * can read those once for all. Pages are looked at when somebody is new; else the order is that of
+ * the last time. Shell's sort, in place. */
 static void sort_parts(struct rill_engine *g)
 {
     struct sched_part *part = g->pick.part;
     int n = g->pick.n_part, gap = 1;
+    bool fresh = false;
 
     while (n > 0 && g->req[part->req]->s.prompt) {
         part++;
         n--;
     }
+    for (int i = 0; i < n && !fresh; i++)
+        fresh = g->req[part[i].req]->order == 0;
     while (gap < n / 3)
         gap = 3 * gap + 1;
     for (; gap > 0; gap /= 3)
@@ -86,10 +96,12 @@ static void sort_parts(struct rill_engine *g)
             const struct sched_part p = part[i];
             int k = i;
 
-            for (; k >= gap && comes_first(g, &p, &part[k - gap]); k -= gap)
+            for (; k >= gap && (fresh ? comes_first : was_first)(g, &p, &part[k - gap]); k -= gap)
                 part[k] = part[k - gap];
             part[k] = p;
         }
+    for (int i = 0; i < n && fresh; i++)
+        g->req[part[i].req]->order = i + 1;
 }
 
 void step_layout(struct rill_engine *g)
