@@ -324,6 +324,7 @@ void api_fini(struct api_request *r)
     mem_free(r->bias);
     mem_free(r->allowed);
     buf_fini(&r->warnings);
+    buf_fini(&r->repeated);
     json_decref(r->json);
     *r = (struct api_request){0};
 }

@@ -41,6 +41,7 @@ struct api_request {
     bool echo;
     int logprobs;             // likeliest tokens to list, -1: no log-probabilities
     bool stream, usage_chunk; // asked for, where api_opts.stream allows it
+    struct buf repeated;      // what a reply repeats of it (api_responses.h)
     struct buf warnings;      // JSON strings, separated by commas
     const char *param;        // after a failure: the field it is about; or NULL
     const char *model;        // asked for; or NULL

@@ -26,11 +26,12 @@ struct form {
     void (*whole)(struct call *c, struct buf *out);
     void (*error)(struct buf *out, const struct api_status *s, const char *message,
                   const char *param, const char *id);
-    bool anthropic;               // also: what its errors look like in a stream
+    bool by_events; // a whole reply is made by the calls of a stream, whose events are dropped
+    bool anthropic; // also: what its errors look like in a stream
     void (*done)(struct call *c); // frees what the form keeps in c->state; may be NULL
 };
 
-extern const struct form form_chat, form_text;
+extern const struct form form_chat, form_text, form_messages, form_responses;
 
 struct call {
     struct server *s;
@@ -106,6 +107,7 @@ int route_key(const struct server *s, const struct http_request *r);
 int text_tokenize(struct job *j, struct err *e);
 int text_detokenize(struct job *j, struct err *e);
 int text_template(struct job *j, struct err *e);
+int text_count(struct job *j, struct err *e); // serve_messages.c
 void text_models(struct server *s, struct buf *out, bool anthropic);
 void text_model(struct server *s, struct buf *out, int model, bool anthropic);
 void text_props(struct server *s, struct buf *out, int model);

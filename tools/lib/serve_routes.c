@@ -31,6 +31,9 @@ struct route {
 static const struct route routes[] = {
     {"/chat/completions", "POST", R_CALL, false, KEY_INFER, &form_chat, NULL},
     {"/completions", "POST", R_CALL, false, KEY_INFER, &form_text, NULL},
+    {"/messages", "POST", R_CALL, false, KEY_INFER, &form_messages, NULL},
+    {"/messages/count_tokens", "POST", R_TEXT, false, KEY_INFER, &form_messages, text_count},
+    {"/responses", "POST", R_CALL, false, KEY_INFER, &form_responses, NULL},
     {"/tokenize", "POST", R_TEXT, false, KEY_INFER, &form_text, text_tokenize},
     {"/detokenize", "POST", R_TEXT, false, KEY_INFER, &form_text, text_detokenize},
     {"/apply-template", "POST", R_TEXT, false, KEY_INFER, &form_chat, text_template},

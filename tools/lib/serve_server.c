@@ -315,12 +315,16 @@ static void call_ready(struct call *c, const struct out_record *r)
     m->waiting--;
     m->running++;
     histogram_add(&m->queue, r->at - c->began);
-    if (!c->x || !c->job->r.stream)
+    if (!c->x || (!c->job->r.stream && !c->form->by_events))
         return;
     if (c->form->begin(c, &c->out, &e) < 0) {
         c->ended = true;
         answer_error(c, &e);
         worker_cancel(c->worker, c->job);
+        return;
+    }
+    if (!c->job->r.stream) {
+        buf_clear(&c->out);
         return;
     }
     c->streaming = true;
@@ -371,7 +375,10 @@ static void call_event(struct call *c, const struct out_record *r)
     time_token(c, r);
     if (!c->x || c->ended)
         return;
-    rc = c->streaming ? c->form->event(c, &c->out, r->prompt, &r->ev, &e) : take_whole(c, r, &e);
+    rc = c->streaming || c->form->by_events ? c->form->event(c, &c->out, r->prompt, &r->ev, &e)
+                                            : take_whole(c, r, &e);
+    if (!c->streaming)
+        buf_clear(&c->out);
     if (rc < 0) {
         c->ended = true;
         answer_error(c, &e);

@@ -1,0 +1,631 @@
+/* api_messages.c - see api_messages.h. */
+#include "tools/lib/api_messages.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "tools/lib/api_fields.h"
+
+static const char *str(const json_t *v, const char *key)
+{
+    return json_string_value(json_object_get(v, key));
+}
+
+static bool type_is(const json_t *v, const char *type)
+{
+    const char *t = str(v, "type");
+
+    return t && strcmp(t, type) == 0;
+}
+
+/* Sets a member; the value is taken. */
+static int set(json_t *o, const char *key, json_t *take, struct err *e)
+{
+    return take && json_object_set_new(o, key, take) == 0 ? 0 : err_nomem(e, 0);
+}
+
+static int append(json_t *list, json_t *take, struct err *e)
+{
+    return take && json_array_append_new(list, take) == 0 ? 0 : err_nomem(e, 0);
+}
+
+static json_t *text_of(const struct buf *b)
+{
+    return json_stringn(b->p ? b->p : "", b->n);
+}
+
+/* -- requests: what is said -- */
+
+/* A block that tells of billing changes with every request: with it no prompt would begin like the
+ * one before it. */
+static bool is_noise(const json_t *text)
+{
+    const char *s = json_string_value(text);
+
+    return s && strncmp(s, "x-anthropic-", 12) == 0;
+}
+
+static int add_text(struct buf *b, const json_t *block, const char *where, struct err *e)
+{
+    const json_t *text = json_object_get(block, "text");
+
+    if (!type_is(block, "text") || !json_is_string(text))
+        return err_set(e, E_UNSUPPORTED, "%s: a block of type '%.40s' is not supported", where,
+                       str(block, "type") ? str(block, "type") : "?");
+    if (b->n)
+        buf_byte(b, '\n');
+    buf_add(b, json_string_value(text), json_string_length(text));
+    return 0;
+}
+
+/* A string, or the texts of blocks. */
+static int join_text(struct buf *b, const json_t *v, const char *where, bool system, struct err *e)
+{
+    const json_t *block;
+    size_t i;
+    int rc = 0;
+
+    if (json_is_string(v)) {
+        if (!system || !is_noise(v))
+            buf_add(b, json_string_value(v), json_string_length(v));
+        return 0;
+    }
+    if (!json_is_array(v))
+        return err_set(e, E_RANGE, "%s: must be a string or a list of blocks", where);
+    json_array_foreach(v, i,
+                       block) if (rc == 0 && !(system && is_noise(json_object_get(block, "text"))))
+        rc = add_text(b, block, where, e);
+    return rc;
+}
+
+static int add_system(json_t *list, const json_t *body, struct err *e)
+{
+    const json_t *system = json_object_get(body, "system");
+    struct buf b = {0};
+    int rc;
+
+    if (!system || json_is_null(system))
+        return 0;
+    rc = join_text(&b, system, "system", true, e);
+    if (rc == 0 && b.n)
+        rc = append(list, json_pack("{ssso}", "role", "system", "content", text_of(&b)), e);
+    buf_fini(&b);
+    return rc;
+}
+
+/* The results of tools come in front of what the user says with them. */
+static int add_result(json_t *list, const json_t *block, struct err *e)
+{
+    const json_t *content = json_object_get(block, "content");
+    struct buf b = {0};
+    int rc =
+        content && !json_is_null(content) ? join_text(&b, content, "tool_result", false, e) : 0;
+
+    if (rc == 0)
+        rc = append(list,
+                    json_pack("{sssOso}", "role", "tool", "tool_call_id",
+                              json_object_get(block, "tool_use_id"), "content", text_of(&b)),
+                    e);
+    buf_fini(&b);
+    return rc;
+}
+
+static int add_user(json_t *list, const json_t *content, struct err *e)
+{
+    const json_t *block;
+    struct buf b = {0};
+    size_t i;
+    int rc = 0;
+    bool any = false;
+
+    if (json_is_string(content))
+        return append(list, json_pack("{sssO}", "role", "user", "content", content), e);
+    if (!json_is_array(content))
+        return err_set(e, E_RANGE, "messages: content must be a string or a list of blocks");
+    json_array_foreach(content, i, block)
+    {
+        if (rc == 0 && type_is(block, "tool_result")) {
+            rc = json_is_string(json_object_get(block, "tool_use_id"))
+                     ? add_result(list, block, e)
+                     : err_set(e, E_RANGE, "messages: a tool_result without a tool_use_id");
+        } else if (rc == 0) {
+            rc = add_text(&b, block, "messages", e);
+            any = true;
+        }
+    }
+    if (rc == 0 && any)
+        rc = append(list, json_pack("{ssso}", "role", "user", "content", text_of(&b)), e);
+    buf_fini(&b);
+    return rc;
+}
+
+static int add_use(json_t *calls, const json_t *block, struct err *e)
+{
+    const json_t *input = json_object_get(block, "input");
+    char *args = json_dumps(input, JSON_ENCODE_ANY);
+    int rc = 0;
+
+    if (!json_is_object(input) || !str(block, "id") || !str(block, "name"))
+        rc = err_set(e, E_RANGE, "messages: a tool_use needs id, name and input");
+    else
+        rc = append(calls,
+                    json_pack("{sOsss{sOss}}", "id", json_object_get(block, "id"), "type",
+                              "function", "function", "name", json_object_get(block, "name"),
+                              "arguments", args ? args : "{}"),
+                    e);
+    free(args); // jansson's
+    return rc;
+}
+
+static int add_assistant(json_t *list, const json_t *content, struct err *e)
+{
+    json_t *m = json_pack("{ss}", "role", "assistant"), *calls = json_array();
+    struct buf text = {0}, thought = {0};
+    const json_t *block;
+    size_t i;
+    int rc = m && calls ? 0 : err_nomem(e, 0);
+
+    if (rc == 0 && json_is_string(content))
+        buf_add(&text, json_string_value(content), json_string_length(content));
+    else if (rc == 0 && !json_is_array(content))
+        rc = err_set(e, E_RANGE, "messages: content must be a string or a list of blocks");
+    json_array_foreach(content, i, block)
+    {
+        const json_t *thinking = json_object_get(block, "thinking");
+
+        if (rc < 0)
+            break;
+        if (type_is(block, "thinking"))
+            buf_add(&thought, json_is_string(thinking) ? json_string_value(thinking) : "",
+                    json_string_length(thinking));
+        else if (type_is(block, "tool_use"))
+            rc = add_use(calls, block, e);
+        else if (!type_is(block, "redacted_thinking"))
+            rc = add_text(&text, block, "messages", e);
+    }
+    rc = rc < 0 ? rc : set(m, "content", text_of(&text), e);
+    if (rc == 0 && thought.n)
+        rc = set(m, "reasoning_content", text_of(&thought), e);
+    if (rc == 0 && json_array_size(calls))
+        rc = set(m, "tool_calls", json_incref(calls), e);
+    rc = rc < 0 ? rc : append(list, json_incref(m), e);
+    buf_fini(&text);
+    buf_fini(&thought);
+    json_decref(calls);
+    json_decref(m);
+    return rc;
+}
+
+static int add_messages(json_t *out, const json_t *body, struct err *e)
+{
+    const json_t *given = json_object_get(body, "messages"), *m;
+    json_t *list = json_array();
+    size_t i;
+    int rc = set(out, "messages", list, e);
+
+    rc = rc < 0 ? rc : add_system(list, body, e);
+    if (rc == 0 && !json_is_array(given))
+        rc = err_set(e, E_RANGE, "messages: must be a list");
+    json_array_foreach(given, i, m)
+    {
+        const char *role = str(m, "role");
+        const json_t *content = json_object_get(m, "content");
+
+        if (rc < 0)
+            break;
+        if (role && strcmp(role, "assistant") == 0)
+            rc = add_assistant(list, content, e);
+        else if (role && strcmp(role, "user") == 0)
+            rc = add_user(list, content, e);
+        else
+            rc = err_set(e, E_RANGE, "messages: a role must be user or assistant");
+    }
+    return rc;
+}
+
+/* -- requests: tools and settings -- */
+
+static int add_tools(json_t *out, const json_t *tools, struct api_request *r, struct err *e)
+{
+    json_t *list = json_array();
+    const json_t *t;
+    size_t i;
+    int rc = list ? 0 : err_nomem(e, 0);
+
+    json_array_foreach(tools, i, t)
+    {
+        const char *type = str(t, "type");
+        json_t *f;
+
+        if (rc < 0)
+            break;
+        if (type && strcmp(type, "custom") != 0) { // what only their servers can do
+            api_warn(r, "tool of type '%s' is not there: left out", type);
+            continue;
+        }
+        if (!str(t, "name")) {
+            rc = err_set(e, E_RANGE, "tools: entry %zu has no name", i);
+            break;
+        }
+        f = json_pack("{sO}", "name", json_object_get(t, "name"));
+        if (f && json_object_get(t, "description"))
+            json_object_set(f, "description", json_object_get(t, "description"));
+        if (f && json_object_get(t, "input_schema"))
+            json_object_set(f, "parameters", json_object_get(t, "input_schema"));
+        rc = append(list, json_pack("{ssso}", "type", "function", "function", f), e);
+    }
+    if (rc == 0 && json_array_size(list))
+        rc = set(out, "tools", json_incref(list), e);
+    json_decref(list);
+    return rc;
+}
+
+static int add_choice(json_t *out, const json_t *v, struct err *e)
+{
+    int rc = 0;
+
+    if (type_is(v, "any"))
+        rc = set(out, "tool_choice", json_string("required"), e);
+    else if (type_is(v, "tool") && str(v, "name"))
+        rc = set(out, "tool_choice",
+                 json_pack("{sss{sO}}", "type", "function", "function", "name",
+                           json_object_get(v, "name")),
+                 e);
+    else if (type_is(v, "none") || type_is(v, "auto"))
+        rc = set(out, "tool_choice", json_string(str(v, "type")), e);
+    else
+        rc = err_set(e, E_RANGE, "tool_choice: its type must be auto, any, tool or none");
+    if (rc == 0 && json_is_true(json_object_get(v, "disable_parallel_tool_use")))
+        rc = set(out, "parallel_tool_calls", json_false(), e);
+    return rc;
+}
+
+/* Fields that go on as they are, by another name or by none. */
+static const struct {
+    const char *name, *as; // as NULL: read elsewhere; "": without effect
+} settings[] = {{"model", "model"},
+                {"max_tokens", "max_tokens"},
+                {"temperature", "temperature"},
+                {"top_p", "top_p"},
+                {"top_k", "top_k"},
+                {"stop_sequences", "stop"},
+                {"stream", "stream"},
+                {"messages", NULL},
+                {"system", NULL},
+                {"tools", NULL},
+                {"tool_choice", NULL},
+                {"thinking", NULL},
+                {"metadata", ""},
+                {"service_tier", ""},
+                {"container", ""},
+                {"context_management", ""},
+                {"output_config", ""},
+                {"mcp_servers", ""}};
+
+static int add_field(json_t *out, struct api_request *r, const char *name, json_t *v, struct err *e)
+{
+    r->param = name;
+    for (size_t i = 0; i < ARRAY_LEN(settings); i++) {
+        if (strcmp(settings[i].name, name) != 0)
+            continue;
+        if (settings[i].as && !settings[i].as[0])
+            api_warn(r, "field '%s' has no effect here", name);
+        else if (settings[i].as && !json_is_null(v))
+            return set(out, settings[i].as, json_incref(v), e);
+        return 0;
+    }
+    /* what it does not know is a setting of ours, or unknown to both */
+    return set(out, name, json_incref(v), e);
+}
+
+static int translate(json_t *out, const json_t *body, struct api_request *r, bool count,
+                     struct err *e)
+{
+    const json_t *tools = json_object_get(body, "tools");
+    const json_t *choice = json_object_get(body, "tool_choice");
+    const json_t *thinking = json_object_get(body, "thinking");
+    const char *name;
+    json_t *v;
+    int rc = 0;
+
+    json_object_foreach((json_t *)(uintptr_t)body, name, v) if (rc == 0) rc =
+        add_field(out, r, name, v, e);
+    r->param = "max_tokens";
+    if (rc == 0 && !count && !json_is_integer(json_object_get(body, "max_tokens")))
+        rc = err_set(e, E_RANGE, "max_tokens: a number is required");
+    r->param = rc < 0 ? r->param : "messages";
+    rc = rc < 0 ? rc : add_messages(out, body, e);
+    r->param = rc < 0 ? r->param : "tools";
+    rc = rc < 0 ? rc : add_tools(out, tools, r, e);
+    r->param = rc < 0 ? r->param : "tool_choice";
+    if (rc == 0 && json_is_object(choice))
+        rc = add_choice(out, choice, e);
+    if (rc == 0 && json_is_object(thinking))
+        rc = set(out, "enable_thinking", json_boolean(!type_is(thinking, "disabled")), e);
+    return rc;
+}
+
+int messages_parse(struct api_request *r, const struct api_opts *o, bool count, struct slice body,
+                   struct err *e)
+{
+    json_t *given = api_json(body, e), *chat = json_object();
+    struct api_request noted = {0};
+    struct err why = {0};
+    int rc;
+
+    *r = (struct api_request){0};
+    if (!given || !json_is_object(given) || !chat) {
+        json_decref(given);
+        json_decref(chat);
+        return err_set(e, given ? E_FORMAT : E_NOMEM, "the body is not a JSON object");
+    }
+    rc = translate(chat, given, &noted, count, &why);
+    if (rc == 0) {
+        rc = api_parse_json(r, o, true, chat, &why);
+        if (rc == E_CONTEXT) {
+            why = (struct err){0};
+            err_set(&why, rc, "prompt is too long: %zu tokens > %d maximum", r->prompt[0].n,
+                    o->n_ctx);
+        }
+        if (noted.warnings.n && r->warnings.n)
+            buf_byte(&r->warnings, ',');
+        buf_slice(&r->warnings, buf_view(&noted.warnings));
+        json_decref(given);
+    } else {
+        r->json = given; // what param points into
+        r->param = noted.param;
+        json_decref(chat);
+    }
+    buf_fini(&noted.warnings);
+    return rc < 0 ? err_set(e, rc, "%s", why.text) : 0;
+}
+
+/* -- replies -- */
+
+static const char *stop_reason(const struct api_request *r, const struct api_opts *o,
+                               const struct api_answer *a)
+{
+    if (a->n_calls > 0 && a->finish == RILL_STOP)
+        return "tool_use";
+    if (a->finish == RILL_CONTEXT)
+        return "model_context_window_exceeded";
+    if (a->finish != RILL_STOP)
+        return "max_tokens";
+    if (json_object_get(r->json, "stop") && a->last >= 0 && !rill_is_end(o->model, a->last) &&
+        !r->q.constraint)
+        return "stop_sequence";
+    return "end_turn";
+}
+
+/* Which of several stop sequences it was, the engine does not tell. */
+static void put_stop(struct buf *b, const struct api_request *r, const struct api_opts *o,
+                     const struct api_answer *a)
+{
+    const json_t *stop = json_object_get(r->json, "stop");
+    const char *why = stop_reason(r, o, a);
+
+    buf_printf(b, "\"stop_reason\":\"%s\",\"stop_sequence\":", why);
+    if (strcmp(why, "stop_sequence") == 0 && json_array_size(stop) == 1)
+        buf_json(b, slice_of(json_string_value(json_array_get(stop, 0))));
+    else
+        buf_str(b, "null");
+}
+
+static void put_usage(struct buf *b, const struct api_request *r, const struct api_answer *a)
+{
+    size_t cached = a ? (size_t)a->cached : 0;
+
+    buf_printf(b,
+               "\"usage\":{\"input_tokens\":%zu,\"cache_creation_input_tokens\":0,"
+               "\"cache_read_input_tokens\":%zu,\"output_tokens\":%d}",
+               r->prompt[0].n - cached, cached, a ? a->n_drawn : 0);
+}
+
+static void open_message(struct buf *b, const struct api_opts *o, struct slice id)
+{
+    buf_str(b, "{\"id\":");
+    buf_json(b, id);
+    buf_str(b, ",\"type\":\"message\",\"role\":\"assistant\",\"model\":");
+    buf_json(b, slice_of(o->name));
+    buf_str(b, ",\"content\":[");
+}
+
+static void put_calls(struct buf *b, const struct api_answer *a, bool comma)
+{
+    struct buf list = {0};
+    json_t *calls, *c;
+    size_t i;
+
+    buf_byte(&list, '[');
+    buf_slice(&list, buf_view(&a->calls));
+    buf_byte(&list, ']');
+    calls = json_loadb(list.p, list.n, JSON_ALLOW_NUL, NULL);
+    json_array_foreach(calls, i, c)
+    {
+        const json_t *f = json_object_get(c, "function");
+        const char *args = str(f, "arguments");
+        json_t *input = args ? json_loads(args, 0, NULL) : NULL;
+
+        buf_str(b,
+                comma || i ? ",{\"type\":\"tool_use\",\"id\":" : "{\"type\":\"tool_use\",\"id\":");
+        buf_json(b, slice_of(str(c, "id")));
+        buf_str(b, ",\"name\":");
+        buf_json(b, slice_of(str(f, "name")));
+        buf_str(b, ",\"input\":");
+        buf_str(b, json_is_object(input) ? args : "{}");
+        buf_byte(b, '}');
+        json_decref(input);
+    }
+    json_decref(calls);
+    buf_fini(&list);
+}
+
+void messages_reply(struct buf *b, const struct api_request *r, const struct api_opts *o,
+                    struct slice id, const struct api_answer *a)
+{
+    bool any = false;
+
+    open_message(b, o, id);
+    if (a->reasoning.n) {
+        buf_str(b, "{\"type\":\"thinking\",\"thinking\":");
+        buf_json(b, buf_view(&a->reasoning));
+        buf_str(b, ",\"signature\":\"none\"}");
+        any = true;
+    }
+    if (a->text.n || !a->n_calls) {
+        buf_str(b, any ? ",{\"type\":\"text\",\"text\":" : "{\"type\":\"text\",\"text\":");
+        buf_json(b, buf_view(&a->text));
+        buf_byte(b, '}');
+        any = true;
+    }
+    if (a->n_calls)
+        put_calls(b, a, any);
+    buf_str(b, "],");
+    put_stop(b, r, o, a);
+    buf_byte(b, ',');
+    put_usage(b, r, a);
+    if (r->warnings.n) {
+        buf_str(b, ",\"warnings\":[");
+        buf_slice(b, buf_view(&r->warnings));
+        buf_byte(b, ']');
+    }
+    buf_byte(b, '}');
+}
+
+void messages_error(struct buf *b, const struct api_status *s, const char *message,
+                    const char *request_id)
+{
+    static const struct {
+        int status;
+        const char *type;
+    } types[] = {{401, "authentication_error"}, {403, "permission_error"}, {404, "not_found_error"},
+                 {413, "request_too_large"},    {429, "rate_limit_error"}, {500, "api_error"},
+                 {503, "overloaded_error"}};
+    const char *type = "invalid_request_error";
+
+    for (size_t i = 0; i < ARRAY_LEN(types); i++)
+        if (types[i].status == s->status)
+            type = types[i].type;
+    buf_printf(b, "{\"type\":\"error\",\"error\":{\"type\":\"%s\",\"message\":", type);
+    buf_json(b, slice_of(message));
+    buf_str(b, "},\"request_id\":");
+    buf_json(b, slice_of(request_id));
+    buf_byte(b, '}');
+}
+
+/* -- streams -- */
+
+void messages_begin(struct messages_stream *m, struct buf *b, const struct api_request *r,
+                    const struct api_opts *o, struct slice id)
+{
+    *m = (struct messages_stream){.open = -1};
+    buf_str(b, "event: message_start\ndata: {\"type\":\"message_start\",\"message\":");
+    open_message(b, o, id);
+    buf_str(b, "],\"stop_reason\":null,\"stop_sequence\":null,");
+    put_usage(b, r, NULL);
+    buf_str(b, "}}\n\n");
+}
+
+static void close_block(struct messages_stream *m, struct buf *b)
+{
+    if (m->open < 0)
+        return;
+    if (m->open == TC_REASON)
+        buf_printf(b,
+                   "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":"
+                   "%d,\"delta\":{\"type\":\"signature_delta\",\"signature\":\"none\"}}\n\n",
+                   m->index);
+    buf_printf(b,
+               "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":%d}"
+               "\n\n",
+               m->index++);
+    m->open = -1;
+}
+
+static void open_block(struct messages_stream *m, struct buf *b, const struct toolcall_event *ev)
+{
+    if (m->open == (int)ev->kind && ev->kind != TC_BEGIN)
+        return;
+    close_block(m, b);
+    m->open = (int)ev->kind;
+    buf_printf(b,
+               "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":%d,"
+               "\"content_block\":",
+               m->index);
+    if (ev->kind == TC_TEXT) {
+        buf_str(b, "{\"type\":\"text\",\"text\":\"\"}");
+    } else if (ev->kind == TC_REASON) {
+        buf_str(b, "{\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"}");
+    } else {
+        buf_str(b, "{\"type\":\"tool_use\",\"id\":");
+        buf_json(b, ev->id);
+        buf_str(b, ",\"name\":");
+        buf_json(b, ev->name);
+        buf_str(b, ",\"input\":{}}");
+    }
+    buf_str(b, "}\n\n");
+}
+
+static void put_delta(const struct messages_stream *m, struct buf *b, const char *type,
+                      const char *member, struct slice text)
+{
+    if (!text.n)
+        return;
+    buf_printf(b,
+               "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":%d,"
+               "\"delta\":{\"type\":\"%s\",\"%s\":",
+               m->index, type, member);
+    buf_json(b, text);
+    buf_str(b, "}}\n\n");
+}
+
+static void put_piece(struct messages_stream *m, struct buf *b, const struct toolcall_event *ev)
+{
+    switch (ev->kind) {
+    case TC_TEXT:
+        open_block(m, b, ev);
+        put_delta(m, b, "text_delta", "text", ev->text);
+        break;
+    case TC_REASON:
+        open_block(m, b, ev);
+        put_delta(m, b, "thinking_delta", "thinking", ev->text);
+        break;
+    case TC_BEGIN:
+        open_block(m, b, ev);
+        break;
+    case TC_ARGS:
+        put_delta(m, b, "input_json_delta", "partial_json", ev->text);
+        break;
+    case TC_END:
+        close_block(m, b);
+        break;
+    default:
+        break;
+    }
+}
+
+int messages_event(struct messages_stream *m, struct buf *b, const struct api_request *r,
+                   const struct api_opts *o, struct api_answer *a, const struct rill_event *ev,
+                   struct err *e)
+{
+    const struct toolcall_event *piece;
+    int rc = api_take(a, r, o, &r->prompt[0], ev, e);
+    int n = rc;
+
+    while (rc == 0 && (n = api_pieces(a, r, &piece, e)) > 0)
+        for (int i = 0; i < n; i++)
+            put_piece(m, b, &piece[i]);
+    return n < 0 ? n : b->bad ? err_nomem(e, b->n) : 0;
+}
+
+void messages_end(struct messages_stream *m, struct buf *b, const struct api_request *r,
+                  const struct api_opts *o, const struct api_answer *a)
+{
+    close_block(m, b);
+    buf_str(b, "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{");
+    put_stop(b, r, o, a);
+    buf_str(b, "},");
+    put_usage(b, r, a);
+    buf_str(b, "}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
+}

@@ -1,0 +1,417 @@
+/* api_responses_in.c - see api_responses.h: requests. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "tools/lib/api_fields.h"
+#include "tools/lib/api_responses.h"
+
+static const char *str(const json_t *v, const char *key)
+{
+    return json_string_value(json_object_get(v, key));
+}
+
+static bool type_is(const json_t *v, const char *type)
+{
+    const char *t = str(v, "type");
+
+    return t && strcmp(t, type) == 0;
+}
+
+static int set(json_t *o, const char *key, json_t *take, struct err *e)
+{
+    return take && json_object_set_new(o, key, take) == 0 ? 0 : err_nomem(e, 0);
+}
+
+static int append(json_t *list, json_t *take, struct err *e)
+{
+    return take && json_array_append_new(list, take) == 0 ? 0 : err_nomem(e, 0);
+}
+
+/* -- the conversation -- */
+
+/* A string, or the texts of parts. */
+static int join_parts(struct buf *b, const json_t *v, struct err *e)
+{
+    const json_t *part;
+    size_t i;
+
+    if (json_is_string(v))
+        buf_add(b, json_string_value(v), json_string_length(v));
+    json_array_foreach(v, i, part)
+    {
+        const json_t *text = json_object_get(part, "text");
+
+        if (!json_is_string(text))
+            return err_set(e, E_UNSUPPORTED, "input: a part of type '%.40s' is not supported",
+                           str(part, "type") ? str(part, "type") : "?");
+        if (b->n)
+            buf_byte(b, '\n');
+        buf_add(b, json_string_value(text), json_string_length(text));
+    }
+    return json_is_string(v) || json_is_array(v) || json_is_null(v) || !v
+               ? 0
+               : err_set(e, E_RANGE, "input: content must be a string or a list of parts");
+}
+
+static json_t *text_of(const struct buf *b)
+{
+    return json_stringn(b->p ? b->p : "", b->n);
+}
+
+/* The assistant's message that calls and reasoning belong to: the last one, or a new one. */
+static json_t *assistant(json_t *list, bool fresh, struct err *e)
+{
+    json_t *last = json_array_get(list, json_array_size(list) - 1);
+    const char *role = str(last, "role");
+
+    if (!fresh && role && strcmp(role, "assistant") == 0)
+        return last;
+    last = json_pack("{ssss}", "role", "assistant", "content", "");
+    return append(list, last, e) == 0 ? last : NULL;
+}
+
+static int add_message(json_t *list, const json_t *item, struct err *e)
+{
+    const char *role = str(item, "role");
+    struct buf b = {0};
+    json_t *m;
+    int rc = join_parts(&b, json_object_get(item, "content"), e);
+
+    if (rc == 0 && !role)
+        rc = err_set(e, E_RANGE, "input: a message without a role");
+    if (rc == 0 && strcmp(role, "assistant") == 0) {
+        const json_t *old = json_array_get(list, json_array_size(list) - 1);
+
+        /* reasoning that came in front of it is its own */
+        m = assistant(list, !(str(old, "content") && !*str(old, "content")), e);
+        rc = m ? set(m, "content", text_of(&b), e) : E_NOMEM;
+    } else if (rc == 0) {
+        rc = append(list, json_pack("{ssso}", "role", role, "content", text_of(&b)), e);
+    }
+    buf_fini(&b);
+    return rc;
+}
+
+static int add_call(json_t *list, const json_t *item, struct err *e)
+{
+    json_t *m = assistant(list, false, e), *calls;
+
+    if (!m)
+        return E_NOMEM;
+    if (!str(item, "call_id") || !str(item, "name") || !str(item, "arguments"))
+        return err_set(e, E_RANGE, "input: a function_call needs call_id, name and arguments");
+    calls = json_object_get(m, "tool_calls");
+    if (!calls && (calls = json_array()) && json_object_set_new(m, "tool_calls", calls) < 0)
+        return err_nomem(e, 0);
+    return append(calls,
+                  json_pack("{sOsss{sOsO}}", "id", json_object_get(item, "call_id"), "type",
+                            "function", "function", "name", json_object_get(item, "name"),
+                            "arguments", json_object_get(item, "arguments")),
+                  e);
+}
+
+static int add_output(json_t *list, const json_t *item, struct err *e)
+{
+    struct buf b = {0};
+    int rc = join_parts(&b, json_object_get(item, "output"), e);
+
+    if (rc == 0 && !str(item, "call_id"))
+        rc = err_set(e, E_RANGE, "input: a function_call_output without a call_id");
+    if (rc == 0)
+        rc = append(list,
+                    json_pack("{sssOso}", "role", "tool", "tool_call_id",
+                              json_object_get(item, "call_id"), "content", text_of(&b)),
+                    e);
+    buf_fini(&b);
+    return rc;
+}
+
+static int add_reasoning(json_t *list, const json_t *item, struct err *e)
+{
+    struct buf b = {0};
+    json_t *m;
+    int rc = join_parts(&b, json_object_get(item, "content"), e);
+
+    if (rc == 0 && b.n) {
+        m = assistant(list, true, e);
+        rc = m ? set(m, "reasoning_content", text_of(&b), e) : E_NOMEM;
+    }
+    buf_fini(&b);
+    return rc;
+}
+
+static int add_item(json_t *list, const json_t *item, struct api_request *r, struct err *e)
+{
+    const char *type = str(item, "type");
+
+    if (!json_is_object(item))
+        return err_set(e, E_RANGE, "input: an item is no object");
+    if (!type || strcmp(type, "message") == 0)
+        return add_message(list, item, e);
+    if (strcmp(type, "function_call") == 0)
+        return add_call(list, item, e);
+    if (strcmp(type, "function_call_output") == 0)
+        return add_output(list, item, e);
+    if (strcmp(type, "reasoning") == 0)
+        return add_reasoning(list, item, e);
+    if (strcmp(type, "item_reference") == 0)
+        return err_set(e, E_UNSUPPORTED,
+                       "input: nothing is stored here, so items cannot be "
+                       "referred to: send them");
+    api_warn(r, "input item of type '%s' is not known: left out", type);
+    return 0;
+}
+
+static int add_input(json_t *out, const json_t *body, struct api_request *r, struct err *e)
+{
+    const json_t *input = json_object_get(body, "input"), *item;
+    const json_t *instructions = json_object_get(body, "instructions");
+    json_t *list = json_array();
+    size_t i;
+    int rc = set(out, "messages", list, e);
+
+    if (rc == 0 && json_is_string(instructions))
+        rc = append(list, json_pack("{sssO}", "role", "system", "content", instructions), e);
+    if (rc == 0 && json_is_string(input))
+        rc = append(list, json_pack("{sssO}", "role", "user", "content", input), e);
+    else if (rc == 0 && !json_is_array(input))
+        rc = err_set(e, E_RANGE, "input: must be a string or a list of items");
+    json_array_foreach(input, i, item) if (rc == 0) rc = add_item(list, item, r, e);
+    return rc;
+}
+
+/* -- tools and settings -- */
+
+static int add_tools(json_t *out, const json_t *tools, struct api_request *r, struct err *e)
+{
+    json_t *list = json_array();
+    const json_t *t;
+    size_t i;
+    int rc = list ? 0 : err_nomem(e, 0);
+
+    json_array_foreach(tools, i, t)
+    {
+        json_t *f;
+
+        if (rc < 0)
+            break;
+        if (!type_is(t, "function") || !str(t, "name")) {
+            api_warn(r, "tool of type '%s' is not there: left out",
+                     str(t, "type") ? str(t, "type") : "?");
+            continue;
+        }
+        f = json_copy((json_t *)(uintptr_t)t);
+        if (f)
+            json_object_del(f, "type");
+        rc = append(list, json_pack("{ssso}", "type", "function", "function", f), e);
+    }
+    if (rc == 0 && json_array_size(list))
+        rc = set(out, "tools", json_incref(list), e);
+    json_decref(list);
+    return rc;
+}
+
+static int add_choice(json_t *out, const json_t *v, struct err *e)
+{
+    if (!v || json_is_null(v) || !json_object_get(out, "tools"))
+        return 0;
+    if (json_is_object(v) && type_is(v, "function") && str(v, "name"))
+        return set(out, "tool_choice",
+                   json_pack("{sss{sO}}", "type", "function", "function", "name",
+                             json_object_get(v, "name")),
+                   e);
+    return json_is_string(v) ? set(out, "tool_choice", json_incref((json_t *)(uintptr_t)v), e) : 0;
+}
+
+/* text.format is response_format without its inner object. */
+static int add_format(json_t *out, const json_t *text, struct err *e)
+{
+    json_t *f = json_object_get(json_object_get(text, "format"), "type")
+                    ? json_object_get(text, "format")
+                    : NULL;
+
+    if (!f)
+        return 0;
+    if (type_is(f, "json_schema"))
+        return set(out, "response_format",
+                   json_pack("{sssO}", "type", "json_schema", "json_schema", f), e);
+    return set(out, "response_format", json_incref(f), e);
+}
+
+static const struct {
+    const char *name, *as; // as NULL: read elsewhere; "": without effect
+} settings[] = {{"model", "model"},
+                {"max_output_tokens", "max_tokens"},
+                {"temperature", "temperature"},
+                {"top_p", "top_p"},
+                {"stream", "stream"},
+                {"parallel_tool_calls", "parallel_tool_calls"},
+                {"input", NULL},
+                {"instructions", NULL},
+                {"tools", NULL},
+                {"tool_choice", NULL},
+                {"text", NULL},
+                {"reasoning", NULL},
+                {"previous_response_id", NULL},
+                {"conversation", NULL},
+                {"background", NULL},
+                {"metadata", NULL},
+                {"store", ""},
+                {"include", ""},
+                {"stream_options", ""},
+                {"top_logprobs", ""},
+                {"max_tool_calls", ""},
+                {"truncation", ""},
+                {"user", ""},
+                {"service_tier", ""},
+                {"safety_identifier", ""},
+                {"prompt_cache_key", ""},
+                {"prompt_cache_retention", ""},
+                {"client_metadata", ""},
+                {"prompt", ""}};
+
+static int add_field(json_t *out, struct api_request *r, const char *name, json_t *v, struct err *e)
+{
+    r->param = name;
+    for (size_t i = 0; i < ARRAY_LEN(settings); i++) {
+        if (strcmp(settings[i].name, name) != 0)
+            continue;
+        if (json_is_null(v))
+            return 0;
+        if (settings[i].as && !settings[i].as[0])
+            api_warn(r, "field '%s' has no effect here", name);
+        else if (settings[i].as)
+            return set(out, settings[i].as, json_incref(v), e);
+        return 0;
+    }
+    return set(out, name, json_incref(v), e); // a setting of ours, or unknown to both
+}
+
+static int stateless(const json_t *body, struct api_request *r, struct err *e)
+{
+    static const char *const names[] = {"previous_response_id", "conversation"};
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        const json_t *v = json_object_get(body, names[i]);
+
+        r->param = names[i];
+        if (v && !json_is_null(v))
+            return err_set(e, E_UNSUPPORTED,
+                           "%s: nothing is stored here: send the whole conversation as input",
+                           names[i]);
+    }
+    r->param = "background";
+    if (json_is_true(json_object_get(body, "background")))
+        return err_set(e, E_UNSUPPORTED, "background: nothing is stored here: ask and wait");
+    return 0;
+}
+
+static int translate(json_t *out, const json_t *body, struct api_request *r, struct err *e)
+{
+    const json_t *effort = json_object_get(json_object_get(body, "reasoning"), "effort");
+    const char *name;
+    json_t *v;
+    int rc = stateless(body, r, e);
+
+    json_object_foreach((json_t *)(uintptr_t)body, name, v) if (rc == 0) rc =
+        add_field(out, r, name, v, e);
+    r->param = rc < 0 ? r->param : "input";
+    rc = rc < 0 ? rc : add_input(out, body, r, e);
+    r->param = rc < 0 ? r->param : "tools";
+    rc = rc < 0 ? rc : add_tools(out, json_object_get(body, "tools"), r, e);
+    rc = rc < 0 ? rc : add_choice(out, json_object_get(body, "tool_choice"), e);
+    rc = rc < 0 ? rc : add_format(out, json_object_get(body, "text"), e);
+    if (rc == 0 && json_is_string(effort))
+        rc = set(out, "reasoning_effort", json_incref((json_t *)(uintptr_t)effort), e);
+    return rc;
+}
+
+/* Members of the reply that repeat the request: given, or as text where it was not. */
+static void echo(struct buf *b, const json_t *body, const char *name, const char *otherwise)
+{
+    const json_t *v = json_object_get(body, name);
+    char *text = v && !json_is_null(v) ? json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+
+    buf_printf(b, ",\"%s\":", name);
+    buf_str(b, text ? text : otherwise);
+    free(text); // jansson's
+}
+
+/* Tools as the reply has them: strict and parameters are always there. */
+static void echo_tools(struct buf *b, const json_t *tools)
+{
+    const json_t *t;
+    bool any = false;
+    size_t i;
+
+    buf_str(b, ",\"tools\":[");
+    json_array_foreach(tools, i, t)
+    {
+        json_t *copy = type_is(t, "function") ? json_copy((json_t *)(uintptr_t)t) : NULL;
+        char *text;
+
+        if (!copy)
+            continue;
+        if (!json_object_get(copy, "strict"))
+            json_object_set_new(copy, "strict", json_null());
+        if (!json_object_get(copy, "parameters"))
+            json_object_set_new(copy, "parameters", json_null());
+        text = json_dumps(copy, JSON_COMPACT);
+        buf_str(b, any ? "," : "");
+        buf_str(b, text ? text : "{}");
+        free(text); // jansson's
+        json_decref(copy);
+        any = true;
+    }
+    buf_byte(b, ']');
+}
+
+static void echo_all(struct buf *b, const json_t *body, const struct api_request *r)
+{
+    char number[40];
+
+    echo(b, body, "instructions", "null");
+    echo(b, body, "metadata", "{}");
+    echo(b, body, "max_output_tokens", "null");
+    echo(b, body, "parallel_tool_calls", "true");
+    echo(b, body, "reasoning", "{\"effort\":null,\"summary\":null}");
+    echo(b, body, "text", "{\"format\":{\"type\":\"text\"}}");
+    snprintf(number, sizeof number, "%g", (double)r->q.sampling.temperature);
+    echo(b, body, "temperature", number);
+    snprintf(number, sizeof number, "%g", (double)r->q.sampling.top_p);
+    echo(b, body, "top_p", number);
+    echo(b, body, "tool_choice", "\"auto\"");
+    echo_tools(b, json_object_get(body, "tools"));
+    buf_str(b, ",\"previous_response_id\":null,\"store\":false,\"truncation\":\"disabled\"");
+}
+
+int responses_parse(struct api_request *r, const struct api_opts *o, struct slice body,
+                    struct err *e)
+{
+    json_t *given = api_json(body, e), *chat = json_object();
+    struct api_request noted = {0};
+    int rc;
+
+    *r = (struct api_request){0};
+    if (!given || !json_is_object(given) || !chat) {
+        json_decref(given);
+        json_decref(chat);
+        return err_set(e, given ? E_FORMAT : E_NOMEM, "the body is not a JSON object");
+    }
+    rc = translate(chat, given, &noted, e);
+    if (rc == 0) {
+        rc = api_parse_json(r, o, true, chat, e);
+        if (noted.warnings.n && r->warnings.n)
+            buf_byte(&r->warnings, ',');
+        buf_slice(&r->warnings, buf_view(&noted.warnings));
+        echo_all(&r->repeated, given, r);
+        json_decref(given);
+    } else {
+        r->json = given; // what param points into
+        r->param = noted.param;
+        json_decref(chat);
+    }
+    buf_fini(&noted.warnings);
+    return rc;
+}

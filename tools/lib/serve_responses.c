@@ -1,0 +1,67 @@
+/* serve_responses.c - see serve_in.h: OpenAI's Responses API. */
+#include "base/mem.h"
+#include "tools/lib/api_responses.h"
+#include "tools/lib/serve_in.h"
+
+static int read_response(struct job *j, struct err *e)
+{
+    int rc = responses_parse(&j->r, &j->o, buf_view(&j->body), e);
+    struct rill_sampling *s = &j->r.q.sampling;
+
+    buf_fini(&j->body);
+    if (rc == 0 && !s->has_seed)
+        s->seed = j->id & 0x7fffffff;
+    s->has_seed = true;
+    return rc;
+}
+
+static int begin(struct call *c, struct buf *out, struct err *e)
+{
+    c->state = mem_new(sizeof(struct responses), e);
+    if (!c->state)
+        return E_NOMEM;
+    responses_begin(c->state, out, &c->job->r, &c->job->o, c->id + sizeof "resp_" - 1);
+    return 0;
+}
+
+static int event(struct call *c, struct buf *out, int prompt, const struct rill_event *ev,
+                 struct err *e)
+{
+    (void)prompt;
+    return responses_event(c->state, out, c->job->answer, ev, e);
+}
+
+static void end(struct call *c, struct buf *out)
+{
+    responses_end(c->state, out, c->job->answer);
+}
+
+static void whole(struct call *c, struct buf *out)
+{
+    responses_reply(c->state, out, c->job->answer);
+}
+
+static void error(struct buf *out, const struct api_status *s, const char *message,
+                  const char *param, const char *id)
+{
+    (void)id;
+    api_error(out, s, message, param);
+}
+
+static void done(struct call *c)
+{
+    if (c->state)
+        responses_fini(c->state);
+    mem_free(c->state);
+}
+
+const struct form form_responses = {.prefix = "resp_",
+                                    .read = read_response,
+                                    .begin = begin,
+                                    .event = event,
+                                    .end = end,
+                                    .ping = ": ping\n\n",
+                                    .whole = whole,
+                                    .error = error,
+                                    .by_events = true,
+                                    .done = done};
