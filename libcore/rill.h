@@ -341,7 +341,7 @@ struct rill_request {
     bool pin;           // those of the prompt stay in memory until the engine is closed
     bool progress;      // an RILL_PROMPT event after each step that leaves more of the prompt
     int embed;          // enum rill_embed: RILL_VECTOR events instead of tokens; such a request
-                        // may fill the context
+                        // may fill the context, and what says how tokens are chosen is not read
     bool raw_vector;    // vectors as they are; else each is divided by its length
     const unsigned char *types; // [n_ids] token types, of a pair's second text 1; copied; NULL: 0
     void *user;         // returned with every event
