@@ -2,6 +2,7 @@
 #include "engine/obey.h"
 
 #include "base/mem.h"
+#include "engine/public.h"
 #include "rill.h"
 
 int obey_enter(struct obey **out, struct obey **list, const struct con *c,
@@ -106,6 +107,7 @@ int rill_constraint_new(struct rill_constraint **out, enum rill_constraint_kind 
         o.maybe = in->maybe;
         o.again = in->again;
         o.ordered = in->ordered;
+        o.tok = in->model ? in->model->tok : NULL;
     }
     if (rc == 0 && kind == RILL_SCHEMA)
         rc = con_schema(&c, one, &o, e);

@@ -15,21 +15,36 @@ void con_free_text(struct rxs *s, const struct slice *mark, uint32_t n, rx *unti
 }
 
 /* A rule around the grammar's own for con_opts.after. */
-static uint32_t wrap(struct gram *g, const struct con_opts *o, uint32_t inner)
+static int wrap(struct gram *g, const struct con_opts *o, uint32_t *root, struct err *e)
 {
-    uint32_t r = gram_rule(g), mid = gram_state(g, r);
-    rx until, none;
+    uint32_t r = gram_rule(g), mid = gram_state(g, r), inner = *root;
+    struct slice *mark = mem_array(o->n_after, sizeof *mark, e);
+    char *special = mem_array(o->n_after, 16, e);
+    rx until = RX_NONE, none = RX_NONE;
 
+    for (uint32_t i = 0; mark && special && i < o->n_after; i++) {
+        int32_t id = o->tok ? tok_find(o->tok, o->after[i]) : -1;
+
+        mark[i] = id >= 0 && tok_kind_of(o->tok, id) == TOK_CONTROL
+                      ? con_token_text(id, special + 16 * (size_t)i)
+                      : o->after[i];
+    }
+    if (mark && special)
+        con_free_text(&g->rx, mark, o->n_after, &until, &none);
+    mem_free(mark);
+    mem_free(special);
+    if (!mark || !special)
+        return E_NOMEM;
     if (g->bad)
-        return inner;
-    con_free_text(&g->rx, o->after, o->n_after, &until, &none);
+        return 0;
     gram_read(g, g->rule[r].start, until, mid);
     if (o->maybe)
         gram_read(g, g->rule[r].start, none, g->rule[r].end);
     gram_edge(g, mid, inner, o->again ? g->rule[r].start : g->rule[r].end);
     if (o->again && !o->maybe)
         gram_edge(g, mid, inner, g->rule[r].end);
-    return r;
+    *root = r;
+    return 0;
 }
 
 int con_compile(struct con **out, con_front *fn, void *arg, const struct con_opts *opts,
@@ -46,8 +61,9 @@ int con_compile(struct con **out, con_front *fn, void *arg, const struct con_opt
             rc = err_set(e, E_RANGE, "an empty trigger");
     if (rc == 0 && (rc = fn(&c->g, arg, o, &root, e)) == 0) {
         if (o->n_after)
-            root = wrap(&c->g, o, root);
-        rc = gram_finish(&c->g, root, e);
+            rc = wrap(&c->g, o, &root, e);
+        if (rc == 0)
+            rc = gram_finish(&c->g, root, e);
     }
     if (rc < 0) {
         con_free(c);

@@ -472,6 +472,32 @@ START_TEST(other_notations)
 }
 END_TEST
 
+/* A trigger that is a control token is met as that token, not as its text. */
+START_TEST(a_trigger_that_is_a_token)
+{
+    const struct slice end[] = {SLICE("</think>")};
+    struct marked v;
+    struct con_opts o = {.after = end, .n_after = 1};
+    struct con *c;
+    struct err e = {0};
+    char text[40], special[16];
+    int32_t id;
+
+    marked_init(&v, toolcall_find("hermes", &e), TOK_CONTROL);
+    o.tok = v.t;
+    id = tok_find(v.t, end[0]);
+    ck_ok(con_regex(&c, SLICE("[0-9]"), &o, &e), &e);
+    snprintf(text, sizeof text, "so%.*s7", (int)con_token_text(id, special).n, special);
+    judge(c, TEXTS(text), TEXTS("so</think>7", "7"));
+    con_free(c);
+    o.tok = NULL;
+    ck_ok(con_regex(&c, SLICE("[0-9]"), &o, &e), &e);
+    judge(c, TEXTS("so</think>7"), TEXTS(text));
+    con_free(c);
+    tok_free(v.t);
+}
+END_TEST
+
 START_TEST(what_is_refused)
 {
     static const struct {
@@ -576,4 +602,4 @@ START_TEST(memory_that_fails)
 END_TEST
 
 TEST_MAIN("text/constrain_tools", calls_that_must_come, calls_that_may_come, texts_and_calls,
-          other_notations, what_is_refused, choices, memory_that_fails)
+          other_notations, a_trigger_that_is_a_token, what_is_refused, choices, memory_that_fails)
