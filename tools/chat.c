@@ -813,6 +813,7 @@ static int open_constraints(struct chat_tool *s, struct err *e)
     struct rill_constraint_opts o = speak_after(s->convo.reasoning, true, mark);
     int rc;
 
+    o.model = s->model;
     if (obey_kinds(&obeyed) > 1)
         return err_set(e, E_USAGE, "--schema, --grammar, --regex and --choice exclude each other");
     rc = obey_open(&s->at_once, &obeyed, NULL, e);

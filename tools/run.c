@@ -274,6 +274,7 @@ static int open_behind(struct run *r, struct err *e)
 
     if (r->constraint && r->ask.chat)
         o = speak_after(r->ask.reasoning, true, mark);
+    o.model = r->model;
     return o.n_after ? obey_open(&r->behind, &obeyed, &o, e) : 0;
 }
 

@@ -116,7 +116,7 @@ static int obey_form(struct api_request *r, const struct api_opts *o, struct err
 {
     const struct reasoning *re = o->chat && r->chat ? api_chat_reasoning(o->chat) : NULL;
     struct rill_stop close = {re ? re->close : "", re ? strlen(re->close) : 0};
-    struct rill_constraint_opts co = {.after = &close, .n_after = 1};
+    struct rill_constraint_opts co = {.after = &close, .n_after = 1, .model = o->model};
     struct rill_stop *text = mem_array(CHOICES_MAX, sizeof *text, e);
     char *owned = NULL;
     int n = text ? texts(r, text, &owned, e) : E_NOMEM;
