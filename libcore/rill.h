@@ -130,9 +130,9 @@ enum rill_constraint_kind {
 };
 
 /* The answer is free until one of these texts was written; with maybe it may end without. With
- * again it is free once more behind what the grammar gave. A text that is a control token of the
- * model's vocabulary (model may be NULL) counts as that token only. ordered: properties of a schema
- * come in the order in which it names them; otherwise in any. */
+ * again it is free once more behind what the grammar gave. Control tokens of the model's vocabulary
+ * in them (model may be NULL) count as those tokens only. ordered: properties of a schema come in
+ * the order in which it names them; otherwise in any. */
 struct rill_constraint_opts {
     const struct rill_stop *after; // [n_after]
     int n_after;

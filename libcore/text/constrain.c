@@ -14,27 +14,40 @@ void con_free_text(struct rxs *s, const struct slice *mark, uint32_t n, rx *unti
     *until = rx_minus(s, has, rx_cat(s, has, rx_minus(s, RX_ALL, RX_EPS)));
 }
 
+/* What is free before one of o->after, as the grammar has control tokens. */
+static int free_text(struct gram *g, const struct con_opts *o, rx *until, rx *none, struct err *e)
+{
+    struct slice *mark = mem_array(o->n_after, sizeof *mark, e);
+    struct con_controls control = {0};
+    struct buf text = {0};
+    int rc = mark ? con_controls_init(&control, o->tok, e) : E_NOMEM;
+
+    for (uint32_t i = 0; rc == 0 && i < o->n_after; i++) { // first how long: text may move
+        size_t at = text.n;
+        con_controls_put(&control, o->after[i], &text);
+        mark[i].n = text.n - at;
+    }
+    if (rc == 0 && text.bad)
+        rc = err_nomem(e, 0);
+    for (uint32_t i = 0, at = 0; rc == 0 && i < o->n_after; at += (uint32_t)mark[i++].n)
+        mark[i].p = text.p + at;
+    if (rc == 0)
+        con_free_text(&g->rx, mark, o->n_after, until, none);
+    mem_free(mark);
+    con_controls_fini(&control);
+    buf_fini(&text);
+    return rc;
+}
+
 /* A rule around the grammar's own for con_opts.after. */
 static int wrap(struct gram *g, const struct con_opts *o, uint32_t *root, struct err *e)
 {
     uint32_t r = gram_rule(g), mid = gram_state(g, r), inner = *root;
-    struct slice *mark = mem_array(o->n_after, sizeof *mark, e);
-    char *special = mem_array(o->n_after, 16, e);
     rx until = RX_NONE, none = RX_NONE;
+    int rc = free_text(g, o, &until, &none, e);
 
-    for (uint32_t i = 0; mark && special && i < o->n_after; i++) {
-        int32_t id = o->tok ? tok_find(o->tok, o->after[i]) : -1;
-
-        mark[i] = id >= 0 && tok_kind_of(o->tok, id) == TOK_CONTROL
-                      ? con_token_text(id, special + 16 * (size_t)i)
-                      : o->after[i];
-    }
-    if (mark && special)
-        con_free_text(&g->rx, mark, o->n_after, &until, &none);
-    mem_free(mark);
-    mem_free(special);
-    if (!mark || !special)
-        return E_NOMEM;
+    if (rc < 0)
+        return rc;
     if (g->bad)
         return 0;
     gram_read(g, g->rule[r].start, until, mid);

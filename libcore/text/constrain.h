@@ -40,8 +40,8 @@ struct con_opts {
      * Otherwise in any order. Either way none that is named comes twice. */
     bool ordered;
     int draft;       // 7 or 2020 where the schema has no $schema; 0: 2020
-    /* The text is free until one of these is met; the grammar begins behind it. One that is a
-     * control token of tok (may be NULL) is met as that token only. With maybe the text may also
+    /* The text is free until one of these is met; the grammar begins behind it. Control tokens of
+     * tok (may be NULL) in them are met as those tokens only. With maybe the text may also
      * end without; with again it is free once more behind what the grammar gave. */
     const struct slice *after; // [n_after]
     uint32_t n_after;

@@ -19,8 +19,7 @@ struct tools {
     struct gram *g;
     struct rxs *s;
     struct con_opts opts;
-    int32_t *control;  // [n_control] the vocabulary's control tokens
-    uint32_t n_control;
+    struct con_controls control;
     uint32_t *args;    // [tools] the rule of each one's arguments + 1; 0: none yet
     struct con_form form;
     struct buf mark;   // of form
@@ -31,57 +30,10 @@ struct tools {
 
 /* -- marks ----------------------------------------------------------------------------------- */
 
-static int find_control(struct tools *x)
-{
-    const struct tok *t = x->t->tok;
-    uint32_t n = t ? tok_count(t) : 0, k = 0;
-
-    for (uint32_t i = 0; i < n; i++)
-        k += tok_kind_of(t, (int32_t)i) == TOK_CONTROL;
-    x->control = mem_array(k, sizeof *x->control, x->e);
-    if (!x->control)
-        return x->rc = E_NOMEM;
-    for (uint32_t i = 0; i < n; i++)
-        if (tok_kind_of(t, (int32_t)i) == TOK_CONTROL && tok_piece(t, (int32_t)i).n)
-            x->control[x->n_control++] = (int32_t)i;
-    return 0;
-}
-
-/* The longest control token that text begins with, or -1. */
-static int32_t control_at(const struct tools *x, struct slice text)
-{
-    size_t best = 0;
-    int32_t id = -1;
-
-    for (uint32_t i = 0; i < x->n_control; i++) {
-        struct slice p = tok_piece(x->t->tok, x->control[i]);
-
-        if (p.n > best && slice_starts(text, p)) {
-            best = p.n;
-            id = x->control[i];
-        }
-    }
-    return id;
-}
-
-/* Adds text with its control tokens as such. */
-static void add_marks(struct tools *x, struct slice text, struct buf *out)
-{
-    char special[16];
-
-    while (text.n) {
-        int32_t id = control_at(x, text);
-        size_t n = id >= 0 ? tok_piece(x->t->tok, id).n : 1;
-
-        buf_slice(out, id >= 0 ? con_token_text(id, special) : (struct slice){text.p, 1});
-        text = (struct slice){text.p + n, text.n - n};
-    }
-}
-
 static rx literal(struct tools *x, struct slice text)
 {
     buf_clear(&x->text);
-    add_marks(x, text, &x->text);
+    con_controls_put(&x->control, text, &x->text);
     if (x->text.bad && x->rc == 0)
         x->rc = err_nomem(x->e, text.n);
     return rx_lit(x->s, buf_view(&x->text));
@@ -203,7 +155,7 @@ static void form_of(struct tools *x)
         f->mid_json = literal(x, slice_of(m->param_mid_json));
         f->close = literal(x, slice_of(m->param_close));
     } else if (f->kind == FORM_GEMMA) {
-        add_marks(x, slice_of(m->string_mark), &x->mark);
+        con_controls_put(&x->control, slice_of(m->string_mark), &x->mark);
         f->mark = buf_view(&x->mark);
     }
 }
@@ -298,7 +250,7 @@ static rx text_until(struct tools *x, const struct slice *mark, uint32_t n, uint
     rx until, none;
 
     for (uint32_t i = 0; i < n; i++) {
-        add_marks(x, mark[i], &b);
+        con_controls_put(&x->control, mark[i], &b);
         end[i] = b.n;
     }
     for (uint32_t i = 0, at = 0; i < n; at = (uint32_t)end[i++])
@@ -437,7 +389,7 @@ static int front_tools(struct gram *g, void *arg, const struct con_opts *o, uint
 {
     struct tools x = {.t = arg, .g = g, .s = &g->rx, .opts = *o, .e = e};
 
-    if (check(&x) == 0 && find_control(&x) == 0) {
+    if (check(&x) == 0 && (x.rc = con_controls_init(&x.control, x.t->tok, e)) == 0) {
         form_of(&x);
         *root = gram_rule(g);
         if (!g->bad && x.t->format->read->style == READ_HARMONY)
@@ -449,7 +401,7 @@ static int front_tools(struct gram *g, void *arg, const struct con_opts *o, uint
         x.rc = err_nomem(e, 1);
     buf_fini(&x.mark);
     buf_fini(&x.text);
-    mem_free(x.control);
+    con_controls_fini(&x.control);
     mem_free(x.args);
     return x.rc;
 }

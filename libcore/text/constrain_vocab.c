@@ -43,6 +43,58 @@ struct slice con_token_text(int32_t id, char *out)
     return (struct slice){out, (size_t)n};
 }
 
+int con_controls_init(struct con_controls *c, const struct tok *t, struct err *e)
+{
+    uint32_t n = t ? tok_count(t) : 0, k = 0;
+
+    *c = (struct con_controls){.tok = t};
+    for (uint32_t i = 0; i < n; i++)
+        k += tok_kind_of(t, (int32_t)i) == TOK_CONTROL;
+    c->id = mem_array(k, sizeof *c->id, e);
+    if (!c->id)
+        return E_NOMEM;
+    for (uint32_t i = 0; i < n; i++)
+        if (tok_kind_of(t, (int32_t)i) == TOK_CONTROL && tok_piece(t, (int32_t)i).n)
+            c->id[c->n++] = (int32_t)i;
+    return 0;
+}
+
+void con_controls_fini(struct con_controls *c)
+{
+    mem_free(c->id);
+    *c = (struct con_controls){0};
+}
+
+/* The longest control token that text begins with, or -1. */
+static int32_t control_at(const struct con_controls *c, struct slice text)
+{
+    size_t best = 0;
+    int32_t id = -1;
+
+    for (uint32_t i = 0; i < c->n; i++) {
+        struct slice p = tok_piece(c->tok, c->id[i]);
+
+        if (p.n > best && slice_starts(text, p)) {
+            best = p.n;
+            id = c->id[i];
+        }
+    }
+    return id;
+}
+
+void con_controls_put(const struct con_controls *c, struct slice text, struct buf *out)
+{
+    char special[16];
+
+    while (text.n) {
+        int32_t id = control_at(c, text);
+        size_t n = id >= 0 ? tok_piece(c->tok, id).n : 1;
+
+        buf_slice(out, id >= 0 ? con_token_text(id, special) : (struct slice){text.p, 1});
+        text = (struct slice){text.p + n, text.n - n};
+    }
+}
+
 int slice_step(int slice, int state, unsigned c)
 {
     if (slice != SLICE_WORD)

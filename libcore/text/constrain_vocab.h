@@ -8,6 +8,7 @@
 #ifndef RILL_TEXT_CONSTRAIN_VOCAB_H
 #define RILL_TEXT_CONSTRAIN_VOCAB_H
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/slice.h"
 #include "text/tok.h"
@@ -47,6 +48,17 @@ enum { SLICE_STATES = 8 };
 
 /* What a control token is in a grammar: no text spells these bytes. out: at least 16 bytes. */
 struct slice con_token_text(int32_t id, char *out);
+
+/* The control tokens of a vocabulary. */
+struct con_controls {
+    const struct tok *tok; // NULL: there are none
+    int32_t *id;           // [n]
+    uint32_t n;
+};
+int con_controls_init(struct con_controls *c, const struct tok *t, struct err *e);
+void con_controls_fini(struct con_controls *c); // of a zeroed one too
+/* Adds text with its control tokens as a grammar has them. */
+void con_controls_put(const struct con_controls *c, struct slice text, struct buf *out);
 
 int con_vocab_new(struct con_vocab **out, const struct tok *t, struct err *e);
 void con_vocab_free(struct con_vocab *v); // accepts NULL

@@ -472,6 +472,31 @@ START_TEST(other_notations)
 }
 END_TEST
 
+/* So are those in the middle of one. */
+START_TEST(a_trigger_with_tokens_in_it)
+{
+    const struct slice final[] = {SLICE("<|channel|>final<|message|>")};
+    struct marked v;
+    struct con_opts o = {.after = final, .n_after = 1};
+    struct con *c;
+    struct err e = {0};
+    char text[80], one[16], two[16];
+    int32_t id, other;
+
+    marked_init(&v, toolcall_find("harmony", &e), TOK_CONTROL);
+    o.tok = v.t;
+    id = tok_find(v.t, SLICE("<|channel|>"));
+    other = tok_find(v.t, SLICE("<|message|>"));
+    ck_assert(id >= 0 && other >= 0);
+    ck_ok(con_regex(&c, SLICE("[0-9]"), &o, &e), &e);
+    snprintf(text, sizeof text, "%.*sfinal%.*s7", (int)con_token_text(id, one).n, one,
+             (int)con_token_text(other, two).n, two);
+    judge(c, TEXTS(text), TEXTS("<|channel|>final<|message|>7", "7"));
+    con_free(c);
+    tok_free(v.t);
+}
+END_TEST
+
 /* A trigger that is a control token is met as that token, not as its text. */
 START_TEST(a_trigger_that_is_a_token)
 {
@@ -602,4 +627,5 @@ START_TEST(memory_that_fails)
 END_TEST
 
 TEST_MAIN("text/constrain_tools", calls_that_must_come, calls_that_may_come, texts_and_calls,
-          other_notations, a_trigger_that_is_a_token, what_is_refused, choices, memory_that_fails)
+          other_notations, a_trigger_that_is_a_token, a_trigger_with_tokens_in_it, what_is_refused,
+          choices, memory_that_fails)
