@@ -89,6 +89,17 @@ clear() { # the line editor's
     done
 }
 
+# resize COLUMNS: and until the terminal has it, which tmux may leave for later
+resize() {
+    tm resize-window -t t -x "$1" -y 20
+    tty=$(tm display -p -t t '#{pane_tty}')
+    i=0
+    while [ "$(stty size <"$tty")" != "20 $1" ] && [ $i -lt 600 ]; do
+        i=$((i + 1))
+        sleep 0.05
+    done
+}
+
 # shows WHAT: the screen is standard input
 shows() {
     cat >"$T/want"
@@ -256,7 +267,7 @@ N>
 END
 
 # -- resizing --
-tm resize-window -t t -x 24 -y 20
+resize 24
 clear
 say words
 shows 'a narrower window' <<'END'
@@ -267,7 +278,7 @@ window, however long the
 reply gets.
 N>
 END
-tm resize-window -t t -x 60 -y 20
+resize 60
 clear
 
 # -- interrupts --

@@ -61,19 +61,22 @@ static struct lineedit *self(EditLine *el)
 
 /* -- reading -- */
 
-/* Waits for what is typed; false: a signal wants something else. poll is never restarted. */
+/* Waits for what is typed; false: a signal wants something else. poll is never restarted, but the
+ * signal of a new size may have gone to another thread, so that is looked at in any case. */
 static bool wait_typed(const struct lineedit *l)
 {
     struct pollfd fd = {STDIN_FILENO, POLLIN, 0};
+    int n;
 
-    while (poll(&fd, 1, -1) < 0) {
-        if (errno != EINTR || *l->o.interrupted || tool_interrupted())
+    do {
+        n = poll(&fd, 1, -1);
+        if (n < 0 && (errno != EINTR || *l->o.interrupted || tool_interrupted()))
             return false;
         if (resized && l->el) {
             resized = 0;
             el_resize(l->el);
         }
-    }
+    } while (n < 0);
     return true;
 }
 
