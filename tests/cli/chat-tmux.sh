@@ -73,7 +73,7 @@ say() { # say TEXT: types an entry, on a line of its own, and waits for the next
     tm send-keys -t t -l "$1"
     i=0
     while [ $i -lt 600 ]; do # what is not shown yet would leave the prompt before as the last line
-        case $(screen | tail -n 1) in *[0-9]'>') ;; *"$1") break ;; esac
+        case $(screen | tail -n 1) in *[0-9]'>') ;; *"${1##* }") break ;; esac
         i=$((i + 1))
         sleep 0.05
     done
