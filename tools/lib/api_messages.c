@@ -6,34 +6,7 @@
 
 #include "base/mem.h"
 #include "tools/lib/api_fields.h"
-
-static const char *str(const json_t *v, const char *key)
-{
-    return json_string_value(json_object_get(v, key));
-}
-
-static bool type_is(const json_t *v, const char *type)
-{
-    const char *t = str(v, "type");
-
-    return t && strcmp(t, type) == 0;
-}
-
-/* Sets a member; the value is taken. */
-static int set(json_t *o, const char *key, json_t *take, struct err *e)
-{
-    return take && json_object_set_new(o, key, take) == 0 ? 0 : err_nomem(e, 0);
-}
-
-static int append(json_t *list, json_t *take, struct err *e)
-{
-    return take && json_array_append_new(list, take) == 0 ? 0 : err_nomem(e, 0);
-}
-
-static json_t *text_of(const struct buf *b)
-{
-    return json_stringn(b->p ? b->p : "", b->n);
-}
+#include "tools/lib/js.h"
 
 /* -- requests: what is said -- */
 
@@ -50,9 +23,9 @@ static int add_text(struct buf *b, const json_t *block, const char *where, struc
 {
     const json_t *text = json_object_get(block, "text");
 
-    if (!type_is(block, "text") || !json_is_string(text))
+    if (!js_type_is(block, "text") || !json_is_string(text))
         return err_set(e, E_UNSUPPORTED, "%s: a block of type '%.40s' is not supported", where,
-                       str(block, "type") ? str(block, "type") : "?");
+                       js_str(block, "type") ? js_str(block, "type") : "?");
     if (b->n)
         buf_byte(b, '\n');
     buf_add(b, json_string_value(text), json_string_length(text));
@@ -89,7 +62,7 @@ static int add_system(json_t *list, const json_t *body, struct err *e)
         return 0;
     rc = join_text(&b, system, "system", true, e);
     if (rc == 0 && b.n)
-        rc = append(list, json_pack("{ssso}", "role", "system", "content", text_of(&b)), e);
+        rc = js_append(list, json_pack("{ssso}", "role", "system", "content", js_text(&b)), e);
     buf_fini(&b);
     return rc;
 }
@@ -103,10 +76,10 @@ static int add_result(json_t *list, const json_t *block, struct err *e)
         content && !json_is_null(content) ? join_text(&b, content, "tool_result", false, e) : 0;
 
     if (rc == 0)
-        rc = append(list,
-                    json_pack("{sssOso}", "role", "tool", "tool_call_id",
-                              json_object_get(block, "tool_use_id"), "content", text_of(&b)),
-                    e);
+        rc = js_append(list,
+                       json_pack("{sssOso}", "role", "tool", "tool_call_id",
+                                 json_object_get(block, "tool_use_id"), "content", js_text(&b)),
+                       e);
     buf_fini(&b);
     return rc;
 }
@@ -120,12 +93,12 @@ static int add_user(json_t *list, const json_t *content, struct err *e)
     bool any = false;
 
     if (json_is_string(content))
-        return append(list, json_pack("{sssO}", "role", "user", "content", content), e);
+        return js_append(list, json_pack("{sssO}", "role", "user", "content", content), e);
     if (!json_is_array(content))
         return err_set(e, E_RANGE, "messages: content must be a string or a list of blocks");
     json_array_foreach(content, i, block)
     {
-        if (rc == 0 && type_is(block, "tool_result")) {
+        if (rc == 0 && js_type_is(block, "tool_result")) {
             rc = json_is_string(json_object_get(block, "tool_use_id"))
                      ? add_result(list, block, e)
                      : err_set(e, E_RANGE, "messages: a tool_result without a tool_use_id");
@@ -135,7 +108,7 @@ static int add_user(json_t *list, const json_t *content, struct err *e)
         }
     }
     if (rc == 0 && any)
-        rc = append(list, json_pack("{ssso}", "role", "user", "content", text_of(&b)), e);
+        rc = js_append(list, json_pack("{ssso}", "role", "user", "content", js_text(&b)), e);
     buf_fini(&b);
     return rc;
 }
@@ -146,14 +119,14 @@ static int add_use(json_t *calls, const json_t *block, struct err *e)
     char *args = json_dumps(input, JSON_ENCODE_ANY);
     int rc = 0;
 
-    if (!json_is_object(input) || !str(block, "id") || !str(block, "name"))
+    if (!json_is_object(input) || !js_str(block, "id") || !js_str(block, "name"))
         rc = err_set(e, E_RANGE, "messages: a tool_use needs id, name and input");
     else
-        rc = append(calls,
-                    json_pack("{sOsss{sOss}}", "id", json_object_get(block, "id"), "type",
-                              "function", "function", "name", json_object_get(block, "name"),
-                              "arguments", args ? args : "{}"),
-                    e);
+        rc = js_append(calls,
+                       json_pack("{sOsss{sOss}}", "id", json_object_get(block, "id"), "type",
+                                 "function", "function", "name", json_object_get(block, "name"),
+                                 "arguments", args ? args : "{}"),
+                       e);
     free(args); // jansson's
     return rc;
 }
@@ -176,20 +149,20 @@ static int add_assistant(json_t *list, const json_t *content, struct err *e)
 
         if (rc < 0)
             break;
-        if (type_is(block, "thinking"))
+        if (js_type_is(block, "thinking"))
             buf_add(&thought, json_is_string(thinking) ? json_string_value(thinking) : "",
                     json_string_length(thinking));
-        else if (type_is(block, "tool_use"))
+        else if (js_type_is(block, "tool_use"))
             rc = add_use(calls, block, e);
-        else if (!type_is(block, "redacted_thinking"))
+        else if (!js_type_is(block, "redacted_thinking"))
             rc = add_text(&text, block, "messages", e);
     }
-    rc = rc < 0 ? rc : set(m, "content", text_of(&text), e);
+    rc = rc < 0 ? rc : js_set(m, "content", js_text(&text), e);
     if (rc == 0 && thought.n)
-        rc = set(m, "reasoning_content", text_of(&thought), e);
+        rc = js_set(m, "reasoning_content", js_text(&thought), e);
     if (rc == 0 && json_array_size(calls))
-        rc = set(m, "tool_calls", json_incref(calls), e);
-    rc = rc < 0 ? rc : append(list, json_incref(m), e);
+        rc = js_set(m, "tool_calls", json_incref(calls), e);
+    rc = rc < 0 ? rc : js_append(list, json_incref(m), e);
     buf_fini(&text);
     buf_fini(&thought);
     json_decref(calls);
@@ -202,14 +175,14 @@ static int add_messages(json_t *out, const json_t *body, struct err *e)
     const json_t *given = json_object_get(body, "messages"), *m;
     json_t *list = json_array();
     size_t i;
-    int rc = set(out, "messages", list, e);
+    int rc = js_set(out, "messages", list, e);
 
     rc = rc < 0 ? rc : add_system(list, body, e);
     if (rc == 0 && !json_is_array(given))
         rc = err_set(e, E_RANGE, "messages: must be a list");
     json_array_foreach(given, i, m)
     {
-        const char *role = str(m, "role");
+        const char *role = js_str(m, "role");
         const json_t *content = json_object_get(m, "content");
 
         if (rc < 0)
@@ -235,7 +208,7 @@ static int add_tools(json_t *out, const json_t *tools, struct api_request *r, st
 
     json_array_foreach(tools, i, t)
     {
-        const char *type = str(t, "type");
+        const char *type = js_str(t, "type");
         json_t *f;
 
         if (rc < 0)
@@ -244,7 +217,7 @@ static int add_tools(json_t *out, const json_t *tools, struct api_request *r, st
             api_warn(r, "tool of type '%s' is not there: left out", type);
             continue;
         }
-        if (!str(t, "name")) {
+        if (!js_str(t, "name")) {
             rc = err_set(e, E_RANGE, "tools: entry %zu has no name", i);
             break;
         }
@@ -253,10 +226,10 @@ static int add_tools(json_t *out, const json_t *tools, struct api_request *r, st
             json_object_set(f, "description", json_object_get(t, "description"));
         if (f && json_object_get(t, "input_schema"))
             json_object_set(f, "parameters", json_object_get(t, "input_schema"));
-        rc = append(list, json_pack("{ssso}", "type", "function", "function", f), e);
+        rc = js_append(list, json_pack("{ssso}", "type", "function", "function", f), e);
     }
     if (rc == 0 && json_array_size(list))
-        rc = set(out, "tools", json_incref(list), e);
+        rc = js_set(out, "tools", json_incref(list), e);
     json_decref(list);
     return rc;
 }
@@ -265,19 +238,19 @@ static int add_choice(json_t *out, const json_t *v, struct err *e)
 {
     int rc = 0;
 
-    if (type_is(v, "any"))
-        rc = set(out, "tool_choice", json_string("required"), e);
-    else if (type_is(v, "tool") && str(v, "name"))
-        rc = set(out, "tool_choice",
-                 json_pack("{sss{sO}}", "type", "function", "function", "name",
-                           json_object_get(v, "name")),
-                 e);
-    else if (type_is(v, "none") || type_is(v, "auto"))
-        rc = set(out, "tool_choice", json_string(str(v, "type")), e);
+    if (js_type_is(v, "any"))
+        rc = js_set(out, "tool_choice", json_string("required"), e);
+    else if (js_type_is(v, "tool") && js_str(v, "name"))
+        rc = js_set(out, "tool_choice",
+                    json_pack("{sss{sO}}", "type", "function", "function", "name",
+                              json_object_get(v, "name")),
+                    e);
+    else if (js_type_is(v, "none") || js_type_is(v, "auto"))
+        rc = js_set(out, "tool_choice", json_string(js_str(v, "type")), e);
     else
         rc = err_set(e, E_RANGE, "tool_choice: its type must be auto, any, tool or none");
     if (rc == 0 && json_is_true(json_object_get(v, "disable_parallel_tool_use")))
-        rc = set(out, "parallel_tool_calls", json_false(), e);
+        rc = js_set(out, "parallel_tool_calls", json_false(), e);
     return rc;
 }
 
@@ -312,11 +285,11 @@ static int add_field(json_t *out, struct api_request *r, const char *name, json_
         if (settings[i].as && !settings[i].as[0])
             api_warn(r, "field '%s' has no effect here", name);
         else if (settings[i].as && !json_is_null(v))
-            return set(out, settings[i].as, json_incref(v), e);
+            return js_set(out, settings[i].as, json_incref(v), e);
         return 0;
     }
     /* what it does not know is a setting of ours, or unknown to both */
-    return set(out, name, json_incref(v), e);
+    return js_set(out, name, json_incref(v), e);
 }
 
 static int translate(json_t *out, const json_t *body, struct api_request *r, bool count,
@@ -342,7 +315,7 @@ static int translate(json_t *out, const json_t *body, struct api_request *r, boo
     if (rc == 0 && json_is_object(choice))
         rc = add_choice(out, choice, e);
     if (rc == 0 && json_is_object(thinking))
-        rc = set(out, "enable_thinking", json_boolean(!type_is(thinking, "disabled")), e);
+        rc = js_set(out, "enable_thinking", json_boolean(!js_type_is(thinking, "disabled")), e);
     return rc;
 }
 
@@ -444,14 +417,14 @@ static void put_calls(struct buf *b, const struct api_answer *a, bool comma)
     json_array_foreach(calls, i, c)
     {
         const json_t *f = json_object_get(c, "function");
-        const char *args = str(f, "arguments");
+        const char *args = js_str(f, "arguments");
         json_t *input = args ? json_loads(args, 0, NULL) : NULL;
 
         buf_str(b,
                 comma || i ? ",{\"type\":\"tool_use\",\"id\":" : "{\"type\":\"tool_use\",\"id\":");
-        buf_json(b, slice_of(str(c, "id")));
+        buf_json(b, slice_of(js_str(c, "id")));
         buf_str(b, ",\"name\":");
-        buf_json(b, slice_of(str(f, "name")));
+        buf_json(b, slice_of(js_str(f, "name")));
         buf_str(b, ",\"input\":");
         buf_str(b, json_is_object(input) ? args : "{}");
         buf_byte(b, '}');

@@ -5,28 +5,7 @@
 #include "base/mem.h"
 #include "tools/lib/api_fields.h"
 #include "tools/lib/api_responses.h"
-
-static const char *str(const json_t *v, const char *key)
-{
-    return json_string_value(json_object_get(v, key));
-}
-
-static bool type_is(const json_t *v, const char *type)
-{
-    const char *t = str(v, "type");
-
-    return t && strcmp(t, type) == 0;
-}
-
-static int set(json_t *o, const char *key, json_t *take, struct err *e)
-{
-    return take && json_object_set_new(o, key, take) == 0 ? 0 : err_nomem(e, 0);
-}
-
-static int append(json_t *list, json_t *take, struct err *e)
-{
-    return take && json_array_append_new(list, take) == 0 ? 0 : err_nomem(e, 0);
-}
+#include "tools/lib/js.h"
 
 /* -- the conversation -- */
 
@@ -44,7 +23,7 @@ static int join_parts(struct buf *b, const json_t *v, struct err *e)
 
         if (!json_is_string(text))
             return err_set(e, E_UNSUPPORTED, "input: a part of type '%.40s' is not supported",
-                           str(part, "type") ? str(part, "type") : "?");
+                           js_str(part, "type") ? js_str(part, "type") : "?");
         if (b->n)
             buf_byte(b, '\n');
         buf_add(b, json_string_value(text), json_string_length(text));
@@ -54,26 +33,21 @@ static int join_parts(struct buf *b, const json_t *v, struct err *e)
                : err_set(e, E_RANGE, "input: content must be a string or a list of parts");
 }
 
-static json_t *text_of(const struct buf *b)
-{
-    return json_stringn(b->p ? b->p : "", b->n);
-}
-
 /* The assistant's message that calls and reasoning belong to: the last one, or a new one. */
 static json_t *assistant(json_t *list, bool fresh, struct err *e)
 {
     json_t *last = json_array_get(list, json_array_size(list) - 1);
-    const char *role = str(last, "role");
+    const char *role = js_str(last, "role");
 
     if (!fresh && role && strcmp(role, "assistant") == 0)
         return last;
     last = json_pack("{ssss}", "role", "assistant", "content", "");
-    return append(list, last, e) == 0 ? last : NULL;
+    return js_append(list, last, e) == 0 ? last : NULL;
 }
 
 static int add_message(json_t *list, const json_t *item, struct err *e)
 {
-    const char *role = str(item, "role");
+    const char *role = js_str(item, "role");
     struct buf b = {0};
     json_t *m;
     int rc = join_parts(&b, json_object_get(item, "content"), e);
@@ -84,10 +58,10 @@ static int add_message(json_t *list, const json_t *item, struct err *e)
         const json_t *old = json_array_get(list, json_array_size(list) - 1);
 
         /* reasoning that came in front of it is its own */
-        m = assistant(list, !(str(old, "content") && !*str(old, "content")), e);
-        rc = m ? set(m, "content", text_of(&b), e) : E_NOMEM;
+        m = assistant(list, !(js_str(old, "content") && !*js_str(old, "content")), e);
+        rc = m ? js_set(m, "content", js_text(&b), e) : E_NOMEM;
     } else if (rc == 0) {
-        rc = append(list, json_pack("{ssso}", "role", role, "content", text_of(&b)), e);
+        rc = js_append(list, json_pack("{ssso}", "role", role, "content", js_text(&b)), e);
     }
     buf_fini(&b);
     return rc;
@@ -99,16 +73,16 @@ static int add_call(json_t *list, const json_t *item, struct err *e)
 
     if (!m)
         return E_NOMEM;
-    if (!str(item, "call_id") || !str(item, "name") || !str(item, "arguments"))
+    if (!js_str(item, "call_id") || !js_str(item, "name") || !js_str(item, "arguments"))
         return err_set(e, E_RANGE, "input: a function_call needs call_id, name and arguments");
     calls = json_object_get(m, "tool_calls");
     if (!calls && (calls = json_array()) && json_object_set_new(m, "tool_calls", calls) < 0)
         return err_nomem(e, 0);
-    return append(calls,
-                  json_pack("{sOsss{sOsO}}", "id", json_object_get(item, "call_id"), "type",
-                            "function", "function", "name", json_object_get(item, "name"),
-                            "arguments", json_object_get(item, "arguments")),
-                  e);
+    return js_append(calls,
+                     json_pack("{sOsss{sOsO}}", "id", json_object_get(item, "call_id"), "type",
+                               "function", "function", "name", json_object_get(item, "name"),
+                               "arguments", json_object_get(item, "arguments")),
+                     e);
 }
 
 static int add_output(json_t *list, const json_t *item, struct err *e)
@@ -116,13 +90,13 @@ static int add_output(json_t *list, const json_t *item, struct err *e)
     struct buf b = {0};
     int rc = join_parts(&b, json_object_get(item, "output"), e);
 
-    if (rc == 0 && !str(item, "call_id"))
+    if (rc == 0 && !js_str(item, "call_id"))
         rc = err_set(e, E_RANGE, "input: a function_call_output without a call_id");
     if (rc == 0)
-        rc = append(list,
-                    json_pack("{sssOso}", "role", "tool", "tool_call_id",
-                              json_object_get(item, "call_id"), "content", text_of(&b)),
-                    e);
+        rc = js_append(list,
+                       json_pack("{sssOso}", "role", "tool", "tool_call_id",
+                                 json_object_get(item, "call_id"), "content", js_text(&b)),
+                       e);
     buf_fini(&b);
     return rc;
 }
@@ -135,7 +109,7 @@ static int add_reasoning(json_t *list, const json_t *item, struct err *e)
 
     if (rc == 0 && b.n) {
         m = assistant(list, true, e);
-        rc = m ? set(m, "reasoning_content", text_of(&b), e) : E_NOMEM;
+        rc = m ? js_set(m, "reasoning_content", js_text(&b), e) : E_NOMEM;
     }
     buf_fini(&b);
     return rc;
@@ -143,7 +117,7 @@ static int add_reasoning(json_t *list, const json_t *item, struct err *e)
 
 static int add_item(json_t *list, const json_t *item, struct api_request *r, struct err *e)
 {
-    const char *type = str(item, "type");
+    const char *type = js_str(item, "type");
 
     if (!json_is_object(item))
         return err_set(e, E_RANGE, "input: an item is no object");
@@ -169,12 +143,12 @@ static int add_input(json_t *out, const json_t *body, struct api_request *r, str
     const json_t *instructions = json_object_get(body, "instructions");
     json_t *list = json_array();
     size_t i;
-    int rc = set(out, "messages", list, e);
+    int rc = js_set(out, "messages", list, e);
 
     if (rc == 0 && json_is_string(instructions))
-        rc = append(list, json_pack("{sssO}", "role", "system", "content", instructions), e);
+        rc = js_append(list, json_pack("{sssO}", "role", "system", "content", instructions), e);
     if (rc == 0 && json_is_string(input))
-        rc = append(list, json_pack("{sssO}", "role", "user", "content", input), e);
+        rc = js_append(list, json_pack("{sssO}", "role", "user", "content", input), e);
     else if (rc == 0 && !json_is_array(input))
         rc = err_set(e, E_RANGE, "input: must be a string or a list of items");
     json_array_foreach(input, i, item) if (rc == 0) rc = add_item(list, item, r, e);
@@ -196,18 +170,18 @@ static int add_tools(json_t *out, const json_t *tools, struct api_request *r, st
 
         if (rc < 0)
             break;
-        if (!type_is(t, "function") || !str(t, "name")) {
+        if (!js_type_is(t, "function") || !js_str(t, "name")) {
             api_warn(r, "tool of type '%s' is not there: left out",
-                     str(t, "type") ? str(t, "type") : "?");
+                     js_str(t, "type") ? js_str(t, "type") : "?");
             continue;
         }
         f = json_copy((json_t *)(uintptr_t)t);
         if (f)
             json_object_del(f, "type");
-        rc = append(list, json_pack("{ssso}", "type", "function", "function", f), e);
+        rc = js_append(list, json_pack("{ssso}", "type", "function", "function", f), e);
     }
     if (rc == 0 && json_array_size(list))
-        rc = set(out, "tools", json_incref(list), e);
+        rc = js_set(out, "tools", json_incref(list), e);
     json_decref(list);
     return rc;
 }
@@ -216,12 +190,13 @@ static int add_choice(json_t *out, const json_t *v, struct err *e)
 {
     if (!v || json_is_null(v) || !json_object_get(out, "tools"))
         return 0;
-    if (json_is_object(v) && type_is(v, "function") && str(v, "name"))
-        return set(out, "tool_choice",
-                   json_pack("{sss{sO}}", "type", "function", "function", "name",
-                             json_object_get(v, "name")),
-                   e);
-    return json_is_string(v) ? set(out, "tool_choice", json_incref((json_t *)(uintptr_t)v), e) : 0;
+    if (json_is_object(v) && js_type_is(v, "function") && js_str(v, "name"))
+        return js_set(out, "tool_choice",
+                      json_pack("{sss{sO}}", "type", "function", "function", "name",
+                                json_object_get(v, "name")),
+                      e);
+    return json_is_string(v) ? js_set(out, "tool_choice", json_incref((json_t *)(uintptr_t)v), e)
+                             : 0;
 }
 
 /* text.format is response_format without its inner object. */
@@ -233,10 +208,10 @@ static int add_format(json_t *out, const json_t *text, struct err *e)
 
     if (!f)
         return 0;
-    if (type_is(f, "json_schema"))
-        return set(out, "response_format",
-                   json_pack("{sssO}", "type", "json_schema", "json_schema", f), e);
-    return set(out, "response_format", json_incref(f), e);
+    if (js_type_is(f, "json_schema"))
+        return js_set(out, "response_format",
+                      json_pack("{sssO}", "type", "json_schema", "json_schema", f), e);
+    return js_set(out, "response_format", json_incref(f), e);
 }
 
 static const struct {
@@ -282,10 +257,10 @@ static int add_field(json_t *out, struct api_request *r, const char *name, json_
         if (settings[i].as && !settings[i].as[0])
             api_warn(r, "field '%s' has no effect here", name);
         else if (settings[i].as)
-            return set(out, settings[i].as, json_incref(v), e);
+            return js_set(out, settings[i].as, json_incref(v), e);
         return 0;
     }
-    return set(out, name, json_incref(v), e); // a setting of ours, or unknown to both
+    return js_set(out, name, json_incref(v), e); // a setting of ours, or unknown to both
 }
 
 static int stateless(const json_t *body, struct api_request *r, struct err *e)
@@ -323,7 +298,7 @@ static int translate(json_t *out, const json_t *body, struct api_request *r, str
     rc = rc < 0 ? rc : add_choice(out, json_object_get(body, "tool_choice"), e);
     rc = rc < 0 ? rc : add_format(out, json_object_get(body, "text"), e);
     if (rc == 0 && json_is_string(effort))
-        rc = set(out, "reasoning_effort", json_incref((json_t *)(uintptr_t)effort), e);
+        rc = js_set(out, "reasoning_effort", json_incref((json_t *)(uintptr_t)effort), e);
     return rc;
 }
 
@@ -348,7 +323,7 @@ static void echo_tools(struct buf *b, const json_t *tools)
     buf_str(b, ",\"tools\":[");
     json_array_foreach(tools, i, t)
     {
-        json_t *copy = type_is(t, "function") ? json_copy((json_t *)(uintptr_t)t) : NULL;
+        json_t *copy = js_type_is(t, "function") ? json_copy((json_t *)(uintptr_t)t) : NULL;
         char *text;
 
         if (!copy)
