@@ -70,22 +70,6 @@ static int option_type(void *out, const char *value, struct err *e)
                : err_set(e, E_USAGE, "unknown type '%.40s': did you mean %s?", value, names[near]);
 }
 
-/* "4G": bytes; K, M and G are powers of 1024. */
-static int parse_size(const char *text, uint64_t *out, struct err *e)
-{
-    static const char units[] = "KMGT";
-    char *end;
-    double v = strtod(text, &end);
-    const char *unit = *end ? strchr(units, *end & ~0x20) : NULL;
-
-    for (const char *u = units; unit && u <= unit; u++)
-        v *= 1024;
-    if (end == text || (*end && (!unit || end[1])) || !(v >= 1 && v < 9e18))
-        return err_set(e, E_USAGE, "--split-max-size: '%.40s' is no size", text);
-    *out = (uint64_t)v;
-    return 0;
-}
-
 /* -- what is written -- */
 
 struct plan_tensor {
@@ -188,10 +172,9 @@ static int make_plan(struct job *j, struct err *e)
 {
     uint64_t most = UINT64_MAX, bytes = 0;
     uint32_t in_file = 0;
-    int rc;
 
-    if (max_size && (rc = parse_size(max_size, &most, e)) < 0)
-        return rc;
+    if (max_size && !tool_whole_size(max_size, &most))
+        return err_set(e, E_USAGE, "--split-max-size: '%.40s' is no size", max_size);
     j->n_tensor = vocab_only ? 0 : j->g->n_tensor;
     j->n_out = 1;
     if (!(j->t = mem_array(j->n_tensor, sizeof *j->t, e)))

@@ -710,8 +710,8 @@ static int open_job(struct job *j, const char *in, const char *type, struct err 
 
     if (type && (rc = find_mix(type, &j->mix, e)) < 0)
         return rc;
-    if (size_text && (rc = parse_size(size_text, &j->size, e)) < 0)
-        return err_prefix(e, "--size");
+    if (size_text && !tool_whole_size(size_text, &j->size))
+        return err_set(e, E_USAGE, "--size: '%.40s' is no size (such as 4G or 650M)", size_text);
     if (imatrix_path && (rc = imatrix_open(&j->im, imatrix_path, e)) < 0)
         return rc;
     if ((rc = model_source(&j->src, in, 0, e)) < 0 || (rc = team_new(&j->team, n, e)) < 0)

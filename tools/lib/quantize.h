@@ -52,9 +52,6 @@ int recipe_file_type(const struct recipe_tensor *t, uint32_t n);
 
 /* -- types that fit a number of bytes (quantize_size.c) -- */
 
-/* "4G", "650M": K, M, G and T are powers of 1024. */
-int parse_size(const char *text, uint64_t *out, struct err *e);
-
 struct team;
 struct size_in {
     struct source *src;

@@ -18,21 +18,6 @@
 
 enum { SAMPLE_WEIGHTS = 1 << 16, LEAST_ROWS = 8, MAX_CHOICES = 24 };
 
-int parse_size(const char *text, uint64_t *out, struct err *e)
-{
-    static const char units[] = "KMGT";
-    char *end;
-    double v = strtod(text, &end);
-    const char *unit = *end ? strchr(units, *end & ~0x20) : NULL;
-
-    for (const char *u = units; unit && u <= unit; u++)
-        v *= 1024;
-    if (end == text || (*end && (!unit || end[1])) || !(v >= 1 && v < 9e18))
-        return err_set(e, E_USAGE, "'%.40s' is no size (such as 4G or 650M)", text);
-    *out = (uint64_t)v;
-    return 0;
-}
-
 int tensor_means(const struct imatrix *im, const char *path, const struct gguf_tensor *t,
                  float **out, struct err *e)
 {

@@ -254,22 +254,45 @@ double tool_now(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-int tool_size(const char *name, const char *text, uint64_t *out, struct err *e)
+/* A number with K, M, G or T behind it: *v bytes; what follows is *rest. False: no number. */
+static bool read_size(const char *text, double *v, bool *unit, const char **rest)
 {
     static const char units[] = "KMGT";
     char *end;
+    const char *at;
+
+    *v = strtod(text, &end);
+    at = *end ? strchr(units, *end & ~0x20) : NULL;
+    for (const char *u = units; at && u <= at; u++)
+        *v *= 1024;
+    *unit = at != NULL;
+    *rest = at ? end + 1 : end;
+    return end != text;
+}
+
+bool tool_whole_size(const char *text, uint64_t *out)
+{
+    const char *rest;
     double v;
-    const char *unit;
+    bool unit;
+
+    if (!read_size(text, &v, &unit, &rest) || *rest || !(v >= 1 && v < 9e18))
+        return false;
+    *out = (uint64_t)v;
+    return true;
+}
+
+int tool_size(const char *name, const char *text, uint64_t *out, struct err *e)
+{
+    const char *rest;
+    double v;
+    bool unit;
 
     *out = 0;
     if (!text)
         return 0;
-    v = strtod(text, &end);
-    unit = *end ? strchr(units, *end & ~0x20) : NULL;
-    for (const char *u = units; unit && u <= unit; u++)
-        v *= 1024;
-    if (end == text || !(v >= 0 && v < 1e18) || (*end && !unit) ||
-        (unit && end[1] && strcmp(end + 1, "B") != 0 && strcmp(end + 1, "iB") != 0))
+    if (!read_size(text, &v, &unit, &rest) || !(v >= 0 && v < 1e18) ||
+        (*rest && (!unit || (strcmp(rest, "B") != 0 && strcmp(rest, "iB") != 0))))
         return err_set(e, E_USAGE, "%s '%s': must be a size such as 512M or 4G", name, text);
     *out = (uint64_t)v;
     return 0;

@@ -114,6 +114,8 @@ void progress_end(struct progress *p);
 
 /* Reads "512M", "4GiB" or "1000000", the value of the option called name; NULL is 0. */
 int tool_size(const char *name, const char *text, uint64_t *out, struct err *e);
+/* The same for "512M" or "1000000" only, at least 1; false: it is something else. */
+bool tool_whole_size(const char *text, uint64_t *out);
 
 /* Seconds of the monotonic clock; "1.2 GiB" into out. */
 double tool_now(void);
