@@ -9,22 +9,12 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
-#include "kernels/cuda/kern.h"
+#include "kernels/cuda/cuda.h"
 #include "quant/quant.h"
 
 #define COLS   4096
 #define INPUTS 8
 #define PROMPT 512 // rows of a prompt, times a matrix of as many columns as COLS
-
-static const struct fmt_kern *kernels(int fmt)
-{
-    const struct fmt_kern *k = gemv_half(fmt);
-
-    k = k ? k : gemv_plain(fmt);
-    k = k ? k : gemv_small(fmt);
-    k = k ? k : gemv_large(fmt);
-    return k ? k : gemv_points(fmt);
-}
 
 static void must(int rc, const char *what)
 {
@@ -112,7 +102,7 @@ int main(int argc, char **argv)
     printf("format\tMB\tus_1\tGB_s_1\tpercent_of_F32\tus_8\tGB_s_8\tTFLOP_s_512\n");
     for (size_t i = 0; fmt_at(i); i++) {
         const struct fmt_info *f = fmt_at(i);
-        const struct fmt_kern *k = kernels((int)f->id);
+        const struct fmt_kern *k = cuda_fmt((int)f->id);
         uint64_t row = 0;
         double t[3] = {0};
 

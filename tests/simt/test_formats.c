@@ -8,23 +8,13 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
-#include "kernels/cuda/kern.h"
+#include "kernels/cuda/cuda.h"
 #include "quant/quant.h"
 #include "quant/synth.h"
 #include "tests/simt/simt_run.h"
 
 enum { ROWS = 9, INPUTS = 11 };
-enum kernel { FEW, MANY, TILES };
-
-static const struct fmt_kern *kernels(int fmt)
-{
-    const struct fmt_kern *k = gemv_half(fmt);
-
-    k = k ? k : gemv_plain(fmt);
-    k = k ? k : gemv_small(fmt);
-    k = k ? k : gemv_large(fmt);
-    return k ? k : gemv_points(fmt);
-}
+enum kernel { BY_ONE, BY_FEW, BY_TILES };
 
 struct problem {
     struct rt *rt;
@@ -119,8 +109,10 @@ static void fetch(const struct problem *p, void *to, const void *from, uint64_t 
 /* The results for n rows of inputs. With glu the matrix is gate and up, of half the rows each. */
 static void multiply(struct problem *p, int n, enum kernel which, bool glu, float *y)
 {
-    const struct fmt_kern *k = kernels((int)p->f->id);
-    const struct fmt_launch *f = which == TILES ? &k->tiles : which == MANY ? &k->many : &k->few;
+    const struct fmt_kern *k = cuda_fmt((int)p->f->id);
+    const struct fmt_launch *f = which == BY_TILES ? &k->tiles
+                                 : which == BY_FEW ? &k->many
+                                                   : &k->few;
     const uint32_t per = (uint32_t)f->rows,
                    tiles = (uint32_t)(p->rows + f->cols - 1) / (uint32_t)f->cols;
     const int64_t cols = glu ? p->rows / 2 : p->rows;
@@ -140,7 +132,7 @@ static void multiply(struct problem *p, int n, enum kernel which, bool glu, floa
                           .n_head = 1,
                           .div = 1};
     const struct rt_launch l = {&f->k,
-                                {((uint32_t)n + per - 1) / per, which == TILES ? tiles : 2, 1},
+                                {((uint32_t)n + per - 1) / per, which == BY_TILES ? tiles : 2, 1},
                                 f->block,
                                 f->shared,
                                 &a};
@@ -200,10 +192,10 @@ static void check_format(struct rt *rt, const struct fmt_info *f, int64_t cols)
     struct problem p = problem_new(rt, f, cols, ROWS, INPUTS);
     float *all = need(INPUTS * ROWS * sizeof *all), *some = need(INPUTS * ROWS * sizeof *some);
 
-    multiply(&p, INPUTS, FEW, false, all);
+    multiply(&p, INPUTS, BY_ONE, false, all);
     check_values(&p, all);
     for (int n = 1; n <= INPUTS; n += n < 3 ? 1 : 4) {
-        multiply(&p, n, MANY, false, some);
+        multiply(&p, n, BY_FEW, false, some);
         ck_assert_msg(memcmp(all, some, (size_t)n * ROWS * sizeof *all) == 0,
                       "%s: other bits for %d rows of inputs", f->name, n);
     }
@@ -221,8 +213,8 @@ static void check_tiles(struct rt *rt, const struct fmt_info *f, int64_t cols, i
 
     for (int glu = 0; glu < 2; glu++) {
         const size_t made = glu ? n / 2 : n;
-        multiply(&p, inputs, FEW, glu, want);
-        multiply(&p, inputs, TILES, glu, got);
+        multiply(&p, inputs, BY_ONE, glu, want);
+        multiply(&p, inputs, BY_TILES, glu, got);
         ck_assert_msg(memcmp(want, got, made * sizeof *want) == 0,
                       "%s: other bits by tiles: %d columns, %d rows, %d inputs%s", f->name,
                       (int)cols, rows, inputs, glu ? ", gate and up" : "");
@@ -248,7 +240,7 @@ START_TEST(every_format_multiplies)
         const struct fmt_info *f = fmt_at(i);
         static const int64_t plain[] = {1, 7, 64, 300, 513}, blocks[] = {32, 64, 256, 288, 1280};
 
-        ck_assert_msg(kernels((int)f->id) != NULL, "%s has no kernel", f->name);
+        ck_assert_msg(cuda_fmt((int)f->id) != NULL, "%s has no kernel", f->name);
         for (size_t k = 0; k < ARRAY_LEN(plain); k++) {
             const int64_t cols = f->sub ? blocks[k] : plain[k];
             if (cols % f->block == 0)
@@ -273,7 +265,7 @@ START_TEST(every_format_gives_rows)
 
         f->decode(p.w, want, (size_t)(ROWS * 512 / f->block));
         start(rt,
-              &(struct rt_launch){&kernels((int)f->id)->fetch, {ROWS, 1, 1}, MAP_THREADS, 0, &a});
+              &(struct rt_launch){&cuda_fmt((int)f->id)->fetch, {ROWS, 1, 1}, MAP_THREADS, 0, &a});
         fetch(&p, y, p.dev.y, ROWS * 512 * sizeof *y);
         ck_assert_msg(memcmp(y, want, ROWS * 512 * sizeof *y) == 0, "%s", f->name);
         mem_free(y);
@@ -291,7 +283,7 @@ START_TEST(tiles_make_the_same_bits)
     for (size_t i = 0; fmt_at(i); i++) {
         const struct fmt_info *f = fmt_at(i);
 
-        if (!kernels((int)f->id)->tiles.k.name) {
+        if (!cuda_fmt((int)f->id)->tiles.k.name) {
             ck_assert_msg(f->sub == 0 && f->id != FMT_F16 && f->id != FMT_BF16,
                           "%s has no kernel for many rows", f->name);
             continue;
