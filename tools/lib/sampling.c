@@ -101,7 +101,7 @@ int sampling_order(void *options, const char *value, struct err *e)
     return n ? 0 : err_set(e, E_USAGE, "no filter is named");
 }
 
-void sampling_apply(struct sampling_options *o, struct rill_sampling *s)
+void sampling_apply(const struct sampling_options *o, struct rill_sampling *s)
 {
     if (o->has_temperature)
         s->temperature = (float)o->temperature;

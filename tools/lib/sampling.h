@@ -96,6 +96,6 @@ const char *sampling_filter_name(int filter);
 /* clang-format on */
 
 /* Overwrites what was given on the command line; the seed is always set (0 unless given). */
-void sampling_apply(struct sampling_options *o, struct rill_sampling *s);
+void sampling_apply(const struct sampling_options *o, struct rill_sampling *s);
 
 #endif

@@ -1,0 +1,22 @@
+/* model_opts.c - see model_opts.h. */
+#include "tools/lib/model_opts.h"
+
+#include "tools/lib/tool.h"
+
+const char *const model_kv_types[] = {"auto", "f16", "f32", NULL};
+
+struct rill_model_opts model_opts_of(const struct model_options *o)
+{
+    return (struct rill_model_opts){.device = o->device,
+                                    .threads = o->threads,
+                                    .n_ctx = o->ctx,
+                                    .kv_type = o->kv_type ? model_kv_types[o->kv_type] : NULL,
+                                    .no_mmap = o->no_mmap};
+}
+
+void model_say_ctx(const struct rill_engine *g, const struct rill_model_info *info)
+{
+    if (rill_engine_ctx(g) < info->n_ctx)
+        tool_note("the context is %d positions instead of %d: more does not fit into free memory",
+                  rill_engine_ctx(g), info->n_ctx);
+}
