@@ -31,20 +31,20 @@ void ask_close(struct ask *a)
     *a = (struct ask){0};
 }
 
-int ask_set(struct ask *a, const char *variable, struct err *e)
+int ask_variable(json_t *set, const char *text, char mark, struct err *e)
 {
-    const char *at = strchr(variable, '=');
+    const char *at = strchr(text, mark);
     char name[64];
     json_t *v;
 
-    if (!at || at == variable || (size_t)(at - variable) >= sizeof name)
-        return err_set(e, E_USAGE, "--set %.60s: not NAME=VALUE", variable);
-    snprintf(name, sizeof name, "%.*s", (int)(at - variable), variable);
+    if (!at || at == text || (size_t)(at - text) >= sizeof name)
+        return err_set(e, E_USAGE, "'%.60s': not NAME%cVALUE", text, mark);
+    snprintf(name, sizeof name, "%.*s", (int)(at - text), text);
     v = json_loads(at + 1, JSON_DECODE_ANY, NULL);
     v = v ? v : json_string(at + 1);
-    return json_object_set_new(a->set, name, v) == 0
+    return json_object_set_new(set, name, v) == 0
                ? 0
-               : err_set(e, E_FORMAT, "--set %s: the value is no UTF-8", name);
+               : err_set(e, E_FORMAT, "%s: the value is no UTF-8", name);
 }
 
 void ask_prompt_fini(struct ask_prompt *p)

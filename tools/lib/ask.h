@@ -22,8 +22,8 @@ struct ask {
 int ask_open(struct ask *a, const struct rill_model *m, const char *name, struct slice source,
              struct err *e);
 void ask_close(struct ask *a); // of a zeroed one, too
-/* "NAME=VALUE", the value JSON or else a string. */
-int ask_set(struct ask *a, const char *variable, struct err *e);
+/* A variable of a template: NAME, mark and VALUE, which is JSON or else a string. */
+int ask_variable(json_t *set, const char *text, char mark, struct err *e);
 
 struct ask_prompt {
     struct buf text;

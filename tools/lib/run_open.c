@@ -113,7 +113,7 @@ static int open_chat(struct run *r, struct err *e)
                       (struct slice){o->template ? (const char *)v.p : NULL, v.n}, e);
     file_unmap(&v);
     for (size_t i = 0; i < o->sets.n && rc == 0; i++)
-        rc = ask_set(&r->ask, o->sets.at[i].value, e);
+        rc = ask_variable(r->ask.set, o->sets.at[i].value, '=', e);
     if (rc < 0)
         return rc;
     r->ask.system = o->system;
