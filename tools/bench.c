@@ -15,10 +15,12 @@
 #include "rill.h"
 #include "tools/lib/figures.h"
 #include "tools/lib/maskbench.h"
+#include "tools/lib/model_opts.h"
 #include "tools/lib/stream.h"
 #include "tools/lib/tool.h"
 
-static const char *opt_model, *opt_synthetic, *opt_device, *kv_type_arg;
+static const char *opt_model, *opt_synthetic;
+static struct model_options running;
 static struct opt_ints opt_prompt, opt_gen, opt_batch, opt_depth, opt_threads;
 static int opt_repeat, opt_stream_mb;
 static struct opt_list opt_schemas;
@@ -44,8 +46,7 @@ static const struct tool_option opts[] = {
      .max = 1024, .def = "0"},
     {'r', "repeat", OPT_INT, &opt_repeat, "N", "runs of each test, after one that is not counted",
      .min = 1, .max = 1000, .def = "3"},
-    {0, "device", OPT_STR, &opt_device, "DEV", "cpu or auto"},
-    {0, "kv-type", OPT_STR, &kv_type_arg, "TYPE", "type of stored keys and values"},
+    MODEL_DEVICE(running),
     {0, "stream", OPT_FLAG, &opt_stream, 0,
      "measure how fast memory is read, for every number of threads", .group = "Other tests"},
     {0, "ops", OPT_FLAG, &opt_ops, 0, "time each record of the plan, with -p and -n rows"},
@@ -510,13 +511,15 @@ static int bench_ops(struct rill_engine *g, struct bench *b, struct err *e)
 
 static int bench_threads(struct bench *b, const char *path, int threads, struct err *e)
 {
-    const struct rill_model_opts mo = {
-        .device = opt_device, .threads = threads, .n_ctx = b->max_ctx, .kv_type = kv_type_arg};
+    struct rill_model_opts mo = model_opts_of(&running);
     struct rill_engine_opts eo = {.max_seq = b->max_batch, .n_ctx = b->max_ctx};
     struct rill_engine *g = NULL;
     char weights[16];
-    int rc = rill_model_open(&b->model, path, &mo, e);
+    int rc;
 
+    mo.threads = threads;
+    mo.n_ctx = b->max_ctx;
+    rc = rill_model_open(&b->model, path, &mo, e);
     b->threads = threads ? threads : thread_cpus();
     rc = rc < 0 ? rc : limit_open(&b->limit, threads, e);
     if (rc == 0) {

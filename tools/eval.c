@@ -10,8 +10,9 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "file/imatrix.h"
-#include "tools/lib/tool.h"
 #include "rill.h"
+#include "tools/lib/model_opts.h"
+#include "tools/lib/tool.h"
 
 #define REF_MAGIC "_logits_"
 
@@ -22,14 +23,14 @@ enum {
 
 /* -- options -- */
 
-static const char *model_path, *text_path, *save_path, *kl_path, *choices_path, *imatrix_path;
-static const char *merge_path, *device;
-static bool per_line, per_token, json, no_mmap;
-static int n_ctx, stride, max_chunks, threads, kv_type;
-static const char *const kv_types[] = {"auto", "f16", "f32", NULL};
+static const char *text_path, *save_path, *kl_path, *choices_path, *imatrix_path;
+static const char *merge_path;
+static bool per_line, per_token, json;
+static int n_ctx, stride, max_chunks;
+static struct model_options running;
 
 static const struct tool_option opts[] = {
-    {'m', "model", OPT_STR, &model_path, "MODEL", "the model to measure"},
+    MODEL_OPTION(running),
     {'f', "file", OPT_STR, &text_path, "FILE", "the text, instead of standard input"},
     {'c', "ctx", OPT_INT, &n_ctx, "N", "tokens of a chunk", .min = 8, .max = 1e6, .def = "512"},
     {0, "stride", OPT_INT, &stride, "N", "tokens from one chunk to the next (as many as it has)",
@@ -44,12 +45,7 @@ static const struct tool_option opts[] = {
     {0, "choices", OPT_STR, &choices_path, "FILE", "multiple-choice questions (JSON lines)"},
     {0, "imatrix", OPT_STR, &imatrix_path, "FILE", "write an importance matrix of the text"},
     {0, "merge-imatrix", OPT_STR, &merge_path, "FILE", "write the sum of those named"},
-    {'t', "threads", OPT_INT, &threads, "N", "threads (0: one per processor)", .min = 0,
-     .max = 1024, .group = "Running"},
-    {0, "device", OPT_STR, &device, "DEV", "cpu, cpu:THREADS or auto"},
-    {0, "kv-type", OPT_CHOICE, &kv_type, "TYPE", "type of stored keys and values",
-     .choices = kv_types},
-    {0, "no-mmap", OPT_FLAG, &no_mmap, 0, "read the model instead of mapping it"},
+    MODEL_RUNNING(running),
     {'j', "json", OPT_FLAG, &json, 0, "print JSON objects"},
     {0}};
 
@@ -684,14 +680,10 @@ static int merge(char **path, int n, struct err *e)
 
 static int open_model(struct eval *v, struct err *e)
 {
-    struct rill_model_opts o = {.device = device,
-                                .threads = threads,
-                                .n_ctx = n_ctx + (imatrix_path ? 1 : 0), /* all rows count there */
-                                .kv_type = kv_type ? kv_types[kv_type] : NULL,
-                                .no_mmap = no_mmap};
+    struct rill_model_opts o = model_opts_of(&running);
     struct rill_engine_opts g = {
         .max_seq = 1, .max_batch = n_ctx < 512 ? n_ctx : 512, .no_cache = true};
-    const char *path = tool_model(model_path, e);
+    const char *path = tool_model(running.model, e);
     int rc;
 
     if (!path)

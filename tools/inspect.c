@@ -13,16 +13,13 @@
 
 static bool want_keys, want_tensors, want_totals, want_tokenizer, want_template, want_check;
 static bool want_plan, want_memory, want_diff, want_health, want_fit, want_hash;
-static bool no_mmap;
-static const char *get_key, *model_arg;
+static const char *get_key;
 static struct opt_list ids, texts;
-static const char *const kv_types[] = {"f16", "f32", NULL};
-static int kv_type = -1;
 static struct show show;
 static struct show_open how;
 
 static const struct tool_option opts[] = {
-    {'m', "model", OPT_STR, &model_arg, "MODEL", "the model, if it is no operand"},
+    {'m', "model", OPT_STR, &how.open.model, "MODEL", "the model, if it is no operand"},
     {0, "keys", OPT_FLAG, &want_keys, 0, "the metadata",
      .group = "What to show (else the first five)"},
     {0, "tensors", OPT_FLAG, &want_tensors, 0, "each tensor's type, shape, bytes and offset"},
@@ -47,14 +44,9 @@ static const struct tool_option opts[] = {
     {'j', "json", OPT_FLAG, &show.json, 0, "one JSON object per line", .group = "How to show it"},
     {0, "tsv", OPT_FLAG, &show.tsv, 0, "tab-separated lines"},
     {0, "full", OPT_FLAG, &show.full, 0, "whole strings and arrays, however long"},
-    {'c', "ctx", OPT_INT, &how.n_ctx, "N", "positions of context (0: the model's own)", .max = 1e9,
-     .group = "How to open it"},
+    MODEL_RUNNING(how.open),
+    MODEL_CTX(how.open),
     {'b', "batch", OPT_INT, &how.n_seq, "N", "sequences at once (0: one)", .max = 1 << 20},
-    {0, "device", OPT_STR, &how.device, "DEV", "cpu, cpu:THREADS or auto"},
-    {0, "kv-type", OPT_CHOICE, &kv_type, "TYPE", "type of stored keys and values",
-     .choices = kv_types},
-    {'t', "threads", OPT_INT, &how.threads, "N", "threads (0: one per processor)", .max = 1024},
-    {0, "no-mmap", OPT_FLAG, &no_mmap, 0, "read the file into memory instead of mapping it"},
     {0}};
 
 static struct tool tool = {"rill-inspect", "[options] [MODEL [MODEL2]]",
@@ -65,7 +57,7 @@ static struct tool tool = {"rill-inspect", "[options] [MODEL [MODEL2]]",
 /* The source of path; *own: a file that came through a pipe whole, to be closed behind it. */
 static int open_source(struct source **src, struct gguf **own, const char *path, struct err *e)
 {
-    unsigned flags = no_mmap ? GGUF_READ : 0;
+    unsigned flags = how.open.no_mmap ? GGUF_READ : 0;
     int rc;
 
     if (strcmp(path, "-") != 0)
@@ -108,9 +100,9 @@ static int show_parts(struct source *src, struct err *e)
     if (rc == 0 && want_hash)
         rc = show_hashes(&show, src, e);
     if (rc == 0 && want_check)
-        rc = show_check(&show, src, how.threads, e);
+        rc = show_check(&show, src, how.open.threads, e);
     if (rc >= 0 && want_health)
-        rc = also(rc, show_health(&show, src, how.threads, e));
+        rc = also(rc, show_health(&show, src, how.open.threads, e));
     return rc;
 }
 
@@ -122,7 +114,7 @@ static int inspect(const char *path, struct err *e)
 
     if (!(path = tool_model(path, e)))
         return e->code;
-    want_memory = want_memory || (!want_plan && !want_fit && (how.n_ctx || how.n_seq));
+    want_memory = want_memory || (!want_plan && !want_fit && (how.open.ctx || how.n_seq));
     if ((want_memory || want_plan || want_fit) && strcmp(path, "-") == 0)
         tool_usage("--plan, --memory and --fit need a file, not standard input");
     rc = open_source(&src, &own, path, e);
@@ -151,7 +143,7 @@ static int diff(const char *a, const char *b, struct err *e)
     if (rc == 0)
         rc = open_source(&src[1], &own[1], b, e);
     if (rc == 0)
-        rc = show_diff(&show, src[0], src[1], &parts, how.threads, e);
+        rc = show_diff(&show, src[0], src[1], &parts, how.open.threads, e);
     for (int i = 0; i < 2; i++) {
         source_close(src[i]);
         gguf_close(own[i]);
@@ -165,16 +157,16 @@ static void check_usage(int n, char **operand)
 {
     if (show.json && show.tsv)
         tool_usage("-j and --tsv exclude each other");
-    if (!want_diff && n + (model_arg != NULL) > 1 && !(n == 1 && is_kv(operand[0])))
+    if (!want_diff && n + (how.open.model != NULL) > 1 && !(n == 1 && is_kv(operand[0])))
         tool_usage("more than one model: '%s'", operand[n - 1]);
     if (!want_diff)
         return;
-    if (n + (model_arg != NULL) != 2)
+    if (n + (how.open.model != NULL) != 2)
         tool_usage("--diff: expected two models");
     if (want_totals || want_check || want_health || want_hash || want_plan || want_memory ||
-        want_fit || get_key || ids.n || texts.n || how.n_ctx || how.n_seq)
+        want_fit || get_key || ids.n || texts.n || how.open.ctx || how.n_seq)
         tool_usage("--diff goes with --keys, --tensors, --tokenizer and --template only");
-    if (strcmp(n == 2 ? operand[0] : model_arg, "-") == 0 && strcmp(operand[n - 1], "-") == 0)
+    if (strcmp(n == 2 ? operand[0] : how.open.model, "-") == 0 && strcmp(operand[n - 1], "-") == 0)
         tool_usage("--diff: standard input can be one of the two only");
 }
 
@@ -186,14 +178,12 @@ int main(int argc, char **argv)
 
     check_usage(n, operand);
     show.verbose = tool.verbose > 0;
-    how.kv_type = kv_type < 0 ? NULL : kv_types[kv_type];
-    how.no_mmap = no_mmap;
     if (want_diff)
-        rc = diff(n == 2 ? operand[0] : model_arg, operand[n - 1], &e);
+        rc = diff(n == 2 ? operand[0] : how.open.model, operand[n - 1], &e);
     else if (n == 1 && is_kv(operand[0]))
-        rc = show_kv(&show, operand[0], model_arg, &e);
+        rc = show_kv(&show, operand[0], how.open.model, &e);
     else
-        rc = inspect(n ? operand[0] : model_arg, &e);
+        rc = inspect(n ? operand[0] : how.open.model, &e);
     buf_fini(&show.row);
     opt_list_fini(&ids);
     opt_list_fini(&texts);

@@ -17,19 +17,19 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "tools/lib/model_opts.h"
 #include "tools/lib/serve_keys.h"
 #include "tools/lib/serve_server.h"
 #include "tools/lib/tool.h"
 
 static struct opt_list models, aliases, cors, hosts;
-static const char *opt_host, *opt_unix, *opt_keys, *opt_device, *opt_template, *opt_script,
-    *opt_log, *opt_cert, *opt_key, *opt_kv_mem, *opt_swap_mem, *opt_body, *opt_head, *opt_behind;
-static int opt_port, opt_parallel, opt_queue, opt_rows, opt_ctx, opt_threads, opt_conn, opt_draft,
-    kv_type = -1;
+static const char *opt_host, *opt_unix, *opt_keys, *opt_template, *opt_script, *opt_log, *opt_cert,
+    *opt_key, *opt_kv_mem, *opt_swap_mem, *opt_body, *opt_head, *opt_behind;
+static int opt_port, opt_parallel, opt_queue, opt_rows, opt_conn, opt_draft;
 static double opt_step_ms, opt_ping, opt_request, opt_drain, opt_head_s, opt_body_s, opt_idle_s,
     opt_write_s;
-static bool opt_strict, opt_strict_model, opt_anyone, opt_hash, no_cache, opt_no_mmap, port_given;
-static const char *const kv_types[] = {"f16", "f32", NULL};
+static bool opt_strict, opt_strict_model, opt_anyone, opt_hash, no_cache, port_given;
+static struct model_options running; // of all models
 
 static const struct tool_option opts[] = {
     {'m', "model", OPT_LIST, &models, "[NAME=]MODEL", "a model, and what it is called; repeatable"},
@@ -77,22 +77,16 @@ static const struct tool_option opts[] = {
      .max = 1e6, .def = "75"},
     {0, "write-seconds", OPT_FLOAT, &opt_write_s, "X", "for a client to take a byte", .min = 1,
      .max = 1e6, .def = "30"},
-    {'c', "ctx", OPT_INT, &opt_ctx, "N", "positions of context (0: the model's own)", .min = 0,
-     .max = 1e9, .group = "Running"},
-    {'t', "threads", OPT_INT, &opt_threads, "N", "threads (0: one per processor)", .min = 0,
-     .max = 1024},
-    {0, "device", OPT_STR, &opt_device, "DEV", "cpu, cpu:THREADS or auto"},
+    MODEL_RUNNING(running),
+    MODEL_CTX(running),
     {0, "batch-rows", OPT_INT, &opt_rows, "N", "rows of a step (0: 512)", .min = 0, .max = 65536},
     {0, "step-ms", OPT_FLOAT, &opt_step_ms, "X", "prompts are cut so that a step is shorter",
      .min = 0, .max = 1e6, .def = "250"},
     {0, "kv-mem", OPT_STR, &opt_kv_mem, "SIZE", "memory for keys and values"},
     {0, "swap-mem", OPT_STR, &opt_swap_mem, "SIZE", "host memory for requests that must wait"},
-    {0, "kv-type", OPT_CHOICE, &kv_type, "TYPE", "type of stored keys and values",
-     .choices = kv_types},
     {0, "no-prefix-cache", OPT_FLAG, &no_cache, 0, "forget keys and values with their request"},
     {0, "draft", OPT_INT, &opt_draft, "N", "up to N tokens ahead from what the text repeats",
      .min = 0, .max = 64},
-    {0, "no-mmap", OPT_FLAG, &opt_no_mmap, 0, "read the models instead of mapping them"},
     {0}};
 
 static struct tool tool = {"rill-serve", "[-m [NAME=]MODEL]... [option]...",
@@ -278,11 +272,7 @@ static int set_models(struct serve *s, struct err *e)
     for (int i = 0; i < n && rc == 0; i++) {
         struct worker_opts *w = &s->o.worker[i];
 
-        w->model = (struct rill_model_opts){.device = opt_device,
-                                            .threads = opt_threads,
-                                            .n_ctx = opt_ctx,
-                                            .kv_type = kv_type < 0 ? NULL : kv_types[kv_type],
-                                            .no_mmap = opt_no_mmap};
+        w->model = model_opts_of(&running);
         w->engine = eo;
         w->script = s->script;
         w->template_name = opt_template;

@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "file/source.h"
 #include "quant/quant.h"
+#include "tools/lib/model_opts.h"
 #include "tools/lib/opt.h"
 
 struct show {
@@ -21,9 +22,8 @@ struct show {
 
 /* How a model is opened on a device. */
 struct show_open {
-    const char *device, *kv_type; // NULL: as the model has it
-    int threads, n_ctx, n_seq;    // 0: not given
-    bool no_mmap;
+    struct model_options open;
+    int n_seq; // 0: not given
 };
 
 /* -- rows (inspect_row.c): one call per field, three ways to show it -- */

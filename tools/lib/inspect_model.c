@@ -68,11 +68,7 @@ static int show_memory(struct show *o, const struct rill_model *m, int seqs, str
 static int open_model(struct rill_model **out, const char *path, const struct show_open *how,
                       struct err *e)
 {
-    struct rill_model_opts opts = {.device = how->device,
-                                   .threads = how->threads,
-                                   .n_ctx = how->n_ctx,
-                                   .kv_type = how->kv_type,
-                                   .no_mmap = how->no_mmap};
+    struct rill_model_opts opts = model_opts_of(&how->open);
 
     return rill_model_open(out, path, &opts, e);
 }
@@ -185,12 +181,12 @@ static int show_fits(struct show *o, const struct rill_model *m, const struct sh
     int n = how->n_seq ? 1 : (int)ARRAY_LEN(usual), rc = 0;
 
     rill_model_info(m, &info);
-    mapped = !how->no_mmap && strncmp(info.device, "cpu", 3) == 0;
+    mapped = !how->open.no_mmap && strncmp(info.device, "cpu", 3) == 0;
     heading(o, "fit: context, sequences, weights, keys and values, state, work, total, fits");
     for (int i = 0; i < n && rc == 0; i++) {
         int seqs = how->n_seq ? how->n_seq : usual[i];
 
-        for (int ctx = how->n_ctx ? info.n_ctx : 512; ctx < info.n_ctx && rc == 0; ctx *= 2)
+        for (int ctx = how->open.ctx ? info.n_ctx : 512; ctx < info.n_ctx && rc == 0; ctx *= 2)
             rc = show_fit_row(o, m, ctx, seqs, mapped, &fit, e);
         if (rc == 0)
             rc = show_fit_row(o, m, info.n_ctx, seqs, mapped, &fit, e);
@@ -198,7 +194,7 @@ static int show_fits(struct show *o, const struct rill_model *m, const struct sh
     for (int i = 0; i < n && rc == 0; i++)
         rc = show_longest(o, m, info.n_ctx, how->n_seq ? how->n_seq : usual[i], mapped, e);
     heading(o, "%s", "");
-    return rc < 0 ? rc : how->n_ctx && how->n_seq ? !fit : 0;
+    return rc < 0 ? rc : how->open.ctx && how->n_seq ? !fit : 0;
 }
 
 int show_fit(struct show *o, const char *path, const struct show_open *how, struct err *e)
