@@ -43,6 +43,11 @@ static inline bool slice_starts(struct slice a, struct slice prefix)
     return a.n >= prefix.n && (prefix.n == 0 || memcmp(a.p, prefix.p, prefix.n) == 0);
 }
 
+static inline bool slice_ends(struct slice a, struct slice suffix)
+{
+    return a.n >= suffix.n && memcmp(a.p + a.n - suffix.n, suffix.p, suffix.n) == 0;
+}
+
 struct cur {
     const uint8_t *p;
     size_t n;  // bytes in all

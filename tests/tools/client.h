@@ -101,7 +101,7 @@ static inline int dial(void)
     struct sockaddr_in a = {.sin_family = AF_INET,
                             .sin_port = htons((uint16_t)served.port),
                             .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    struct timeval limit = {30, 0};
+    struct timeval limit = {120, 0};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);

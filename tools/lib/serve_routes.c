@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "base/mem.h"
+#include "tools/lib/page.h"
 
 enum route_kind {
     R_CALL, // a job for the engine, in the route's form
@@ -15,6 +16,7 @@ enum route_kind {
     R_VERSION,
     R_METRICS,
     R_MODELS, // also what lies below
+    R_PAGE,   // also its files, below
     R_PROPS
 };
 
@@ -43,6 +45,8 @@ static const struct route routes[] = {
     {"/health", "GET", R_HEALTH, true, 0, NULL, NULL},
     {"/ready", "GET", R_READY, true, 0, NULL, NULL},
     {"/version", "GET", R_VERSION, true, 0, NULL, NULL},
+    {"/", "GET", R_PAGE, true, 0, NULL, NULL},
+    {"/page", "GET", R_PAGE, true, 0, NULL, NULL},
 };
 
 /* The path without /v1 in front and slashes behind. */
@@ -75,7 +79,8 @@ static const struct route *find(const char *path, struct slice *rest)
     *rest = (struct slice){NULL, 0};
     for (size_t i = 0; i < ARRAY_LEN(routes); i++)
         if (slice_is(s, routes[i].path) ||
-            (routes[i].kind == R_MODELS && below(s, routes[i].path, rest)))
+            ((routes[i].kind == R_MODELS || routes[i].kind == R_PAGE) &&
+             below(s, routes[i].path, rest)))
             return &routes[i];
     return NULL;
 }
@@ -364,6 +369,38 @@ static void models(struct server *s, const struct http_request *r, struct slice 
         text_models(s, &a->body, anthropic);
 }
 
+/* The page or a file of it. It is made of these files alone, and may talk to this server alone. */
+static void page(struct slice name, struct http_answer *a)
+{
+    static const struct {
+        const char *end, *type;
+    } types[] = {{".html", "text/html; charset=utf-8"},
+                 {".css", "text/css; charset=utf-8"},
+                 {".js", "text/javascript; charset=utf-8"},
+                 {".svg", "image/svg+xml"}};
+    struct api_status unknown = {404, "invalid_request_error", "unknown_url"};
+    int i = 0;
+
+    if (!name.n)
+        name = SLICE("index.html");
+    while (i < page_n && !slice_is(name, page_files[i].name))
+        i++;
+    if (i == page_n) {
+        reply_error(a, NULL, &unknown, "there is nothing at this path", NULL);
+        return;
+    }
+    for (size_t k = 0; k < ARRAY_LEN(types); k++)
+        if (slice_ends(name, slice_of(types[k].end)))
+            a->type = types[k].type;
+    buf_add(&a->body, page_files[i].data, page_files[i].n);
+    buf_str(&a->fields,
+            "Cache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\n"
+            "Referrer-Policy: no-referrer\r\nContent-Security-Policy: default-src 'none'; "
+            "script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+            "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+            "require-trusted-types-for 'script'; trusted-types 'none'\r\n");
+}
+
 static void state(const struct server *s, struct http_answer *a, bool ready)
 {
     const char *what = s->drain_until > 0            ? "draining"
@@ -403,6 +440,9 @@ void route_request(void *ctx, struct http_x *x, const struct http_request *r)
         break;
     case R_MODELS:
         models(s, r, rest, &a);
+        break;
+    case R_PAGE:
+        page(rest, &a);
         break;
     case R_PROPS:
         if (server_ready(s)) {
