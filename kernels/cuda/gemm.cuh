@@ -180,13 +180,8 @@ template <class R> DEVICE void gemm(const struct gemv_args &a)
             gemm_fetch<R>(&l, at);
         for (int u = 0; any && u < GEMM_UNITS && before.unit + u * CHAINS < before.units; u++)
             gemm_multiply<R>(acc, &s->w[u][col], &s->x[u][row], n_tile);
-        if (ends_chain) {
-#pragma unroll
-            for (int i = 0; i < 2 * 4 * 4; i++) {
-                (&total[0][0][0])[i] += (&acc[0][0][0])[i];
-                (&acc[0][0][0])[i] = 0.0f;
-            }
-        }
+        if (ends_chain)
+            tile_fold(total, acc);
         if (!more)
             break;
         gemm_put(l, &stage[turn]);

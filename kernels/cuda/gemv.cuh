@@ -39,6 +39,19 @@ DEVICE int gemv_matrix(const struct gemv_args &a, int64_t *c)
     return k;
 }
 
+/* Where column c of the result comes from, in the second matrix with `up`; of columns that are not
+ * there, another, for nobody. */
+DEVICE const uint8_t *gemv_weights(const struct gemv_args &a, int32_t matrix, int64_t c, int up)
+{
+    int k = gemv_matrix(a, &c);
+
+    if (k == a.n_m) {
+        c = 0;
+        k = gemv_matrix(a, &c);
+    }
+    return a.m[k + up].w + matrix * a.each + c * a.row_bytes;
+}
+
 /* The rows of this block: of inputs (xr), of the result (yr), and the matrix of a stack. */
 template <int NX>
 DEVICE int gemv_rows(const struct gemv_args &a, int32_t *xr, int32_t *yr, int32_t *matrix)

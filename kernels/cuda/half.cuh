@@ -107,18 +107,6 @@ DEVICE void half_segment(float *c, const uint8_t *row0, const uint8_t *row1, con
     }
 }
 
-/* Where column c of the result comes from; of columns that are not there, another, for nobody. */
-DEVICE const uint8_t *half_weights(const struct gemv_args &a, int32_t matrix, int64_t c, int turn)
-{
-    int k = gemv_matrix(a, &c);
-
-    if (k == a.n_m) {
-        c = 0;
-        k = gemv_matrix(a, &c);
-    }
-    return a.m[a.glu ? turn : k].w + matrix * a.each + c * a.row_bytes;
-}
-
 template <class R> DEVICE void half_few(const struct gemv_args &a)
 {
     const int lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP;
@@ -146,8 +134,9 @@ template <class R> DEVICE void half_few(const struct gemv_args &a)
             return;
 #pragma unroll 1
         for (int turn = a.glu ? 0 : 1; turn < 2; turn++) {
-            const uint8_t *row0 = half_weights(a, matrix, first + lane / 4, turn);
-            const uint8_t *row1 = half_weights(a, matrix, first + lane / 4 + 8, turn);
+            const int up = a.glu ? turn : 0;
+            const uint8_t *row0 = gemv_weights(a, matrix, first + lane / 4, up);
+            const uint8_t *row1 = gemv_weights(a, matrix, first + lane / 4 + 8, up);
 
             gate = total;
             total = 0.0f;
@@ -266,13 +255,8 @@ template <class R> DEVICE void half_many(const struct gemv_args &a)
             half_fetch(a, &l, at);
         if (at > 0)
             half_tiles<R>(acc, &stage[(at / 32 - 1) % 2], col, row, n_tile);
-        if (!more || (at > 0 && at % HALF_SEGMENT == 0)) {
-#pragma unroll
-            for (int i = 0; i < 2 * 4 * 4; i++) {
-                (&total[0][0][0])[i] += (&acc[0][0][0])[i];
-                (&acc[0][0][0])[i] = 0.0f;
-            }
-        }
+        if (!more || (at > 0 && at % HALF_SEGMENT == 0))
+            tile_fold(total, acc);
         if (!more)
             break;
         half_put<R>(l, &stage[at / 32 % 2]);

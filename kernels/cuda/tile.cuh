@@ -55,18 +55,27 @@ DEVICE int64_t tile_column(const struct gemv_args &a, int i, int *up)
                  : (int64_t)blockIdx.y * GEMM_COLS + i;
 }
 
-/* Where row i of the matrix tile lies; of columns that are not there, another, for nobody. */
+/* Where row i of the matrix tile lies. */
 DEVICE const uint8_t *tile_weights(const struct gemv_args &a, const struct tile_rows &t, int i)
 {
     int up;
-    int64_t c = tile_column(a, i, &up);
-    int k = gemv_matrix(a, &c);
+    const int64_t c = tile_column(a, i, &up);
 
-    if (k == a.n_m) {
-        c = 0;
-        k = gemv_matrix(a, &c);
-    }
-    return a.m[k + up].w + t.matrix * a.each + c * a.row_bytes;
+    return gemv_weights(a, t.matrix, c, up);
+}
+
+/* A chain of sums is at its end: it is added to those before, and the next begins from 0. */
+DEVICE void tile_fold(float (*total)[4][4], float (*acc)[4][4])
+{
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+#pragma unroll
+            for (int k = 0; k < 4; k++) {
+                total[i][j][k] += acc[i][j][k];
+                acc[i][j][k] = 0.0f;
+            }
 }
 
 /* The sums go through shared memory, so that each number is finished in one place of the code and

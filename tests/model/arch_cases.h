@@ -43,4 +43,13 @@
     X(rwkv7, "rwkv7")                                                                              \
     X(starcoder2, "starcoder2")
 
+/* A test of each by check_case(name), and the list of those. */
+#define ARCH_TEST(test, name)                                                                      \
+    START_TEST(test)                                                                               \
+    {                                                                                              \
+        check_case(name);                                                                          \
+    }                                                                                              \
+    END_TEST
+#define ARCH_ITEM(test, name) test,
+
 #endif

@@ -49,7 +49,7 @@ static float *read_logits(const char *name, int cols, int n_score)
     return p;
 }
 
-static void check_arch(const char *name)
+static void check_case(const char *name)
 {
     const struct model_opts opts = MODEL_OPTS;
     struct model_opts o = opts;
@@ -103,19 +103,11 @@ static void check_arch(const char *name)
     mem_free(cut);
 }
 
-#define X(test, name)                                                                              \
-    START_TEST(test)                                                                               \
-    {                                                                                              \
-        check_arch(name);                                                                          \
-    }                                                                                              \
-    END_TEST
-ARCH_CASES(X)
-#undef X
+ARCH_CASES(ARCH_TEST)
 
-#define X(test, name) test,
 int main(int argc, char **argv)
 {
-    const TTest *const all[] = {ARCH_CASES(X)};
+    const TTest *const all[] = {ARCH_CASES(ARCH_ITEM)};
 
 #ifdef ARCH_SOME
     if (argc < 2 && !(getenv("LONG") && *getenv("LONG")))
@@ -123,4 +115,3 @@ int main(int argc, char **argv)
 #endif
     return suite_main(ARCH_NAME, all, (int)ARRAY_LEN(all), argc, argv);
 }
-#undef X

@@ -521,21 +521,12 @@ START_TEST(eight_bit_floats)
 }
 END_TEST
 
-#define X(test, name)                                                                              \
-    START_TEST(test)                                                                               \
-    {                                                                                              \
-        check_case(name);                                                                          \
-    }                                                                                              \
-    END_TEST
-ARCH_CASES(X)
-#undef X
+ARCH_CASES(ARCH_TEST)
 
-#define X(test, name) test,
 int main(int argc, char **argv)
 {
-    const TTest *const all[] = {ARCH_CASES(X) eight_bit_floats, pooling_of_sentence_transformers,
-                                json_as_python_writes_it};
+    const TTest *const all[] = {ARCH_CASES(ARCH_ITEM) eight_bit_floats,
+                                pooling_of_sentence_transformers, json_as_python_writes_it};
 
     return suite_main("model/hfdir", all, (int)ARRAY_LEN(all), argc, argv);
 }
-#undef X

@@ -434,20 +434,11 @@ START_TEST(refused)
 }
 END_TEST
 
-#define X(test, name)                                                                              \
-    START_TEST(test)                                                                               \
-    {                                                                                              \
-        check_case(name);                                                                          \
-    }                                                                                              \
-    END_TEST
-ARCH_CASES(X)
-#undef X
+ARCH_CASES(ARCH_TEST)
 
-#define X(test, name) test,
 int main(int argc, char **argv)
 {
-    const TTest *const all[] = {ARCH_CASES(X) scales, types, refused};
+    const TTest *const all[] = {ARCH_CASES(ARCH_ITEM) scales, types, refused};
 
     return suite_main("model/lora", all, (int)ARRAY_LEN(all), argc, argv);
 }
-#undef X
