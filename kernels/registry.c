@@ -4,8 +4,9 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "kernels/split.h"
 
-extern const struct backend cpu_backend;
+extern const struct backend cpu_backend, split_backend;
 #ifdef RILL_CUDA
 extern const struct backend cuda_backend;
 #include "kernels/cuda/there.h"
@@ -37,6 +38,10 @@ const struct backend *backend_find(const char *device, const char **spec, struct
     const char *colon = device ? strchr(device, ':') : NULL;
     size_t n = device ? (colon ? (size_t)(colon - device) : strlen(device)) : 0;
 
+    if (split_named(device)) {
+        *spec = device;
+        return &split_backend;
+    }
     *spec = colon ? colon + 1 : "";
     if (backend_is_auto(device))
         return automatic();

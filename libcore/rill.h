@@ -33,7 +33,11 @@ const char *rill_version(void);
 struct rill_model;
 
 struct rill_model_opts {
-    const char *device;  // "cpu", "cpu:4" (threads), "cuda:0", NULL or "auto"
+    const char *device;  // "cpu", "cpu:4" (threads), "cuda:0", NULL or "auto"; "cuda:0,cuda:1":
+                         // layers dealt out evenly; "cpu,cuda:0=20": the last 20 on the GPU
+    int gpu_layers;      // the last so many layers on the GPU, the others on the CPU; 0: all
+    bool cpu_moe;        // the experts' matrices on the CPU, all else on the GPU
+    uint64_t device_mem; // most bytes to take of the GPU's memory; 0: what is free
     int threads;         // of the CPU; 0: as many as there are processors
     int n_ctx;           // positions of the longest sequence; 0: the model's own length
     const char *kv_type; // "f16", "f32"; NULL: f32 when the matrices are f32, else f16

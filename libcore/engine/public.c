@@ -57,10 +57,17 @@ static int open_model(struct rill_model *m, const char *path, const struct rill_
     mo.n_ctx = o->n_ctx;
     mo.vocab_only = o->vocab_only;
     mo.no_mmap = o->no_mmap;
+    mo.threads = o->threads;
+    mo.gpu_layers = o->gpu_layers;
+    mo.cpu_moe = o->cpu_moe;
+    mo.device_mem = o->device_mem;
     mo.kv_type = kv_type_of(o->kv_type, e);
     if (mo.kv_type < -1)
         return mo.kv_type;
-    if (o->threads && (!o->device || strcmp(o->device, "cpu") == 0)) {
+    if (o->gpu_layers < 0)
+        return err_set(e, E_RANGE, "%d layers on the GPU: must be 0 (all) or more", o->gpu_layers);
+    if (o->threads && !o->gpu_layers && !o->cpu_moe && !o->device_mem &&
+        (!o->device || strcmp(o->device, "cpu") == 0)) {
         snprintf(device, sizeof device, "cpu:%d", o->threads);
         mo.device = device;
     }

@@ -1,6 +1,7 @@
 /* load.c - opens a model: file, numbers, weights, plan, device. */
 #include "model/model.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -129,6 +130,12 @@ static int make_plan(struct model *m, const struct model_opts *o, struct err *e)
     return rc < 0 ? rc : 0;
 }
 
+/* A device that is several deals the plan out among them. */
+static int place_plan(const struct model *m, struct plan *p, struct err *e)
+{
+    return m->be->place ? m->be->place(m->dev, p, e) : 0;
+}
+
 int model_adapted_plan(const struct model *m, struct plan **out, struct err *e)
 {
     struct plan *p;
@@ -140,6 +147,7 @@ int model_adapted_plan(const struct model *m, struct plan **out, struct err *e)
         if (!m->be->can(m->dev, p, &p->op[i]))
             rc = err_set(e, E_UNSUPPORTED, "%s: adapters cannot run on %s", m->gguf->path,
                          m->be->name);
+    rc = rc < 0 ? rc : place_plan(m, p, e);
     if (rc < 0) {
         plan_free(p);
         return rc;
@@ -198,13 +206,47 @@ static int open_device(struct model *m, const char *device, const struct model_o
         return e ? e->code : E_DEVICE;
     if ((rc = m->be->open(&m->dev, spec, e)) < 0)
         return rc;
-    if ((rc = make_plan(m, o, e)) < 0 || (rc = check_plan(m, e)) < 0)
+    if ((rc = make_plan(m, o, e)) < 0 || (rc = check_plan(m, e)) < 0 ||
+        (rc = place_plan(m, m->plan, e)) < 0)
         return err_prefix(e, m->gguf->path);
+    return 0;
+}
+
+/* The device's name with what the options add: a limit of its memory, the CPU beside it. */
+static int device_name(char *name, size_t size, const struct model_opts *o, struct err *e)
+{
+    const char *spec, *of = o->gpu_layers > 0 ? "gpu-layers"
+                            : o->cpu_moe      ? "cpu-moe"
+                                              : "device-mem";
+    const struct backend *be = backend_find(o->device, &spec, e);
+    char gpu[80], cpu[16] = "cpu", *at = name;
+    int n;
+
+    if (!be)
+        return e ? e->code : E_DEVICE;
+    if (strcmp(be->name, "cuda") != 0)
+        return err_set(e, E_UNSUPPORTED, "%s: needs one GPU as device, this is '%s'", of,
+                       backend_is_auto(o->device) ? be->name : o->device);
+    n = snprintf(gpu, sizeof gpu, "cuda:%s", spec);
+    if (o->device_mem && n < (int)sizeof gpu)
+        n += snprintf(gpu + n, sizeof gpu - (size_t)n, "@%llu", (unsigned long long)o->device_mem);
+    if (o->threads)
+        snprintf(cpu, sizeof cpu, "cpu:%d", o->threads);
+    if (n >= (int)sizeof gpu)
+        return err_set(e, E_USAGE, "device %s: the name is too long", o->device);
+    if (o->gpu_layers > 0)
+        at += snprintf(at, size, "%s,%s=%d", cpu, gpu, o->gpu_layers);
+    else
+        at += snprintf(at, size, "%s", gpu);
+    if (o->cpu_moe)
+        snprintf(at, size - (size_t)(at - name), ",experts=%s", cpu);
     return 0;
 }
 
 static int open_weights(struct model *m, const struct model_opts *o, struct err *e)
 {
+    const bool plain = o->gpu_layers <= 0 && !o->cpu_moe && !o->device_mem;
+    char name[128];
     int rc;
 
     if ((rc = hparams_read(&m->h, m->gguf, m->arch, e)) < 0 ||
@@ -214,8 +256,10 @@ static int open_weights(struct model *m, const struct model_opts *o, struct err 
     if (m->h.kv_lora && (rc = mla_split(&m->w, &m->n_w, &m->copies, &m->h, e)) < 0)
         return err_prefix(e, m->gguf->path);
     m->n_ctx = o->n_ctx > 0 ? o->n_ctx : m->h.n_ctx_train;
-    rc = open_device(m, o->device, o, e);
-    if (rc == E_UNSUPPORTED && backend_is_auto(o->device) && m->dev) {
+    if (!plain && (rc = device_name(name, sizeof name, o, e)) < 0)
+        return rc;
+    rc = open_device(m, plain ? o->device : name, o, e);
+    if (rc == E_UNSUPPORTED && plain && backend_is_auto(o->device) && m->dev) {
         /* the device that was chosen has no kernel for some record: the CPU has them all */
         plan_free(m->plan);
         m->plan = NULL;

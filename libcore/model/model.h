@@ -15,7 +15,11 @@
 #include "text/tok.h"
 
 struct model_opts {
-    const char *device; // "cpu", "cpu:4", "cuda:0"; NULL: "auto"
+    const char *device; // "cpu", "cpu:4", "cuda:0", several (kernels/split.h); NULL: "auto"
+    int threads;        // of the CPU beside a GPU; 0: as many as there are processors
+    int gpu_layers;     // the last so many layers on the GPU, the others on the CPU; 0: all
+    bool cpu_moe;       // the experts' matrices on the CPU
+    uint64_t device_mem; // most bytes taken of a GPU; 0: all that is free
     int n_ctx;          // positions of the longest sequence; 0: the model's own length. YaRN and
                         // longrope stretch by what the file says, whatever this is; of two longrope
                         // tables the long one is taken when this is more than the original length.

@@ -71,8 +71,14 @@ struct backend {
     void (*unmem)(struct dev *d, struct mem *m);
     int (*copy)(struct dev *d, struct mem to, uint64_t at, struct mem from, uint64_t from_at,
                 uint64_t n);
+    /* NULL, or told a plan before its weights are loaded, and each other plan of these weights: a
+     * backend of several devices deals it out, and may need larger pages. */
+    int (*place)(struct dev *d, struct plan *p, struct err *e);
     int (*load)(struct dev *d, struct weight *w, struct err *e); // once per weight; may repack
     bool (*can)(const struct dev *d, const struct plan *p, const struct op *op);
+    /* NULL where records read segment.lora themselves; else told when a place of it has changed,
+     * never in a step: what the device needs of it is brought there, or given back. */
+    int (*adapt)(struct dev *d, struct segment *s, int slot, struct err *e);
     int (*prepare)(struct dev *d, struct segment *s, struct err *e);
     int (*run)(struct dev *d, struct segment *s, const struct batch *b); // returns a ticket >= 0
     int (*wait)(struct dev *d, int ticket);
