@@ -26,13 +26,17 @@ static void cuda_close(struct dev *d)
     mem_free(d);
 }
 
-/* "", "0", "1", ... */
-static int parse_index(const char *spec, int n, struct err *e)
+/* "", "0", "1", ..., with "@BYTES" behind it the most memory to take. */
+static int parse_spec(const char *spec, int n, uint64_t *limit, struct err *e)
 {
     char *end;
     long i = strtol(spec, &end, 10);
+    const bool some = end != spec || *spec == '@' || !*spec;
 
-    if (*end || (end == spec && *spec) || i < 0 || i >= n)
+    *limit = UINT64_MAX;
+    if (*end == '@' && end[1] >= '0' && end[1] <= '9')
+        *limit = strtoull(end + 1, &end, 10);
+    if (*end || !some || i < 0 || i >= n)
         return err_set(e, E_DEVICE, "cuda:%s: there are %d devices, from 0", spec, n);
     return (int)i;
 }
@@ -47,11 +51,12 @@ bool cuda_there(void)
 static int cuda_open(struct dev **out, const char *spec, struct err *e)
 {
     struct dev *d;
+    uint64_t limit;
     int n = 0;
 
     if (rt_count(&n) < 0)
         return fail(e, "no device can be used");
-    n = parse_index(spec ? spec : "", n, e);
+    n = parse_spec(spec ? spec : "", n, &limit, e);
     if (n < 0)
         return n;
     d = mem_new(sizeof *d, e);
@@ -62,8 +67,34 @@ static int cuda_open(struct dev **out, const char *spec, struct err *e)
         return fail(e, "the device cannot be opened");
     }
     rt_info(d->rt, &d->info);
+    d->limit = limit;
     *out = d;
     return 0;
+}
+
+/* -- memory -- */
+
+uint64_t cuda_free_bytes(const struct dev *d)
+{
+    const uint64_t left = d->limit - d->taken;
+    struct rt_info i;
+
+    rt_info(d->rt, &i);
+    return i.free < left ? i.free : left;
+}
+
+void *cuda_take(struct dev *d, uint64_t bytes)
+{
+    void *p = bytes > d->limit - d->taken ? NULL : rt_alloc(d->rt, bytes);
+
+    d->taken += p ? bytes : 0;
+    return p;
+}
+
+void cuda_give(struct dev *d, void *p, uint64_t bytes)
+{
+    rt_free(d->rt, p);
+    d->taken -= bytes;
 }
 
 static void cuda_info(const struct dev *d, struct dev_info *out)
@@ -71,11 +102,21 @@ static void cuda_info(const struct dev *d, struct dev_info *out)
     struct rt_info i;
 
     rt_info(d->rt, &i);
-    *out = (struct dev_info){.bytes_total = i.total, .bytes_free = i.free, .units = i.units};
+    *out = (struct dev_info){
+        .bytes_total = i.total, .bytes_free = cuda_free_bytes(d), .units = i.units};
     snprintf(out->name, sizeof out->name, "cuda:%.50s", i.name);
 }
 
-/* -- memory -- */
+static void cuda_unmem(struct dev *d, struct mem *m)
+{
+    if (m->p && !m->adopted) {
+        if (m->host)
+            rt_free_host(d->rt, m->p);
+        else
+            cuda_give(d, m->p, m->bytes);
+    }
+    *m = (struct mem){0};
+}
 
 static int cuda_mem(struct dev *d, uint64_t n, enum mem_kind k, void *host, struct mem *out,
                     struct err *e)
@@ -87,23 +128,13 @@ static int cuda_mem(struct dev *d, uint64_t n, enum mem_kind k, void *host, stru
         return 0;
     out->adopted = false;
     out->host = k != MEM_DEVICE;
-    out->p = out->host ? rt_alloc_host(d->rt, n) : rt_alloc(d->rt, n);
+    out->p = out->host ? rt_alloc_host(d->rt, n) : cuda_take(d, n);
     if (out->p && rt_zero(d->rt, out->p, n) == 0 && rt_sync(d->rt) == 0)
         return 0;
+    cuda_unmem(d, out);
     cuda_info(d, &info);
     return err_set(e, E_DEVICE, "%s: %llu bytes wanted, %llu free", info.name,
                    (unsigned long long)n, (unsigned long long)info.bytes_free);
-}
-
-static void cuda_unmem(struct dev *d, struct mem *m)
-{
-    if (m->p && !m->adopted) {
-        if (m->host)
-            rt_free_host(d->rt, m->p);
-        else
-            rt_free(d->rt, m->p);
-    }
-    *m = (struct mem){0};
 }
 
 static int cuda_copy(struct dev *d, struct mem to, uint64_t at, struct mem from, uint64_t from_at,
@@ -139,6 +170,14 @@ static int cuda_load(struct dev *d, struct weight *w, struct err *e)
 
 /* -- running -- */
 
+static void fill_use(struct lora_use *u, const struct seq_in *q)
+{
+    for (int k = 0; k < LORA_MIX; k++) {
+        u->slot[k] = k < q->n_lora ? q->lora[k].slot : -1;
+        u->scale[k] = k < q->n_lora ? q->lora[k].scale : 0.0f;
+    }
+}
+
 /* The step's numbers in a pinned block, laid out as struct step has them on the device. */
 static int64_t fill(const struct segment *s, const struct batch *b, uint8_t *host)
 {
@@ -159,6 +198,8 @@ static int64_t fill(const struct segment *s, const struct batch *b, uint8_t *hos
         rot[t] = b->rpos ? b->rpos[t][0] : b->pos[t];
         slot[t] = q->slot;
         type[t] = b->type ? b->type[t] : 0;
+        if (g->step.use)
+            fill_use((struct lora_use *)AT(use) + t, q);
         if (t == 0 || b->seq[t] != b->seq[t - 1]) {
             memcpy(run + 4 * n_run++, (int32_t[]){(int32_t)t, 0, q->state_read, q->state_write},
                    16);
@@ -223,6 +264,7 @@ const struct backend cuda_backend = {
     .copy = cuda_copy,
     .load = cuda_load,
     .can = cuda_can,
+    .adapt = cuda_adapt,
     .prepare = cuda_prepare,
     .run = cuda_run,
     .wait = cuda_wait,

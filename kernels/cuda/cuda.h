@@ -16,8 +16,14 @@
 struct dev {
     struct rt *rt;
     struct rt_info info;
+    uint64_t limit, taken; // most bytes that may be taken, and those that are
     uint32_t ticket;
 };
+
+/* Device memory within the limit; NULL: there is none left. */
+void *cuda_take(struct dev *d, uint64_t bytes);
+void cuda_give(struct dev *d, void *p, uint64_t bytes);
+uint64_t cuda_free_bytes(const struct dev *d);
 
 /* Kernels and grids are chosen by the number of rows, only among those that make the same bytes. */
 enum variant { ONE_ROW, FEW_ROWS, MANY_ROWS, VARIANTS };
@@ -41,12 +47,15 @@ struct launch {
 };
 
 /* Memory that records use one after the other; its size is the largest wish. */
-enum slot { SLOT_PACK, SLOT_SORT, SLOT_PAIRS, SLOT_PARTS, SLOT_SPARE, SLOTS };
+enum slot { SLOT_PACK, SLOT_SORT, SLOT_PAIRS, SLOT_PARTS, SLOT_SPARE, SLOT_LORA, SLOTS };
 
 struct cuda_seg {
     struct launch *l;
     int n, cap;
-    void **mem; // device memory to be given back
+    struct {
+        void *p;
+        uint64_t bytes;
+    } * mem; // device memory to be given back
     int n_mem;
     void *host[RT_MARKS]; // pinned copies of the block below
     bool used[RT_MARKS];
@@ -55,11 +64,18 @@ struct cuda_seg {
     float *embd;
     int64_t embd_width; // 0: no record reads them
     struct step step;
+    struct lora_pair *pair; // [n_lora][n_w] adapters as the device has them; NULL: no record wants
+    struct {
+        void *p;
+        uint64_t bytes;
+    } * adapter; // [n_lora] their matrices
     struct rt_graph *graph[BUCKETS];
 };
 
 int cuda_prepare(struct dev *d, struct segment *s, struct err *e);
 void cuda_unprepare(struct dev *d, struct segment *s);
+/* Brings what s->lora[slot] holds now to the device. */
+int cuda_adapt(struct dev *d, struct segment *s, int slot, struct err *e);
 /* Starts all launches for so many rows; grids are for at least those. */
 int cuda_enqueue(struct dev *d, const struct segment *s, int64_t n_t, int64_t n_s, int64_t n_run);
 int cuda_bucket(const struct segment *s, int64_t n_t, int64_t n_s); // -1: none

@@ -7,6 +7,7 @@
 #define RILL_KERNELS_CUDA_KERN_H
 
 #include "kernels/cuda/rt.h"
+#include "plan/backend.h"
 #include "plan/batch.h"
 #include "plan/plan.h"
 #include "quant/fmt.h"
@@ -35,6 +36,12 @@ struct view {
     int64_t ld;
 };
 
+/* The adapters of a row: places in the table of them, -1: none, and how much of each. */
+struct lora_use {
+    int32_t slot[LORA_MIX];
+    float scale[LORA_MIX];
+};
+
 /* What changes from step to step, in one block of device memory; its places never do. */
 struct step {
     const int32_t *n;    // [4] rows T, rows S, runs, whether embd holds rows
@@ -47,6 +54,7 @@ struct step {
     const int32_t *out;  // [S]
     const int32_t *run;  // [T][4] rows of one sequence: first, end, state slots read and written
     const float *embd;   // [T x width]
+    const struct lora_use *use; // [T], NULL: no record wants them
 };
 
 /* 32 inputs as quantized weights read them: x ~= d * q. */
@@ -219,6 +227,23 @@ struct combine_args {
     float scale;
 };
 
+/* An adapter's pair for one matrix; rank 0: none. */
+struct lora_pair {
+    const float *a, *b; // [rank x cols], [columns of the result x rank]
+    int32_t rank;
+    float scale;
+};
+
+struct lora_args {
+    struct step s;
+    const struct lora_pair *pair; // of slot i at pair + i * n_pair
+    int64_t n_pair;
+    float *low; // [rows][LORA_MIX][LORA_RANK] A x
+    struct view x, out;
+    int64_t cols, out_cols;
+    int32_t rows, n_used;
+};
+
 struct state_args {
     struct step s;
     uint8_t *state; // [slots][slot_bytes], this record's bytes at state_at
@@ -236,6 +261,7 @@ extern "C" {
 extern const struct rt_kern kern_pack, kern_norm, kern_rope_table, kern_rope_run, kern_map;
 extern const struct rt_kern kern_store, kern_attn_run[3], kern_attn_merge; // 1, 4, 8 heads
 extern const struct rt_kern kern_route, kern_sort, kern_combine;
+extern const struct rt_kern kern_lora_low, kern_lora_add;
 extern const struct rt_kern kern_conv, kern_shift, kern_scan, kern_rwkv;
 
 /* One table of formats a file; NULL: it does not have this one. */

@@ -784,6 +784,34 @@ static void low_moe_down(struct prep *p, const struct op *op)
     cuda_prep_launch(p, &kern_combine, &c, ROWS_T)->grid_y = blocks(c.cols, MAP_COLS, 64);
 }
 
+/* -- adapters -- */
+
+static void low_lora(struct prep *p, const struct op *op)
+{
+    const int rows = rows_of(p, op->out[0]);
+    struct lora_args a = {.s = p->g->step,
+                          .pair = p->g->pair + op->w[0],
+                          .n_pair = p->p->n_w,
+                          .x = view_of(p, op->in[0]),
+                          .out = view_of(p, op->out[0]),
+                          .cols = op->in[0].cols,
+                          .out_cols = op->out[0].cols,
+                          .rows = rows,
+                          .n_used = p->p->n_used};
+    struct launch *l;
+
+    if (!p->g->pair ||
+        !want(p, op->in[1].v == op->out[0].v && op->in[1].at == op->out[0].at && rows != ROWS_E, op,
+              "adapts another value than it reads"))
+        return;
+    a.low =
+        slot_for(p, SLOT_LORA, (uint64_t)max_rows(p, rows) * LORA_MIX * LORA_RANK * sizeof *a.low);
+    l = cuda_prep_launch(p, &kern_lora_low, &a, rows);
+    l->grid_y = LORA_MIX;
+    l->grid_z = 4;
+    cuda_prep_launch(p, &kern_lora_add, &a, rows)->grid_y = blocks(a.out_cols, MAP_THREADS, 64);
+}
+
 /* -- recurrent records -- */
 
 /* As many sequences as there are rows in the page tables. */
@@ -886,6 +914,7 @@ static void (*const lower[OP_KINDS])(struct prep *p, const struct op *op) = {
     [OP_linear] = low_linear,
     [OP_linear_multi] = low_linear,
     [OP_linear_heads] = low_linear_heads,
+    [OP_lora] = low_lora,
     [OP_glu] = low_glu,
     [OP_rope] = low_rope,
     [OP_kv_store] = low_kv_store,

@@ -20,8 +20,8 @@ void cuda_prep_fail(struct prep *p, const struct op *op, const char *what)
 void *cuda_prep_mem(struct prep *p, uint64_t bytes)
 {
     struct cuda_seg *g = p->g;
-    void **list =
-        mem_resize(g->mem, (uint64_t)g->n_mem, (uint64_t)g->n_mem + 1, sizeof *list, p->e);
+    void *list =
+        mem_resize(g->mem, (uint64_t)g->n_mem, (uint64_t)g->n_mem + 1, sizeof *g->mem, p->e);
     void *m;
 
     if (!list) {
@@ -29,17 +29,16 @@ void *cuda_prep_mem(struct prep *p, uint64_t bytes)
         return NULL;
     }
     g->mem = list;
-    m = rt_alloc(p->d->rt, bytes);
+    m = cuda_take(p->d, bytes);
     if (!m) {
-        struct rt_info i;
-
-        rt_info(p->d->rt, &i);
         if (p->rc == 0)
             p->rc = err_set(p->e, E_DEVICE, "cuda:%s: %llu bytes wanted to work in, %llu free",
-                            i.name, (unsigned long long)bytes, (unsigned long long)i.free);
+                            p->d->info.name, (unsigned long long)bytes,
+                            (unsigned long long)cuda_free_bytes(p->d));
         return NULL;
     }
-    g->mem[g->n_mem++] = m;
+    g->mem[g->n_mem].p = m;
+    g->mem[g->n_mem++].bytes = bytes;
     return m;
 }
 
@@ -134,8 +133,6 @@ static int record_graphs(struct prep *p)
     return 0;
 }
 
-/* -- the whole segment -- */
-
 static const int32_t *part_of(const struct cuda_seg *g, uint64_t *at, uint64_t n)
 {
     const int32_t *p = (const int32_t *)g->block + *at;
@@ -151,7 +148,9 @@ static bool lay_step(struct prep *p)
                    out = ((uint64_t)p->s->max_s + 3) / 4 * 4;
     uint64_t at = 0;
 
-    g->block_bytes = (4 + 6 * t + out + 4 * t) * sizeof(int32_t);
+    const uint64_t use = p->s->n_lora > 0 ? t * sizeof(struct lora_use) / sizeof(int32_t) : 0;
+
+    g->block_bytes = (4 + 6 * t + out + 4 * t + use) * sizeof(int32_t);
     g->block = cuda_prep_mem(p, g->block_bytes);
     for (int i = 0; i < RT_MARKS && g->block; i++) {
         g->host[i] = rt_alloc_host(p->d->rt, g->block_bytes);
@@ -172,6 +171,8 @@ static bool lay_step(struct prep *p)
     g->step.slot = part_of(g, &at, t);
     g->step.out = part_of(g, &at, out);
     g->step.run = part_of(g, &at, 4 * t);
+    if (use)
+        g->step.use = (const struct lora_use *)part_of(g, &at, use);
     for (int i = p->s->from; i < p->s->to; i++)
         if (p->p->op[i].kind == OP_embed)
             g->embd_width = p->p->op[i].out[0].cols;
@@ -180,6 +181,107 @@ static bool lay_step(struct prep *p)
     g->step.embd = g->embd;
     return p->rc == 0;
 }
+
+/* -- adapters -- */
+
+static bool wants_adapters(const struct segment *s)
+{
+    for (int32_t i = s->from; i < s->to && s->n_lora > 0; i++)
+        if (s->plan->op[i].kind == OP_lora)
+            return true;
+    return false;
+}
+
+static bool lay_adapters(struct prep *p)
+{
+    struct cuda_seg *g = p->g;
+    const uint64_t n = (uint64_t)p->s->n_lora;
+
+    if (!wants_adapters(p->s))
+        return true;
+    g->adapter = mem_array(n, sizeof *g->adapter, p->e);
+    if (!g->adapter)
+        p->rc = p->rc ? p->rc : E_NOMEM;
+    g->pair = cuda_prep_mem(p, n * (uint64_t)p->p->n_w * sizeof *g->pair);
+    if (p->rc == 0 && rt_zero(p->d->rt, g->pair, n * (uint64_t)p->p->n_w * sizeof *g->pair) < 0)
+        p->rc = err_set(p->e, E_DEVICE, "cuda: %s", rt_error());
+    return p->rc == 0;
+}
+
+static void drop_adapter(struct dev *d, struct cuda_seg *g, int slot)
+{
+    if (g->adapter && g->adapter[slot].p) {
+        cuda_give(d, g->adapter[slot].p, g->adapter[slot].bytes);
+        g->adapter[slot].p = NULL;
+    }
+}
+
+/* Goes through an adapter's matrices that records of the segment want; to NULL: only counts their
+ * bytes, each matrix from a multiple of 16. Else they are copied there and row[] tells where. */
+static int walk_adapter(struct dev *d, const struct segment *s, const struct lora_mat *mat,
+                        uint8_t *to, struct lora_pair *row, uint64_t *bytes)
+{
+    int rc = 0;
+
+    *bytes = 0;
+    for (int32_t i = s->from; i < s->to && rc == 0; i++) {
+        const struct op *op = &s->plan->op[i];
+        const int16_t w = op->w[0];
+
+        if (op->kind != OP_lora || mat[w].rank <= 0)
+            continue;
+        const struct lora_mat *m = &mat[w];
+        const uint64_t rank = (uint64_t)m->rank, a = rank * (uint64_t)op->in[0].cols * 4,
+                       b = rank * (uint64_t)op->out[0].cols * 4;
+        if (to) {
+            row[w] = (struct lora_pair){
+                .a = (const float *)(to + *bytes), .rank = m->rank, .scale = m->scale};
+            rc = rt_copy(d->rt, to + *bytes, m->a, a);
+        }
+        *bytes += (a + 15) / 16 * 16;
+        if (to) {
+            row[w].b = (const float *)(to + *bytes);
+            rc = rc < 0 ? rc : rt_copy(d->rt, to + *bytes, m->b, b);
+        }
+        *bytes += (b + 15) / 16 * 16;
+    }
+    return rc;
+}
+
+int cuda_adapt(struct dev *d, struct segment *s, int slot, struct err *e)
+{
+    struct cuda_seg *g = s->impl;
+    const struct lora_mat *mat = s->lora[slot].mat;
+    const uint64_t n = (uint64_t)s->plan->n_w;
+    struct lora_pair *row;
+    uint64_t bytes = 0;
+    int rc = 0;
+
+    if (!g || !g->pair)
+        return 0;
+    row = mem_array(n, sizeof *row, e);
+    if (!row)
+        return E_NOMEM;
+    rc = rt_sync(d->rt);
+    drop_adapter(d, g, slot);
+    if (mat)
+        walk_adapter(d, s, mat, NULL, NULL, &bytes);
+    if (bytes && !(g->adapter[slot].p = cuda_take(d, bytes))) {
+        err_set(e, E_DEVICE, "cuda:%s: %llu bytes wanted for an adapter, %llu free", d->info.name,
+                (unsigned long long)bytes, (unsigned long long)cuda_free_bytes(d));
+        mem_free(row);
+        return E_DEVICE;
+    }
+    g->adapter[slot].bytes = bytes;
+    if (rc == 0 && bytes)
+        rc = walk_adapter(d, s, mat, g->adapter[slot].p, row, &bytes);
+    rc = rc < 0 ? rc : rt_copy(d->rt, g->pair + (uint64_t)slot * n, row, n * sizeof *row);
+    rc = rc < 0 ? rc : rt_sync(d->rt);
+    mem_free(row);
+    return rc < 0 ? err_set(e, E_DEVICE, "cuda: an adapter cannot be copied: %s", rt_error()) : 0;
+}
+
+/* -- the segment -- */
 
 static void drop_launches(struct cuda_seg *g)
 {
@@ -222,8 +324,11 @@ void cuda_unprepare(struct dev *d, struct segment *s)
         for (int i = 0; i < BUCKETS; i++)
             rt_graph_free(g->graph[i]);
         drop_launches(g);
+        for (int i = 0; g->adapter && i < s->n_lora; i++)
+            drop_adapter(d, g, i);
+        mem_free(g->adapter);
         for (int i = 0; i < g->n_mem; i++)
-            rt_free(d->rt, g->mem[i]);
+            cuda_give(d, g->mem[i].p, g->mem[i].bytes);
         for (int i = 0; i < RT_MARKS; i++)
             if (g->host[i])
                 rt_free_host(d->rt, g->host[i]);
@@ -240,13 +345,15 @@ static int build(struct prep *p)
 {
     int rc;
 
-    if (!lay_step(p) || (rc = pass(p)) < 0)
+    if (!lay_step(p) || !lay_adapters(p) || (rc = pass(p)) < 0)
         return p->rc ? p->rc : E_NOMEM;
     for (int i = 0; i < SLOTS && p->rc == 0; i++)
         if (p->want[i])
             p->slot[i] = cuda_prep_mem(p, p->want[i]);
     if (p->rc == 0 && pass(p) == 0 && (record_graphs(p) < 0 || rt_sync(p->d->rt) < 0))
         p->rc = err_set(p->e, E_DEVICE, "cuda: launches cannot be recorded: %s", rt_error());
+    for (int i = 0; p->rc == 0 && p->g->adapter && i < p->s->n_lora; i++)
+        p->rc = cuda_adapt(p->d, p->s, i, p->e);
     return p->rc;
 }
 

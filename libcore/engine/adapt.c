@@ -166,6 +166,12 @@ static int fill(const struct adapters *a, struct adapter *to, struct err *e)
     return 0;
 }
 
+/* A device that keeps adapters in memory of its own takes what is there now. */
+static int changed(const struct rill_engine *g, int i, struct err *e)
+{
+    return g->be->adapt ? g->be->adapt(g->dev, &g->adapters->seg, i, e) : 0;
+}
+
 int rill_engine_lora_load(struct rill_engine *g, const char *path, int *id, struct err *e)
 {
     struct adapters *a = g->adapters;
@@ -187,6 +193,11 @@ int rill_engine_lora_load(struct rill_engine *g, const char *path, int *id, stru
     }
     to->serial = ++a->next_serial;
     a->slot[i].mat = to->mat;
+    if ((rc = changed(g, i, e)) < 0) {
+        unload(a, i);
+        changed(g, i, NULL);
+        return rc;
+    }
     *id = i;
     return 0;
 }
@@ -212,7 +223,7 @@ int rill_engine_lora_unload(struct rill_engine *g, int id, struct err *e)
     if (used(g, id))
         return err_set(e, E_BUSY, "adapter %d is used by a request", id);
     unload(g->adapters, id);
-    return 0;
+    return changed(g, id, e);
 }
 
 int rill_engine_lora_list(const struct rill_engine *g, struct rill_lora *out, int max)

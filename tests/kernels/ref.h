@@ -493,6 +493,25 @@ static inline double ref_column(const struct world *o, const struct op *op, int 
     }
 }
 
+static inline void ref_lora(const struct world *o, const struct op *op)
+{
+    for (int t = 0; t < o->n; t++)
+        for (int k = 0; k < o->r->n_lora && k < o->seq; k++) {
+            const struct lora_mat *m = &o->r->lora[k][op->w[0]];
+            const double *x = at(o, op->in[0], t);
+            double *y = at(o, op->out[0], t);
+
+            for (int i = 0; i < m->rank; i++) {
+                double low = 0;
+                for (int c = 0; c < op->in[0].cols; c++)
+                    low += (double)m->a[(int64_t)i * op->in[0].cols + c] * x[c];
+                for (int c = 0; c < op->out[0].cols; c++)
+                    y[c] += (double)m->scale * (double)rig_lora_scale(o->seq, k) *
+                            (double)m->b[(int64_t)c * m->rank + i] * low;
+            }
+        }
+}
+
 static inline void ref_op(const struct world *o, const struct op *op)
 {
     switch (op->kind) {
@@ -518,6 +537,9 @@ static inline void ref_op(const struct world *o, const struct op *op)
         break;
     case OP_linear_heads:
         ref_heads(o, op);
+        break;
+    case OP_lora:
+        ref_lora(o, op);
         break;
     case OP_glu:
         for (int t = 0; t < o->n; t++)

@@ -56,7 +56,15 @@ struct rig {
     int len[RIG_SEQS];
     int32_t out;  // the value that is looked at: rows T
     bool see_all; // rows of a batch see the whole batch of their sequence
+    int n_lora;   // adapters; sequence q uses q of them
+    struct lora_mat lora[2][RIG_OPS];
 };
+
+/* How much of adapter k sequence q wants. */
+static inline float rig_lora_scale(int q, int k)
+{
+    return 0.5f * (float)(q + k);
+}
 
 static inline int rig_token(int seq, int pos)
 {
@@ -90,6 +98,11 @@ static inline void rig_free(struct rig *r)
 {
     for (int i = 0; i < r->p.n_w; i++)
         mem_free(r->w[i].part[0].p);
+    for (int k = 0; k < r->n_lora; k++)
+        for (int i = 0; i < r->p.n_w; i++) {
+            mem_free((void *)(uintptr_t)r->lora[k][i].a);
+            mem_free((void *)(uintptr_t)r->lora[k][i].b);
+        }
     mem_free(r);
 }
 
@@ -167,6 +180,33 @@ static inline struct ref rig_linear(struct rig *r, struct ref x, int cols, int f
 
     op->w[0] = (int16_t)rig_weight_at(r, fmt, 1, cols, x.cols, 1.0 / __builtin_sqrt(x.cols), 0.0);
     return y;
+}
+
+static inline float *rig_numbers(struct rig *r, int64_t n, double scale)
+{
+    float *x = mem_array((uint64_t)n, sizeof *x, NULL);
+
+    for (int64_t i = 0; i < n; i++)
+        x[i] = (float)(rng_next_normal(&r->rng) * scale);
+    return x;
+}
+
+/* An adapter's record behind the linear that made y of x; rank 0: this adapter has none. */
+static inline void rig_lora(struct rig *r, struct ref x, struct ref y, int rank0, int rank1)
+{
+    const int w = r->op[r->p.n_op - 1].w[0];
+    struct op *op = rig_op(r, OP_lora, y, x);
+
+    op->in[1] = y;
+    op->w[0] = (int16_t)w;
+    r->n_lora = 2;
+    for (int k = 0; k < 2; k++) {
+        const int rank = k ? rank1 : rank0;
+        if (rank)
+            r->lora[k][w] =
+                (struct lora_mat){rig_numbers(r, (int64_t)rank * x.cols, 0.2),
+                                  rig_numbers(r, (int64_t)rank * y.cols, 0.2), rank, 1.5f};
+    }
 }
 
 /* A key/value layer of its own group. */
@@ -263,6 +303,11 @@ static inline struct batch make_batch(const struct rig *r, const struct schedule
     for (int q = 0; q < r->n_seq; q++) {
         to->seqs[q] =
             (struct seq_in){.slot = r->n_seq - 1 - q, .state_read = -1, .state_write = -1};
+        for (int k = 0; k < r->n_lora && k < q; k++) {
+            to->seqs[q].lora[k].slot = k;
+            to->seqs[q].lora[k].scale = rig_lora_scale(q, k);
+            to->seqs[q].n_lora++;
+        }
     }
     for (int i = 0; i < s->n; i++) {
         const struct piece_of *p = &s->piece[i];
@@ -403,7 +448,13 @@ static inline struct played play(const struct rig *r, const char *level, int n_t
     struct rows *rows = mem_new(sizeof *rows, NULL);
     struct weight w[RIG_OPS];
     struct plan plan;
-    struct segment seg = {.plan = &plan, .to = r->p.n_op, .max_s = 1, .at = at};
+    const struct lora_slot adapters[2] = {{r->lora[0]}, {r->lora[1]}};
+    struct segment seg = {.plan = &plan,
+                          .to = r->p.n_op,
+                          .max_s = 1,
+                          .at = at,
+                          .lora = adapters,
+                          .n_lora = r->n_lora};
     struct played out = {.cols = r->value[r->out].cols};
     struct err e = {0};
     struct dev *d;

@@ -134,6 +134,19 @@ START_TEST(linear_per_head)
 }
 END_TEST
 
+/* Sequences with no, one and two adapters in one batch; a matrix that one of them leaves alone. */
+START_TEST(adapters)
+{
+    struct rig *r = rig_three(7, 9, 30, 25);
+    struct ref x = rig_embed(r, 96), y = rig_linear(r, x, 200, FMT_F32), z;
+
+    rig_lora(r, x, y, 8, 3);
+    z = rig_linear(r, rig_cols(y, 40, 70), 51, FMT_F32);
+    rig_lora(r, rig_cols(y, 40, 70), z, 0, 33);
+    check_rig(r, 1e-5);
+}
+END_TEST
+
 START_TEST(gated_networks)
 {
     static const struct {
@@ -526,7 +539,7 @@ END_TEST
 #define RIG_NAME "kernels/ops"
 #endif
 TEST_MAIN(RIG_NAME, embed_scales_and_adds_positions, embed_adds_types, norms, linears,
-          linear_of_columns_and_many, linear_per_head, gated_networks, rotary_positions, attention,
-          attention_of_long_histories, rows_may_see_what_follows, experts, convolution_and_shift,
-          state_space_scan, rwkv_time_mixing, column_by_column, mixes,
+          linear_of_columns_and_many, linear_per_head, adapters, gated_networks, rotary_positions,
+          attention, attention_of_long_histories, rows_may_see_what_follows, experts,
+          convolution_and_shift, state_space_scan, rwkv_time_mixing, column_by_column, mixes,
           quantized_weights_make_the_same_bits)
