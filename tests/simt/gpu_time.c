@@ -2,8 +2,8 @@
  * graph's node, and matrices of every format times one row and eight rows against that rate, and
  * times the rows of a prompt.
  *
- * Part of make gpu-kit: gpu_time [MIB of a matrix, default 512]. Also linked with the host's
- * runtime, where it only shows that it runs.
+ * Part of make gpu-kit: gpu_time [MIB of a matrix, default 512; 0: only names the device]. Also
+ * linked with the host's runtime, where it only shows that it runs.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,6 +84,10 @@ int main(int argc, char **argv)
     rt_info(rt, &info);
     printf("device\t%s\nmultiprocessors\t%d\ncapability\t%d\nfree_bytes\t%llu\n", info.name,
            info.units, info.sm, (unsigned long long)info.free);
+    if (!bytes) { // only whether there is one
+        rt_close(rt);
+        return 0;
+    }
     uint8_t *w = device(rt, bytes);
     float *x = device(rt, PROMPT * COLS * sizeof *x);
     const uint64_t made = INPUTS * (bytes / 256), prompt = (uint64_t)PROMPT * COLS;
