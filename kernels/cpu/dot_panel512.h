@@ -8,13 +8,14 @@
 #define RILL_KERNELS_CPU_DOT_PANEL512_H
 
 enum {
-    FEW = 5,              // inputs up to which unpacking a panel does not pay
+    FEW = 4,              // inputs up to which unpacking a panel does not pay
     PANEL_ROWS = 32,      // two registers: an input's number is loaded once for both
     PANEL_COLS = 8192,    // of a slice
     PANEL_BYTES = 393216, // one slice of any format; less than half of a 1 MB second-level cache
     PANEL_STEPS = 2,      // that stay in a first-level cache of 32 KB with their inputs
     PANEL_GROUP = 6,      // inputs that pass a panel together: 12 sums hide the products' latency,
                           // and with 12 chains fill the registers
+    PANEL_GROUPS = 10,    // whose chains are kept from one slice to the next
 };
 
 /* -- lanes to parts -- */
@@ -189,12 +190,27 @@ static DOT_INLINE void panel_part(__m512 *restrict chain, const char *q, const c
     }
 }
 
+/* Bytes of rows that will be unpacked next. They are asked for a few rows at a time while products
+ * are under way, or memory would rest meanwhile. */
+struct panel_ahead {
+    const char *at;
+    size_t row_bytes, bytes;
+    int rows, some; // left; to ask for at a time
+};
+
+static inline void panel_ask(struct panel_ahead *a)
+{
+    for (int k = 0; k < a->some && a->rows > 0; k++, a->rows--, a->at += a->row_bytes)
+        for (size_t b = 0; b < a->bytes; b += 64)
+            _mm_prefetch(a->at + b, _MM_HINT_T1);
+}
+
 /* n columns of a panel times inputs: their chains [parts][inputs][2] go on. Part by part within a
  * slice that the first-level cache holds: so a chain is loaded and stored once for all its steps.
  */
 static DOT_INLINE void panel_mul(__m512 *restrict chain, const char *restrict panel,
-                                 const char *const *in, int64_t n, int parts, bool min, bool back,
-                                 int inputs)
+                                 const char *const *in, int64_t n, struct panel_ahead *ahead,
+                                 int parts, bool min, bool back, int inputs)
 {
     const struct x256 *x[PANEL_GROUP];
 
@@ -203,9 +219,11 @@ static DOT_INLINE void panel_mul(__m512 *restrict chain, const char *restrict pa
     for (; n > 0; n -= PANEL_STEPS * 256) {
         const int steps = n > 256 * (PANEL_STEPS - 1) ? PANEL_STEPS : (int)((n + 255) / 256);
 
-        for (int p = 0; p < parts; p++)
+        for (int p = 0; p < parts; p++) {
+            panel_ask(ahead);
             panel_part(chain + p * 2 * inputs, panel + p * (64 / parts) * 128,
                        panel + 8192 + p * 128, p, x, steps, parts, min, back, inputs);
+        }
         panel += steps * 128 * (64 + parts * (1 + min));
         for (int i = 0; i < inputs; i++)
             x[i] += steps;
@@ -213,13 +231,14 @@ static DOT_INLINE void panel_mul(__m512 *restrict chain, const char *restrict pa
 }
 
 typedef void panel_mul_fn(__m512 *restrict chain, const char *restrict panel, const char *const *in,
-                          int64_t n);
+                          int64_t n, struct panel_ahead *ahead);
 
 #define PANEL_MUL(parts, min, back, inputs)                                                        \
     static void panel_mul_##parts##min##back##inputs(                                              \
-        __m512 *restrict chain, const char *restrict panel, const char *const *in, int64_t n)      \
+        __m512 *restrict chain, const char *restrict panel, const char *const *in, int64_t n,      \
+        struct panel_ahead *ahead)                                                                 \
     {                                                                                              \
-        panel_mul(chain, panel, in, n, parts, min, back, inputs);                                  \
+        panel_mul(chain, panel, in, n, ahead, parts, min, back, inputs);                           \
     }
 #define PANEL_MULS(parts, min, back)                                                               \
     PANEL_MUL(parts, min, back, 4)                                                                 \
@@ -287,10 +306,25 @@ static void panel_unpack(const struct panel_job *j, char *panel, int64_t r, int6
             }
 }
 
+/* What is unpacked after rows [r, r + rows), columns [c0, c1). */
+static struct panel_ahead panel_next(const struct panel_job *j, int64_t r, int64_t rows, int64_t c0,
+                                     int64_t c1, int64_t n_x)
+{
+    const int64_t calls = (n_x + PANEL_GROUP - 1) / PANEL_GROUP * j->parts;
+    const bool same = c1 < j->n;
+    const int64_t r1 = same ? r : r + rows, left = same ? rows : j->n_r - r1;
+    const int64_t n = panel_least(left, PANEL_ROWS);
+
+    return (struct panel_ahead){
+        j->w + (size_t)r1 * j->row_bytes + (same ? (size_t)c1 * j->row_bytes / (size_t)j->n : 0),
+        j->row_bytes, (size_t)(c1 - c0) * j->row_bytes / (size_t)j->n, (int)n,
+        (int)((PANEL_ROWS + calls - 1) / calls)};
+}
+
 /* Inputs [i0, i1) pass the panels of rows [r, r + rows), columns [c0, c1). */
 static void panel_pass(const struct panel_job *j, const char *panel,
-                       __m512 (*restrict chain)[32 * PANEL_GROUP], int64_t r, int64_t rows,
-                       int64_t i0, int64_t i1, int64_t c0, int64_t c1)
+                       __m512 (*restrict chain)[32 * PANEL_GROUP], struct panel_ahead *ahead,
+                       int64_t r, int64_t rows, int64_t i0, int64_t i1, int64_t c0, int64_t c1)
 {
     const int64_t bytes = (c1 - c0 + 255) / 256 * panel_step_bytes(j);
     const bool whole = c0 == 0 && c1 == j->n;
@@ -305,7 +339,8 @@ static void panel_pass(const struct panel_job *j, const char *panel,
         for (int64_t p = 0; p < rows; p += PANEL_ROWS) {
             if (c0 == 0)
                 memset(*chain, 0, (size_t)(j->parts * 2 * inputs) * sizeof **chain);
-            panel_mul_for(j, (int)inputs)(*chain, panel + p / PANEL_ROWS * bytes, in, c1 - c0);
+            panel_mul_for(j, (int)inputs)(*chain, panel + p / PANEL_ROWS * bytes, in, c1 - c0,
+                                          ahead);
             if (c1 == j->n)
                 panel_finish(j->y + i * j->ldy + r + p, j->ldy, *chain, j->parts,
                              panel_least(rows - p, PANEL_ROWS), (int)inputs,
@@ -314,16 +349,35 @@ static void panel_pass(const struct panel_job *j, const char *panel,
     }
 }
 
+/* Few inputs: a panel at a time, slice by slice, while the next slice comes from memory. */
+static void panel_some(const struct panel_job *j)
+{
+    _Alignas(64) char panel[PANEL_STEPS * 128 * (64 + 32)];
+    __m512 chain[PANEL_GROUPS][32 * PANEL_GROUP];
+
+    for (int64_t r = 0; r < j->n_r; r += PANEL_ROWS) {
+        const int64_t rows = panel_least(j->n_r - r, PANEL_ROWS);
+
+        for (int64_t c = 0, c1; c < j->n; c = c1) {
+            c1 = c + panel_least(j->n - c, PANEL_STEPS * 256);
+            struct panel_ahead ahead = panel_next(j, r, rows, c, c1, j->n_x);
+            panel_unpack(j, panel, r, rows, c, c1);
+            panel_pass(j, panel, chain, &ahead, r, rows, 0, j->n_x, c, c1);
+        }
+    }
+}
+
 /* As many rows at once as fit, unpacked once for all inputs. Rows longer than a slice: one panel at
- * a time, the chains of 60 inputs being kept from one slice to the next. */
-static void panel_rows(const struct panel_job *j)
+ * a time, the chains of some inputs being kept from one slice to the next. */
+static void panel_many(const struct panel_job *j)
 {
     _Alignas(64) char panel[PANEL_BYTES];
-    __m512 chain[10][32 * PANEL_GROUP];
+    __m512 chain[PANEL_GROUPS][32 * PANEL_GROUP];
     const bool whole = j->n <= PANEL_COLS;
     const int64_t r_step =
         whole ? PANEL_BYTES / ((j->n + 255) / 256 * panel_step_bytes(j)) * PANEL_ROWS : PANEL_ROWS;
-    const int64_t i_step = whole ? j->n_x : 10 * PANEL_GROUP;
+    const int64_t i_step = whole ? j->n_x : PANEL_GROUPS * PANEL_GROUP;
+    struct panel_ahead ahead = {NULL, 0, 0, 0, 0};
 
     for (int64_t r = 0; r < j->n_r; r += r_step) {
         const int64_t rows = j->n_r - r < r_step ? j->n_r - r : r_step;
@@ -333,10 +387,18 @@ static void panel_rows(const struct panel_job *j)
                 const int64_t c1 = j->n - c < PANEL_COLS ? j->n : c + PANEL_COLS;
 
                 panel_unpack(j, panel, r, rows, c, c1);
-                panel_pass(j, panel, chain, r, rows, i, j->n_x - i < i_step ? j->n_x : i + i_step,
-                           c, c1);
+                panel_pass(j, panel, chain, &ahead, r, rows, i,
+                           j->n_x - i < i_step ? j->n_x : i + i_step, c, c1);
             }
     }
+}
+
+static void panel_rows(const struct panel_job *j)
+{
+    if (j->n_x <= PANEL_GROUPS * PANEL_GROUP)
+        panel_some(j);
+    else
+        panel_many(j);
 }
 
 #endif
