@@ -222,7 +222,8 @@ static inline void get_reply(int fd, struct reply *r)
 {
     const char *length;
 
-    get_head(fd, r);
+    while (get_head(fd, r) && r->status == 100)
+        reply_fini(r);
     if (r->closed || r->status == 204) {
         buf_add(&r->body, "", 0);
         return;

@@ -51,6 +51,8 @@ static void tick(evutil_socket_t fd, short what, void *ctx)
         next = x->next;
         conn_tick(x, h->now);
     }
+    for (int i = 0; i < h->n_listen; i++)
+        event_add(h->listen[i].ev, NULL);
 }
 
 int http_new(struct http **out, struct event_base *base, const struct http_opts *o, struct err *e)
@@ -144,6 +146,13 @@ static bool make_room(struct http *h)
     return oldest != NULL;
 }
 
+/* Until the next tick: a socket with clients that cannot be accepted is ready all the time. */
+static void pause_listening(struct http *h)
+{
+    for (int i = 0; i < h->n_listen; i++)
+        event_del(h->listen[i].ev);
+}
+
 static void accept_some(evutil_socket_t fd, short what, void *ctx)
 {
     static const char full[] = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"
@@ -157,8 +166,11 @@ static void accept_some(evutil_socket_t fd, short what, void *ctx)
         int one = 1, s = accept4(fd, (void *)&a, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
         char peer[48];
 
-        if (s < 0)
-            return; // none left, or no descriptors: the next tick of the loop tries again
+        if (s < 0) {
+            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+                pause_listening(h);
+            return;
+        }
         if (!make_room(h)) {
             (void)!write(s, full, sizeof full - 1); /* who does not get it sees the end */
             close(s);

@@ -61,8 +61,8 @@ int http_listen_fd(struct http *h, int fd, struct err *e);
 void http_drain(struct http *h);
 int http_connections(const struct http *h);
 
-/* patient: the reply will be a stream, for which a client may have closed its side. */
-void http_set_user(struct http_x *x, void *user, bool patient);
+/* What gone() is given. */
+void http_set_user(struct http_x *x, void *user);
 /* The whole reply; a->body and a->fields are freed. */
 void http_reply(struct http_x *x, struct http_answer *a);
 /* A reply in pieces: its head, more of it, its end. After http_add the exchange may be gone, as

@@ -4,6 +4,7 @@
 
 #include <event2/bufferevent_ssl.h>
 #include <openssl/ssl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
@@ -17,6 +18,7 @@
 enum { READ_AHEAD = 64 << 10 };
 
 static void go(struct http_x *x);
+static void watch(struct http_x *x);
 
 const char *http_status_text(int status)
 {
@@ -128,7 +130,6 @@ static void finish(struct http_x *x)
     x->handed = false;
     x->user = NULL;
     x->streaming = false;
-    x->probes = 0;
     buf_fini(&x->body);
     if (x->half && evbuffer_get_length(bufferevent_get_input(x->bev)) == 0)
         x->keep = false;
@@ -146,10 +147,9 @@ static void finish(struct http_x *x)
         go(x);
 }
 
-void http_set_user(struct http_x *x, void *user, bool patient)
+void http_set_user(struct http_x *x, void *user)
 {
     x->user = user;
-    x->patient = patient;
 }
 
 size_t http_behind(const struct http_x *x)
@@ -232,6 +232,8 @@ static void hand_out(struct http_x *x)
     x->head = NULL;
     buf_fini(&x->head_bytes);
     buf_fini(&x->body);
+    if (x->half && x->state == CONN_BUSY)
+        watch(x);
 }
 
 /* A head is there. False: it was refused. */
@@ -391,48 +393,59 @@ static void on_write(struct bufferevent *bev, void *ctx)
 }
 
 /* Whether a client that sends no more still reads is seen when something is written to it: comments
- * in its stream, soon and again. */
+ * in its stream, soon and again; before its reply the line that may stand before any (RFC 9110,
+ * 15.2), ever less often because some clients count them. HTTP/1.0 has none. */
 static void probe(evutil_socket_t fd, short what, void *ctx)
 {
     static const struct timeval soon = {0, 10000}, later = {1, 0};
     struct http_x *x = ctx;
-    socklen_t n = sizeof(int);
-    int error = 0;
+    struct pollfd p = {.fd = bufferevent_getfd(x->bev)};
 
     (void)fd;
     (void)what;
     if (x->state != CONN_BUSY)
         return;
-    getsockopt(bufferevent_getfd(x->bev), SOL_SOCKET, SO_ERROR, &error, &n);
-    if (error) {
+    if (poll(&p, 1, 0) > 0 && (p.revents & (POLLERR | POLLHUP))) {
         conn_close(x);
         return;
     }
     event_add(x->probe, x->probes < 10 ? &soon : &later);
-    if (!x->streaming)
-        return;
     x->probes++;
-    http_add(x, SLICE(": there?\n\n"));
+    if (x->streaming) {
+        http_add(x, SLICE(": there?\n\n"));
+    } else if (x->probes == x->probe_at) {
+        x->probe_at *= 4;
+        if (x->chunked)
+            put(x, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+    }
 }
 
-/* The client sends no more: who does not wait for a stream has left. */
+/* The client sends nothing behind the request that is answered now: from here on it is asked
+ * whether it is there. The first time a little later, when most have their reply. */
+static void watch(struct http_x *x)
+{
+    static const struct timeval soon = {0, 10000};
+
+    x->probes = 0;
+    x->probe_at = 1;
+    if (!x->probe)
+        x->probe = event_new(x->h->base, -1, 0, probe, x);
+    if (x->probe)
+        event_add(x->probe, &soon);
+}
+
+/* The client sends no more. What it has asked is answered: a connection that is closed looks the
+ * same until something is written. */
 static void on_end(struct http_x *x)
 {
-    if (x->state == CONN_BUSY && (x->streaming || x->patient)) {
-        x->half = true;
-        if (!x->probe)
-            x->probe = event_new(x->h->base, -1, 0, probe, x);
-        if (x->probe)
-            probe(-1, 0, x);
-        else
-            conn_close(x);
+    if (x->state != CONN_BUSY && x->state != CONN_FLUSH) {
+        conn_close(x);
         return;
     }
-    if (x->state == CONN_FLUSH) {
-        x->half = true;
-        return;
-    }
-    conn_close(x);
+    x->half = true;
+    bufferevent_enable(x->bev, EV_WRITE); // TLS has stopped both ways
+    if (x->state == CONN_BUSY)
+        watch(x);
 }
 
 static void on_event(struct bufferevent *bev, short what, void *ctx)

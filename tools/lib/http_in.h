@@ -30,9 +30,8 @@ struct http_x {
     void *user;
     bool streaming, chunked, is_head, keep, handed, going, expects;
     bool half; // the client sends nothing more
-    bool patient;
-    struct event *probe; // of a half-closed connection
-    int probes;          // whether it is still there was asked as often
+    struct event *probe;  // of a half-closed connection
+    int probes, probe_at; // how often it was looked at; when next something is written to see
 };
 
 struct listener {

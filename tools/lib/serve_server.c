@@ -466,17 +466,6 @@ static void fill_call(struct server *s, struct call *c, const struct http_reques
     c->job->id = server_random(s);
 }
 
-/* Whether a body probably asks for a stream: it is not read yet. */
-static bool wants_stream(struct slice body)
-{
-    static const char key[] = "\"stream\"";
-    const char *p = memmem(body.p, body.n, key, sizeof key - 1), *end = body.p + body.n;
-
-    for (p = p ? p + sizeof key - 1 : end; p < end && strchr(" \t\r\n:", *p) && *p; p++)
-        ;
-    return end - p >= 4 && memcmp(p, "true", 4) == 0;
-}
-
 void call_begin(struct server *s, struct http_x *x, const struct http_request *r, int model,
                 const struct form *form, enum job_kind kind,
                 int (*read)(struct job *j, struct err *e))
@@ -497,7 +486,7 @@ void call_begin(struct server *s, struct http_x *x, const struct http_request *r
     }
     if (e.code == 0 && admitted(s, c, &a, c->began) && worker_start(c->worker, j, &e) == 0) {
         c->x = x;
-        http_set_user(x, c, wants_stream(r->body));
+        http_set_user(x, c);
         c->next = s->calls;
         if (s->calls)
             s->calls->prev = c;

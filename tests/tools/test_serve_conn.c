@@ -1,0 +1,236 @@
+/* test_serve_conn.c - rill-serve and clients whose connection is unusual: half-closed, dripping,
+ * slow, too many.
+ */
+#include <sys/resource.h>
+
+#include "tests/tools/client.h"
+
+#define SCRIPT "{\"answers\":[{\"text\":\"One two three.\"}]}"
+#define SLOW   "{\"prompt_ms\":300,\"answers\":[{\"text\":\"One two three.\"}]}"
+#define NEVER  "{\"prompt_ms\":60000,\"answers\":[{\"text\":\"a\"}]}"
+#define CHAT   "/v1/chat/completions"
+#define USER   "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
+
+/* -- clients that end their side -- */
+
+static void half_closed(const char *body, const char *want)
+{
+    struct reply r;
+    int fd = dial();
+
+    put_request(fd, "POST", CHAT, "", body);
+    shutdown(fd, SHUT_WR);
+    get_reply(fd, &r);
+    ck_assert_msg(r.status == 200 && r.body.p && strstr(r.body.p, want), "%d: %s", r.status,
+                  r.body.p ? r.body.p : "nothing");
+    reply_fini(&r);
+    ck_assert(!get_head(fd, &r)); // and that was all
+    reply_fini(&r);
+    close(fd);
+}
+
+/* At once and late, whole and as a stream, one and several requests: all are answered. */
+START_TEST(half_closed_is_answered)
+{
+    struct reply r;
+    int fd;
+
+    if (!serve_script(SCRIPT, NULL))
+        return;
+    wait_ready();
+    half_closed("{" USER "}", "three.");
+    half_closed("{" USER ",\"stream\":true}", "[DONE]");
+    fd = dial();
+    put_text(fd, "GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    shutdown(fd, SHUT_WR);
+    get_reply(fd, &r);
+    ck_assert_int_eq(r.status, 200);
+    reply_fini(&r);
+    close(fd);
+    serve_stop();
+
+    serve_script(SLOW, NULL);
+    wait_ready();
+    half_closed("{" USER "}", "three.");
+    half_closed("{" USER ",\"stream\":true}", "[DONE]");
+    fd = dial(); // HTTP/1.0 has no line to find out whether the client is there
+    put_text(fd, "POST " CHAT " HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                 "Content-Length: 45\r\n\r\n{" USER "}");
+    shutdown(fd, SHUT_WR);
+    get_reply(fd, &r);
+    ck_assert_int_eq(r.status, 200);
+    ck_assert_ptr_nonnull(strstr(r.body.p, "three."));
+    ck_assert_ptr_null(strstr(r.head.p, "100 Continue"));
+    reply_fini(&r);
+    close(fd);
+    fd = dial();
+    for (int i = 0; i < 3; i++)
+        put_request(fd, "POST", CHAT, "", i == 1 ? "{" USER ",\"stream\":true}" : "{" USER "}");
+    shutdown(fd, SHUT_WR);
+    for (int i = 0; i < 3; i++) {
+        get_reply(fd, &r);
+        ck_assert_msg(r.status == 200, "reply %d: %d", i, r.status);
+        ck_assert_ptr_nonnull(strstr(r.body.p, i == 1 ? "[DONE]" : "three."));
+        reply_fini(&r);
+    }
+    ck_assert(!get_head(fd, &r));
+    reply_fini(&r);
+    close(fd);
+    serve_stop();
+}
+END_TEST
+
+/* Who closes altogether looks the same at first, and is found out. */
+START_TEST(half_closed_and_gone)
+{
+    int fd[32];
+    double took;
+
+    if (!serve_script(NEVER, NULL))
+        return;
+    wait_ready();
+    for (int i = 0; i < 32; i++) {
+        fd[i] = dial();
+        put_request(fd[i], "POST", CHAT, "", i % 2 ? "{" USER ",\"stream\":true}" : "{" USER "}");
+        if (i % 4 < 2)
+            shutdown(fd[i], SHUT_WR);
+    }
+    for (int i = 0; i < 200 && metric("rill_requests_running") < 32; i++)
+        client_nap(10);
+    ck_assert_int_eq((int)metric("rill_requests_running"), 32);
+    for (int i = 0; i < 32; i++)
+        if (i % 4 >= 2)
+            close(fd[i]);
+    for (int i = 0; i < 300 && metric("rill_requests_running") > 16; i++)
+        client_nap(10);
+    ck_assert_int_eq((int)metric("rill_requests_running"), 16); // those that only end their side
+    for (int i = 0; i < 32; i++)
+        if (i % 4 < 2)
+            close(fd[i]);
+    took = wait_idle(20);
+    ck_assert_msg(took < 9, "%.3f s", took); // 16 s of fewer and fewer looks
+    serve_stop();
+}
+END_TEST
+
+/* -- clients that take their time -- */
+
+/* A byte now and then is no progress: the time for a head runs from its first one. */
+START_TEST(drip)
+{
+    static const char *const quick[] = {"--head-seconds", "0.6", "--body-seconds", "0.6", NULL};
+    static const char head[] = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
+                               "application/json\r\nContent-Length: 500\r\n\r\n";
+    struct reply r;
+    double from;
+    int fd;
+
+    if (!serve_script(SCRIPT, quick))
+        return;
+    wait_ready();
+    for (int body = 0; body < 2; body++) {
+        struct pollfd p = {.events = POLLIN};
+
+        from = client_now();
+        p.fd = fd = dial();
+        if (body)
+            put_text(fd, head);
+        for (int i = 0; i < 100 && poll(&p, 1, 50) == 0; i++)
+            put_bytes(fd, body ? " " : head + i, 1);
+        get_reply(fd, &r);
+        ck_assert_int_eq(r.status, 408);
+        ck_assert_msg(client_now() - from < 3, "%.3f s", client_now() - from);
+        reply_fini(&r);
+        close(fd);
+    }
+    serve_stop();
+}
+END_TEST
+
+/* A client that takes nothing for --write-seconds is dropped, though it is not far behind. */
+START_TEST(takes_nothing)
+{
+    static const char *const soon[] = {"--write-seconds", "1", "--max-behind", "64M", NULL};
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    int fd = socket(AF_INET, SOCK_STREAM, 0), small = 4096;
+
+    if (!serve_script("{\"answers\":[{\"text\":\"word \",\"repeat\":40000}]}", soon)) {
+        close(fd);
+        return;
+    }
+    wait_ready();
+    a.sin_port = htons((uint16_t)served.port);
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small); // before it connects: its window
+    ck_assert_int_eq(connect(fd, (void *)&a, sizeof a), 0);
+    put_request(fd, "POST", CHAT, "", "{" USER ",\"stream\":true}");
+    wait_idle(20);
+    for (int i = 0; i < 500 && metric("rill_connections") > 1; i++)
+        client_nap(10);
+    ck_assert_int_eq((int)metric("rill_connections"), 1); // that which asks
+    close(fd);
+    serve_stop();
+}
+END_TEST
+
+/* -- more than there is room for -- */
+
+/* Processor seconds of the server so far. */
+static double used(void)
+{
+    char path[64], text[512] = "";
+    unsigned long user = 0, sys = 0;
+    const char *p;
+    FILE *f;
+
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)served.pid);
+    f = fopen(path, "r");
+    if (f && fgets(text, sizeof text, f) && (p = strrchr(text, ')')) != NULL) {
+        for (int i = 0; i < 12 && p; i++)
+            p = strchr(p + 1, ' ');
+        if (p)
+            sscanf(p, "%lu %lu", &user, &sys);
+    }
+    if (f)
+        fclose(f);
+    return (double)(user + sys) / (double)sysconf(_SC_CLK_TCK);
+}
+
+/* Without descriptors left the server waits for one, and takes no processor for it. */
+START_TEST(no_descriptors)
+{
+    static const char *const some[] = {"--idle-seconds", "2", NULL};
+    const struct rlimit few = {40, 40};
+    int fd[60];
+    double from;
+
+    setrlimit(RLIMIT_NOFILE, &few);
+    if (!serve_script(SCRIPT, some))
+        return;
+    wait_ready();
+    setrlimit(RLIMIT_NOFILE, &few);
+    for (int i = 0; i < 30; i++)
+        fd[i] = dial();
+    for (int i = 30; i < 60; i++)
+        fd[i] = -1;
+    if (fork() == 0) { // the other half: this process has no more descriptors either
+        for (int i = 0; i < 30; i++)
+            close(fd[i]);
+        for (int i = 0; i < 25; i++)
+            fd[i] = dial();
+        client_nap(1000);
+        _exit(0);
+    }
+    client_nap(300);
+    from = used();
+    client_nap(600);
+    ck_assert_msg(used() - from < 0.3, "%.2f s of processor", used() - from);
+    for (int i = 0; i < 30; i++)
+        close(fd[i]);
+    wait(NULL);
+    expect_status("GET", "/health", "", NULL, 200, NULL);
+    serve_stop();
+}
+END_TEST
+
+TEST_MAIN("tools/serve_conn", half_closed_is_answered, half_closed_and_gone, drip, takes_nothing,
+          no_descriptors)
