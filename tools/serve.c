@@ -258,6 +258,7 @@ static int set_models(struct serve *s, struct err *e)
                                   .max_batch = opt_rows,
                                   .max_draft = opt_draft,
                                   .no_cache = no_cache,
+                                  .embed = true,
                                   .step_seconds = opt_step_ms / 1000};
     int n = models.n ? (int)models.n : 1;
     int rc = tool_size("--kv-mem", opt_kv_mem, &eo.kv_bytes, e);

@@ -9,7 +9,7 @@
 #include "text/tok.h"
 #include "tools/lib/api_fields.h"
 
-#define PROMPTS_MAX 1024 // of one request
+#define PROMPTS_MAX 2048 // of one request
 
 /* -- prompts -- */
 
@@ -22,14 +22,14 @@ static int prompt_text(const struct api_opts *o, struct api_prompt *p, struct sl
     return rill_tokenize(o->model, text.p, text.n, flags, &p->ids, &p->n, e);
 }
 
-static int prompt_ids(struct api_prompt *p, const json_t *list, struct err *e)
+static int prompt_ids(struct api_prompt *p, const char *name, const json_t *list, struct err *e)
 {
     p->n = json_array_size(list);
     p->ids = mem_array(p->n, sizeof *p->ids, e);
     if (!p->ids)
         return E_NOMEM;
     for (size_t i = 0; i < p->n; i++)
-        if (api_int("prompt", json_array_get(list, i), 0, &p->ids[i], e) < 0)
+        if (api_int(name, json_array_get(list, i), 0, &p->ids[i], e) < 0)
             return E_RANGE;
     return 0;
 }
@@ -77,8 +77,8 @@ static int between(const struct api_request *r, const struct api_opts *o, struct
     return 0;
 }
 
-static int one_prompt(struct api_request *r, const struct api_opts *o, const json_t *v,
-                      struct api_prompt *p, struct err *e)
+static int one_prompt(struct api_request *r, const struct api_opts *o, const char *name,
+                      const json_t *v, struct api_prompt *p, struct err *e)
 {
     struct slice text = {json_string_value(v), json_string_length(v)};
     int rc;
@@ -86,9 +86,9 @@ static int one_prompt(struct api_request *r, const struct api_opts *o, const jso
     if (json_is_string(v))
         rc = prompt_text(o, p, text, RILL_ADD_SPECIAL, e);
     else if (json_is_array(v))
-        rc = prompt_ids(p, v, e);
+        rc = prompt_ids(p, name, v, e);
     else
-        rc = err_set(e, E_RANGE, "prompt: must be a string, token ids, or a list of these");
+        rc = err_set(e, E_RANGE, "%s: must be a string, token ids, or a list of these", name);
     if (rc == 0 && json_is_array(v) && r->echo)
         spell(o, p);
     if (rc == 0 && r->suffix)
@@ -97,22 +97,22 @@ static int one_prompt(struct api_request *r, const struct api_opts *o, const jso
 }
 
 /* A string, a list of strings, of ids, or of lists of ids. */
-static int read_prompt(struct api_request *r, const struct api_opts *o, const json_t *v,
-                       struct err *e)
+int api_read_prompts(struct api_request *r, const struct api_opts *o, const char *name,
+                     const json_t *v, struct err *e)
 {
     const bool one = json_is_string(v) || json_is_integer(json_array_get(v, 0));
     const size_t n = one ? 1 : json_array_size(v);
 
     if (!json_is_string(v) && (!json_is_array(v) || n == 0))
-        return err_set(e, E_RANGE, "prompt: must be a string, token ids, or a list of these");
+        return err_set(e, E_RANGE, "%s: must be a string, token ids, or a list of these", name);
     if (n > PROMPTS_MAX)
-        return err_set(e, E_RANGE, "prompt: more than %d in one request", PROMPTS_MAX);
+        return err_set(e, E_RANGE, "%s: more than %d in one request", name, PROMPTS_MAX);
     r->prompt = mem_array(n, sizeof *r->prompt, e);
     if (!r->prompt)
         return E_NOMEM;
     r->n_prompt = (int)n;
     for (size_t i = 0; i < n; i++) {
-        int rc = one_prompt(r, o, one ? v : json_array_get(v, i), &r->prompt[i], e);
+        int rc = one_prompt(r, o, name, one ? v : json_array_get(v, i), &r->prompt[i], e);
 
         if (rc < 0)
             return rc;
@@ -162,6 +162,12 @@ static int read_custom_id(struct api_request *r, const json_t *line, struct err 
     return r->custom_id ? 0 : E_NOMEM;
 }
 
+static void set_kind(struct api_request *r, enum api_kind kind)
+{
+    r->kind = kind;
+    r->chat = kind == API_CHAT;
+}
+
 /* The body of a batch line, and what its url asks for; a line that is a body is its own. */
 static int open_batch(struct api_request *r, const json_t *line, const json_t **body, struct err *e)
 {
@@ -172,14 +178,14 @@ static int open_batch(struct api_request *r, const json_t *line, const json_t **
     r->batch = *body || url || method;
     if (!r->batch) {
         *body = line;
-        r->chat = json_object_get(line, "messages") != NULL;
+        set_kind(r, json_object_get(line, "messages") ? API_CHAT : API_TEXT);
         return 0;
     }
     if (!json_is_object(*body))
         return err_set(e, E_RANGE, "body: a batch line needs one");
     if (!url)
         return err_set(e, E_RANGE, "url: a batch line needs one");
-    r->chat = strcmp(url, "/v1/chat/completions") == 0;
+    set_kind(r, strcmp(url, "/v1/chat/completions") == 0 ? API_CHAT : API_TEXT);
     if (!r->chat && strcmp(url, "/v1/completions") != 0)
         return err_set(e, E_UNSUPPORTED,
                        "url '%.60s': must be /v1/completions or "
@@ -223,10 +229,9 @@ static int settle(struct api_request *r, struct err *e)
     return api_check_tools(r, e);
 }
 
-static int read_body(struct api_request *r, const struct api_opts *o, const json_t *body,
-                     struct err *e)
+int api_read_fields(struct api_request *r, const struct api_opts *o, const json_t *body,
+                    struct err *e)
 {
-    const json_t *prompt = json_object_get(body, r->chat ? "messages" : "prompt");
     const char *name;
     json_t *v;
     int rc;
@@ -238,12 +243,21 @@ static int read_body(struct api_request *r, const struct api_opts *o, const json
         if (!own && (rc = api_field(r, o, name, v, e)) < 0)
             return rc;
     }
-    if ((rc = settle(r, e)) < 0)
+    return 0;
+}
+
+static int read_body(struct api_request *r, const struct api_opts *o, const json_t *body,
+                     struct err *e)
+{
+    const json_t *prompt = json_object_get(body, r->chat ? "messages" : "prompt");
+    int rc = api_read_fields(r, o, body, e);
+
+    if (rc < 0 || (rc = settle(r, e)) < 0)
         return rc;
     r->param = r->chat ? "messages" : "prompt";
     if (!prompt)
         return err_set(e, E_RANGE, "the request has neither prompt nor messages");
-    rc = r->chat ? read_messages(r, o, body, e) : read_prompt(r, o, prompt, e);
+    rc = r->chat ? read_messages(r, o, body, e) : api_read_prompts(r, o, "prompt", prompt, e);
     rc = rc < 0 ? rc : check_context(r, o, e);
     return rc < 0 ? rc : api_obey(r, o, e);
 }
@@ -263,9 +277,10 @@ json_t *api_json(struct slice text, struct err *e)
     return v;
 }
 
-static void begin(struct api_request *r, const struct api_opts *o)
+void api_begin(struct api_request *r, const struct api_opts *o, enum api_kind kind)
 {
     *r = (struct api_request){.n = 1, .best_of = 1, .logprobs = -1, .obey = -1};
+    set_kind(r, kind);
     r->q.sampling = o->sampling;
     r->q.sampling.has_seed = false;
     r->q.max_tokens = o->max_tokens;
@@ -279,7 +294,7 @@ int api_parse(struct api_request *r, const struct api_opts *o, struct slice line
     const json_t *body;
     int rc;
 
-    begin(r, o);
+    api_begin(r, o, API_TEXT);
     r->json = api_json(line, e);
     if (!r->json)
         return e->code;
@@ -293,8 +308,7 @@ int api_parse(struct api_request *r, const struct api_opts *o, struct slice line
 int api_parse_json(struct api_request *r, const struct api_opts *o, bool chat, json_t *take,
                    struct err *e)
 {
-    begin(r, o);
-    r->chat = chat;
+    api_begin(r, o, chat ? API_CHAT : API_TEXT);
     r->batch = true; // a body has no custom_id of its own
     r->json = take;
     if (!json_is_object(take))
@@ -308,7 +322,7 @@ int api_parse_body(struct api_request *r, const struct api_opts *o, bool chat, s
     json_t *v = api_json(body, e);
 
     if (!v) {
-        begin(r, o);
+        api_begin(r, o, chat ? API_CHAT : API_TEXT);
         return e->code;
     }
     return api_parse_json(r, o, chat, v, e);

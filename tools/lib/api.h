@@ -22,6 +22,9 @@
 
 enum { API_STOPS = 64 };
 
+/* What is asked for; bits, as the table of fields says which of them has a field. */
+enum api_kind { API_TEXT = 1, API_CHAT = 2, API_EMBED = 4, API_RANK = 8 };
+
 /* What a request says of its tools. */
 enum api_calls {
     API_CALLS_AUTO,
@@ -33,7 +36,8 @@ enum api_calls {
 struct api_request {
     char *custom_id;           // NULL: the line has none
     bool batch;                // it was a batch line
-    bool chat;                 // its reply is a chat completion
+    enum api_kind kind;
+    bool chat;                 // kind is API_CHAT
     struct api_prompt *prompt; // [n_prompt]
     int n_prompt;
     struct rill_request q; // ids and seed are the caller's to fill in
@@ -41,6 +45,10 @@ struct api_request {
     bool echo;
     int logprobs;             // likeliest tokens to list, -1: no log-probabilities
     bool stream, usage_chunk; // asked for, where api_opts.stream allows it
+    bool base64;              // of vectors (api_vectors.h)
+    int dimensions;           // 0: all
+    int top_n;                // 0: all
+    bool with_documents;
     struct buf repeated;      // what a reply repeats of it (api_responses.h)
     struct buf warnings;      // JSON strings, separated by commas
     const char *param;        // after a failure: the field it is about; or NULL

@@ -24,6 +24,7 @@ struct api_chat {
 void api_prompt_fini(struct api_prompt *p)
 {
     mem_free(p->ids);
+    mem_free(p->types);
     buf_fini(&p->text);
     *p = (struct api_prompt){0};
 }

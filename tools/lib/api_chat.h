@@ -15,6 +15,7 @@ struct api_chat;
 struct api_prompt {
     int32_t *ids; // [n]
     size_t n;
+    unsigned char *types; // [n] of a pair of texts (rill.h), or NULL
     struct buf text;
     bool open; // it ends inside a reasoning block
 };

@@ -337,9 +337,19 @@ static int read_format(struct reading *g, const char *name, const json_t *v, str
     return api_read_format(g->r, name, v, e);
 }
 
+static int read_encoding(struct reading *g, const char *name, const json_t *v, struct err *e)
+{
+    const char *s = json_string_value(v);
+
+    g->r->base64 = s && strcmp(s, "base64") == 0;
+    if (!s || (!g->r->base64 && strcmp(s, "float") != 0))
+        return err_set(e, E_RANGE, "%s: must be float or base64", name);
+    return 0;
+}
+
 /* -- the table -- */
 
-enum where { TEXT = 1, CHAT = 2, BOTH = 3 };
+enum { TEXT = API_TEXT, CHAT = API_CHAT, BOTH = TEXT | CHAT, ALL = BOTH | API_EMBED | API_RANK };
 enum kind {
     K_FLOAT, // float at offset
     K_INT,   // int, from 0 on
@@ -364,13 +374,19 @@ struct field {
 #define OWN(m) offsetof(struct api_request, m)
 
 static const struct field fields[] = {
-    {"model", BOTH, K_CALL, 0, read_string},
+    {"model", ALL, K_CALL, 0, read_string},
     {"prompt", TEXT, K_ELSE, 0, NULL},
     {"messages", CHAT, K_ELSE, 0, NULL},
     {"tools", CHAT, K_CALL, 0, read_tools},
     {"tool_choice", CHAT, K_CALL, 0, read_tool_choice},
     {"parallel_tool_calls", CHAT, K_CALL, 0, read_parallel},
-    {"documents", CHAT, K_ELSE, 0, NULL},
+    {"input", API_EMBED, K_ELSE, 0, NULL},
+    {"encoding_format", API_EMBED, K_CALL, 0, read_encoding},
+    {"dimensions", API_EMBED, K_COUNT, OWN(dimensions), NULL},
+    {"query", API_RANK, K_ELSE, 0, NULL},
+    {"documents", CHAT | API_RANK, K_ELSE, 0, NULL},
+    {"top_n", API_RANK, K_COUNT, OWN(top_n), NULL},
+    {"return_documents", API_RANK, K_BOOL, OWN(with_documents), NULL},
     {"reasoning_effort", CHAT, K_ELSE, 0, NULL},
     {"enable_thinking", CHAT, K_ELSE, 0, NULL},
     {"continue_final_message", CHAT, K_ELSE, 0, NULL},
@@ -381,7 +397,7 @@ static const struct field fields[] = {
     {"max_completion_tokens", CHAT, K_INT, REQ(max_tokens), NULL},
     {"min_tokens", BOTH, K_INT, REQ(min_tokens), NULL},
     {"ignore_eos", BOTH, K_BOOL, REQ(ignore_eos), NULL},
-    {"priority", BOTH, K_ANY, REQ(priority), NULL},
+    {"priority", ALL, K_ANY, REQ(priority), NULL},
     {"n", BOTH, K_COUNT, OWN(n), NULL},
     {"best_of", TEXT, K_COUNT, OWN(best_of), NULL},
     {"echo", TEXT, K_BOOL, OWN(echo), NULL},
@@ -426,7 +442,7 @@ static const struct field fields[] = {
     {"no_repeat_ngram_size", BOTH, K_INT, SAM(no_repeat_ngram), NULL},
     {"stream", BOTH, K_STREAM, OWN(stream), NULL},
     {"stream_options", BOTH, K_STREAM, 0, read_options},
-    {"user", BOTH, K_NOTHING, 0, NULL},
+    {"user", ALL, K_NOTHING, 0, NULL},
     {"metadata", BOTH, K_NOTHING, 0, NULL},
     {"store", BOTH, K_NOTHING, 0, NULL},
     {"service_tier", BOTH, K_NOTHING, 0, NULL},
@@ -440,20 +456,19 @@ static const struct field fields[] = {
     {"web_search_options", CHAT, K_NOTHING, 0, NULL},
 };
 
-static const struct field *find_field(const char *name, bool chat)
+static const struct field *find_field(const char *name, enum api_kind kind)
 {
     for (size_t i = 0; i < ARRAY_LEN(fields); i++)
-        if (strcmp(fields[i].name, name) == 0 && (fields[i].where & (chat ? CHAT : TEXT)))
+        if (strcmp(fields[i].name, name) == 0 && (fields[i].where & kind))
             return &fields[i];
     return NULL;
 }
 
-const char *api_field_at(size_t i, bool *text, bool *chat, bool *effect)
+const char *api_field_at(size_t i, unsigned *kinds, bool *effect)
 {
     if (i >= ARRAY_LEN(fields))
         return NULL;
-    *text = fields[i].where & TEXT;
-    *chat = fields[i].where & CHAT;
+    *kinds = fields[i].where;
     *effect = fields[i].kind != K_NOTHING;
     return fields[i].name;
 }
@@ -464,7 +479,7 @@ static int unknown(struct reading *g, const char *name, struct err *e)
     int near, n = 0;
 
     for (size_t i = 0; i < ARRAY_LEN(fields); i++)
-        if (fields[i].where & (g->r->chat ? CHAT : TEXT))
+        if (fields[i].where & g->r->kind)
             names[n++] = fields[i].name;
     if (g->o->lenient) {
         api_warn(g->r, "field '%.60s' is not known: ignored", name);
@@ -522,7 +537,7 @@ static int read_field(struct reading *g, const struct field *f, const json_t *v,
 int api_field(struct api_request *r, const struct api_opts *o, const char *name, const json_t *v,
               struct err *e)
 {
-    const struct field *f = find_field(name, r->chat);
+    const struct field *f = find_field(name, r->kind);
     struct reading g = {r, o};
     int rc;
 

@@ -12,9 +12,17 @@ void api_warn(struct api_request *r, const char *fmt, const char *name);
 /* A whole number from lo on. */
 int api_int(const char *name, const json_t *v, int lo, int *out, struct err *e);
 
-/* The i-th field of the table, or NULL: its name, whether text and chat completions have it, and
- * whether it has an effect. */
-const char *api_field_at(size_t i, bool *text, bool *chat, bool *effect);
+/* The i-th field of the table, or NULL: its name, the kinds of request that have it (enum
+ * api_kind), and whether it has an effect. */
+const char *api_field_at(size_t i, unsigned *kinds, bool *effect);
+
+/* api.c: a request with nothing in it yet; all fields of a body; its prompts, which errors call
+ * name. */
+void api_begin(struct api_request *r, const struct api_opts *o, enum api_kind kind);
+int api_read_fields(struct api_request *r, const struct api_opts *o, const json_t *body,
+                    struct err *e);
+int api_read_prompts(struct api_request *r, const struct api_opts *o, const char *name,
+                     const json_t *v, struct err *e);
 
 /* After all fields: whether tools and tool_choice agree. */
 int api_check_tools(struct api_request *r, struct err *e);

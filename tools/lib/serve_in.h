@@ -31,7 +31,7 @@ struct form {
     void (*done)(struct call *c); // frees what the form keeps in c->state; may be NULL
 };
 
-extern const struct form form_chat, form_text, form_messages, form_responses;
+extern const struct form form_chat, form_text, form_messages, form_responses, form_embed, form_rank;
 
 struct call {
     struct server *s;

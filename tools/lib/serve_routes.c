@@ -36,6 +36,8 @@ static const struct route routes[] = {
     {"/messages", "POST", R_CALL, false, KEY_INFER, &form_messages, NULL},
     {"/messages/count_tokens", "POST", R_TEXT, false, KEY_INFER, &form_messages, text_count},
     {"/responses", "POST", R_CALL, false, KEY_INFER, &form_responses, NULL},
+    {"/embeddings", "POST", R_CALL, false, KEY_INFER, &form_embed, NULL},
+    {"/rerank", "POST", R_CALL, false, KEY_INFER, &form_rank, NULL},
     {"/tokenize", "POST", R_TEXT, false, KEY_INFER, &form_text, text_tokenize},
     {"/detokenize", "POST", R_TEXT, false, KEY_INFER, &form_text, text_detokenize},
     {"/apply-template", "POST", R_TEXT, false, KEY_INFER, &form_chat, text_template},

@@ -230,9 +230,12 @@ static int say(struct script_engine *g, const struct line *l, const struct rill_
 
 int script_submit(struct script_engine *g, const struct rill_request *r, int *number, struct err *e)
 {
-    const struct line *l = choose(g, r);
+    const struct line *l;
     int was = g->n, rc = 0;
 
+    if (r->embed)
+        return err_set(e, E_UNSUPPORTED, "a script of answers has no vectors");
+    l = choose(g, r);
     g->number++;
     for (int k = 0; k < (r->n > 1 ? r->n : 1) && rc == 0; k++)
         rc = say(g, l, r, k, e);

@@ -279,6 +279,7 @@ static int submit(struct worker *w, struct job *j, struct err *e)
     for (int i = 0; i < j->r.n_prompt && rc == 0; i++) {
         q->ids = j->r.prompt[i].ids;
         q->n_ids = j->r.prompt[i].n;
+        q->types = j->r.prompt[i].types;
         q->user = &j->ref[i];
         rc = do_submit(w, q, &j->ref[i].number, e);
         if (rc < 0)

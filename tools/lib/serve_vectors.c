@@ -1,0 +1,71 @@
+/* serve_vectors.c - see serve_in.h: embeddings, and the scores of a reranker. */
+#include "tools/lib/api_vectors.h"
+#include "tools/lib/serve_in.h"
+
+static int read_embed(struct job *j, struct err *e)
+{
+    int rc = vectors_parse(&j->r, &j->o, false, buf_view(&j->body), e);
+
+    buf_fini(&j->body);
+    return rc;
+}
+
+static int read_rank(struct job *j, struct err *e)
+{
+    int rc = vectors_parse(&j->r, &j->o, true, buf_view(&j->body), e);
+
+    buf_fini(&j->body);
+    return rc;
+}
+
+static int begin(struct call *c, struct buf *out, struct err *e)
+{
+    (void)c;
+    (void)out;
+    (void)e;
+    return 0;
+}
+
+static int event(struct call *c, struct buf *out, int prompt, const struct rill_event *ev,
+                 struct err *e)
+{
+    (void)out;
+    return vectors_take(&c->job->answer[prompt], ev, e);
+}
+
+static void end(struct call *c, struct buf *out)
+{
+    (void)c;
+    (void)out;
+}
+
+static void whole(struct call *c, struct buf *out)
+{
+    vectors_reply(out, &c->job->r, &c->job->o, slice_of(c->id), c->job->answer);
+}
+
+static void error(struct buf *out, const struct api_status *s, const char *message,
+                  const char *param, const char *id)
+{
+    (void)id;
+    api_error(out, s, message, param);
+}
+
+const struct form form_embed = {.prefix = "embd-",
+                                .read = read_embed,
+                                .begin = begin,
+                                .event = event,
+                                .end = end,
+                                .ping = "",
+                                .whole = whole,
+                                .error = error,
+                                .by_events = true};
+const struct form form_rank = {.prefix = "rerank-",
+                               .read = read_rank,
+                               .begin = begin,
+                               .event = event,
+                               .end = end,
+                               .ping = "",
+                               .whole = whole,
+                               .error = error,
+                               .by_events = true};
