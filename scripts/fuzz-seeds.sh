@@ -262,6 +262,63 @@ END
     cd - >/dev/null
 }
 
+# -- requests --------------------------------------------------------------------------------------
+
+reqhead() {
+    mkdir -p "$dir/reqhead"
+    cd "$dir/reqhead"
+    printf '\003GET /health?a=b HTTP/1.1\r\nHost: localhost:8080\r\nA: b\r\n\r\n' >get
+    printf '\007POST /v1/%%63hat HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n{}' >length
+    printf '\001POST http://h/v1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\n{}\r\n0\r\nT: u\r\n\r\n' >chunked
+    printf '\002GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n' >old
+    cd - >/dev/null
+}
+
+# body NAME KIND FLAGS (two octal numbers): standard input as a body of that API
+body() {
+    # shellcheck disable=SC2059
+    printf "\\$2\\$3" >"$1"
+    cat >>"$1"
+}
+
+api() {
+    mkdir -p "$dir/api"
+    cd "$dir/api"
+    body chat 000 003 <<'END'
+{"messages":[{"role":"system","content":"s"},{"role":"user","content":[{"type":"text","text":"hi"}]}],"stream":true,"stream_options":{"include_usage":true},"n":2,"logprobs":true,"top_logprobs":2,"stop":["a","b"],"seed":7,"logit_bias":{"5":-100}}
+END
+    body tools 000 026 <<'END'
+{"messages":[{"role":"user","content":"x"},{"role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{\\"x\\":1}"}}]},{"role":"tool","tool_call_id":"c","content":"y"}],"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object","properties":{"x":{"type":"integer"}}}}}],"tool_choice":"required","parallel_tool_calls":false}
+END
+    body schema 000 000 <<'END'
+{"messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_schema","json_schema":{"name":"n","strict":true,"schema":{"type":"object","properties":{"a":{"enum":["x",1]}},"required":["a"]}}}}
+END
+    body text 001 003 <<'END'
+{"prompt":["a",[5,6]],"echo":true,"logprobs":1,"best_of":2,"n":1,"max_tokens":3,"regex":"[a-c]+"}
+END
+    body messages 002 027 <<'END'
+{"model":"m","max_tokens":9,"system":[{"type":"text","text":"x-anthropic-a"},{"type":"text","text":"s"}],"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":[{"type":"thinking","thinking":"t","signature":"s"},{"type":"tool_use","id":"i","name":"f","input":{"x":1}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"i","content":[{"type":"text","text":"y"}]}]}],"tools":[{"name":"f","input_schema":{"type":"object"}}],"tool_choice":{"type":"any"},"thinking":{"type":"enabled","budget_tokens":1024},"stop_sequences":["z"],"stream":true}
+END
+    body count 003 001 <<'END'
+{"messages":[{"role":"user","content":"hi"}]}
+END
+    body responses 004 027 <<'END'
+{"input":[{"role":"user","content":[{"type":"input_text","text":"hi"}]},{"type":"reasoning","summary":[]},{"type":"function_call","call_id":"c","name":"f","arguments":"{}"},{"type":"function_call_output","call_id":"c","output":"y"}],"instructions":"i","tools":[{"type":"function","name":"f","parameters":{"type":"object"}}],"text":{"format":{"type":"json_object"}},"reasoning":{"effort":"low"},"max_output_tokens":5,"stream":true}
+END
+    body embed 005 001 <<'END'
+{"input":["a",[5,6]],"encoding_format":"base64","dimensions":2}
+END
+    body rank 006 001 <<'END'
+{"query":"q","documents":["a",{"text":"b"}],"top_n":1,"return_documents":true}
+END
+    body line 007 001 <<'END'
+{"custom_id":"1","method":"POST","url":"/v1/completions","body":{"prompt":"a","temperature":0.5,"samplers":["top_k"],"grammar":"root ::= \"a\""}}
+END
+    cd - >/dev/null
+}
+
+(reqhead)
+(api)
 (gguf)
 (tok)
 (jinja)

@@ -9,11 +9,13 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/rng.h"
 #include "base/thread.h"
 #include "model/hfdir.h"
 #include "model/random.h"
 #include "rill.h"
 #include "tools/lib/figures.h"
+#include "tools/lib/load.h"
 #include "tools/lib/maskbench.h"
 #include "tools/lib/model_opts.h"
 #include "tools/lib/stream.h"
@@ -25,9 +27,13 @@ static struct opt_ints opt_prompt, opt_gen, opt_batch, opt_depth, opt_threads;
 static int opt_repeat, opt_stream_mb;
 static struct opt_list opt_schemas;
 static bool opt_mask, opt_stream, opt_ops, opt_json, opt_tsv, opt_csv, opt_markdown, opt_list;
-static bool model_given, fail_given;
+static bool model_given, fail_given, rate_given;
 static const char *opt_baseline, *opt_plot;
 static double opt_fail_below;
+static const char *opt_url, *opt_url_model, *opt_trace;
+static int opt_at_once, opt_requests;
+static double opt_rate, opt_speed, opt_limit;
+static bool opt_to_end;
 
 static const struct tool_option opts[] = {
     {'m', "model", OPT_STR, &opt_model, "MODEL", "the model, a GGUF file", .given = &model_given},
@@ -56,6 +62,22 @@ static const struct tool_option opts[] = {
      "JSON lines with a schema and instances each; may be repeated"},
     {0, "stream-mb", OPT_INT, &opt_stream_mb, "N", "memory read for the limit, in MiB", .min = 1,
      .max = 1e6, .def = "256"},
+    {0, "url", OPT_STR, &opt_url, "URL",
+     "put load on a server with OpenAI's chat API: http://HOST:PORT[/PATH]", .group = "A server"},
+    {0, "url-model", OPT_STR, &opt_url_model, "NAME", "the model that requests name"},
+    {0, "at-once", OPT_INT, &opt_at_once, "N", "as many requests at once, one after the other",
+     .min = 1, .max = 8192, .def = "1"},
+    {0, "rate", OPT_FLOAT, &opt_rate, "X",
+     "instead: as many begin each second, at random times, whatever has ended", .min = 0.001,
+     .max = 1e6, .def = "1", .given = &rate_given},
+    {0, "trace", OPT_STR, &opt_trace, "FILE", "instead: times and lengths from a trace"},
+    {0, "speed", OPT_FLOAT, &opt_speed, "X", "times of a trace pass X times as fast", .min = 0.001,
+     .max = 1e6, .def = "1"},
+    {0, "requests", OPT_INT, &opt_requests, "N", "requests in all", .min = 1, .max = 1e7,
+     .def = "100"},
+    {0, "seconds", OPT_FLOAT, &opt_limit, "X", "give a request up after X seconds (0: never)",
+     .min = 0, .max = 1e6, .def = "600"},
+    {0, "to-end", OPT_FLAG, &opt_to_end, 0, "ask for answers of full length (ignore_eos)"},
     {'j', "json", OPT_FLAG, &opt_json, 0, "one JSON object per measurement", .group = "Output"},
     {0, "tsv", OPT_FLAG, &opt_tsv, 0, "tab-separated values"},
     {0, "csv", OPT_FLAG, &opt_csv, 0, "comma-separated values"},
@@ -599,6 +621,92 @@ static int bench_mask(struct err *e)
     return rc;
 }
 
+/* -- a server -- */
+
+/* Requests of one kind, at random times where a rate is given: each wait is drawn. */
+static int make_items(struct load_trace *t, struct err *e)
+{
+    double at = 0;
+
+    *t = (struct load_trace){.n = (size_t)opt_requests};
+    t->item = mem_array(t->n, sizeof *t->item, e);
+    for (size_t i = 0; t->item && i < t->n; i++) {
+        double u = (double)(rng_bits(1, 2, i, 0) >> 11) * 0x1p-53;
+
+        t->item[i] = (struct load_item){
+            .at = at, .n_prompt = opt_prompt.v[0], .n_gen = opt_gen.v[0] ? opt_gen.v[0] : 1};
+        at += rate_given ? -log1p(-u) / opt_rate : 0;
+    }
+    return t->item ? 0 : E_NOMEM;
+}
+
+static int put_times(struct figure *f, const char *const names[4], struct load_times *t)
+{
+    static const double parts[] = {0.5, 0.9, 0.99, 1};
+
+    for (int i = 0; i < 4; i++)
+        figure_set(&f[i], names[i], 3, load_quantile(t, parts[i]));
+    return 4;
+}
+
+static void print_load(struct load_result *r)
+{
+    static const char *const names[3][4] = {
+        {"ttft_ms_p50", "ttft_ms_p90", "ttft_ms_p99", "ttft_ms_max"},
+        {"itl_ms_p50", "itl_ms_p90", "itl_ms_p99", "itl_ms_max"},
+        {"total_ms_p50", "total_ms_p90", "total_ms_p99", "total_ms_max"}};
+    struct figure f[24];
+    int n = 0;
+
+    figure_words(&f[n++], "test", "url");
+    figure_words(&f[n++], "load", opt_trace ? "trace" : rate_given ? "open" : "closed");
+    figure_set(&f[n++], "at_once", 0, opt_trace || rate_given ? 0 : opt_at_once);
+    figure_set(&f[n++], "rate", 3, rate_given ? opt_rate : 0);
+    figure_set(&f[n++], "requests", 0, (double)r->done);
+    figure_set(&f[n++], "failed", 0, (double)r->failed);
+    figure_set(&f[n++], "seconds", 3, r->seconds);
+    figure_set(&f[n++], "requests_s", 3, (double)r->done / r->seconds);
+    figure_set(&f[n++], "prompt_tokens", 0, (double)r->prompt_tokens);
+    figure_set(&f[n++], "tokens", 0, (double)r->tokens);
+    figure_set(&f[n++], "tok_s", 2, (double)r->tokens / r->seconds);
+    n += put_times(f + n, names[0], &r->first);
+    n += put_times(f + n, names[1], &r->between);
+    n += put_times(f + n, names[2], &r->total);
+    if (form != FIGURES_TABLE) {
+        figures_print(form, f, n, true);
+        return;
+    }
+    for (int i = 2; i < n; i++)
+        printf("%-14s %s\n", f[i].name, f[i].text);
+}
+
+static int bench_url(struct err *e)
+{
+    struct load_opts o = {.url = opt_url,
+                          .model = opt_url_model,
+                          .key = getenv("OPENAI_API_KEY"),
+                          .at_once = opt_trace || rate_given ? 0 : opt_at_once,
+                          .to_end = opt_to_end,
+                          .seconds = opt_limit};
+    struct load_result r = {0};
+    struct load_trace t;
+    int rc = opt_trace ? load_trace_read(&t, opt_trace, opt_speed, (size_t)opt_requests, e)
+                       : make_items(&t, e);
+
+    if (rc < 0)
+        return rc;
+    o.item = t.item;
+    o.n = t.n;
+    rc = load_run(&r, &o, tool_interrupted, e);
+    if (rc == 0)
+        print_load(&r);
+    if (rc == 0 && r.failed)
+        tool_warn("%zu requests failed, the first one: %s", r.failed, r.why);
+    load_fini(&r);
+    load_trace_free(&t);
+    return rc;
+}
+
 /* What options exclude each other. */
 static void check_options(void)
 {
@@ -614,6 +722,13 @@ static void check_options(void)
         tool_usage("-m and --synthetic exclude each other");
     if ((opt_baseline || opt_plot) && (opt_mask || opt_stream || opt_ops))
         tool_usage("--baseline and --plot are of prompts and generation only");
+    if (opt_url && (opt_mask || opt_stream || opt_ops || opt_synthetic || model_given ||
+                    opt_baseline || opt_plot))
+        tool_usage("--url goes with -p, -n, its own options and those of output only");
+    if (!opt_url && (opt_url_model || opt_trace || rate_given || opt_to_end))
+        tool_usage("--url-model, --trace, --rate and --to-end need --url");
+    if (opt_trace && rate_given)
+        tool_usage("--trace and --rate exclude each other");
     if (fail_given && !opt_baseline)
         tool_usage("--fail-below needs --baseline");
 }
@@ -625,7 +740,10 @@ static int bench(struct err *e)
     if (rc == 0 && opt_plot)
         rc = plot_open(&plot, e);
     if (rc == 0)
-        rc = opt_mask ? bench_mask(e) : opt_stream ? bench_stream(e) : bench_model(e);
+        rc = opt_url      ? bench_url(e)
+             : opt_mask   ? bench_mask(e)
+             : opt_stream ? bench_stream(e)
+                          : bench_model(e);
     if (rc == 0 && plot)
         rc = plot_write(plot,
                         opt_synthetic ? opt_synthetic

@@ -5,6 +5,7 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <signal.h>
@@ -182,6 +183,35 @@ static bool is_loopback(const char *host)
            (inet_pton(AF_INET, host, &v4) == 1 && (ntohl(v4.s_addr) >> 24) == 127);
 }
 
+/* Whether others can reach a socket that was handed over: not those of Unix or loopback. */
+static bool is_open(int fd)
+{
+    struct sockaddr_storage a = {0};
+    const struct sockaddr_in *v4 = (const void *)&a;
+    const struct sockaddr_in6 *v6 = (const void *)&a;
+    socklen_t n = sizeof a;
+
+    if (getsockname(fd, (void *)&a, &n) < 0)
+        return false; // no socket: listening on it will fail
+    if (a.ss_family == AF_INET)
+        return ntohl(v4->sin_addr.s_addr) >> 24 != 127;
+    return a.ss_family == AF_INET6 && !IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr);
+}
+
+static void check_reach(const struct serve *s)
+{
+    bool open = s->o.port >= 0 && !is_loopback(opt_host);
+
+    if (opt_keys || opt_anyone)
+        return;
+    if (open)
+        tool_usage("others can reach %s: give --keys FILE, or --allow-anyone", opt_host);
+    for (int i = 0; i < s->o.n_fd; i++)
+        if (is_open(s->o.first_fd + i))
+            tool_usage("others can reach descriptor %d: give --keys FILE, or --allow-anyone",
+                       s->o.first_fd + i);
+}
+
 static int open_tls(struct serve *s, struct err *e)
 {
     if (!opt_cert && !opt_key)
@@ -332,8 +362,7 @@ static int set_up(struct serve *s, struct err *e)
     s->o.listening = listening;
     s->o.ready = ready;
     s->o.ctx = s;
-    if (s->o.port >= 0 && !is_loopback(opt_host) && !opt_keys && !opt_anyone)
-        tool_usage("others can reach %s: give --keys FILE, or --allow-anyone", opt_host);
+    check_reach(s);
     if (opt_template)
         rc = file_read(&s->template, opt_template, 4 << 20, e);
     if (rc == 0 && opt_script)

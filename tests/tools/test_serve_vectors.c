@@ -121,6 +121,8 @@ static int digit(char c)
     return (int)(strchr(all, c) - all);
 }
 
+#define DIMENSIONS "{\"model\":\"bert\",\"input\":\"the fox\",\"dimensions\":%d"
+
 START_TEST(base64)
 {
     for (int n = 32; n > 29; n--) { // with both kinds of ends
@@ -133,11 +135,10 @@ START_TEST(base64)
 
         if (n == 32 && !start())
             return;
-        snprintf(body, sizeof body, "{\"model\":\"bert\",\"input\":\"the fox\",\"dimensions\":%d",
-                 n);
-        v = reply_to(EMBED, (strcat(body, "}"), body));
-        body[strlen(body) - 1] = 0;
-        w = reply_to(EMBED, (strcat(body, ",\"encoding_format\":\"base64\"}"), body));
+        snprintf(body, sizeof body, DIMENSIONS "}", n);
+        v = reply_to(EMBED, body);
+        snprintf(body, sizeof body, DIMENSIONS ",\"encoding_format\":\"base64\"}", n);
+        w = reply_to(EMBED, body);
         vector(v, 0, a, 32);
         text = json_string_value(
             json_object_get(json_array_get(json_object_get(w, "data"), 0), "embedding"));
@@ -224,15 +225,26 @@ START_TEST(rerank)
     if (!start())
         return;
     for (int k = 0; k < 3; k++) {
-        char line[2300];
-        FILE *f;
+        char line[40] = "", tool[1100], pair[100];
+        int in[2], out[2];
 
-        snprintf(line, sizeof line,
-                 "printf 'fox\t%s' | %s/rill-run -q -t 1 -m %s --rerank 2>/dev/null", documents[k],
-                 RILL_BUILDDIR, srcfile("tests/golden/arch/bert-rank.gguf"));
-        f = popen(line, "r");
-        ck_assert(f && fgets(line, sizeof line, f));
-        pclose(f);
+        snprintf(tool, sizeof tool, "%s/rill-run", RILL_BUILDDIR);
+        snprintf(pair, sizeof pair, "fox\t%s", documents[k]);
+        ck_assert(pipe(in) == 0 && pipe(out) == 0);
+        ck_assert(write(in[1], pair, strlen(pair)) > 0);
+        close(in[1]);
+        if (fork() == 0) {
+            dup2(in[0], STDIN_FILENO);
+            dup2(out[1], STDOUT_FILENO);
+            execl(tool, "rill-run", "-q", "-t", "1", "-m",
+                  srcfile("tests/golden/arch/bert-rank.gguf"), "--rerank", (char *)NULL);
+            _exit(127);
+        }
+        close(in[0]);
+        close(out[1]);
+        ck_assert(read(out[0], line, sizeof line - 1) > 0);
+        close(out[0]);
+        wait(NULL);
         score[k] = 1 / (1 + exp(-strtod(line, NULL)));
     }
     v = reply_to("/v1/rerank", "{\"model\":\"rank\",\"query\":\"fox\",\"return_documents\":true,"

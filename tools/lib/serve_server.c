@@ -176,6 +176,8 @@ static void call_fields(struct call *c, struct buf *b)
     if (c->form->anthropic)
         buf_printf(b, "request-id: %s\r\n", c->request_id);
     origin_fields(b, slice_of(c->origin));
+    if (c->s->o.n_cors)
+        buf_str(b, "Vary: Origin\r\n");
 }
 
 static void answer_whole(struct call *c, struct http_answer *a)
@@ -434,6 +436,21 @@ static bool admitted(struct server *s, struct call *c, struct http_answer *a, do
     return false;
 }
 
+/* W3C's traceparent: version, trace, parent and flags in hexadecimal digits; else nothing. */
+static void copy_trace(char out[60], struct slice s)
+{
+    static const char form[] = "xx-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-xxxxxxxxxxxxxxxx-xx";
+
+    out[0] = 0;
+    if (s.n != sizeof form - 1)
+        return;
+    for (size_t i = 0; i < s.n; i++)
+        if (form[i] == '-' ? s.p[i] != '-' : !s.p[i] || !strchr("0123456789abcdef", s.p[i]))
+            return;
+    memcpy(out, s.p, s.n);
+    out[s.n] = 0;
+}
+
 static void fill_call(struct server *s, struct call *c, const struct http_request *r, int model,
                       const struct form *form)
 {
@@ -447,7 +464,7 @@ static void fill_call(struct server *s, struct call *c, const struct http_reques
     c->began = tool_now();
     name_request(s, r, c->request_id, sizeof c->request_id);
     snprintf(c->id, sizeof c->id, "%s%016llx", form->prefix, (unsigned long long)server_random(s));
-    copy_plain(c->trace, sizeof c->trace, trace);
+    copy_trace(c->trace, trace);
     snprintf(c->peer, sizeof c->peer, "%s", r->peer);
     snprintf(c->method, sizeof c->method, "%.*s",
              (int)(r->head->method.n < 11 ? r->head->method.n : 11), r->head->method.p);

@@ -1,0 +1,362 @@
+/* test_serve_ops.c - rill-serve and what it runs among: Unix sockets, supervisors, browsers, logs.
+ */
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "tests/tools/client.h"
+
+#define SCRIPT "{\"answers\":[{\"text\":\"One two three.\"}]}"
+#define CHAT   "/v1/chat/completions"
+#define USER   "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
+#define TRACE  "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+/* -- sockets -- */
+
+static int unix_socket(const char *path, int type, bool server)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    struct timeval limit = {30, 0};
+    int fd = socket(AF_UNIX, type, 0);
+    int rc;
+
+    snprintf(a.sun_path, sizeof a.sun_path, "%s", path);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    rc = server ? bind(fd, (void *)&a, sizeof a) : connect(fd, (void *)&a, sizeof a);
+    ck_assert_msg(rc == 0, "%s: %s", path, strerror(errno));
+    return fd;
+}
+
+/* Paths of sockets are short: not below the build tree. */
+static const char *socket_path(const char *name)
+{
+    static char path[4][64];
+    static int turn;
+    char *p = path[turn++ % 4];
+
+    snprintf(p, sizeof path[0], "/tmp/rill-test-%ld-%s", (long)getpid(), name);
+    return p;
+}
+
+static void ask_at(int fd, const char *body, const char *want)
+{
+    struct reply r;
+
+    put_request(fd, body ? "POST" : "GET", body ? CHAT : "/health", "", body);
+    get_reply(fd, &r);
+    ck_assert_msg(r.status == 200 && strstr(r.body.p, want), "%d: %s", r.status,
+                  r.body.p ? r.body.p : "");
+    reply_fini(&r);
+}
+
+static char *text_of(const char *path)
+{
+    static char text[8192];
+    FILE *f = fopen(path, "r");
+    size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
+
+    text[n] = 0;
+    if (f)
+        fclose(f);
+    return text;
+}
+
+START_TEST(unix_sockets)
+{
+    const char *path = socket_path("s"), *log = tmpfile_path("log");
+    const char *const with[] = {"--unix", path, "--access-log", log, NULL};
+    struct stat st;
+    int fd = unix_socket(path, SOCK_STREAM, true); // left behind by a server that was killed
+
+    close(fd);
+    if (!serve_script(SCRIPT, with)) {
+        unlink(path);
+        return;
+    }
+    wait_ready();
+    fd = unix_socket(path, SOCK_STREAM, false);
+    ask_at(fd, NULL, "ok");
+    ask_at(fd, "{" USER "}", "three.");
+    close(fd);
+    fd = unix_socket(path, SOCK_STREAM, false); // any Host will do: no page can come here
+    put_text(fd, "GET /health HTTP/1.1\r\nHost: other.example\r\nConnection: close\r\n\r\n");
+    {
+        struct reply r;
+
+        get_reply(fd, &r);
+        ck_assert_int_eq(r.status, 200);
+        reply_fini(&r);
+    }
+    close(fd);
+    serve_stop();
+    ck_assert_ptr_nonnull(strstr(text_of(log), "\"peer\":\"unix\""));
+    ck_assert(stat(path, &st) < 0); // it is gone with the server
+    unlink(log);
+}
+END_TEST
+
+/* What is no socket, or is somebody's, is not taken away. */
+START_TEST(unix_taken)
+{
+    const char *path = socket_path("t");
+    struct stat st;
+    char tool[1100], model[1100];
+
+    snprintf(tool, sizeof tool, "%s/rill-serve", RILL_BUILDDIR);
+    snprintf(model, sizeof model, "%s", srcfile("share/rill-tales.gguf"));
+    if (access(tool, X_OK) < 0) {
+        test_skip("no rill-serve (libevent)");
+        return;
+    }
+    for (int live = 0; live < 2; live++) {
+        int status, fd = live ? unix_socket(path, SOCK_STREAM, true) : creat(path, 0600);
+
+        if (live)
+            listen(fd, 1);
+        if (fork() == 0) {
+            if (!freopen("/dev/null", "w", stderr))
+                _exit(127);
+            execl(tool, "rill-serve", "-q", "-m", model, "--unix", path, (char *)NULL);
+            _exit(127);
+        }
+        wait(&status);
+        ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 4, "%x", (unsigned)status);
+        ck_assert(stat(path, &st) == 0);
+        close(fd);
+        unlink(path);
+    }
+}
+END_TEST
+
+/* -- supervisors -- */
+
+/* A socket that listens at a port of loopback or of all addresses. */
+static int listener(bool all, int *port)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_addr = {htonl(all ? INADDR_ANY : INADDR_LOOPBACK)}};
+    socklen_t n = sizeof a;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    ck_assert(bind(fd, (void *)&a, sizeof a) == 0 && listen(fd, 8) == 0);
+    getsockname(fd, (void *)&a, &n);
+    *port = ntohs(a.sin_port);
+    return fd;
+}
+
+/* Starts the server as systemd does, with descriptors 3 and 4; false where it is not built. */
+static bool activate(int first, int second, const char *script, const char *more)
+{
+    static char tool[1100], model[1100];
+
+    snprintf(tool, sizeof tool, "%s/rill-serve", RILL_BUILDDIR);
+    snprintf(model, sizeof model, "%s", srcfile("share/rill-tales.gguf"));
+    if (access(tool, X_OK) < 0) {
+        test_skip("no rill-serve (libevent)");
+        return false;
+    }
+    served.pid = fork();
+    if (served.pid == 0) {
+        char pid[32];
+        int a = dup(first), b = dup(second); // neither is 3 or 4 then, or each is in its place
+
+        a = fcntl(a, F_DUPFD, 10);
+        b = fcntl(b, F_DUPFD, 10);
+        dup2(a, 3);
+        dup2(b, 4);
+        snprintf(pid, sizeof pid, "%ld", (long)getpid());
+        setenv("LISTEN_PID", pid, 1);
+        setenv("LISTEN_FDS", "2", 1);
+        if (!freopen("/dev/null", "w", stderr))
+            _exit(127);
+        execl(tool, "rill-serve", "-q", "-m", model, "--script", script, more, (char *)NULL);
+        _exit(127);
+    }
+    return true;
+}
+
+START_TEST(activation)
+{
+    const char *path = socket_path("a"), *script = tmpfile_path("script.json");
+    int port, status, tcp = listener(false, &port), un = unix_socket(path, SOCK_STREAM, true), fd;
+    FILE *f = fopen(script, "w");
+
+    fputs(SCRIPT, f);
+    fclose(f);
+    listen(un, 8);
+    if (!activate(tcp, un, script, NULL)) {
+        unlink(script);
+        unlink(path);
+        return;
+    }
+    close(tcp);
+    served.port = port;
+    wait_ready();
+    fd = dial();
+    ask_at(fd, "{" USER "}", "three.");
+    close(fd);
+    fd = unix_socket(path, SOCK_STREAM, false);
+    ask_at(fd, "{" USER "}", "three.");
+    close(fd);
+    serve_stop();
+    /* a socket that others can reach needs keys, or a word */
+    tcp = listener(true, &port);
+    activate(tcp, un, script, NULL);
+    waitpid(served.pid, &status, 0);
+    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 2, "%x", (unsigned)status);
+    activate(tcp, un, script, "--allow-anyone");
+    close(tcp);
+    served.port = port;
+    wait_ready();
+    serve_stop();
+    close(un);
+    unlink(script);
+    unlink(path);
+}
+END_TEST
+
+START_TEST(notifies)
+{
+    const char *path = socket_path("n");
+    int fd = unix_socket(path, SOCK_DGRAM, true);
+    char word[64] = "";
+
+    setenv("NOTIFY_SOCKET", path, 1);
+    if (serve_script(SCRIPT, NULL)) {
+        ck_assert(recv(fd, word, sizeof word - 1, 0) > 0);
+        ck_assert_str_eq(word, "READY=1");
+        expect_status("GET", "/ready", "", NULL, 200, NULL); // it said so when it was so
+        serve_stop();
+        memset(word, 0, sizeof word);
+        ck_assert(recv(fd, word, sizeof word - 1, 0) > 0);
+        ck_assert_str_eq(word, "STOPPING=1");
+    }
+    close(fd);
+    unlink(path);
+}
+END_TEST
+
+/* -- browsers -- */
+
+#define HERE "Origin: https://chat.example\r\n"
+#define LET  "Access-Control-Allow-Origin: https://chat.example\r\n"
+
+START_TEST(cors)
+{
+    static const char *const with[] = {"--cors-origin", "https://chat.example", NULL};
+    struct reply r;
+
+    if (!serve_script(SCRIPT, with))
+        return;
+    wait_ready();
+    ask(&r, "OPTIONS", CHAT,
+        HERE "Access-Control-Request-Method: POST\r\n"
+             "Access-Control-Request-Headers: authorization,content-type\r\n",
+        NULL);
+    ck_assert_int_eq(r.status, 204);
+    ck_assert_ptr_nonnull(strstr(r.head.p, LET));
+    ck_assert_ptr_nonnull(strstr(r.head.p, "Access-Control-Allow-Methods: POST"));
+    ck_assert_ptr_nonnull(strstr(r.head.p, "authorization, content-type"));
+    reply_fini(&r);
+    for (int i = 0; i < 4; i++) { // whole, stream, text, error
+        static const char *const body[] = {"{" USER "}", "{" USER ",\"stream\":true}",
+                                           "{\"content\":\"a\"}", "{}"};
+
+        ask(&r, "POST", i == 2 ? "/tokenize" : CHAT, HERE, body[i]);
+        ck_assert_int_eq(r.status, i == 3 ? 400 : 200);
+        ck_assert_ptr_nonnull(strstr(r.head.p, LET));
+        ck_assert_msg(strstr(r.head.p, "Vary: Origin\r\n") != NULL, "%d: %s", i, r.head.p);
+        reply_fini(&r);
+    }
+    ask(&r, "POST", CHAT, "Origin: https://other.example\r\n", "{" USER "}");
+    ck_assert_int_eq(r.status, 200);
+    ck_assert_ptr_null(strstr(r.head.p, "Access-Control"));
+    reply_fini(&r);
+    serve_stop();
+    serve_script(SCRIPT, NULL);
+    wait_ready();
+    ask(&r, "OPTIONS", CHAT, HERE, NULL);
+    ck_assert_ptr_null(strstr(r.head.p, "Access-Control"));
+    reply_fini(&r);
+    serve_stop();
+}
+END_TEST
+
+static int status_for(const char *host)
+{
+    char text[200];
+    struct reply r;
+    int fd = dial(), status;
+
+    snprintf(text, sizeof text, "GET /health HTTP/1.1\r\nHost: %s\r\n\r\n", host);
+    put_text(fd, text);
+    get_reply(fd, &r);
+    status = r.status;
+    reply_fini(&r);
+    close(fd);
+    return status;
+}
+
+/* A page that gave its own name this machine's address does not get in. */
+START_TEST(hosts)
+{
+    static const char *const with[] = {"--allow-host", "box.example", NULL};
+
+    if (!serve_script(SCRIPT, with))
+        return;
+    wait_ready();
+    ck_assert_int_eq(status_for("localhost"), 200);
+    ck_assert_int_eq(status_for("LocalHost:8080"), 200);
+    ck_assert_int_eq(status_for("127.0.0.1:1"), 200);
+    ck_assert_int_eq(status_for("[::1]:8080"), 200);
+    ck_assert_int_eq(status_for("box.example"), 200);
+    ck_assert_int_eq(status_for("evil.example"), 403);
+    ck_assert_int_eq(status_for("localhost.evil.example"), 403);
+    ck_assert_int_eq(status_for("box.example.evil"), 403);
+    serve_stop();
+}
+END_TEST
+
+/* -- logs -- */
+
+/* The log has what happened and whose trace it was, and nothing that was said. */
+START_TEST(access_log)
+{
+    const char *log = tmpfile_path("log"), *old = tmpfile_path("log.old");
+    const char *const with[] = {"--access-log", log, NULL};
+    const char *text;
+
+    if (!serve_script(SCRIPT, with))
+        return;
+    wait_ready();
+    expect_status("POST", CHAT "?secret=1",
+                  "traceparent: " TRACE
+                  "\r\nAuthorization: Bearer hidden\r\nx-request-id: mine-1\r\n",
+                  "{\"messages\":[{\"role\":\"user\",\"content\":\"whisper\"}]}", 200,
+                  "x-request-id: mine-1");
+    expect_status("POST", CHAT, "traceparent: 00-00-\"no\r\n", "{" USER ",\"stream\":true}", 200,
+                  NULL);
+    expect_status("GET", "/none\"", "", NULL, 404, NULL);
+    text = text_of(log);
+    ck_assert_ptr_nonnull(strstr(text, "\"traceparent\":\"" TRACE "\""));
+    ck_assert_ptr_nonnull(strstr(text, "\"id\":\"mine-1\""));
+    ck_assert_ptr_nonnull(strstr(text, "\"path\":\"/none\\\"\",\"status\":404"));
+    ck_assert_ptr_null(strstr(text, "00-00-"));
+    ck_assert_ptr_null(strstr(text, "whisper"));
+    ck_assert_ptr_null(strstr(text, "hidden"));
+    ck_assert_ptr_null(strstr(text, "secret"));
+    ck_assert_ptr_null(strstr(text, "three"));
+    /* moved away: a new one is begun on SIGHUP */
+    ck_assert_int_eq(rename(log, old), 0);
+    kill(served.pid, SIGHUP);
+    for (int i = 0; i < 300 && access(log, F_OK) < 0; i++)
+        client_nap(10);
+    expect_status("GET", "/version", "", NULL, 200, NULL);
+    ck_assert_ptr_nonnull(strstr(text_of(log), "/version"));
+    serve_stop();
+    unlink(log);
+    unlink(old);
+}
+END_TEST
+
+TEST_MAIN("tools/serve_ops", unix_sockets, unix_taken, activation, notifies, cors, hosts,
+          access_log)
