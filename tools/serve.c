@@ -20,12 +20,14 @@
 #include "base/mem.h"
 #include "tools/lib/model_opts.h"
 #include "tools/lib/serve_keys.h"
+#include "tools/lib/serve_record.h"
 #include "tools/lib/serve_server.h"
 #include "tools/lib/tool.h"
 
-static struct opt_list models, aliases, cors, hosts;
+static struct opt_list models, aliases, cors, hosts, loras;
 static const char *opt_host, *opt_unix, *opt_keys, *opt_template, *opt_script, *opt_log, *opt_cert,
-    *opt_key, *opt_kv_mem, *opt_swap_mem, *opt_body, *opt_head, *opt_behind;
+    *opt_key, *opt_lora_dir, *opt_sessions, *opt_record, *opt_replay, *opt_kv_mem, *opt_swap_mem,
+    *opt_body, *opt_head, *opt_behind;
 static int opt_port, opt_parallel, opt_queue, opt_rows, opt_conn, opt_draft;
 static double opt_step_ms, opt_ping, opt_request, opt_drain, opt_head_s, opt_body_s, opt_idle_s,
     opt_write_s;
@@ -64,6 +66,9 @@ static const struct tool_option opts[] = {
      .min = 0, .max = 1e6, .def = "30"},
     {0, "access-log", OPT_STR, &opt_log, "FILE", "a line of JSON for each request (-: stderr)"},
     {0, "script", OPT_STR, &opt_script, "FILE", "answers from a file instead of the models"},
+    {0, "record", OPT_STR, &opt_record, "DIR", "write requests and what is drawn for them here"},
+    {0, "replay", OPT_STR, &opt_replay, "DIR",
+     "draw again for recorded requests, compare, and end"},
     {0, "max-connections", OPT_INT, &opt_conn, "N", "connections at once", .min = 1, .max = 1e6,
      .def = "4096", .group = "Limits"},
     {0, "max-head", OPT_STR, &opt_head, "SIZE", "of a request's head", .def = "32K"},
@@ -86,9 +91,15 @@ static const struct tool_option opts[] = {
     {0, "kv-mem", OPT_STR, &opt_kv_mem, "SIZE", "memory for keys and values"},
     {0, "swap-mem", OPT_STR, &opt_swap_mem, "SIZE", "host memory for requests that must wait"},
     {0, "no-prefix-cache", OPT_FLAG, &no_cache, 0, "forget keys and values with their request"},
+    {0, "lora", OPT_LIST, &loras, "FILE[=SCALE]",
+     "an adapter, in all requests that choose none; repeatable"},
+    {0, "lora-dir", OPT_STR, &opt_lora_dir, "DIR", "requests may load adapters from here"},
+    {0, "sessions", OPT_STR, &opt_sessions, "DIR", "requests may save keys and values here"},
     {0, "draft", OPT_INT, &opt_draft, "N", "up to N tokens ahead from what the text repeats",
      .min = 0, .max = 64},
     {0}};
+
+enum { MORE_LORA = 8 }; // adapters that requests may load
 
 static struct tool tool = {"rill-serve", "[-m [NAME=]MODEL]... [option]...",
                            "serves models over HTTP, as OpenAI and Anthropic do", opts};
@@ -294,6 +305,11 @@ static int set_models(struct serve *s, struct err *e)
     int rc = tool_size("--kv-mem", opt_kv_mem, &eo.kv_bytes, e);
 
     rc = rc < 0 ? rc : tool_size("--swap-mem", opt_swap_mem, &eo.swap_bytes, e);
+    eo.max_lora = (int)loras.n + (opt_lora_dir ? MORE_LORA : 0);
+    if (eo.max_lora > RILL_LORA_MAX)
+        return err_set(e, E_USAGE, "more than %d adapters", RILL_LORA_MAX);
+    if (n > 1 && loras.n)
+        return err_set(e, E_USAGE, "--lora is for one model: load adapters of several by request");
     if (n > (int)ARRAY_LEN(s->name))
         return err_set(e, E_USAGE, "more than %zu models", ARRAY_LEN(s->name));
     s->o.worker = mem_array((uint64_t)n, sizeof *s->o.worker, e);
@@ -306,6 +322,9 @@ static int set_models(struct serve *s, struct err *e)
         w->model = model_opts_of(&running);
         w->engine = eo;
         w->script = s->script;
+        w->lora = &loras;
+        w->lora_dir = opt_lora_dir;
+        w->session_dir = opt_sessions;
         w->template_name = opt_template;
         w->template_text =
             (struct slice){opt_template ? (const char *)s->template.p : NULL, s->template.n};
@@ -359,6 +378,7 @@ static int set_up(struct serve *s, struct err *e)
     s->o.request_seconds = opt_request;
     s->o.drain_seconds = opt_drain;
     s->o.access_log = opt_log;
+    s->o.record = opt_record;
     s->o.listening = listening;
     s->o.ready = ready;
     s->o.ctx = s;
@@ -402,6 +422,8 @@ static int serve(struct serve *s, struct err *e)
     struct server *server = NULL;
     int rc = set_up(s, e);
 
+    if (opt_replay)
+        return rc < 0 ? rc : record_replay(opt_replay, s->o.worker, s->o.n_worker, e);
     more_descriptors();
     signal(SIGPIPE, SIG_IGN);
     rc = rc < 0 ? rc : server_new(&server, &s->o, e);
@@ -416,12 +438,12 @@ int main(int argc, char **argv)
     struct serve s = {0};
     struct err e = {0};
     int first = tool_begin(&tool, argc, argv);
-    int status = 0;
+    int status = 0, rc;
 
     if (first < argc)
         tool_usage("unexpected operand '%s' (a model is given with -m)", argv[first]);
-    if ((opt_hash ? hash_key(&e) : serve(&s, &e)) < 0)
-        status = tool_fail(&e);
+    rc = opt_hash ? hash_key(&e) : serve(&s, &e);
+    status = rc < 0 ? tool_fail(&e) : rc;
     SSL_CTX_free(s.tls);
     script_free(s.script);
     file_unmap(&s.template);
@@ -434,5 +456,6 @@ int main(int argc, char **argv)
     opt_list_fini(&aliases);
     opt_list_fini(&cors);
     opt_list_fini(&hosts);
+    opt_list_fini(&loras);
     return tool_end(status);
 }

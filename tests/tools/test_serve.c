@@ -70,6 +70,56 @@ START_TEST(valid_replies)
 }
 END_TEST
 
+/* The description has each path, and the fields that requests may have. */
+START_TEST(description)
+{
+    static const char *const posts[] = {
+        "/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses",
+        "/v1/embeddings",       "/v1/rerank",      "/v1/infill"};
+    static const char *const one[] = {"max_completion_tokens", "echo",       "stop_sequences",
+                                      "max_output_tokens",     "dimensions", "top_n",
+                                      "input_prefix"};
+    struct reply r;
+    json_t *v;
+
+    if (!serve_script(SCRIPT, NULL))
+        return;
+    wait_ready();
+    ask(&r, "GET", "/openapi.json", "", NULL);
+    ck_assert_int_eq(r.status, 200);
+    v = json_loads(r.body.p, JSON_REJECT_DUPLICATES, NULL);
+    ck_assert_msg(v != NULL, "%s", r.body.p);
+    for (size_t i = 0; i < ARRAY_LEN(posts); i++) {
+        json_t *fields = NULL;
+
+        ck_assert_int_eq(json_unpack(json_object_get(v, "paths"), "{s:{s:{s:{s:{s:{s:{s:o}}}}}}}",
+                                     posts[i], "post", "requestBody", "content", "application/json",
+                                     "schema", "properties", &fields),
+                         0);
+        ck_assert_msg(json_object_get(fields, one[i]) != NULL, "%s lacks %s", posts[i], one[i]);
+        ck_assert_msg(json_object_get(fields, "model") != NULL, "%s lacks model", posts[i]);
+    }
+    ck_assert_ptr_nonnull(json_object_get(json_object_get(v, "paths"), "/health"));
+    json_decref(v);
+    reply_fini(&r);
+    serve_stop();
+}
+END_TEST
+
+/* A vocabulary without marks for it cannot put text between two others, and says so. */
+START_TEST(infill)
+{
+    if (!serve_script(SCRIPT, NULL))
+        return;
+    wait_ready();
+    expect_status("POST", "/infill", "", "{\"input_prefix\":\"a\",\"input_suffix\":\"b\"}", 400,
+                  "no tokens for text in between");
+    expect_status("POST", "/infill", "", "{\"input_prefix\":7}", 400, "must be a string");
+    expect_status("POST", "/infill", "", "[]", 400, "not a JSON object");
+    serve_stop();
+}
+END_TEST
+
 START_TEST(streams)
 {
     struct reply r;
@@ -580,5 +630,6 @@ START_TEST(pings)
 }
 END_TEST
 
-TEST_MAIN("tools/serve", endpoints, valid_replies, streams, wrong_requests, heads, connection,
-          limits, slow_reader, leaving, leaving_others, full_queue, keys, drains, pings)
+TEST_MAIN("tools/serve", endpoints, valid_replies, description, infill, streams, wrong_requests,
+          heads, connection, limits, slow_reader, leaving, leaving_others, full_queue, keys, drains,
+          pings)

@@ -270,6 +270,26 @@ START_TEST(responses_stream)
 }
 END_TEST
 
+/* What is no JSON, or no object, is the client's mistake in each of them. */
+START_TEST(no_json)
+{
+    static const char *const paths[] = {"/v1/messages",    "/v1/messages/count_tokens",
+                                        "/v1/responses",   "/v1/chat/completions",
+                                        "/v1/completions", "/v1/embeddings",
+                                        "/v1/rerank",      "/tokenize",
+                                        "/detokenize",     "/apply-template"};
+
+    if (!start())
+        return;
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        expect_status("POST", paths[i], "", "{\"a\":", 400, "not JSON");
+        expect_status("POST", paths[i], "", "[]", 400, "not a JSON object");
+    }
+    expect_status("POST", "/v1/messages", "", "{\"max_tokens\":0," MESSAGES "}", 400, "max_tokens");
+    serve_stop();
+}
+END_TEST
+
 /* -- the cache -- */
 
 /* Two turns of a session with a tool: of the second prompt at least 95 % are there already. */
@@ -328,4 +348,4 @@ START_TEST(second_turn)
 END_TEST
 
 TEST_MAIN("tools/serve_apis", messages, messages_stream, noise, responses, responses_stream,
-          second_turn)
+          no_json, second_turn)

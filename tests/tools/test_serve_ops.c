@@ -50,9 +50,9 @@ static void ask_at(int fd, const char *body, const char *want)
 
 static char *text_of(const char *path)
 {
-    static char text[8192];
+    static char text[16384];
     FILE *f = fopen(path, "r");
-    size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
+    size_t n = f ? fread(text, 1, sizeof text - 10, f) : 0;
 
     text[n] = 0;
     if (f)
@@ -358,5 +358,73 @@ START_TEST(access_log)
 }
 END_TEST
 
+/* -- records -- */
+
+static int replay(const char *path)
+{
+    char tool[1100], model[1100];
+    int status;
+
+    snprintf(tool, sizeof tool, "%s/rill-serve", RILL_BUILDDIR);
+    snprintf(model, sizeof model, "tales=%s", srcfile("share/rill-tales.gguf"));
+    if (fork() == 0) {
+        if (!freopen("/dev/null", "w", stdout))
+            _exit(127);
+        execl(tool, "rill-serve", "-q", "-t", "1", "-m", model, "--replay", path, (char *)NULL);
+        _exit(127);
+    }
+    wait(&status);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* What was drawn among others is drawn again alone; a changed record is noticed. */
+START_TEST(record_and_replay)
+{
+    const char *dir = tmpfile_path("record");
+    const char *const with[] = {"--record", dir, "-t", "1", "--parallel", "4", NULL};
+    char path[1200], *p, *all;
+    struct stat st;
+    struct reply r;
+    int fd[6];
+    FILE *f;
+
+    snprintf(path, sizeof path, "%s/requests.jsonl", dir);
+    if (!serve_start(with))
+        return;
+    wait_ready();
+    for (int i = 0; i < 6; i++) {
+        static const char *const body[] = {
+            "{" USER ",\"max_tokens\":12}",
+            "{\"prompt\":[\"The fox\",\"The bear\"],\"n\":2,\"max_tokens\":8,\n\"stream\":true}",
+            "{\"max_tokens\":9," USER "}"};
+        static const char *const at[] = {CHAT, "/completions/", "/v1/messages"};
+
+        fd[i] = dial();
+        put_request(fd[i], "POST", at[i % 3], "", body[i % 3]);
+    }
+    for (int i = 0; i < 6; i++) {
+        get_reply(fd[i], &r);
+        ck_assert_int_eq(r.status, 200);
+        reply_fini(&r);
+        close(fd[i]);
+    }
+    serve_stop();
+    ck_assert(stat(path, &st) == 0 && (st.st_mode & 077) == 0);
+    ck_assert_int_eq(replay(dir), 0);
+    all = text_of(path);
+    p = strstr(all, "\"answers\":[[");
+    ck_assert_ptr_nonnull(p);
+    p += 12;
+    memmove(p + 2, p, strlen(p) + 1); // one token more
+    memcpy(p, "1,", 2);
+    f = fopen(path, "w");
+    fputs(all, f);
+    fclose(f);
+    ck_assert_int_eq(replay(path), 1);
+    unlink(path);
+    rmdir(dir);
+}
+END_TEST
+
 TEST_MAIN("tools/serve_ops", unix_sockets, unix_taken, activation, notifies, cors, hosts,
-          access_log)
+          access_log, record_and_replay)

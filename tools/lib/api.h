@@ -23,7 +23,7 @@
 enum { API_STOPS = 64 };
 
 /* What is asked for; bits, as the table of fields says which of them has a field. */
-enum api_kind { API_TEXT = 1, API_CHAT = 2, API_EMBED = 4, API_RANK = 8 };
+enum api_kind { API_TEXT = 1, API_CHAT = 2, API_EMBED = 4, API_RANK = 8, API_INFILL = 16 };
 
 /* What a request says of its tools. */
 enum api_calls {

@@ -367,6 +367,7 @@ struct field {
     unsigned char where, kind;
     size_t at; // offset in struct api_request
     read_fn *call;
+    const char *types; // JSON's, by first letters, where the kind does not say them
 };
 
 #define REQ(m) offsetof(struct api_request, q.m)
@@ -374,86 +375,89 @@ struct field {
 #define OWN(m) offsetof(struct api_request, m)
 
 static const struct field fields[] = {
-    {"model", ALL, K_CALL, 0, read_string},
-    {"prompt", TEXT, K_ELSE, 0, NULL},
-    {"messages", CHAT, K_ELSE, 0, NULL},
-    {"tools", CHAT, K_CALL, 0, read_tools},
-    {"tool_choice", CHAT, K_CALL, 0, read_tool_choice},
-    {"parallel_tool_calls", CHAT, K_CALL, 0, read_parallel},
-    {"input", API_EMBED, K_ELSE, 0, NULL},
-    {"encoding_format", API_EMBED, K_CALL, 0, read_encoding},
-    {"dimensions", API_EMBED, K_COUNT, OWN(dimensions), NULL},
-    {"query", API_RANK, K_ELSE, 0, NULL},
-    {"documents", CHAT | API_RANK, K_ELSE, 0, NULL},
-    {"top_n", API_RANK, K_COUNT, OWN(top_n), NULL},
-    {"return_documents", API_RANK, K_BOOL, OWN(with_documents), NULL},
-    {"reasoning_effort", CHAT, K_ELSE, 0, NULL},
-    {"enable_thinking", CHAT, K_ELSE, 0, NULL},
-    {"continue_final_message", CHAT, K_ELSE, 0, NULL},
-    {"suffix", TEXT, K_CALL, 0, read_string},
-    {"chat_template_kwargs", CHAT, K_ELSE, 0, NULL},
-    {"add_generation_prompt", CHAT, K_ELSE, 0, NULL},
-    {"max_tokens", BOTH, K_INT, REQ(max_tokens), NULL},
-    {"max_completion_tokens", CHAT, K_INT, REQ(max_tokens), NULL},
-    {"min_tokens", BOTH, K_INT, REQ(min_tokens), NULL},
-    {"ignore_eos", BOTH, K_BOOL, REQ(ignore_eos), NULL},
-    {"priority", ALL, K_ANY, REQ(priority), NULL},
-    {"n", BOTH, K_COUNT, OWN(n), NULL},
-    {"best_of", TEXT, K_COUNT, OWN(best_of), NULL},
-    {"echo", TEXT, K_BOOL, OWN(echo), NULL},
-    {"logprobs", BOTH, K_CALL, 0, read_logprobs},
-    {"top_logprobs", CHAT, K_CALL, 0, read_top_logprobs},
-    {"stop", BOTH, K_CALL, 0, read_stop},
-    {"seed", BOTH, K_CALL, 0, read_seed},
-    {"logit_bias", BOTH, K_CALL, 0, read_bias},
-    {"allowed_token_ids", BOTH, K_CALL, 0, read_allowed},
-    {"lora", BOTH, K_CALL, 0, read_lora},
-    {"samplers", BOTH, K_CALL, 0, read_samplers},
-    {"skip_special_tokens", BOTH, K_CALL, 0, read_skip_special},
-    {"cache_salt", BOTH, K_CALL, 0, read_salt},
-    {"response_format", BOTH, K_CALL, 0, read_format},
-    {"grammar", BOTH, K_CALL, 0, read_obey},
-    {"regex", BOTH, K_CALL, 0, read_obey},
-    {"choices", BOTH, K_CALL, 0, read_obey},
-    {"guided_json", BOTH, K_CALL, 0, read_obey},
-    {"guided_regex", BOTH, K_CALL, 0, read_obey},
-    {"guided_choice", BOTH, K_CALL, 0, read_obey},
-    {"guided_grammar", BOTH, K_CALL, 0, read_obey},
-    {"structured_outputs", BOTH, K_CALL, 0, read_structured},
-    {"temperature", BOTH, K_FLOAT, SAM(temperature), NULL},
-    {"dynatemp_range", BOTH, K_FLOAT, SAM(dynatemp_range), NULL},
-    {"dynatemp_exponent", BOTH, K_FLOAT, SAM(dynatemp_exponent), NULL},
-    {"top_k", BOTH, K_INT, SAM(top_k), NULL},
-    {"top_p", BOTH, K_FLOAT, SAM(top_p), NULL},
-    {"min_p", BOTH, K_FLOAT, SAM(min_p), NULL},
-    {"typical_p", BOTH, K_FLOAT, SAM(typical_p), NULL},
-    {"top_n_sigma", BOTH, K_FLOAT, SAM(top_n_sigma), NULL},
-    {"xtc_probability", BOTH, K_FLOAT, SAM(xtc_probability), NULL},
-    {"xtc_threshold", BOTH, K_FLOAT, SAM(xtc_threshold), NULL},
-    {"repetition_penalty", BOTH, K_FLOAT, SAM(repetition_penalty), NULL},
-    {"presence_penalty", BOTH, K_FLOAT, SAM(presence_penalty), NULL},
-    {"frequency_penalty", BOTH, K_FLOAT, SAM(frequency_penalty), NULL},
-    {"penalty_last", BOTH, K_ANY, SAM(penalty_last), NULL},
-    {"dry_multiplier", BOTH, K_FLOAT, SAM(dry_multiplier), NULL},
-    {"dry_base", BOTH, K_FLOAT, SAM(dry_base), NULL},
-    {"dry_allowed_length", BOTH, K_INT, SAM(dry_allowed_length), NULL},
-    {"dry_last", BOTH, K_ANY, SAM(dry_last), NULL},
-    {"dry_sequence_breakers", BOTH, K_CALL, 0, read_breakers},
-    {"no_repeat_ngram_size", BOTH, K_INT, SAM(no_repeat_ngram), NULL},
-    {"stream", BOTH, K_STREAM, OWN(stream), NULL},
-    {"stream_options", BOTH, K_STREAM, 0, read_options},
-    {"user", ALL, K_NOTHING, 0, NULL},
-    {"metadata", BOTH, K_NOTHING, 0, NULL},
-    {"store", BOTH, K_NOTHING, 0, NULL},
-    {"service_tier", BOTH, K_NOTHING, 0, NULL},
-    {"safety_identifier", BOTH, K_NOTHING, 0, NULL},
-    {"prompt_cache_key", BOTH, K_NOTHING, 0, NULL},
-    {"cache_prompt", BOTH, K_NOTHING, 0, NULL},
-    {"prompt_cache_retention", BOTH, K_NOTHING, 0, NULL},
-    {"prediction", CHAT, K_NOTHING, 0, NULL},
-    {"verbosity", CHAT, K_NOTHING, 0, NULL},
-    {"modalities", CHAT, K_NOTHING, 0, NULL},
-    {"web_search_options", CHAT, K_NOTHING, 0, NULL},
+    {"model", ALL, K_CALL, 0, read_string, "s"},
+    {"prompt", TEXT, K_ELSE, 0, NULL, "sa"},
+    {"messages", CHAT, K_ELSE, 0, NULL, "a"},
+    {"tools", CHAT, K_CALL, 0, read_tools, "a"},
+    {"tool_choice", CHAT, K_CALL, 0, read_tool_choice, "so"},
+    {"parallel_tool_calls", CHAT, K_CALL, 0, read_parallel, "b"},
+    {"input", API_EMBED, K_ELSE, 0, NULL, "sa"},
+    {"encoding_format", API_EMBED, K_CALL, 0, read_encoding, "s"},
+    {"dimensions", API_EMBED, K_COUNT, OWN(dimensions), NULL, NULL},
+    {"query", API_RANK, K_ELSE, 0, NULL, "s"},
+    {"documents", CHAT | API_RANK, K_ELSE, 0, NULL, "a"},
+    {"top_n", API_RANK, K_COUNT, OWN(top_n), NULL, NULL},
+    {"return_documents", API_RANK, K_BOOL, OWN(with_documents), NULL, NULL},
+    {"reasoning_effort", CHAT, K_ELSE, 0, NULL, "s"},
+    {"enable_thinking", CHAT, K_ELSE, 0, NULL, "b"},
+    {"continue_final_message", CHAT, K_ELSE, 0, NULL, "b"},
+    {"input_prefix", API_INFILL, K_ELSE, 0, NULL, "s"},
+    {"input_suffix", API_INFILL, K_ELSE, 0, NULL, "s"},
+    {"input_extra", API_INFILL, K_NOTHING, 0, NULL, "a"},
+    {"suffix", TEXT, K_CALL, 0, read_string, "s"},
+    {"chat_template_kwargs", CHAT, K_ELSE, 0, NULL, "o"},
+    {"add_generation_prompt", CHAT, K_ELSE, 0, NULL, "b"},
+    {"max_tokens", BOTH, K_INT, REQ(max_tokens), NULL, NULL},
+    {"max_completion_tokens", CHAT, K_INT, REQ(max_tokens), NULL, NULL},
+    {"min_tokens", BOTH, K_INT, REQ(min_tokens), NULL, NULL},
+    {"ignore_eos", BOTH, K_BOOL, REQ(ignore_eos), NULL, NULL},
+    {"priority", ALL, K_ANY, REQ(priority), NULL, NULL},
+    {"n", BOTH, K_COUNT, OWN(n), NULL, NULL},
+    {"best_of", TEXT, K_COUNT, OWN(best_of), NULL, NULL},
+    {"echo", TEXT, K_BOOL, OWN(echo), NULL, NULL},
+    {"logprobs", BOTH, K_CALL, 0, read_logprobs, "bi"},
+    {"top_logprobs", CHAT, K_CALL, 0, read_top_logprobs, "i"},
+    {"stop", BOTH, K_CALL, 0, read_stop, "sa"},
+    {"seed", BOTH, K_CALL, 0, read_seed, "i"},
+    {"logit_bias", BOTH, K_CALL, 0, read_bias, "o"},
+    {"allowed_token_ids", BOTH, K_CALL, 0, read_allowed, "a"},
+    {"lora", BOTH, K_CALL, 0, read_lora, "a"},
+    {"samplers", BOTH, K_CALL, 0, read_samplers, "a"},
+    {"skip_special_tokens", BOTH, K_CALL, 0, read_skip_special, "b"},
+    {"cache_salt", BOTH, K_CALL, 0, read_salt, "s"},
+    {"response_format", BOTH, K_CALL, 0, read_format, "o"},
+    {"grammar", BOTH, K_CALL, 0, read_obey, "s"},
+    {"regex", BOTH, K_CALL, 0, read_obey, "s"},
+    {"choices", BOTH, K_CALL, 0, read_obey, "a"},
+    {"guided_json", BOTH, K_CALL, 0, read_obey, ""},
+    {"guided_regex", BOTH, K_CALL, 0, read_obey, "s"},
+    {"guided_choice", BOTH, K_CALL, 0, read_obey, "a"},
+    {"guided_grammar", BOTH, K_CALL, 0, read_obey, "s"},
+    {"structured_outputs", BOTH, K_CALL, 0, read_structured, "o"},
+    {"temperature", BOTH, K_FLOAT, SAM(temperature), NULL, NULL},
+    {"dynatemp_range", BOTH, K_FLOAT, SAM(dynatemp_range), NULL, NULL},
+    {"dynatemp_exponent", BOTH, K_FLOAT, SAM(dynatemp_exponent), NULL, NULL},
+    {"top_k", BOTH, K_INT, SAM(top_k), NULL, NULL},
+    {"top_p", BOTH, K_FLOAT, SAM(top_p), NULL, NULL},
+    {"min_p", BOTH, K_FLOAT, SAM(min_p), NULL, NULL},
+    {"typical_p", BOTH, K_FLOAT, SAM(typical_p), NULL, NULL},
+    {"top_n_sigma", BOTH, K_FLOAT, SAM(top_n_sigma), NULL, NULL},
+    {"xtc_probability", BOTH, K_FLOAT, SAM(xtc_probability), NULL, NULL},
+    {"xtc_threshold", BOTH, K_FLOAT, SAM(xtc_threshold), NULL, NULL},
+    {"repetition_penalty", BOTH, K_FLOAT, SAM(repetition_penalty), NULL, NULL},
+    {"presence_penalty", BOTH, K_FLOAT, SAM(presence_penalty), NULL, NULL},
+    {"frequency_penalty", BOTH, K_FLOAT, SAM(frequency_penalty), NULL, NULL},
+    {"penalty_last", BOTH, K_ANY, SAM(penalty_last), NULL, NULL},
+    {"dry_multiplier", BOTH, K_FLOAT, SAM(dry_multiplier), NULL, NULL},
+    {"dry_base", BOTH, K_FLOAT, SAM(dry_base), NULL, NULL},
+    {"dry_allowed_length", BOTH, K_INT, SAM(dry_allowed_length), NULL, NULL},
+    {"dry_last", BOTH, K_ANY, SAM(dry_last), NULL, NULL},
+    {"dry_sequence_breakers", BOTH, K_CALL, 0, read_breakers, "a"},
+    {"no_repeat_ngram_size", BOTH, K_INT, SAM(no_repeat_ngram), NULL, NULL},
+    {"stream", BOTH, K_STREAM, OWN(stream), NULL, NULL},
+    {"stream_options", BOTH, K_STREAM, 0, read_options, "o"},
+    {"user", ALL, K_NOTHING, 0, NULL, NULL},
+    {"metadata", BOTH, K_NOTHING, 0, NULL, NULL},
+    {"store", BOTH, K_NOTHING, 0, NULL, NULL},
+    {"service_tier", BOTH, K_NOTHING, 0, NULL, NULL},
+    {"safety_identifier", BOTH, K_NOTHING, 0, NULL, NULL},
+    {"prompt_cache_key", BOTH, K_NOTHING, 0, NULL, NULL},
+    {"cache_prompt", BOTH, K_NOTHING, 0, NULL, NULL},
+    {"prompt_cache_retention", BOTH, K_NOTHING, 0, NULL, NULL},
+    {"prediction", CHAT, K_NOTHING, 0, NULL, NULL},
+    {"verbosity", CHAT, K_NOTHING, 0, NULL, NULL},
+    {"modalities", CHAT, K_NOTHING, 0, NULL, NULL},
+    {"web_search_options", CHAT, K_NOTHING, 0, NULL, NULL},
 };
 
 static const struct field *find_field(const char *name, enum api_kind kind)
@@ -464,13 +468,24 @@ static const struct field *find_field(const char *name, enum api_kind kind)
     return NULL;
 }
 
-const char *api_field_at(size_t i, unsigned *kinds, bool *effect)
+bool api_field_at(size_t i, struct api_field *out)
 {
+    static const char *const types[] = {[K_FLOAT] = "n", [K_INT] = "i",  [K_COUNT] = "i",
+                                        [K_ANY] = "i",   [K_BOOL] = "b", [K_STREAM] = "b"};
+    const struct field *f = &fields[i];
+
     if (i >= ARRAY_LEN(fields))
-        return NULL;
-    *kinds = fields[i].where;
-    *effect = fields[i].kind != K_NOTHING;
-    return fields[i].name;
+        return false;
+    *out = (struct api_field){.name = f->name,
+                              .kinds = f->where,
+                              .effect = f->kind != K_NOTHING,
+                              .lo = f->kind == K_INT     ? 0
+                                    : f->kind == K_COUNT ? 1
+                                                         : INT_MIN};
+    out->types = f->types                                       ? f->types
+                 : f->kind < ARRAY_LEN(types) && types[f->kind] ? types[f->kind]
+                                                                : "";
+    return true;
 }
 
 static int unknown(struct reading *g, const char *name, struct err *e)

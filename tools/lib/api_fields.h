@@ -12,9 +12,16 @@ void api_warn(struct api_request *r, const char *fmt, const char *name);
 /* A whole number from lo on. */
 int api_int(const char *name, const json_t *v, int lo, int *out, struct err *e);
 
-/* The i-th field of the table, or NULL: its name, the kinds of request that have it (enum
- * api_kind), and whether it has an effect. */
-const char *api_field_at(size_t i, unsigned *kinds, bool *effect);
+/* The i-th field of the table; false behind the last. */
+struct api_field {
+    const char *name;
+    unsigned kinds; // of requests that have it, enum api_kind
+    bool effect;
+    const char *types; // of JSON, by first letters: string, array, object, boolean, integer,
+                       // number; "": any
+    int lo;            // the least a number may be; INT_MIN: any
+};
+bool api_field_at(size_t i, struct api_field *out);
 
 /* api.c: a request with nothing in it yet; all fields of a body; its prompts, which errors call
  * name. */

@@ -276,6 +276,14 @@ static const struct {
                 {"output_config", ""},
                 {"mcp_servers", ""}};
 
+const char *messages_field_at(size_t i, const char **as)
+{
+    if (i >= ARRAY_LEN(settings))
+        return NULL;
+    *as = settings[i].as;
+    return settings[i].name;
+}
+
 static int add_field(json_t *out, struct api_request *r, const char *name, json_t *v, struct err *e)
 {
     r->param = name;
@@ -305,8 +313,8 @@ static int translate(json_t *out, const json_t *body, struct api_request *r, boo
     json_object_foreach((json_t *)(uintptr_t)body, name, v) if (rc == 0) rc =
         add_field(out, r, name, v, e);
     r->param = "max_tokens";
-    if (rc == 0 && !count && !json_is_integer(json_object_get(body, "max_tokens")))
-        rc = err_set(e, E_RANGE, "max_tokens: a number is required");
+    if (rc == 0 && !count && json_integer_value(json_object_get(body, "max_tokens")) < 1)
+        rc = err_set(e, E_RANGE, "max_tokens: a whole number from 1 on is required");
     r->param = rc < 0 ? r->param : "messages";
     rc = rc < 0 ? rc : add_messages(out, body, e);
     r->param = rc < 0 ? r->param : "tools";
@@ -328,10 +336,13 @@ int messages_parse(struct api_request *r, const struct api_opts *o, bool count, 
     int rc;
 
     *r = (struct api_request){0};
-    if (!given || !json_is_object(given) || !chat) {
+    if (!json_is_object(given) || !chat) {
+        rc = !given  ? e->code
+             : !chat ? err_nomem(e, 0)
+                     : err_set(e, E_FORMAT, "the body is not a JSON object");
         json_decref(given);
         json_decref(chat);
-        return err_set(e, given ? E_FORMAT : E_NOMEM, "the body is not a JSON object");
+        return rc;
     }
     rc = translate(chat, given, &noted, count, &why);
     if (rc == 0) {

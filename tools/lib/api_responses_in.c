@@ -246,6 +246,14 @@ static const struct {
                 {"client_metadata", ""},
                 {"prompt", ""}};
 
+const char *responses_field_at(size_t i, const char **as)
+{
+    if (i >= ARRAY_LEN(settings))
+        return NULL;
+    *as = settings[i].as;
+    return settings[i].name;
+}
+
 static int add_field(json_t *out, struct api_request *r, const char *name, json_t *v, struct err *e)
 {
     r->param = name;
@@ -369,10 +377,13 @@ int responses_parse(struct api_request *r, const struct api_opts *o, struct slic
     int rc;
 
     *r = (struct api_request){0};
-    if (!given || !json_is_object(given) || !chat) {
+    if (!json_is_object(given) || !chat) {
+        rc = !given  ? e->code
+             : !chat ? err_nomem(e, 0)
+                     : err_set(e, E_FORMAT, "the body is not a JSON object");
         json_decref(given);
         json_decref(chat);
-        return err_set(e, given ? E_FORMAT : E_NOMEM, "the body is not a JSON object");
+        return rc;
     }
     rc = translate(chat, given, &noted, e);
     if (rc == 0) {

@@ -2,6 +2,8 @@
 #include "tools/lib/serve_in.h"
 
 #include "base/mem.h"
+#include "tools/lib/api_fields.h"
+#include "tools/lib/js.h"
 
 /* A request without a seed gets one, which the reply tells. */
 static int seed_and_parse(struct job *j, bool chat, struct err *e)
@@ -24,6 +26,55 @@ static int read_chat(struct job *j, struct err *e)
 static int read_text(struct job *j, struct err *e)
 {
     return seed_and_parse(j, false, e);
+}
+
+/* {"input_prefix", "input_suffix", "prompt": what is typed between them already}, as editors ask,
+ * to a prompt with a suffix. */
+static int infill_body(json_t *v, struct err *e)
+{
+    static const char *const names[] = {"input_prefix", "prompt", "input_suffix"};
+    struct buf b = {0};
+    int rc = json_is_object(v) ? 0 : err_set(e, E_FORMAT, "the body is not a JSON object");
+
+    for (int i = 0; i < 3 && rc == 0; i++) {
+        const json_t *part = json_object_get(v, names[i]);
+
+        if (i == 2)
+            rc = js_set(v, "prompt", js_text(&b), e);
+        if (part && !json_is_string(part))
+            rc = err_set(e, E_RANGE, "%s: must be a string", names[i]);
+        else if (rc == 0 && i == 2)
+            rc = js_set(v, "suffix",
+                        part ? json_incref((json_t *)(uintptr_t)part) : json_string(""), e);
+        else if (part)
+            buf_add(&b, json_string_value(part), json_string_length(part));
+    }
+    buf_fini(&b);
+    json_object_del(v, "input_prefix");
+    json_object_del(v, "input_suffix");
+    return rc;
+}
+
+static int read_infill(struct job *j, struct err *e)
+{
+    json_t *v = api_json(buf_view(&j->body), e);
+    bool extra = json_array_size(json_object_get(v, "input_extra")) > 0;
+    struct rill_sampling *s = &j->r.q.sampling;
+    int rc = v ? infill_body(v, e) : e->code;
+
+    buf_fini(&j->body);
+    if (rc < 0) {
+        json_decref(v);
+        return rc;
+    }
+    json_object_del(v, "input_extra");
+    rc = api_parse_json(&j->r, &j->o, false, v, e);
+    if (extra)
+        api_warn(&j->r, "field '%s' has no effect here", "input_extra");
+    if (!s->has_seed)
+        s->seed = j->id & 0x7fffffff;
+    s->has_seed = true;
+    return rc;
 }
 
 /* Members that tell how it was made. */
@@ -76,6 +127,16 @@ static void whole(struct call *c, struct buf *out)
     buf_fini(&timings);
 }
 
+/* The text alone too, where editors look for it. */
+static void whole_infill(struct call *c, struct buf *out)
+{
+    whole(c, out);
+    out->n--;
+    buf_str(out, ",\"content\":");
+    buf_json(out, buf_view(&c->job->answer[0].text));
+    buf_byte(out, '}');
+}
+
 static void error(struct buf *out, const struct api_status *s, const char *message,
                   const char *param, const char *id)
 {
@@ -99,3 +160,11 @@ const struct form form_text = {.prefix = "cmpl-",
                                .ping = ": ping\n\n",
                                .whole = whole,
                                .error = error};
+const struct form form_infill = {.prefix = "infill-",
+                                 .read = read_infill,
+                                 .begin = begin_stream,
+                                 .event = event,
+                                 .end = end_stream,
+                                 .ping = ": ping\n\n",
+                                 .whole = whole_infill,
+                                 .error = error};

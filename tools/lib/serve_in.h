@@ -11,6 +11,7 @@
 #include "tools/lib/serve_server.h"
 
 struct call;
+struct route;
 
 /* How a request is read and its answers are told: one of the APIs that are spoken. */
 struct form {
@@ -31,7 +32,8 @@ struct form {
     void (*done)(struct call *c); // frees what the form keeps in c->state; may be NULL
 };
 
-extern const struct form form_chat, form_text, form_messages, form_responses, form_embed, form_rank;
+extern const struct form form_chat, form_text, form_messages, form_responses, form_embed, form_rank,
+    form_infill;
 
 struct call {
     struct server *s;
@@ -44,7 +46,8 @@ struct call {
     struct api_stream stream;
     void *state; // the form's
     struct buf out;
-    char id[48]; // of the reply
+    struct buf body, tokens; // of a record (serve_record.h)
+    char id[48];             // of the reply
     char request_id[72];
     char trace[60]; // traceparent, or ""
     char peer[48];
@@ -75,7 +78,7 @@ struct server {
     uint64_t status[6];
     double drain_until; // not 0: no new requests
     double began;
-    FILE *log;
+    FILE *log, *record;
     int rc; // why the loop ended
     struct err why;
 };
@@ -84,8 +87,7 @@ struct server {
 
 /* A call becomes a job for a worker; on failure an error is answered. body is copied. */
 void call_begin(struct server *s, struct http_x *x, const struct http_request *r, int model,
-                const struct form *form, enum job_kind kind,
-                int (*read)(struct job *j, struct err *e));
+                const struct route *t);
 /* Fields that each reply has, and a new id where the client gave none. */
 void reply_fields(struct server *s, const struct http_request *r, struct http_answer *a);
 void reply_error(struct http_answer *a, const struct form *form, const struct api_status *st,
@@ -95,6 +97,38 @@ uint64_t server_random(struct server *s);
 bool server_ready(const struct server *s);
 
 /* -- serve_routes.c -- */
+
+enum route_kind {
+    R_CALL, // a job for the engine, in the route's form
+    R_TEXT, // a job for the reading thread
+    R_ACT,  // a job for the reading thread, then for the engine's
+    R_HEALTH,
+    R_READY,
+    R_VERSION,
+    R_OPENAPI,
+    R_METRICS,
+    R_MODELS, // also what lies below
+    R_PAGE,   // also its files, below
+    R_PROPS
+};
+
+/* Fields of bodies beside those of enum api_kind. */
+enum { FIELDS_MESSAGES = 256, FIELDS_RESPONSES = 512 };
+
+struct route {
+    const char *path; // without /v1 and trailing slash
+    const char *method;
+    enum route_kind kind;
+    bool open; // needs no key
+    unsigned scope;
+    const struct form *form; // of its errors, too
+    int (*read)(struct job *j, struct err *e);
+    unsigned fields; // of the body
+    const char *about;
+    int (*act)(struct job *j, struct worker_hands *h, struct err *e); // R_ACT
+};
+const struct route *route_at(size_t i); // NULL behind the last
+
 bool route_early(void *ctx, const struct http_request *r, struct http_answer *out);
 void route_request(void *ctx, struct http_x *x, const struct http_request *r);
 void route_refused(void *ctx, const char *why, struct http_answer *out);
@@ -102,6 +136,18 @@ void route_refused(void *ctx, const char *why, struct http_answer *out);
 struct slice route_origin(const struct server *s, const struct http_request *r);
 /* Which key a request brings: -1: none that is known, -2: none is needed. */
 int route_key(const struct server *s, const struct http_request *r);
+
+/* -- serve_openapi.c -- */
+void openapi_write(struct buf *out);
+
+/* -- serve_admin.c: adapters and sessions -- */
+int admin_none(struct job *j, struct err *e);
+int admin_body(struct job *j, struct err *e);
+int lora_list(struct job *j, struct worker_hands *h, struct err *e);
+int lora_change(struct job *j, struct worker_hands *h, struct err *e);
+int session_list(struct job *j, struct err *e);
+int session_read(struct job *j, struct err *e);
+int session_change(struct job *j, struct worker_hands *h, struct err *e);
 
 /* -- serve_texts.c: requests without an engine -- */
 int text_tokenize(struct job *j, struct err *e);

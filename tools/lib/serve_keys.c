@@ -50,7 +50,8 @@ static bool read_number(const char *text, double least, double *out)
 
 static bool read_scopes(const char *text, unsigned *out)
 {
-    *out = (strstr(text, "infer") ? KEY_INFER : 0u) | (strstr(text, "metrics") ? KEY_METRICS : 0u);
+    *out = (strstr(text, "infer") ? KEY_INFER : 0u) | (strstr(text, "metrics") ? KEY_METRICS : 0u) |
+           (strstr(text, "admin") ? KEY_ADMIN : 0u);
     return *out != 0;
 }
 

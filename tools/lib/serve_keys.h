@@ -6,14 +6,14 @@
  *
  * rate: requests a second (and as many at once); tokens: of prompts and answers a minute;
  * concurrent: requests at once; weight: of the client's share of the engine; models: those it may
- * ask; scopes: infer, metrics (default: both). Empty lines and lines with # are skipped.
+ * ask; scopes: infer, metrics (default: both), admin. Empty lines and lines with # are skipped.
  */
 #ifndef RILL_TOOLS_SERVE_KEYS_H
 #define RILL_TOOLS_SERVE_KEYS_H
 
 #include "base/buf.h"
 
-enum { KEY_HASH = 32, KEY_INFER = 1, KEY_METRICS = 2 };
+enum { KEY_HASH = 32, KEY_INFER = 1, KEY_METRICS = 2, KEY_ADMIN = 4 };
 
 struct key {
     unsigned char hash[KEY_HASH];

@@ -145,6 +145,8 @@ static const struct {
      offsetof(struct metrics, queue)},
     {"rill_prompt_seconds", "From when the engine took it to the first token.",
      offsetof(struct metrics, prompt)},
+    {"rill_front_seconds", "From when a token was made until it was given to the client's socket.",
+     offsetof(struct metrics, front)},
     {"vllm:time_to_first_token_seconds", "As rill_time_to_first_token_seconds.",
      offsetof(struct metrics, first_token)},
     {"vllm:inter_token_latency_seconds", "As rill_inter_token_seconds.",

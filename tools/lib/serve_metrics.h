@@ -14,7 +14,7 @@ struct histogram {
 
 /* Of one model. */
 struct metrics {
-    struct histogram first_token, between, total, queue, prompt; // seconds
+    struct histogram first_token, between, total, queue, prompt, front; // seconds
     uint64_t prompt_tokens, cached_tokens, drawn_tokens;
     uint64_t finished[4]; // stop, length, cancelled, failed
     int running, waiting; // with the server, the engine's queue included

@@ -8,48 +8,54 @@
 #include "base/mem.h"
 #include "tools/lib/page.h"
 
-enum route_kind {
-    R_CALL, // a job for the engine, in the route's form
-    R_TEXT, // a job for the reading thread
-    R_HEALTH,
-    R_READY,
-    R_VERSION,
-    R_METRICS,
-    R_MODELS, // also what lies below
-    R_PAGE,   // also its files, below
-    R_PROPS
-};
-
-struct route {
-    const char *path; // without /v1 and trailing slash
-    const char *method;
-    enum route_kind kind;
-    bool open; // needs no key
-    unsigned scope;
-    const struct form *form; // of its errors, too
-    int (*read)(struct job *j, struct err *e);
-};
-
 static const struct route routes[] = {
-    {"/chat/completions", "POST", R_CALL, false, KEY_INFER, &form_chat, NULL},
-    {"/completions", "POST", R_CALL, false, KEY_INFER, &form_text, NULL},
-    {"/messages", "POST", R_CALL, false, KEY_INFER, &form_messages, NULL},
-    {"/messages/count_tokens", "POST", R_TEXT, false, KEY_INFER, &form_messages, text_count},
-    {"/responses", "POST", R_CALL, false, KEY_INFER, &form_responses, NULL},
-    {"/embeddings", "POST", R_CALL, false, KEY_INFER, &form_embed, NULL},
-    {"/rerank", "POST", R_CALL, false, KEY_INFER, &form_rank, NULL},
-    {"/tokenize", "POST", R_TEXT, false, KEY_INFER, &form_text, text_tokenize},
-    {"/detokenize", "POST", R_TEXT, false, KEY_INFER, &form_text, text_detokenize},
-    {"/apply-template", "POST", R_TEXT, false, KEY_INFER, &form_chat, text_template},
-    {"/models", "GET", R_MODELS, false, KEY_INFER, NULL, NULL},
-    {"/props", "GET", R_PROPS, false, KEY_INFER, NULL, NULL},
-    {"/metrics", "GET", R_METRICS, false, KEY_METRICS, NULL, NULL},
-    {"/health", "GET", R_HEALTH, true, 0, NULL, NULL},
-    {"/ready", "GET", R_READY, true, 0, NULL, NULL},
-    {"/version", "GET", R_VERSION, true, 0, NULL, NULL},
-    {"/", "GET", R_PAGE, true, 0, NULL, NULL},
-    {"/page", "GET", R_PAGE, true, 0, NULL, NULL},
+    {"/chat/completions", "POST", R_CALL, false, KEY_INFER, &form_chat, NULL, API_CHAT,
+     "messages to an answer, whole or as a stream", NULL},
+    {"/completions", "POST", R_CALL, false, KEY_INFER, &form_text, NULL, API_TEXT,
+     "prompts to text, whole or as a stream", NULL},
+    {"/messages", "POST", R_CALL, false, KEY_INFER, &form_messages, NULL, FIELDS_MESSAGES,
+     "Anthropic's messages to an answer, whole or as a stream", NULL},
+    {"/messages/count_tokens", "POST", R_TEXT, false, KEY_INFER, &form_messages, text_count,
+     FIELDS_MESSAGES, "how many tokens their prompt has", NULL},
+    {"/responses", "POST", R_CALL, false, KEY_INFER, &form_responses, NULL, FIELDS_RESPONSES,
+     "items to items, whole or as a stream; nothing is stored", NULL},
+    {"/embeddings", "POST", R_CALL, false, KEY_INFER, &form_embed, NULL, API_EMBED,
+     "texts to vectors", NULL},
+    {"/rerank", "POST", R_CALL, false, KEY_INFER, &form_rank, NULL, API_RANK,
+     "a query and documents to scores", NULL},
+    {"/infill", "POST", R_CALL, false, KEY_INFER, &form_infill, NULL, API_TEXT | API_INFILL,
+     "the text between two others", NULL},
+    {"/tokenize", "POST", R_TEXT, false, KEY_INFER, &form_text, text_tokenize, 0,
+     "content or messages to token ids", NULL},
+    {"/detokenize", "POST", R_TEXT, false, KEY_INFER, &form_text, text_detokenize, 0,
+     "tokens to text", NULL},
+    {"/apply-template", "POST", R_TEXT, false, KEY_INFER, &form_chat, text_template, API_CHAT,
+     "messages to the text the model would see", NULL},
+    {"/lora", "GET", R_ACT, false, KEY_INFER, &form_text, admin_none, 0, "the adapters there are",
+     lora_list},
+    {"/lora", "POST", R_ACT, false, KEY_ADMIN, &form_text, admin_body, 0,
+     "load, unload or scale an adapter", lora_change},
+    {"/sessions", "GET", R_TEXT, false, KEY_ADMIN, &form_text, session_list, 0,
+     "the saved beginnings of prompts", NULL},
+    {"/sessions", "POST", R_ACT, false, KEY_ADMIN, &form_text, session_read, 0,
+     "save, restore, fork or erase one", session_change},
+    {"/models", "GET", R_MODELS, false, KEY_INFER, NULL, NULL, 0, "the models; below, one of them",
+     NULL},
+    {"/props", "GET", R_PROPS, false, KEY_INFER, NULL, NULL, 0, "settings of the model", NULL},
+    {"/metrics", "GET", R_METRICS, false, KEY_METRICS, NULL, NULL, 0, "counters, for Prometheus",
+     NULL},
+    {"/health", "GET", R_HEALTH, true, 0, NULL, NULL, 0, "whether the process runs", NULL},
+    {"/ready", "GET", R_READY, true, 0, NULL, NULL, 0, "whether requests are taken", NULL},
+    {"/version", "GET", R_VERSION, true, 0, NULL, NULL, 0, "the version", NULL},
+    {"/openapi.json", "GET", R_OPENAPI, true, 0, NULL, NULL, 0, "this description", NULL},
+    {"/", "GET", R_PAGE, true, 0, NULL, NULL, 0, "a page to chat with", NULL},
+    {"/page", "GET", R_PAGE, true, 0, NULL, NULL, 0, "its files, below", NULL},
 };
+
+const struct route *route_at(size_t i)
+{
+    return i < ARRAY_LEN(routes) ? &routes[i] : NULL;
+}
 
 /* The path without /v1 in front and slashes behind. */
 static struct slice bare(const char *path)
@@ -74,17 +80,37 @@ static bool below(struct slice path, const char *dir, struct slice *rest)
     return true;
 }
 
-static const struct route *find(const char *path, struct slice *rest)
+static bool is_at(const struct route *t, struct slice path, struct slice *rest)
 {
+    return slice_is(path, t->path) ||
+           ((t->kind == R_MODELS || t->kind == R_PAGE) && below(path, t->path, rest));
+}
+
+/* The route of a path and method; where the path has no such method, one that it has. */
+static const struct route *find(const char *path, struct slice method, struct slice *rest)
+{
+    const struct route *found = NULL;
     struct slice s = bare(path);
 
     *rest = (struct slice){NULL, 0};
+    if (slice_is(method, "HEAD"))
+        method = SLICE("GET");
     for (size_t i = 0; i < ARRAY_LEN(routes); i++)
-        if (slice_is(s, routes[i].path) ||
-            ((routes[i].kind == R_MODELS || routes[i].kind == R_PAGE) &&
-             below(s, routes[i].path, rest)))
-            return &routes[i];
-    return NULL;
+        if (is_at(&routes[i], s, rest) && (!found || slice_is(method, routes[i].method)))
+            found = &routes[i];
+    return found;
+}
+
+/* The methods that a path has. */
+static void put_allow(struct buf *b, const char *path)
+{
+    struct slice s = bare(path), rest;
+
+    buf_str(b, "Allow: ");
+    for (size_t i = 0; i < ARRAY_LEN(routes); i++)
+        if (is_at(&routes[i], s, &rest))
+            buf_printf(b, "%s, ", strcmp(routes[i].method, "GET") == 0 ? "GET, HEAD" : "POST");
+    buf_str(b, "OPTIONS\r\n");
 }
 
 /* -- who asks -- */
@@ -160,8 +186,7 @@ static bool preflight(struct server *s, const struct http_request *r, const stru
                       struct http_answer *a)
 {
     a->status = 204;
-    buf_printf(&a->fields, "Allow: %s%s, OPTIONS\r\n", t->method,
-               strcmp(t->method, "GET") == 0 ? ", HEAD" : "");
+    put_allow(&a->fields, r->head->path);
     if (route_origin(s, r).n)
         buf_printf(&a->fields,
                    "Access-Control-Allow-Methods: %s, OPTIONS\r\nAccess-Control-Allow-Headers: "
@@ -216,7 +241,7 @@ bool route_early(void *ctx, const struct http_request *r, struct http_answer *a)
     static const char bad[] = "invalid_request_error";
     struct server *s = ctx;
     struct slice rest, method = r->head->method;
-    const struct route *t = find(r->head->path, &rest);
+    const struct route *t = find(r->head->path, r->head->method, &rest);
     bool get;
 
     if (!good_host(s, r))
@@ -228,7 +253,7 @@ bool route_early(void *ctx, const struct http_request *r, struct http_answer *a)
         return preflight(s, r, t, a);
     get = strcmp(t->method, "GET") == 0;
     if (!slice_is(method, t->method) && !(get && slice_is(method, "HEAD"))) {
-        buf_printf(&a->fields, "Allow: %s%s, OPTIONS\r\n", t->method, get ? ", HEAD" : "");
+        put_allow(&a->fields, r->head->path);
         return refuse(s, r, a, t->form, 405, bad, "method_not_allowed",
                       "this path takes another method");
     }
@@ -350,7 +375,7 @@ static void begin(struct server *s, struct http_x *x, const struct http_request 
         reply_error(&a, t->form, &unknown,
                     "there is no such model here: GET /v1/models lists those there are", "model");
     } else {
-        call_begin(s, x, r, model, t->form, t->kind == R_CALL ? JOB_ANSWER : JOB_TEXT, t->read);
+        call_begin(s, x, r, model, t);
         return;
     }
     answer(s, x, r, &a);
@@ -421,11 +446,12 @@ void route_request(void *ctx, struct http_x *x, const struct http_request *r)
     struct server *s = ctx;
     struct http_answer a = {.status = 200, .type = "application/json"};
     struct slice rest;
-    const struct route *t = find(r->head->path, &rest);
+    const struct route *t = find(r->head->path, r->head->method, &rest);
 
     switch (t->kind) {
     case R_CALL:
     case R_TEXT:
+    case R_ACT:
         begin(s, x, r, t);
         return;
     case R_HEALTH:
@@ -434,6 +460,9 @@ void route_request(void *ctx, struct http_x *x, const struct http_request *r)
         break;
     case R_VERSION:
         buf_printf(&a.body, "{\"version\":\"%s\"}", rill_version());
+        break;
+    case R_OPENAPI:
+        openapi_write(&a.body);
         break;
     case R_METRICS:
         a.type = "text/plain; version=0.0.4; charset=utf-8";

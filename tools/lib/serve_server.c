@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "tools/lib/serve_in.h"
+#include "tools/lib/serve_record.h"
 #include "tools/lib/tool.h"
 
 #define RECORDS_MAX ((size_t)32 << 20) // bytes that may wait for the loop
@@ -155,6 +156,8 @@ static void call_free(struct call *c)
         c->form->done(c);
     api_stream_fini(&c->stream);
     buf_fini(&c->out);
+    buf_fini(&c->body);
+    buf_fini(&c->tokens);
     job_free(c->job);
     mem_free(c);
 }
@@ -244,7 +247,7 @@ static void answer_done(struct call *c)
             http_end(c->x);
         return;
     }
-    if (c->job->kind == JOB_TEXT) {
+    if (c->job->kind != JOB_ANSWER) {
         a.body = c->job->reply;
         c->job->reply = (struct buf){0};
     } else {
@@ -303,6 +306,8 @@ static void call_end(struct call *c, const struct out_record *r)
     }
     c->failed = c->failed || (r->rc < 0 && r->rc != E_CANCELLED);
     count_call(c, r->at);
+    if (c->s->record && c->x && !c->failed && c->job->kind == JOB_ANSWER && !c->job->r.q.embed)
+        record_write(c->s->record, c->job, c->path, buf_view(&c->body), buf_view(&c->tokens));
     log_line(c->s, c->method, c->path, c->status, c->peer, c);
     call_free(c);
 }
@@ -375,6 +380,8 @@ static void call_event(struct call *c, const struct out_record *r)
     int rc;
 
     time_token(c, r);
+    if (c->s->record && r->ev.kind == RILL_TOKEN)
+        record_token(&c->tokens, r->prompt, &r->ev);
     if (!c->x || c->ended)
         return;
     rc = c->streaming || c->form->by_events ? c->form->event(c, &c->out, r->prompt, &r->ev, &e)
@@ -388,6 +395,8 @@ static void call_event(struct call *c, const struct out_record *r)
         return;
     }
     push(c);
+    if (c->streaming && r->ev.kind == RILL_TOKEN)
+        histogram_add(&c->s->metrics[c->model].front, tool_now() - r->at);
 }
 
 /* http's call: the connection is gone. */
@@ -484,9 +493,12 @@ static void fill_call(struct server *s, struct call *c, const struct http_reques
 }
 
 void call_begin(struct server *s, struct http_x *x, const struct http_request *r, int model,
-                const struct form *form, enum job_kind kind,
-                int (*read)(struct job *j, struct err *e))
+                const struct route *t)
 {
+    const enum job_kind kind = t->kind == R_CALL  ? JOB_ANSWER
+                               : t->kind == R_ACT ? JOB_ACT
+                                                  : JOB_TEXT;
+
     struct err e = {0};
     struct http_answer a = {0};
     struct call *c = mem_new(sizeof *c, &e);
@@ -494,10 +506,13 @@ void call_begin(struct server *s, struct http_x *x, const struct http_request *r
 
     if (c && j) {
         c->job = j;
-        fill_call(s, c, r, model, form);
+        fill_call(s, c, r, model, t->form);
         j->kind = kind;
-        j->read = read ? read : form->read;
+        j->read = t->read ? t->read : t->form->read;
+        j->act = t->act;
         buf_slice(&j->body, r->body);
+        if (s->record)
+            buf_slice(&c->body, r->body);
         if (j->body.bad)
             err_nomem(&e, r->body.n);
     }
@@ -515,7 +530,7 @@ void call_begin(struct server *s, struct http_x *x, const struct http_request *r
     if (a.status == 0) {
         struct api_status st = api_status(&e);
 
-        reply_error(&a, form, &st, e.text, NULL);
+        reply_error(&a, t->form, &st, e.text, NULL);
     }
     reply_fields(s, r, &a);
     reply_count(s, r, &a);
@@ -713,6 +728,8 @@ int server_new(struct server **out, const struct server_opts *o, struct err *e)
     ho.gone = gone;
     rc = o->keys ? keys_read(&s->keys, o->keys, e) : 0;
     rc = rc < 0 ? rc : open_log(s, e);
+    if (rc == 0 && o->record)
+        rc = record_open(&s->record, o->record, e);
     rc = rc < 0 ? rc : bytes_new(&s->records, RECORDS_MAX, e);
     rc = rc < 0 ? rc : http_new(&s->http, s->base, &ho, e);
     rc = rc < 0 ? rc : add_events(s, e);
@@ -757,6 +774,8 @@ void server_free(struct server *s)
         event_base_free(s->base);
     if (s->log && s->log != stderr)
         fclose(s->log);
+    if (s->record)
+        fclose(s->record);
     bytes_free(s->records);
     keys_free(s->keys);
     buf_fini(&s->batch);

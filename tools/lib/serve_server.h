@@ -30,6 +30,7 @@ struct server_opts {
     int parallel, max_queue; // requests at once and waiting, of each model
     double ping_seconds, request_seconds, drain_seconds;
     const char *access_log; // file, "-": standard error; or NULL
+    const char *record;     // a folder where requests are written down, or NULL
     void (*listening)(void *ctx, int port);
     void (*ready)(void *ctx, int port);
     void *ctx;

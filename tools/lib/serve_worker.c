@@ -29,6 +29,8 @@ struct worker {
     struct job **active; // [n_active] the engine has them: the runner's
     int n_active, cap_active;
     unsigned seen_cancels;
+    struct adapter adapter[RILL_LORA_MAX]; // [n_adapter]: the runner's
+    int n_adapter;
 
     pthread_mutex_t lock; // what follows, and job.cancelled
     unsigned cancels;
@@ -138,8 +140,8 @@ static void read_job(struct worker *w, struct job *j)
         rc = err_set(&e, E_CANCELLED, "cancelled");
     rc = rc < 0 ? rc : j->read(j, &e);
     j->read_at = tool_now();
-    if (rc == 0 && j->kind == JOB_ANSWER) {
-        rc = begin_answers(j, &e);
+    if (rc == 0 && j->kind != JOB_TEXT) {
+        rc = j->kind == JOB_ANSWER ? begin_answers(j, &e) : 0;
         rc = rc < 0 ? rc : queue_put(w->go, j, &e);
         if (rc == 0)
             return;
@@ -203,6 +205,28 @@ static int open_engine(struct worker *w, struct err *e)
     return rc;
 }
 
+/* "FILE[=SCALE]", called as its file is. */
+static int load_lora(struct worker *w, const char *arg, struct err *e)
+{
+    const char *sign = strrchr(arg, '='), *base;
+    struct adapter *a = &w->adapter[w->n_adapter];
+    size_t n = sign ? (size_t)(sign - arg) : strlen(arg);
+    char *path = mem_dup(arg, n, e), *end = NULL;
+    int rc = path ? 0 : E_NOMEM;
+
+    a->scale = sign ? strtof(sign + 1, &end) : 1;
+    if (rc == 0 && sign && (*end || end == sign + 1))
+        rc = err_set(e, E_USAGE, "--lora '%s': the scale is no number", arg);
+    rc = rc < 0 ? rc : rill_engine_lora_load(w->engine, path, &a->id, e);
+    if (rc == 0) {
+        base = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+        snprintf(a->name, sizeof a->name, "%s", base);
+        w->n_adapter++;
+    }
+    mem_free(path);
+    return rc;
+}
+
 static int load(struct worker *w, struct err *e)
 {
     struct rill_model_info info;
@@ -211,6 +235,10 @@ static int load(struct worker *w, struct err *e)
     w->o.model.vocab_only = w->o.script != NULL;
     rc = rill_model_open(&w->model, w->o.path, &w->o.model, e);
     rc = rc < 0 ? rc : open_engine(w, e);
+    if (rc < 0)
+        return rc;
+    for (size_t i = 0; w->engine && w->o.lora && i < w->o.lora->n && rc == 0; i++)
+        rc = load_lora(w, w->o.lora->at[i].value, e);
     if (rc < 0)
         return rc;
     rill_model_info(w->model, &info);
@@ -255,6 +283,20 @@ static void fail(struct job *j, int code, const char *why)
     buf_str(&j->reply, why ? why : "failed");
 }
 
+/* A request that chooses no adapters has those that have a scale. */
+static void choose_lora(const struct worker *w, struct api_request *r)
+{
+    int n = 0;
+
+    if (r->q.lora || r->q.embed)
+        return;
+    for (int i = 0; i < w->n_adapter && n < RILL_LORA_MIX; i++)
+        if (w->adapter[i].scale != 0)
+            r->lora[n++] = (struct rill_lora_use){w->adapter[i].id, w->adapter[i].scale};
+    r->q.lora = r->lora;
+    r->q.n_lora = n;
+}
+
 /* The engine gets the prompts of a job. */
 static int submit(struct worker *w, struct job *j, struct err *e)
 {
@@ -271,6 +313,7 @@ static int submit(struct worker *w, struct job *j, struct err *e)
         w->active = p;
         w->cap_active = cap;
     }
+    choose_lora(w, &j->r);
     q->client = j->client;
     q->weight = j->weight;
     q->deadline = j->deadline;
@@ -290,10 +333,27 @@ static int submit(struct worker *w, struct job *j, struct err *e)
     return rc;
 }
 
+/* Something else is done with the engine, between two steps. */
+static void act(struct worker *w, struct job *j)
+{
+    struct worker_hands h = {w->engine, w->adapter, &w->n_adapter};
+    struct err e = {0};
+    int rc = w->engine
+                 ? j->act(j, &h, &e)
+                 : err_set(&e, E_UNSUPPORTED, "answers come from a script: no engine is here");
+
+    say(w, OUT_END, j, rc < 0 ? &e : NULL);
+}
+
 static void start(struct worker *w, struct job *j)
 {
     struct err e = {0};
     int rc = 0;
+
+    if (j->kind == JOB_ACT) {
+        act(w, j);
+        return;
+    }
 
     if (is_cancelled(w, j))
         rc = err_set(&e, E_CANCELLED, "cancelled");
@@ -466,6 +526,11 @@ void worker_cancel(struct worker *w, struct job *j)
     pthread_mutex_unlock(&w->lock);
 }
 
+const struct worker_opts *worker_opts(const struct worker *w)
+{
+    return &w->o;
+}
+
 const char *worker_name(const struct worker *w)
 {
     return w->o.name;
@@ -502,6 +567,7 @@ void job_free(struct job *j)
     mem_free(j->answer);
     mem_free(j->ref);
     api_fini(&j->r);
+    json_decref(j->custom);
     buf_fini(&j->body);
     buf_fini(&j->reply);
     mem_free(j);

@@ -10,6 +10,7 @@
 #define RILL_TOOLS_SERVE_WORKER_H
 
 #include "tools/lib/api.h"
+#include "tools/lib/opt.h"
 #include "tools/lib/queue.h"
 #include "tools/lib/serve_script.h"
 
@@ -24,7 +25,22 @@ struct job_ref {
 
 enum job_kind {
     JOB_ANSWER, // prompts to answers
-    JOB_TEXT    // read makes the whole reply: nothing for the engine
+    JOB_TEXT,   // read makes the whole reply: nothing for the engine
+    JOB_ACT     // read, then act makes the reply with the engine
+};
+
+/* An adapter that is loaded: its scale in requests that choose none, 0: it is not in them. */
+struct adapter {
+    int id;
+    float scale;
+    char name[100];
+};
+
+/* What the thread of the engine has, for the length of a call. */
+struct worker_hands {
+    struct rill_engine *engine;
+    struct adapter *adapter; // [RILL_LORA_MAX]
+    int *n_adapter;
 };
 
 struct job {
@@ -33,12 +49,14 @@ struct job {
     struct worker *worker;
     /* Reads the body into r (JOB_ANSWER) or makes the reply (JOB_TEXT), on the worker's thread. */
     int (*read)(struct job *j, struct err *e);
+    int (*act)(struct job *j, struct worker_hands *h, struct err *e); // on the engine's
     struct buf body;
     struct api_opts o;
     struct api_request r;
     struct api_answer *answer; // [n_prompt][best_of]
     struct job_ref *ref;       // [n_prompt]
-    struct buf reply;          // of JOB_TEXT
+    json_t *custom;            // what else was read; freed with the job
+    struct buf reply;          // of JOB_TEXT and JOB_ACT
     int form;                  // of the reply: the server's
     int client;                // 0 to RILL_CLIENTS - 1
     float weight;
@@ -75,6 +93,9 @@ struct worker_opts {
     const char *template_name; // of the template's text, or NULL: the model's own
     struct slice template_text;
     const struct script *script; // instead of an engine, or NULL
+    const struct opt_list *lora; // FILE[=SCALE] each, or NULL
+    const char *lora_dir;        // what requests may load, or NULL
+    const char *session_dir;     // of their sessions, or NULL
 };
 
 /* out: where records go. Loading begins at once, on the worker's thread. */
@@ -89,6 +110,7 @@ int worker_start(struct worker *w, struct job *j, struct err *e);
 void worker_cancel(struct worker *w, struct job *j);
 
 /* What is known once OUT_STATE has come with 0. */
+const struct worker_opts *worker_opts(const struct worker *w);
 const char *worker_name(const struct worker *w);
 const struct api_opts *worker_api(const struct worker *w); // what its requests begin with
 const struct rill_model *worker_model(const struct worker *w);
