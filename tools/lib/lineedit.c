@@ -348,8 +348,9 @@ static int open_editor(struct lineedit *l, struct err *e)
     if (l->o.history)
         history(l->hist, &ev, H_LOAD, l->o.history);
     el_set(l->el, EL_HIST, history, l->hist);
-    el_set(l->el, EL_ADDFN, "rill-paste", "take a pasted text", take_paste);
-    el_set(l->el, EL_ADDFN, "rill-complete", "complete a word", complete);
+    // wide: the narrow call keeps copies of the names for ever
+    el_wset(l->el, EL_ADDFN, L"rill-paste", L"take a pasted text", take_paste);
+    el_wset(l->el, EL_ADDFN, L"rill-complete", L"complete a word", complete);
     el_set(l->el, EL_BIND, "\\e[200~", "rill-paste", NULL);
     el_set(l->el, EL_BIND, "^I", "rill-complete", NULL);
     el_set(l->el, EL_BIND, "^R", "em-inc-search-prev", NULL);
