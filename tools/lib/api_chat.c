@@ -80,28 +80,35 @@ bool api_chat_is_mark(const struct api_chat *c, int32_t id)
 
 /* -- opening -- */
 
-int api_chat_open(struct api_chat **out, const struct rill_model *m, const char *name,
-                  struct slice source, struct err *e)
+int api_chat_template(struct chat **out, const struct rill_model *m, const char **name,
+                      struct slice *source, struct err *e)
 {
-    struct toolcall_opts po = {.is_control = learn_mark};
     struct rill_model_info info;
-    struct toolcall *t = NULL;
-    struct api_chat *c;
-    int rc;
 
     *out = NULL;
     rill_model_info(m, &info);
     if (!rill_vocab(m))
         return err_set(e, E_UNSUPPORTED, "%s: no vocabulary to chat with", info.path);
-    if (!source.p) {
-        source = slice_of(info.chat_template ? info.chat_template : "");
-        name = info.path;
+    if (!source->p) {
+        *source = slice_of(info.chat_template ? info.chat_template : "");
+        *name = info.path;
     }
-    c = mem_new(sizeof *c, e);
+    return chat_open(out, *name, *source, rill_vocab(m), e);
+}
+
+int api_chat_open(struct api_chat **out, const struct rill_model *m, const char *name,
+                  struct slice source, struct err *e)
+{
+    struct toolcall_opts po = {.is_control = learn_mark};
+    struct toolcall *t = NULL;
+    struct api_chat *c = mem_new(sizeof *c, e);
+    int rc;
+
+    *out = NULL;
     if (!c)
         return E_NOMEM;
     c->model = m;
-    rc = chat_open(&c->chat, name, source, rill_vocab(m), e);
+    rc = api_chat_template(&c->chat, m, &name, &source, e);
     if (rc == 0)
         rc = rill_chat_open(&c->public, m, name, source.p, source.n, e);
     if (rc == 0) {

@@ -21,6 +21,12 @@ struct api_prompt {
 };
 void api_prompt_fini(struct api_prompt *p);
 
+/* Opens a template: the source and name that are given or, where source->p is NULL, the model's own
+ * or the default, which then are set. */
+struct chat;
+int api_chat_template(struct chat **out, const struct rill_model *m, const char **name,
+                      struct slice *source, struct err *e);
+
 /* source: a template, name what errors call it; source.p NULL: the model's own, or the default. The
  * model must outlive the chat. */
 int api_chat_open(struct api_chat **out, const struct rill_model *m, const char *name,

@@ -5,23 +5,19 @@
 #include <time.h>
 
 #include "base/mem.h"
+#include "tools/lib/api_chat.h"
 
 int ask_open(struct ask *a, const struct rill_model *m, const char *name, struct slice source,
              struct err *e)
 {
-    struct rill_model_info info;
+    int rc = api_chat_template(&a->chat, m, &name, &source, e);
 
-    rill_model_info(m, &info);
-    if (!rill_vocab(m))
-        return err_set(e, E_UNSUPPORTED, "%s: no vocabulary to chat with", info.path);
-    if (!source.p) {
-        source = slice_of(info.chat_template ? info.chat_template : "");
-        name = info.path;
-    }
+    if (rc < 0)
+        return rc;
     a->model = m;
     a->reasoning = reasoning_detect(source);
     a->set = json_object();
-    return a->set ? chat_open(&a->chat, name, source, rill_vocab(m), e) : err_nomem(e, 0);
+    return a->set ? 0 : err_nomem(e, 0);
 }
 
 void ask_close(struct ask *a)

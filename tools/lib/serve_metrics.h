@@ -5,7 +5,7 @@
 #include "tools/lib/serve_keys.h"
 #include "tools/lib/serve_worker.h"
 
-enum { METRIC_BUCKETS = 16 };
+enum { METRIC_BUCKETS = 17 };
 
 struct histogram {
     uint64_t count[METRIC_BUCKETS + 1]; // the last: above all
