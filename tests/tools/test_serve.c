@@ -106,16 +106,30 @@ START_TEST(description)
 }
 END_TEST
 
-/* A vocabulary without marks for it cannot put text between two others, and says so. */
+/* A vocabulary without marks for it cannot put text between two others, and says so; with them the
+ * prompt has the three parts in their order. */
 START_TEST(infill)
 {
-    if (!serve_script(SCRIPT, NULL))
+    static char fim[1100];
+    static const char *const with[] = {"-m", fim, NULL};
+    const char *path = testdata("tokenizers/ggml-vocab/ggml-vocab-deepseek-coder.gguf");
+
+    snprintf(fim, sizeof fim, "fim=%s", path ? path : srcfile("share/rill-tales.gguf"));
+    if (!serve_script("{\"answers\":[{\"text\":\"no\"},{\"when\":\"def f(x<\xef\xbd\x9c"
+                      "fim"
+                      "\xe2\x96\x81hole\xef\xbd\x9c>return x\",\"text\":\"yes\"}]}",
+                      with))
         return;
     wait_ready();
     expect_status("POST", "/infill", "", "{\"input_prefix\":\"a\",\"input_suffix\":\"b\"}", 400,
                   "no tokens for text in between");
     expect_status("POST", "/infill", "", "{\"input_prefix\":7}", 400, "must be a string");
     expect_status("POST", "/infill", "", "[]", 400, "not a JSON object");
+    if (path)
+        expect_status("POST", "/infill", "",
+                      "{\"model\":\"fim\",\"input_prefix\":\"def f(\",\"prompt\":\"x\","
+                      "\"input_suffix\":\"return x\",\"input_extra\":[{}]}",
+                      200, "\"content\":\"yes\"");
     serve_stop();
 }
 END_TEST

@@ -457,17 +457,21 @@ static void watch(struct http_x *x)
 }
 
 /* The client sends no more. What it has asked is answered: a connection that is closed looks the
- * same until something is written. */
+ * same until something is written. A reply may be on its way already. */
 static void on_end(struct http_x *x)
 {
-    if (x->state != CONN_BUSY && x->state != CONN_FLUSH) {
+    if (x->state != CONN_BUSY && to_write(x) == 0) {
         conn_close(x);
         return;
     }
     x->half = true;
     bufferevent_enable(x->bev, EV_WRITE); // TLS has stopped both ways
-    if (x->state == CONN_BUSY)
+    if (x->state == CONN_BUSY) {
         watch(x);
+        return;
+    }
+    x->state = CONN_FLUSH;
+    x->deadline = 0;
 }
 
 static void on_event(struct bufferevent *bev, short what, void *ctx)
