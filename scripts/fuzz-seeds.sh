@@ -141,6 +141,42 @@ gguf() {
     cd - >/dev/null
 }
 
+# -- zst: a GGUF file in frames of one block each, as it is or one byte repeated -------------------
+
+# frame FILE: its bytes, uncompressed (magic number, one segment with a length of four bytes, block)
+frame() {
+    len=$(wc -c <"$1")
+    u32 $((0xFD2FB528)) && u8 $((0xA0)) && u32 "$len" && le $((len << 3 | 1)) 3
+    cat "$1"
+}
+# table BYTES...: a frame's compressed and decompressed size in turn
+table() {
+    u32 $((0x184D2A5E)) && u32 $((4 * $# + 9))
+    for b in "$@"; do u32 "$b"; done
+    u32 $(($# / 2)) && u8 0 && u32 $((0x8F92EAB1))
+}
+zst() {
+    mkdir -p "$dir/zst"
+    cd "$dir/zst"
+    for f in keys tensors aligned type12; do
+        all=$(wc -c <"../gguf/$f")
+        frame "../gguf/$f" >"$f"
+        { frame "../gguf/$f" && table $((all + 12)) "$all"; } >"$f-table"
+        dd if="../gguf/$f" of=half1 bs=1 count=$((all / 2)) 2>/dev/null
+        dd if="../gguf/$f" of=half2 bs=1 skip=$((all / 2)) 2>/dev/null
+        {
+            frame half1 && frame half2
+            table $((all / 2 + 12)) $((all / 2)) $((all - all / 2 + 12)) $((all - all / 2))
+        } >"$f-two"
+        rm half1 half2
+    done
+    {
+        u32 $((0xFD2FB528)) && u8 $((0xA0)) && u32 100000 && le $((100000 << 3 | 3)) 3 && u8 7
+        table 13 100000
+    } >repeated
+    cd - >/dev/null
+}
+
 # -- tok -------------------------------------------------------------------------------------------
 
 # token TEXT KIND SCORE: TEXT may hold octal escapes
@@ -320,6 +356,7 @@ END
 (reqhead)
 (api)
 (gguf)
+(zst)
 (tok)
 (jinja)
 (safetensors)

@@ -1,4 +1,5 @@
-/* convert.c - rill-convert: a Hugging Face directory or a GGUF file as a GGUF file.
+/* convert.c - rill-convert: a Hugging Face directory or a GGUF file as a GGUF file, compressed if
+ * its name says so.
  *
  * Tensors stream through a buffer of a few megabytes, so memory does not grow with the model. The
  * output appears under its name when it is complete.
@@ -473,7 +474,8 @@ static int write_tensor(struct job *j, uint32_t i, struct err *e)
     fmt_row_bytes(j->t[i].to, t->ne[0], &j->to_bytes);
     batch = BATCH_BYTES / (j->in_bytes > j->to_bytes ? j->in_bytes : j->to_bytes) + 1;
     batch = batch < rows ? batch : rows;
-    rc = batch_new(j, i, batch, e);
+    if ((rc = source_begin(j->src, i, e)) == 0)
+        rc = batch_new(j, i, batch, e);
     for (uint64_t r = 0; r < rows && rc == 0; r += batch) {
         uint64_t n = rows - r < batch ? rows - r : batch;
 
@@ -492,7 +494,6 @@ static int write_tensor(struct job *j, uint32_t i, struct err *e)
 
 static int open_outputs(struct job *j, const char *path, struct err *e)
 {
-    size_t n = strlen(path), stem = n > 5 && strcmp(path + n - 5, ".gguf") == 0 ? n - 5 : n;
     struct buf name = {0};
     int rc = 0;
 
@@ -503,13 +504,15 @@ static int open_outputs(struct job *j, const char *path, struct err *e)
     for (uint32_t i = 0; i < j->n_out && rc == 0; i++) {
         buf_clear(&name);
         if (j->n_out > 1)
-            buf_printf(&name, "%.*s-%05u-of-%05u.gguf", (int)stem, path, i + 1, j->n_out);
+            gguf_part_name(&name, path, i, j->n_out);
         else
             buf_str(&name, path);
         if (name.bad)
-            rc = err_nomem(e, n);
-        else if ((rc = gguf_create(&j->out[i], name.p, j->g->alignment, e)) == 0)
+            rc = err_nomem(e, strlen(path));
+        else if ((rc = gguf_create(&j->out[i], name.p, j->g->alignment, e)) == 0) {
+            gguf_threads(j->out[i], threads);
             rc = put_keys(j, i, e);
+        }
     }
     for (uint32_t i = 0; i < j->n_tensor && rc == 0; i++)
         gguf_put_tensor(j->out[j->t[i].out], j->g->tensor[i].name, (uint32_t)j->t[i].to,
@@ -569,11 +572,24 @@ static int run_adapter(const char *in, const char *named, const char *path, stru
     return rc;
 }
 
+static void say_done(const struct job *j, const char *path)
+{
+    size_t n = strlen(path);
+    bool packed = n > 4 && strcmp(path + n - 4, ".zst") == 0;
+    char amount[16], on_disk[16];
+
+    tool_bytes(j->written, amount);
+    if (packed && j->n_out == 1)
+        tool_note("%s: %u tensors, %s, compressed to %s", path, j->n_tensor, amount,
+                  tool_bytes(file_size(path), on_disk));
+    else
+        tool_note("%s: %u tensors, %s", path, j->n_tensor, amount);
+}
+
 static int run_model(const char *in, const char *path, struct err *e)
 {
     struct job j = {0};
     struct slice unused;
-    char amount[16];
     uint32_t n;
     int rc;
 
@@ -588,7 +604,7 @@ static int run_model(const char *in, const char *path, struct err *e)
         if ((n = model_source_unused(j.src, &unused)) > 0)
             tool_note("%u tensors of %s are not used, for instance %.*s", n, in, (int)unused.n,
                       unused.p);
-        tool_note("%s: %u tensors, %s", path, j.n_tensor, tool_bytes(j.written, amount));
+        say_done(&j, path);
     }
     for (uint32_t i = 0; j.out && i < j.n_out; i++)
         gguf_abort(j.out[i]);
@@ -631,7 +647,11 @@ static int run_export(const char *in, const char *path, struct err *e)
     if (dir.bad)
         return err_nomem(e, strlen(path));
     if ((rc = model_source(&src, in, 0, e)) == 0) {
-        progress_begin(&bar, "converting", src->g->file_bytes, true);
+        uint64_t total = 0;
+
+        for (uint32_t i = 0; i < src->g->n_tensor; i++)
+            total += src->g->tensor[i].bytes;
+        progress_begin(&bar, "converting", total, true);
         rc = hf_export(src, dir.p, &o, e);
         progress_end(&bar);
     }

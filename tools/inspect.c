@@ -110,6 +110,7 @@ static int inspect(const char *path, struct err *e)
 {
     struct source *src = NULL;
     struct gguf *own = NULL;
+    struct gguf_packing z;
     int rc;
 
     if (!(path = tool_model(path, e)))
@@ -117,9 +118,11 @@ static int inspect(const char *path, struct err *e)
     want_memory = want_memory || (!want_plan && !want_fit && (how.open.ctx || how.n_seq));
     if ((want_memory || want_plan || want_fit) && strcmp(path, "-") == 0)
         tool_usage("--plan, --memory and --fit need a file, not standard input");
-    rc = open_source(&src, &own, path, e);
-    if (rc == 0)
+    if ((rc = open_source(&src, &own, path, e)) == 0) {
+        gguf_packing(src->g, &z);
+        how.packed = z.packed;
         rc = show_parts(src, e);
+    }
     if (rc >= 0 && (want_memory || want_plan) && !get_key)
         rc = also(rc, show_opened(&show, path, &how, want_memory, want_plan, e));
     if (rc >= 0 && want_fit && !get_key)

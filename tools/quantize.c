@@ -554,7 +554,8 @@ static int do_tensor(struct job *j, uint32_t i, struct err *e)
     batch = batch < n ? batch : n;
     j->tensor = i;
     j->enc = NULL;
-    if (!t->p && !(raw = mem_array(batch, (size_t)source_row_bytes(t), e)))
+    if ((rc = source_begin(j->src, j->from[i], e)) == 0 && !t->p &&
+        !(raw = mem_array(batch, (size_t)source_row_bytes(t), e)))
         rc = E_NOMEM;
     if (rc == 0 && to != (int)t->type) {
         j->most = most_of(to);
@@ -599,15 +600,16 @@ static int create_outputs(struct job *j, const char *path, struct err *e)
         return E_NOMEM;
     for (uint32_t i = 0; i < j->n_out && rc == 0; i++) {
         buf_clear(&name);
-        buf_str(&name, path);
-        if (j->n_out > 1 && name.n > 5 && strcmp(name.p + name.n - 5, ".gguf") == 0)
-            name.n -= 5;
         if (j->n_out > 1)
-            buf_printf(&name, "-%05u-of-%05u.gguf", i + 1, j->n_out);
+            gguf_part_name(&name, path, i, j->n_out);
+        else
+            buf_str(&name, path);
         if (name.bad)
-            rc = err_nomem(e, name.n);
-        else if ((rc = gguf_create(&j->out[i], name.p, j->g->alignment, e)) == 0)
+            rc = err_nomem(e, strlen(path));
+        else if ((rc = gguf_create(&j->out[i], name.p, j->g->alignment, e)) == 0) {
+            gguf_threads(j->out[i], team_size(j->team));
             rc = put_keys(j, j->out[i], i, e);
+        }
     }
     for (uint32_t i = 0; i < j->n && rc == 0; i++) {
         const struct gguf_tensor *t = tensor_of(j, i);

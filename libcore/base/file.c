@@ -264,6 +264,13 @@ bool file_exists(const char *path)
     return stat(path, &st) == 0;
 }
 
+uint64_t file_size(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+}
+
 int file_list(const char *dir, void (*each)(void *ctx, const char *name), void *ctx, struct err *e)
 {
     DIR *d = refused() ? NULL : opendir(dir);

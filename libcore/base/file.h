@@ -39,6 +39,7 @@ void file_remove(const char *path);
 /* Whether a path names a directory, or anything. */
 bool file_is_dir(const char *path);
 bool file_exists(const char *path);
+uint64_t file_size(const char *path); // bytes; 0 also when there is no such file
 /* Calls each for the names in a directory, in no order; "." and ".." are left out. */
 int file_list(const char *dir, void (*each)(void *ctx, const char *name), void *ctx, struct err *e);
 

@@ -5,6 +5,9 @@
  * from the file a second time to find out how long something is, so a file that is changed while
  * it is open can give wrong numbers but no bad pointer.
  *
+ * A file may be compressed (file/zst.h): then it is decompressed into memory when it is opened, or,
+ * with GGUF_PACKED, nothing but its head.
+ *
  * What is not protected against: a mapped file that becomes shorter while it is open. The kernel
  * answers the next access behind its end with SIGBUS. Replace model files by renaming a new one
  * over them (as the writer here does), or open with GGUF_READ, which copies the file to memory.
@@ -45,7 +48,8 @@ enum gguf_type {
 };
 
 enum {
-    GGUF_READ = 1, // copy the file to memory instead of mapping it
+    GGUF_READ = 1,   // copy the file to memory instead of mapping it
+    GGUF_PACKED = 2, // the tensors of a compressed file have no p before gguf_unpack
 };
 
 enum {
@@ -83,10 +87,14 @@ struct gguf_tensor {
     const uint8_t *p;           // [bytes], aligned as the file says; NULL when bytes is 0
 };
 
+struct gguf_packed;
+struct team;
+
 struct gguf_part {
     char *path;
-    struct file_view view;
-    uint64_t data_at; // where the data section begins
+    struct file_view view;      // of a compressed file its head, or all of it when that is there
+    struct gguf_packed *packed; // NULL: not compressed
+    uint64_t data_at;           // where the data section begins
 };
 
 struct gguf {
@@ -99,7 +107,7 @@ struct gguf {
     struct gguf_key *key;       // [n_key] in the file's order; of a split file those of part 1
     struct gguf_tensor *tensor; // [n_tensor] in the file's order, part by part
     struct gguf_part *part;     // [n_part]
-    uint64_t file_bytes;        // of all parts
+    uint64_t file_bytes;        // of all parts, as they lie on the disk
     struct map key_map, tensor_map;
     bool borrowed; // opened from memory
     bool head;     // without data
@@ -169,6 +177,20 @@ const struct gguf_tensor *gguf_tensor(const struct gguf *g, const char *name); /
 void gguf_willneed(const struct gguf *g, const struct gguf_tensor *t);
 void gguf_dontneed(const struct gguf *g, const struct gguf_tensor *t);
 
+/* How a file is compressed; all 0 when it is not. */
+struct gguf_packing {
+    bool packed;     // at least one part is
+    uint32_t frames; // that can be read by themselves, as the tables have them
+    uint64_t bytes;  // of all parts when decompressed
+};
+void gguf_packing(const struct gguf *g, struct gguf_packing *out);
+/* Decompresses everything into memory, by as many threads as there are processors, and gives each
+ * tensor its p. E_NOMEM when so much is not free. */
+int gguf_unpack(struct gguf *g, struct err *e);
+/* One tensor of a compressed part into out, by the team's threads (NULL: this one). */
+int gguf_unpack_tensor(const struct gguf *g, const struct gguf_tensor *t, void *out,
+                       struct team *team, struct err *e);
+
 /* Bytes of a tensor of a ggml type. false: the type is unknown, a dimension is 0, the row is no
  * multiple of the type's block, or the size does not fit in 63 bits. */
 bool gguf_tensor_bytes(uint32_t type, uint32_t n_dims, const uint64_t *ne, uint64_t *out);
@@ -184,9 +206,13 @@ const char *gguf_show(char *out, size_t n, struct slice text);
  * gguf_finish succeeds. */
 struct gguf_out;
 
-/* path as for file_create; NULL: no file, for gguf_head. alignment 0: the default; another is also
- * written as a key. */
+/* path as for file_create, compressed when it ends in .zst; NULL: no file, for gguf_head. alignment
+ * 0: the default; another is also written as a key. */
 int gguf_create(struct gguf_out **out, const char *path, uint32_t alignment, struct err *e);
+/* How many threads compress (else one per processor); before gguf_begin. */
+void gguf_threads(struct gguf_out *w, int n);
+/* The name of part i (from 0) of n: NAME-00001-of-00003.gguf for NAME.gguf, or with .gguf.zst. */
+void gguf_part_name(struct buf *out, const char *path, uint32_t i, uint32_t n);
 
 /* All are copied. A failure (memory; an empty or overlong name) is kept for gguf_begin. A key put
  * twice keeps its place and takes the later value. */

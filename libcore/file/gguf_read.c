@@ -10,13 +10,16 @@
 
 #include "base/mem.h"
 #include "file/gguf_inner.h"
+#include "file/gguf_packed.h"
+#include "file/zst.h"
 
 enum {
+    HEAD_MOST = 1 << 30,                  // bytes decompressed in search of a head's end
     MIN_KEY_BYTES = 8 + 1 + 4 + 1,        // length, name, type, value
     MIN_TENSOR_BYTES = 8 + 1 + 4 + 4 + 8, // length, name, dimensions, type, offset
 };
 
-#define SPLIT_TAIL "-00001-of-00002.gguf" // the shape of a part's name
+#define SPLIT_TAIL "-00001-of-00002" // of a part's name, in front of .gguf or .gguf.zst
 
 /* -- sentences -- */
 
@@ -244,12 +247,13 @@ static int check_overlap(const struct gguf *g, struct err *e)
 static int place_tensors(struct gguf *g, struct err *e)
 {
     struct gguf_part *part = &g->part[0];
-    uint64_t left = part->data_at <= part->view.n ? part->view.n - part->data_at : 0;
+    uint64_t n = part->packed ? packed_bytes(part->packed) : part->view.n;
+    uint64_t left = part->data_at <= n ? n - part->data_at : 0;
 
     for (uint32_t i = 0; i < g->n_tensor; i++) {
         struct gguf_tensor *t = &g->tensor[i];
 
-        if (g->head) {
+        if (g->head || n == UINT64_MAX) {
             if (t->offset > INT64_MAX - t->bytes)
                 return bad_item(g, "tensor", t->name, E_FORMAT, e, "offset %llu",
                                 (unsigned long long)t->offset);
@@ -260,7 +264,7 @@ static int place_tensors(struct gguf *g, struct err *e)
                             "needs %llu bytes at %llu of a data section of %llu bytes",
                             (unsigned long long)t->bytes, (unsigned long long)t->offset,
                             (unsigned long long)left);
-        if (t->bytes)
+        if (t->bytes && !part->packed)
             t->p = part->view.p + part->data_at + t->offset;
     }
     return check_overlap(g, e);
@@ -384,6 +388,42 @@ static struct gguf *new_single(const char *path, struct err *e)
     return NULL;
 }
 
+static void forget(struct gguf *g)
+{
+    for (uint32_t i = 0; i < g->n_key; i++)
+        mem_free((void *)(uintptr_t)g->key[i].array.at);
+    map_fini(&g->key_map);
+    map_fini(&g->tensor_map);
+    mem_free(g->key);
+    mem_free(g->tensor);
+    g->key = NULL;
+    g->tensor = NULL;
+    g->n_key = g->n_tensor = 0;
+}
+
+/* Of a compressed file as much is decompressed as its keys and names turn out to take. */
+static int parse_packed(struct gguf *g, struct err *e)
+{
+    struct gguf_part *part = g->part;
+    uint64_t want;
+    bool more;
+    int rc;
+
+    if ((rc = packed_open(&part->packed, part->path, &part->view, e)) < 0)
+        return rc;
+    for (want = packed_front(part->packed);; want *= 2) {
+        struct err why = {0};
+
+        if ((rc = packed_head(part->packed, want, &part->view, &more, e)) < 0)
+            return rc;
+        rc = parse_file(g, &why);
+        if (rc != E_FORMAT || !more || part->data_at || want >= HEAD_MOST ||
+            !gguf_magic(part->view.p, part->view.n))
+            return rc < 0 ? err_set(e, rc, "%s", why.text) : 0;
+        forget(g);
+    }
+}
+
 static int open_single(struct gguf **out, const char *path, unsigned flags, struct err *e)
 {
     struct gguf *g = new_single(path, e);
@@ -396,13 +436,13 @@ static int open_single(struct gguf **out, const char *path, unsigned flags, stru
         rc = file_read(&g->part->view, path, 0, e);
     else
         rc = file_map(&g->part->view, path, e);
+    g->file_bytes = g->part->view.n;
     if (rc == 0)
-        rc = parse_file(g, e);
+        rc = zst_magic(g->part->view.p, g->part->view.n) ? parse_packed(g, e) : parse_file(g, e);
     if (rc < 0) {
         gguf_close(g);
         return rc;
     }
-    g->file_bytes = g->part->view.n;
     *out = g;
     return 0;
 }
@@ -420,14 +460,29 @@ static bool digits5(const char *p, uint32_t *out)
     return true;
 }
 
+/* Bytes of a path in front of .gguf or .gguf.zst; all of it where there is neither. */
+static size_t without_ending(const char *path)
+{
+    static const char *const endings[] = {".gguf", ".gguf.zst"};
+    size_t n = strlen(path);
+
+    for (size_t i = 0; i < ARRAY_LEN(endings); i++) {
+        size_t m = strlen(endings[i]);
+
+        if (n >= m && strcmp(path + n - m, endings[i]) == 0)
+            return n - m;
+    }
+    return n;
+}
+
 /* NAME-00002-of-00003.gguf: the number (from 1), the count, and the length of NAME. */
 static bool split_name(const char *path, uint32_t *no, uint32_t *count, size_t *stem)
 {
     const size_t tail = sizeof SPLIT_TAIL - 1;
-    size_t n = strlen(path);
+    size_t n = without_ending(path);
     const char *t = path + n - tail;
 
-    if (n < tail || t[0] != '-' || memcmp(t + 6, "-of-", 4) != 0 || strcmp(t + 15, ".gguf") != 0)
+    if (n < tail || !path[n] || t[0] != '-' || memcmp(t + 6, "-of-", 4) != 0)
         return false;
     *stem = n - tail;
     return digits5(t + 1, no) && digits5(t + 10, count);
@@ -495,8 +550,8 @@ static void name_part(char *path, size_t stem, uint32_t no, uint32_t count)
 {
     char tail[64];
 
-    snprintf(tail, sizeof tail, "-%05u-of-%05u.gguf", no + 1, count);
-    memcpy(path + stem, tail, sizeof SPLIT_TAIL);
+    snprintf(tail, sizeof tail, "-%05u-of-%05u", no + 1, count);
+    memcpy(path + stem, tail, sizeof SPLIT_TAIL - 1);
 }
 
 /* g is part 0 of count: opens the others and joins them behind it. */
@@ -570,6 +625,8 @@ int gguf_open(struct gguf **out, const char *path, unsigned flags, struct err *e
         rc = open_split(&g, count, flags, e);
     if (rc >= 0)
         rc = map_tensors(g, e);
+    if (rc >= 0 && !(flags & GGUF_PACKED))
+        rc = gguf_unpack(g, e);
     if (rc < 0) {
         gguf_close(g);
         return rc;
@@ -614,21 +671,26 @@ int gguf_open_head(struct gguf **out, const char *name, const void *p, size_t n,
     return rc;
 }
 
+void gguf_part_name(struct buf *out, const char *path, uint32_t i, uint32_t n)
+{
+    size_t stem = without_ending(path);
+
+    buf_printf(out, "%.*s-%05u-of-%05u%s", (int)stem, path, i + 1, n,
+               path[stem] ? path + stem : ".gguf");
+}
+
 void gguf_close(struct gguf *g)
 {
     if (!g)
         return;
-    for (uint32_t i = 0; i < g->n_key; i++)
-        mem_free((void *)(uintptr_t)g->key[i].array.at);
+    forget(g);
     for (uint32_t i = 0; g->part && i < g->n_part; i++) {
-        if (!g->borrowed)
+        if (g->part[i].packed)
+            packed_close(g->part[i].packed);
+        else if (!g->borrowed)
             file_unmap(&g->part[i].view);
         mem_free(g->part[i].path);
     }
-    map_fini(&g->key_map);
-    map_fini(&g->tensor_map);
-    mem_free(g->key);
-    mem_free(g->tensor);
     mem_free(g->part);
     mem_free(g->path);
     mem_free(g);

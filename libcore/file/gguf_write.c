@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "file/gguf_inner.h"
+#include "file/zst.h"
 
 struct out_key {
     struct buf name;
@@ -22,6 +23,9 @@ struct out_tensor {
 
 struct gguf_out {
     struct file_out *file;
+    struct zst_out *zst; // what is written goes through it; NULL: as it is
+    uint64_t at;         // bytes written, before they are compressed
+    int threads;         // 0: one per processor
     char *path;
     uint32_t alignment;
     struct err err; // the first failure of a gguf_put_*
@@ -332,6 +336,11 @@ fail:
     return rc;
 }
 
+void gguf_threads(struct gguf_out *w, int n)
+{
+    w->threads = n;
+}
+
 static void add_head(struct buf *b, const struct gguf_out *w)
 {
     uint64_t n_key = 0;
@@ -375,16 +384,40 @@ int gguf_head(struct gguf_out *w, struct buf *out, struct err *e)
     return out->bad ? err_nomem(e, out->n) : 0;
 }
 
+static int put(struct gguf_out *w, const void *p, uint64_t n, struct err *e)
+{
+    w->at += n;
+    return w->zst ? zst_put(w->zst, p, n, e) : file_write(w->file, p, (size_t)n, e);
+}
+
+/* Zeros up to where the next tensor may begin. Of a compressed file a tensor begins a frame. */
+static int put_padding(struct gguf_out *w, struct err *e)
+{
+    static const char zero[256];
+    uint64_t want;
+    int rc = 0;
+
+    if (!pad_ok(w->at, w->alignment, &want))
+        return err_set(e, E_RANGE, "%s: too large", gguf_path_tail(w->path));
+    while (w->at < want && rc == 0)
+        rc = put(w, zero, want - w->at < sizeof zero ? want - w->at : sizeof zero, e);
+    if (w->zst)
+        zst_cut(w->zst);
+    return rc;
+}
+
 int gguf_begin(struct gguf_out *w, struct err *e)
 {
     struct buf head = {0};
     int rc = gguf_head(w, &head, e);
 
+    if (rc == 0 && zst_named(w->path))
+        rc = zst_out_new(&w->zst, w->file, w->threads ? w->threads : thread_cpus(), e);
     if (rc == 0)
-        rc = file_write(w->file, head.p, head.n, e);
+        rc = put(w, head.p, head.n, e);
     buf_fini(&head);
     if (rc == 0)
-        rc = file_pad(w->file, w->alignment, e);
+        rc = put_padding(w, e);
     w->begun = rc == 0;
     return rc;
 }
@@ -407,14 +440,14 @@ int gguf_data(struct gguf_out *w, const void *p, uint64_t n, struct err *e)
         t = &w->tensor[w->now];
         left = t->bytes - w->done;
         take = (size_t)(n < left ? n : left);
-        rc = file_write(w->file, at, take, e);
+        rc = put(w, at, take, e);
         at += take;
         n -= take;
         w->done += take;
         if (rc == 0 && w->done == t->bytes) {
             w->now++;
             w->done = 0;
-            rc = file_pad(w->file, w->alignment, e);
+            rc = put_padding(w, e);
         }
     }
     return rc;
@@ -431,6 +464,8 @@ int gguf_finish(struct gguf_out *w, struct err *e)
                      gguf_path_tail(w->path),
                      gguf_show(shown, sizeof shown, buf_view(&w->tensor[w->now].name)),
                      (unsigned long long)w->done, (unsigned long long)w->tensor[w->now].bytes);
+    if (rc == 0 && w->zst)
+        rc = zst_end(w->zst, e);
     if (rc == 0) {
         file = w->file;
         w->file = NULL;
@@ -445,6 +480,7 @@ void gguf_abort(struct gguf_out *w)
     if (!w)
         return;
     file_abort(w->file);
+    zst_out_free(w->zst);
     for (uint32_t i = 0; i < w->n_key; i++) {
         buf_fini(&w->key[i].name);
         buf_fini(&w->key[i].value);

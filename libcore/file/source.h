@@ -1,8 +1,8 @@
 /* source.h - a model's keys and tensors, whatever file they lie in, handed out row by row.
  *
- * What converts or quantizes reads through this: a GGUF file, a GGUF file that comes through a
- * pipe, or a directory of safetensors files (model/hfdir.h, which names and arranges its tensors
- * as GGUF has them) all look like a struct gguf whose tensors are asked for by rows.
+ * What converts or quantizes reads through this: a GGUF file, a compressed one, one that comes
+ * through a pipe, or a directory of safetensors files (model/hfdir.h, which names and arranges its
+ * tensors as GGUF has them) all look like a struct gguf whose tensors are asked for by rows.
  */
 #ifndef RILL_FILE_SOURCE_H
 #define RILL_FILE_SOURCE_H
@@ -14,6 +14,7 @@ struct source;
 struct source_ops {
     int (*rows)(struct source *s, uint32_t tensor, uint64_t row, uint64_t n, void *out,
                 struct err *e);
+    int (*begin)(struct source *s, uint32_t tensor, struct err *e); // NULL: nothing to do
     void (*done)(struct source *s, uint32_t tensor);
     void (*close)(struct source *s); // frees s too
 };
@@ -35,12 +36,20 @@ void source_close(struct source *s); // accepts NULL
 uint64_t source_row_bytes(const struct gguf_tensor *t);
 uint64_t source_n_rows(const struct gguf_tensor *t);
 
-/* Rows [row, row + n) of tensor i into out. Unless it is a stream, several threads may ask at the
- * same time, in any order. A stream gives each row once: tensors in the order of their data (which
- * is that of the list, else opening refuses), rows ascending; rows may be left out. */
+/* Has tensor i ready: of a compressed file it is decompressed into memory, where its p points until
+ * source_done. Without this the first source_rows does it. */
+int source_begin(struct source *s, uint32_t i, struct err *e);
+
+/* Rows [row, row + n) of tensor i into out. After source_begin, and unless it is a stream, several
+ * threads may ask at the same time, in any order. A stream gives each row once: tensors in the
+ * order of their data (which is that of the list, else opening refuses), rows ascending; rows may
+ * be left out. */
 int source_rows(struct source *s, uint32_t i, uint64_t row, uint64_t n, void *out, struct err *e);
 
-/* Says that tensor i is not wanted any more, so that its pages may go. */
+/* Says that tensor i is not wanted any more, so that its memory may go. */
 void source_done(struct source *s, uint32_t i);
+
+/* Decompresses all there is, for good; nothing for what lies in files as it is. */
+int source_load(struct source *s, struct err *e);
 
 #endif

@@ -558,7 +558,7 @@ static void hf_close(struct source *s)
     mem_free(d);
 }
 
-static const struct source_ops hf_ops = {hf_rows, hf_done, hf_close};
+static const struct source_ops hf_ops = {hf_rows, NULL, hf_done, hf_close};
 
 /* Tensors that lie in the file as they are wanted need no copy. */
 static void point_at_rows(struct hfdir *d)
@@ -639,7 +639,7 @@ int model_source_load(struct source *s, struct err *e)
     int rc = 0;
 
     if (s->ops != &hf_ops)
-        return 0;
+        return source_load(s, e);
     for (uint32_t i = 0; i < s->g->n_tensor && rc == 0; i++) {
         struct gguf_tensor *t = &s->g->tensor[i];
         void *p;

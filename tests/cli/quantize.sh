@@ -41,6 +41,22 @@ while [ $i -lt $tries ]; do
 done 2>/dev/null
 rm -f "$T"/out.gguf.tmp-*
 
+# the same when what is written is compressed
+rill-convert -q "$model" "$T/new.gguf.zst"
+i=0
+while [ $i -lt $tries ]; do
+    cp "$T/old" "$T/out.gguf.zst"
+    rill-convert -q "$model" "$T/out.gguf.zst" &
+    pid=$!
+    sleep "0.$(awk -v s="$$$i" 'BEGIN { srand(s); printf "%03d", rand() * 100 }')"
+    kill -9 $pid 2>/dev/null
+    wait $pid 2>/dev/null
+    cmp -s "$T/out.gguf.zst" "$T/old" || cmp -s "$T/out.gguf.zst" "$T/new.gguf.zst"
+    ok "killed while compressing ($i): $(ls -l "$T/out.gguf.zst")" $?
+    i=$((i + 1))
+done 2>/dev/null
+rm -f "$T"/out.gguf.zst*
+
 # interrupted: the old file, no temporary, death by the signal
 cp "$T/old" "$T/out.gguf"
 mkfifo "$T/pipe"

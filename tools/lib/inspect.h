@@ -24,6 +24,7 @@ struct show {
 struct show_open {
     struct model_options open;
     int n_seq; // 0: not given
+    bool packed; // the file is compressed: weights take memory of their own
 };
 
 /* -- rows (inspect_row.c): one call per field, three ways to show it -- */

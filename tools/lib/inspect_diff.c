@@ -201,6 +201,7 @@ static int compare(struct scan *s, uint32_t i, struct pair *p, struct sums *out,
 
     *out = (struct sums){0};
     rc = rc < 0 ? rc : decoder_find(&p->db, (int)tb->type, e);
+    rc = rc < 0 ? rc : source_begin(p->b, p->ib, e);
     p->raw = mem_array((uint64_t)members, sizeof *p->raw, e);
     p->chunk = mem_array(n, sizeof *p->chunk, e);
     if (rc == 0 && (!p->raw || !p->chunk))

@@ -41,7 +41,8 @@ static void show_bytes(struct show *o, const char *name, uint64_t n)
                    tool_bytes(n, text));
 }
 
-static int show_memory(struct show *o, const struct rill_model *m, int seqs, struct err *e)
+static int show_memory(struct show *o, const struct rill_model *m, int seqs, bool packed,
+                       struct err *e)
 {
     struct rill_model_info info;
     struct rill_memory mem;
@@ -50,7 +51,8 @@ static int show_memory(struct show *o, const struct rill_model *m, int seqs, str
     rill_model_info(m, &info);
     if ((rc = rill_model_memory(m, info.n_ctx, seqs, &mem, e)) < 0)
         return rc;
-    heading(o, "memory for %d sequence%s of %d positions:", seqs, seqs > 1 ? "s" : "", info.n_ctx);
+    heading(o, "memory for %d sequence%s of %d positions%s:", seqs, seqs > 1 ? "s" : "", info.n_ctx,
+            packed ? ", the weights (the file is compressed) in memory of their own" : "");
     row_begin(o, "memory");
     if (o->json || o->tsv) {
         field_num(o, "context", 0, (uint64_t)info.n_ctx);
@@ -80,7 +82,7 @@ int show_opened(struct show *o, const char *path, const struct show_open *how, b
     int rc = open_model(&m, path, how, e);
 
     if (rc == 0 && memory)
-        rc = show_memory(o, m, how->n_seq ? how->n_seq : 1, e);
+        rc = show_memory(o, m, how->n_seq ? how->n_seq : 1, how->packed, e);
     if (rc == 0 && plan)
         rc = show_plan(o, m, e);
     rill_model_close(m);
@@ -181,7 +183,9 @@ static int show_fits(struct show *o, const struct rill_model *m, const struct sh
     int n = how->n_seq ? 1 : (int)ARRAY_LEN(usual), rc = 0;
 
     rill_model_info(m, &info);
-    mapped = !how->open.no_mmap && strncmp(info.device, "cpu", 3) == 0;
+    mapped = !how->open.no_mmap && !how->packed && strncmp(info.device, "cpu", 3) == 0;
+    if (how->packed)
+        heading(o, "the file is compressed: its weights take memory of their own");
     heading(o, "fit: context, sequences, weights, keys and values, state, work, total, fits");
     for (int i = 0; i < n && rc == 0; i++) {
         int seqs = how->n_seq ? how->n_seq : usual[i];

@@ -73,7 +73,7 @@ static void scan_part(void *arg, int member, int n)
 int scan_tensor(struct scan *s, uint32_t i, struct err *e)
 {
     const struct gguf_tensor *t = &s->src->g->tensor[i];
-    int n = team_size(s->team), rc = 0;
+    int n = team_size(s->team), rc = source_begin(s->src, i, e);
 
     s->tensor = i;
     s->per = rows_per_chunk(t);

@@ -453,7 +453,9 @@ int show_templates(struct show *o, const struct gguf *g, struct err *e)
 int show_file(struct show *o, const struct gguf *g, struct err *e)
 {
     char bytes[16];
+    struct gguf_packing z;
 
+    gguf_packing(g, &z);
     row_begin(o, "file");
     if (o->json || o->tsv) {
         field_str(o, "path", 0, g->path);
@@ -464,12 +466,18 @@ int show_file(struct show *o, const struct gguf *g, struct err *e)
         field_num(o, "alignment", 0, g->alignment);
         field_num(o, "keys", 0, g->n_key);
         field_num(o, "tensors", 0, g->n_tensor);
+        field_num(o, "frames", 0, z.frames);
+        field_num(o, "decompressed", 0, z.bytes);
     } else {
         add_shown(&o->row, slice_of(g->path), LINE);
         buf_printf(&o->row, ": GGUF %u, %s (%llu bytes)", g->version,
                    tool_bytes(g->file_bytes, bytes), (unsigned long long)g->file_bytes);
         if (g->n_part > 1)
             buf_printf(&o->row, " in %u parts", g->n_part);
+        if (z.packed)
+            buf_printf(&o->row, ", compressed from %s", tool_bytes(z.bytes, bytes));
+        if (z.frames)
+            buf_printf(&o->row, " in %u frames", z.frames);
         buf_printf(&o->row, ", alignment %u\n", g->alignment);
     }
     row_end(o, e);

@@ -224,7 +224,8 @@ static int measure_tensor(struct size_in *s, uint32_t i, struct member *m,
     k.n_row = SAMPLE_WEIGHTS / t->ne[0];
     k.n_row = k.n_row < LEAST_ROWS ? LEAST_ROWS : k.n_row;
     k.n_row = k.n_row < rows ? k.n_row : rows;
-    if ((rc = tensor_means(s->im, "importance matrix", t, &means, e)) == 0 &&
+    if ((rc = source_begin(s->src, s->from[i], e)) == 0 &&
+        (rc = tensor_means(s->im, "importance matrix", t, &means, e)) == 0 &&
         (rc = decoder_find(&k.from, (int)t->type, e)) == 0) {
         k.means = means;
         list_formats(&k, encoders, e);
