@@ -23,7 +23,7 @@ struct show {
 /* How a model is opened on a device. */
 struct show_open {
     struct model_options open;
-    int n_seq; // 0: not given
+    int n_seq;   // 0: not given
     bool packed; // the file is compressed: weights take memory of their own
 };
 
