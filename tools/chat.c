@@ -78,7 +78,6 @@ static int open_template(struct talk *s, struct err *e)
 
 static int open_tools(struct talk *s, struct err *e)
 {
-    struct chat *chat = s->convo.chat;
     int rc;
 
     if (!opt.tools && (opt.execs.n || opt.format))
@@ -91,20 +90,8 @@ static int open_tools(struct talk *s, struct err *e)
     if ((rc = calls_open(&s->calls, opt.tools, &opt.execs, e)) < 0)
         return rc;
     s->convo.tools = json_incref(s->calls.tools);
-    if (opt.format && !(s->convo.format = toolcall_find(opt.format, e)))
-        return e->code;
-    if (!chat_knows_tools(chat) && (!opt.format || strcmp(opt.format, "generic") != 0))
-        return err_set(e, E_UNSUPPORTED,
-                       "%s: the chat template knows no tools (--tool-format generic asks for calls "
-                       "in the system message)",
-                       opt.template ? opt.template : s->info.path);
-    if (!chat_knows_tools(chat))
-        chat_prompt_tools(chat);
-    else if (!s->convo.format)
-        return err_set(e, E_UNSUPPORTED,
-                       "%s: how the model writes tool calls is not known (--tool-format says it)",
-                       opt.template ? opt.template : s->info.path);
-    return 0;
+    return calls_format(&s->convo.format, s->convo.chat, opt.format,
+                        opt.template ? opt.template : s->info.path, e);
 }
 
 static int open_constraints(struct talk *s, struct err *e)

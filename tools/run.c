@@ -34,6 +34,10 @@ static const struct tool_option opts[] = {
     {'s', "system", OPT_STR, &opt.system, "TEXT", "a system message in front of the prompt"},
     {0, "messages", OPT_STR, &opt.messages, "FILE",
      "messages, or a request with them, as JSON (-: standard input)"},
+    {0, "tools", OPT_STR, &opt.tools, "FILE",
+     "tools the model may call, a JSON list; calls come out as JSON"},
+    {0, "tool-format", OPT_STR, &opt.format, "NAME",
+     "how calls are written (generic: for templates without tools)"},
     {0, "template", OPT_STR, &opt.template, "FILE", "a chat template instead of the model's"},
     {0, "set", OPT_LIST, &opt.sets, "NAME=VALUE",
      "a variable of the chat template; may be repeated"},
@@ -154,6 +158,7 @@ static void check_chat(void)
 {
     bool as_it_is = opt.raw || opt.special || opt.ids_in;
     bool think = opt.think || opt.think_fd >= 0 || opt.budget;
+    bool tools = opt.tools || opt.format;
 
     if (as_it_is &&
         (opt.system || opt.messages || opt.template || opt.prefill || opt.sets.n || think))
@@ -164,6 +169,11 @@ static void check_chat(void)
     if (opt.jsonl && (opt.prefill || opt.sets.n || think))
         tool_usage("--set, --prefill and --think... have no meaning with --jsonl, whose lines say "
                    "it");
+    if (tools && (as_it_is || opt.jsonl || opt.ids_out))
+        tool_usage("--tools and --tool-format need a chat template, and text: not with --raw, "
+                   "--special, --tokens-in, --tokens-out or --jsonl, whose lines have tools");
+    if (opt.format && !opt.tools && !opt.messages)
+        tool_usage("--tool-format needs --tools, or --messages with tools");
     if (opt.ids_out && think)
         tool_usage("--tokens-out prints all ids as they are drawn: not with --think...");
     if (opt.jsonl && (opt.system || opt.messages))

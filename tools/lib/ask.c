@@ -16,6 +16,7 @@ int ask_open(struct ask *a, const struct rill_model *m, const char *name, struct
         return rc;
     a->model = m;
     a->reasoning = reasoning_detect(source);
+    a->format = toolcall_detect(source);
     a->set = json_object();
     return a->set ? 0 : err_nomem(e, 0);
 }
@@ -47,6 +48,7 @@ void ask_prompt_fini(struct ask_prompt *p)
 {
     buf_fini(&p->text);
     mem_free(p->ids);
+    json_decref(p->tools);
     *p = (struct ask_prompt){0};
 }
 
@@ -75,6 +77,20 @@ static int complete(const struct ask *a, json_t *request, struct err *e)
     return bad ? err_nomem(e, sizeof(json_t)) : 0;
 }
 
+/* The tools that the prompt will tell of: the request's, or else those of --tools. */
+static int add_tools(const struct ask *a, json_t *request, struct ask_prompt *out, struct err *e)
+{
+    json_t *own = json_object_get(request, "tools");
+
+    if (a->tools && json_array_size(own))
+        return err_set(e, E_USAGE, "there are tools already: not with --tools");
+    if (a->tools && json_object_set(request, "tools", (json_t *)(uintptr_t)a->tools) < 0)
+        return err_nomem(e, sizeof(json_t));
+    own = json_object_get(request, "tools");
+    out->tools = json_array_size(own) ? json_incref(own) : NULL;
+    return 0;
+}
+
 static void take(struct ask_prompt *out, const struct ask *a, struct jinja_text *t,
                  struct tok_ids *ids)
 {
@@ -93,6 +109,7 @@ static int make(const struct ask *a, json_t *request, struct ask_prompt *out, st
     struct tok_ids ids = {0};
     int rc = complete(a, request, e);
 
+    rc = rc < 0 ? rc : add_tools(a, request, out, e);
     if (rc == 0)
         rc = chat_render(a->chat, request, (int64_t)time(NULL), &t, e);
     if (rc == 0)

@@ -8,14 +8,17 @@
 #include "rill.h"
 #include "text/chat.h"
 #include "text/reasoning.h"
+#include "text/toolcall.h"
 
 struct ask {
     struct chat *chat;
     const struct rill_model *model;
-    const struct reasoning *reasoning; // NULL: none
-    const char *system;                // or NULL
-    const char *prefill;               // the answer begins so; or NULL
-    json_t *set;                       // further variables of the template
+    const struct reasoning *reasoning;    // NULL: none
+    const char *system;                   // or NULL
+    const char *prefill;                  // the answer begins so; or NULL
+    json_t *set;                          // further variables of the template
+    const struct toolcall_format *format; // how calls are written, or NULL
+    const json_t *tools;                  // that requests have, or NULL
 };
 
 /* source: a template, name what errors call it; source.p NULL: the model's own, or the default. */
@@ -29,7 +32,8 @@ struct ask_prompt {
     struct buf text;
     int32_t *ids; // [n]
     size_t n;
-    bool open; // it ends inside a reasoning block
+    json_t *tools; // that it tells of, or NULL
+    bool open;     // it ends inside a reasoning block
 };
 void ask_prompt_fini(struct ask_prompt *p);
 

@@ -29,12 +29,13 @@ static const char *command_of(const struct calls *c, const char *name)
     return NULL;
 }
 
-/* {"name", "parameters"} alone becomes the function of a tool. */
-static int take_tools(struct calls *c, const json_t *list, const char *path, struct err *e)
+static int take_tools(json_t *out, const json_t *list, const char *path, struct err *e)
 {
     const json_t *tool;
     size_t i;
 
+    if (!json_is_array(list))
+        return err_set(e, E_FORMAT, "%s: no list of tools", path);
     if (json_array_size(list) > MAX_TOOLS)
         return err_set(e, E_RANGE, "%s: more than %d tools", path, MAX_TOOLS);
     json_array_foreach(list, i, tool)
@@ -43,11 +44,45 @@ static int take_tools(struct calls *c, const json_t *list, const char *path, str
                            ? json_incref((json_t *)(uintptr_t)tool)
                            : json_pack("{sssO}", "type", "function", "function", tool);
 
-        if (!full || json_array_append_new(c->tools, full) < 0)
+        if (!full || json_array_append_new(out, full) < 0)
             return err_nomem(e, sizeof(json_t));
         if (!name_of(full) || !*name_of(full))
             return err_set(e, E_FORMAT, "%s: tool %zu has no name", path, i);
     }
+    return 0;
+}
+
+int calls_read(json_t **tools, const char *path, struct err *e)
+{
+    json_error_t je;
+    json_t *list = json_load_file(path, 0, &je);
+    int rc;
+
+    *tools = json_array();
+    if (!list)
+        rc = err_set(e, E_FORMAT, "%s:%d: %s", path, je.line, je.text);
+    else
+        rc = *tools ? take_tools(*tools, list, path, e) : err_nomem(e, sizeof(json_t));
+    json_decref(list);
+    return rc;
+}
+
+int calls_format(const struct toolcall_format **format, struct chat *chat, const char *named,
+                 const char *path, struct err *e)
+{
+    if (named && !(*format = toolcall_find(named, e)))
+        return e->code;
+    if (!chat_knows_tools(chat) && (!named || strcmp(named, "generic") != 0))
+        return err_set(e, E_UNSUPPORTED,
+                       "%s: the chat template knows no tools (--tool-format generic asks for calls "
+                       "in the system message)",
+                       path);
+    if (!chat_knows_tools(chat))
+        chat_prompt_tools(chat);
+    else if (!*format)
+        return err_set(e, E_UNSUPPORTED,
+                       "%s: how the model writes tool calls is not known (--tool-format says it)",
+                       path);
     return 0;
 }
 
@@ -76,22 +111,12 @@ static int check_exec(const struct calls *c, const char *exec, struct err *e)
 
 int calls_open(struct calls *c, const char *path, const struct opt_list *execs, struct err *e)
 {
-    json_error_t je;
-    json_t *list = json_load_file(path, 0, &je);
     const json_t *tool;
     size_t i;
-    int rc = 0;
+    int rc;
 
     c->execs = execs;
-    c->tools = json_array();
-    if (!list)
-        rc = err_set(e, E_FORMAT, "%s:%d: %s", path, je.line, je.text);
-    else if (!json_is_array(list))
-        rc = err_set(e, E_FORMAT, "%s: no list of tools", path);
-    if (!c->tools)
-        rc = err_nomem(e, sizeof(json_t));
-    rc = rc < 0 ? rc : take_tools(c, list, path, e);
-    json_decref(list);
+    rc = calls_read(&c->tools, path, e);
     for (i = 0; i < execs->n && rc == 0; i++)
         rc = check_exec(c, execs->at[i].value, e);
     if (rc < 0)

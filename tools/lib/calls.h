@@ -5,6 +5,8 @@
 #include <jansson.h>
 
 #include "base/err.h"
+#include "text/chat.h"
+#include "text/toolcall.h"
 #include "tools/lib/opt.h"
 
 struct calls {
@@ -15,6 +17,14 @@ struct calls {
     bool (*stop)(void); // ends a command when it returns true; or NULL
     void *ctx;
 };
+
+/* A file's list of tools as requests have them; {"name", "parameters"} alone will do. */
+int calls_read(json_t **tools, const char *path, struct err *e);
+/* How calls are written, in *format the template's way or NULL: as named (NULL: not), which may be
+ * "generic" where the template knows no tools; the chat then tells of them. path is what errors
+ * call the template. */
+int calls_format(const struct toolcall_format **format, struct chat *chat, const char *named,
+                 const char *path, struct err *e);
 
 /* Reads a list of tools; each --exec must name one, a tool without a command is noted. */
 int calls_open(struct calls *c, const char *path, const struct opt_list *execs, struct err *e);

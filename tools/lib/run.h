@@ -22,7 +22,7 @@ struct run_options {
     struct obey_options obeyed;
     /* the prompt */
     struct opt_list pieces, sets;
-    const char *system, *messages, *template, *prefill;
+    const char *system, *messages, *template, *prefill, *tools, *format;
     bool lines, nul, raw, special, ids_in;
     /* the answer */
     struct opt_list stops;
@@ -50,6 +50,7 @@ struct run {
     struct rill_model *model;
     struct rill_model *draft; // --draft
     struct ask ask;           // its chat NULL: prompts are completed as they are
+    json_t *tools;            // --tools
     struct rill_engine *engine;
     struct rill_model_info info;
     struct rill_sampling sampling;
@@ -75,6 +76,9 @@ struct run {
 
 struct run_answer {
     struct buf text, reasoning;
+    struct buf calls, args; // objects as the API has them, commas between; of the call in work
+    size_t n_calls;
+    bool texted;    // there was text, and its last byte was no newline
     bool reasoned;  // the last event was reasoning
     struct buf ids; // those drawn, with --kv-save
     size_t n_prompt, n_drawn;
@@ -104,6 +108,8 @@ int run_answer(struct run *r, struct slice text, struct err *e);
 
 /* -- run_reply.c -- */
 
+/* {"tool_calls": [...]} on a line of its own behind the text. */
+void run_put_calls(const struct run *r, const struct run_answer *a);
 /* One object, as the completions endpoint of the HTTP API answers. */
 void run_put_json(const struct run *r, const struct run_answer *a, struct slice prompt);
 /* Times and counts, to whom they are for. */

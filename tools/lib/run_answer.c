@@ -13,6 +13,7 @@ static void put_text(const struct run *r, struct run_answer *a, struct slice s)
     if (r->opt->json)
         buf_slice(&a->text, s);
     else if (!r->opt->ids_out && s.n) {
+        a->texted = s.p[s.n - 1] != '\n';
         fwrite(s.p, 1, s.n, stdout);
         fflush(stdout);
     }
@@ -60,18 +61,40 @@ static void end_reasoning(struct run *r, struct run_answer *a)
     }
 }
 
+/* As the chat completions API has it: the arguments are JSON in a string. */
+static void put_call(struct run_answer *a, const struct toolcall_event *ev)
+{
+    if (ev->kind == TC_BEGIN) {
+        buf_str(&a->calls, a->n_calls++ ? ",{\"id\":" : "{\"id\":");
+        buf_json(&a->calls, ev->id);
+        buf_str(&a->calls, ",\"type\":\"function\",\"function\":{\"name\":");
+        buf_json(&a->calls, ev->name);
+        buf_clear(&a->args);
+    } else if (ev->kind == TC_ARGS) {
+        buf_slice(&a->args, ev->text);
+    } else if (ev->kind == TC_END) {
+        buf_str(&a->calls, ",\"arguments\":");
+        buf_json(&a->calls, buf_view(&a->args));
+        buf_str(&a->calls, "}}");
+    }
+}
+
 static int hear(void *ctx, const struct toolcall_event *ev, struct err *e)
 {
     struct run *r = ctx;
 
-    (void)e;
     if (ev->kind == TC_REASON) {
         put_reasoning(r, r->of, ev->text);
     } else if (ev->kind == TC_TEXT) {
         end_reasoning(r, r->of);
         put_text(r, r->of, ev->text);
+    } else if (ev->kind == TC_ERROR) {
+        tool_warn("%.*s", (int)ev->text.n, ev->text.p);
+    } else {
+        end_reasoning(r, r->of);
+        put_call(r->of, ev);
     }
-    return 0;
+    return r->of->calls.bad || r->of->args.bad ? err_nomem(e, r->of->calls.n) : 0;
 }
 
 /* A frame: answer, position, token and how many logits follow, each in 32 bits, little-endian as
@@ -106,13 +129,18 @@ static bool stopped(void)
 }
 
 /* An answer by the chat template: its reasoning apart from it. */
-static int listen(struct run *r, struct run_answer *a, struct rill_request *q, bool open,
-                  struct err *e)
+static int listen(struct run *r, struct run_answer *a, struct rill_request *q,
+                  const struct ask_prompt *p, struct err *e)
 {
     const struct reasoning *reasoning = r->ask.reasoning;
+    const bool calls = p->tools && !r->opt->ids_out;
     struct speak s = {.model = r->model,
                       .engine = r->engine,
-                      .parse = {.reasoning = reasoning, .in_reasoning = open},
+                      .parse = {.reasoning = reasoning,
+                                .in_reasoning = p->open,
+                                .format = calls ? r->ask.format : NULL,
+                                .tools = p->tools,
+                                .seed = r->sampling.seed + (uint64_t)r->answers},
                       .budget = r->opt->budget,
                       .then = r->constraint,
                       .stop = stopped,
@@ -121,7 +149,10 @@ static int listen(struct run *r, struct run_answer *a, struct rill_request *q, b
                       .ctx = r};
     int rc;
 
-    if (r->behind && (open || reasoning->channels))
+    if (calls && !r->ask.format)
+        tool_note("how the model writes tool calls is not known: they are left as text "
+                  "(--tool-format says it)");
+    if (r->behind && (p->open || reasoning->channels))
         q->constraint = r->behind;
     r->of = a;
     wrap_begin(&r->dim, stderr, true);
@@ -282,13 +313,15 @@ int run_answer(struct run *r, struct slice text, struct err *e)
     }
     if (r->opt->echo && !r->opt->json && !r->opt->ids_out)
         fwrite(p.text.p, 1, p.text.n, stdout);
-    rc = r->ask.chat ? listen(r, &a, &q, p.open, e) : follow(r, &a, number, e);
+    rc = r->ask.chat ? listen(r, &a, &q, &p, e) : follow(r, &a, number, e);
     measure(r, &was, &a);
     if (rc == 0 && r->opt->kv_save)
         rc = save_kv(r, &a, &q, e);
     mem_free(made);
     if (rc == 0 && r->opt->json)
         run_put_json(r, &a, buf_view(&p.text));
+    else if (rc == 0 && a.n_calls)
+        run_put_calls(r, &a);
     else if (r->opt->nul && !r->opt->ids_out)
         putchar(0);
     else if (r->opt->lines || r->opt->nul || r->opt->ids_out || r->tty)
@@ -304,6 +337,8 @@ int run_answer(struct run *r, struct slice text, struct err *e)
     r->answers++;
     buf_fini(&a.text);
     buf_fini(&a.reasoning);
+    buf_fini(&a.calls);
+    buf_fini(&a.args);
     buf_fini(&a.ids);
     ask_prompt_fini(&p);
     return rc;

@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "tools/lib/calls.h"
 #include "tools/lib/run.h"
 #include "tools/lib/speak.h"
 #include "tools/lib/tool.h"
@@ -97,7 +98,7 @@ int run_prompt(const struct run *r, struct slice text, struct ask_prompt *out, s
 static int open_chat(struct run *r, struct err *e)
 {
     const struct run_options *o = r->opt;
-    bool wanted = o->system || o->messages || o->template || o->prefill || o->sets.n;
+    bool wanted = o->system || o->messages || o->tools || o->template || o->prefill || o->sets.n;
     bool goes_on = o->kv && o->pieces.n == 0 && !o->lines && !o->nul; // the text itself
     struct file_view v = {0};
     const char *stop;
@@ -116,6 +117,14 @@ static int open_chat(struct run *r, struct err *e)
         rc = ask_variable(r->ask.set, o->sets.at[i].value, '=', e);
     if (rc < 0)
         return rc;
+    if (o->tools && (rc = calls_read(&r->tools, o->tools, e)) < 0)
+        return rc;
+    if (o->tools || o->format)
+        rc = calls_format(&r->ask.format, r->ask.chat, o->format,
+                          o->template ? o->template : r->info.path, e);
+    if (rc < 0)
+        return rc;
+    r->ask.tools = r->tools;
     r->ask.system = o->system;
     r->ask.prefill = o->prefill;
     if (chat_is_default(r->ask.chat))
@@ -292,6 +301,7 @@ int run_close(struct run *r, struct err *e)
     rill_constraint_free(r->constraint);
     rill_constraint_free(r->behind);
     ask_close(&r->ask);
+    json_decref(r->tools);
     wrap_fini(&r->dim);
     rill_model_close(r->draft);
     rill_model_close(r->model);

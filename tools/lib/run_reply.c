@@ -4,16 +4,38 @@
 
 #include "tools/lib/run.h"
 
-static const char *finish_name(int finish)
+static const char *finish_name(const struct run_answer *a)
 {
-    switch (finish) {
+    switch (a->finish) {
     case RILL_STOP:
-        return "stop";
+        return a->n_calls ? "tool_calls" : "stop";
     case RILL_CANCELLED:
         return "cancelled";
     default:
         return "length";
     }
+}
+
+static void put_calls(struct buf *b, const char *before, const struct run_answer *a)
+{
+    if (!a->n_calls)
+        return;
+    buf_printf(b, "%s\"tool_calls\":[", before);
+    buf_slice(b, buf_view(&a->calls));
+    buf_byte(b, ']');
+}
+
+void run_put_calls(const struct run *r, const struct run_answer *a)
+{
+    struct buf b = {0};
+
+    if (a->texted)
+        buf_byte(&b, '\n');
+    put_calls(&b, "{", a);
+    buf_byte(&b, '}');
+    buf_byte(&b, r->opt->nul ? '\0' : '\n');
+    fwrite(b.p, 1, b.n, stdout);
+    buf_fini(&b);
 }
 
 void run_put_json(const struct run *r, const struct run_answer *a, struct slice prompt)
@@ -36,19 +58,23 @@ void run_put_json(const struct run *r, const struct run_answer *a, struct slice 
         if (r->opt->echo)
             buf_slice(&all, prompt);
         buf_slice(&all, buf_view(&a->text));
-        buf_json(&b, buf_view(&all));
+        if (a->n_calls && !all.n)
+            buf_str(&b, "null");
+        else
+            buf_json(&b, buf_view(&all));
         buf_fini(&all);
         if (r->ask.chat && a->reasoning.n) {
             buf_str(&b, ",\"reasoning_content\":");
             buf_json(&b, buf_view(&a->reasoning));
         }
+        put_calls(&b, ",", a);
         if (r->ask.chat)
             buf_byte(&b, '}');
     }
     buf_printf(&b,
                ",\"logprobs\":null,\"finish_reason\":\"%s\"}],\"usage\":{\"prompt_tokens\":%zu,"
                "\"completion_tokens\":%zu,\"total_tokens\":%zu},",
-               finish_name(a->finish), a->n_prompt, a->n_drawn, a->n_prompt + a->n_drawn);
+               finish_name(a), a->n_prompt, a->n_drawn, a->n_prompt + a->n_drawn);
     buf_printf(&b, "\"timings\":{\"load_s\":%.6f,\"prompt_s\":%.6f,\"decode_s\":%.6f}}", r->load,
                a->prompt, a->decode);
     puts(b.p ? b.p : "");
@@ -72,8 +98,7 @@ void run_report(struct run *r, const struct run_answer *a)
                 "\"drawn_tokens\":%zu,\"decode_s\":%.6f,\"decode_tok_s\":%.2f,\"decode_gb_s\":%.3f,"
                 "\"drafted_tokens\":%llu,\"accepted_tokens\":%llu,\"finish_reason\":\"%s\"}\n",
                 r->load, a->n_prompt, a->prompt, prompt, a->n_drawn, a->decode, decode, a->gb_s,
-                (unsigned long long)a->drafted, (unsigned long long)a->accepted,
-                finish_name(a->finish));
+                (unsigned long long)a->drafted, (unsigned long long)a->accepted, finish_name(a));
         fflush(r->stats);
     }
     if (r->verbose > 0 || (r->verbose == 0 && isatty(STDERR_FILENO))) {
