@@ -3,7 +3,13 @@
 
 #include "base/utf8.h"
 
-enum { SOURCE_MAX = 4 << 20, STEPS = 10000000, BYTES = 256 << 20, DEPTH = 1000 };
+enum {
+    SOURCE_MAX = 4 << 20,
+    STEPS = 10000000,
+    BYTES = 256 << 20,
+    DEPTH = 1000,
+    EXPECT_MAX = 64 << 10
+};
 
 /* The source with its newlines as "\n", less one at the end. */
 static bool take_source(struct jstate *J, struct jinja *t, struct slice source)
@@ -124,6 +130,14 @@ static int keep(const struct jbuf *b, struct jinja_text *out, struct err *e)
     return out->text.bad ? err_nomem(e, b->n) : 0;
 }
 
+/* How long the prompt may become: text, with something around each message. */
+static size_t expected(const struct jstate *J)
+{
+    const size_t n = J->t->n_src + J->n_text;
+
+    return n < EXPECT_MAX ? n : EXPECT_MAX;
+}
+
 int jinja_render(const struct jinja *t, const struct jinja_var *var, size_t n_var, int64_t now,
                  const struct jinja_limits *limits, struct jinja_text *out, struct err *e)
 {
@@ -145,6 +159,7 @@ int jinja_render(const struct jinja *t, const struct jinja_var *var, size_t n_va
         for (size_t s = 0; s < t->n_sym; s++)
             if (jstr_is(t->sym[s], var[i].name))
                 root.all[s] = jv_from_json(&J, var[i].value, var[i].mark);
+    jb_expect(&b, expected(&J));
     if (!J.failed)
         jrun(&J);
     if (!J.failed && (J.code = keep(&b, out, e)) < 0)

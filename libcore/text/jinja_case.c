@@ -125,10 +125,37 @@ static char direction(char how, bool first, bool in_word, uint32_t cp)
     }
 }
 
+/* Roles, mostly: nothing to change, or a copy with the same marks. */
+static const struct jstr *ascii_case(struct jstate *J, const struct jstr *s, char how)
+{
+    const char first = how == 'l' ? 'A' : 'a';
+    struct jstr *r;
+    size_t same = 0;
+    char *p;
+
+    while (same < s->n && (unsigned char)(s->p[same] - first) >= 26)
+        same++;
+    if (same == s->n || !jstep(J, s->n / 64))
+        return s;
+    p = jalloc(J, s->n, 1);
+    r = jalloc(J, 1, sizeof *r);
+    if (!p || !r)
+        return &jstr_empty;
+    for (size_t i = 0; i < s->n; i++)
+        p[i] = (char)((unsigned char)(s->p[i] - first) < 26 ? s->p[i] ^ 32 : s->p[i]);
+    *r = *s;
+    r->p = p;
+    r->hash = 0;
+    return r;
+}
+
 const struct jstr *jstr_case(struct jstate *J, const struct jstr *s, char how)
 {
     struct jbuf b = {.J = J};
     bool in_word = false;
+
+    if (s->n_cp == s->n && (how == 'l' || how == 'u'))
+        return ascii_case(J, s, how);
 
     for (size_t i = 0; i < s->n && !J->failed;) {
         uint32_t cp = 0, to[3];

@@ -4,16 +4,35 @@
 #include <stdio.h>
 
 enum flow { FLOW_ON, FLOW_BREAK, FLOW_CONTINUE };
+enum { SMALL_ARGS = 4 };
 
 /* -- variables -- */
 
 static struct jframe *frame_new(struct jstate *J, struct jframe *up)
 {
-    struct jframe *f = jalloc(J, 1, sizeof *f);
+    struct jframe *f = J->spare;
 
     if (f)
-        f->up = up;
+        J->spare = f->up;
+    else if (!(f = jalloc(J, 1, sizeof *f)))
+        return NULL;
+    f->up = up;
+    f->n = 0;
     return f;
+}
+
+static void frame_end(struct jstate *J, struct jframe *f)
+{
+    if (f->kept)
+        return;
+    f->up = J->spare;
+    J->spare = f;
+}
+
+static void frame_keep(struct jframe *f)
+{
+    for (; f && !f->kept; f = f->up)
+        f->kept = true;
 }
 
 static void bind(struct jstate *J, struct jframe *f, int sym, struct jv v)
@@ -28,7 +47,7 @@ static void bind(struct jstate *J, struct jframe *f, int sym, struct jv v)
             return;
         }
     if (f->n == f->cap) {
-        size_t cap = f->cap ? f->cap * 2 : 8;
+        size_t cap = f->cap ? f->cap * 2 : 4;
         struct jbind *p = jgrow(J, f->bind, f->cap, cap, sizeof *p);
 
         if (!p)
@@ -52,6 +71,15 @@ static struct jv lookup(struct jstate *J, int sym)
     if (J->t->global[sym])
         return (struct jv){.type = J_FUNC, .u.fn = J->t->global[sym]};
     return jv_undef(JU_NAME, J->t->sym[sym]);
+}
+
+static size_t count(const struct jnode *n)
+{
+    size_t k = 0;
+
+    for (; n; n = n->next)
+        k++;
+    return k;
 }
 
 static void assign(struct jstate *J, struct jframe *f, const struct jnode *to, struct jv v)
@@ -83,10 +111,8 @@ static void assign(struct jstate *J, struct jframe *f, const struct jnode *to, s
     if (n)
         jfail(J, "not enough values to unpack");
     else if (!J->failed && to->list) {
-        size_t want = 0;
+        const size_t want = count(to->list);
 
-        for (n = to->list; n; n = n->next)
-            want++;
         if (l->n > want)
             jfail(J, "too many values to unpack (expected %zu)", want);
     }
@@ -132,12 +158,35 @@ static void count_args(struct jstate *J, const struct jnode *list, struct jv *sp
     }
 }
 
-static bool eval_args(struct jstate *J, const struct jnode *list, struct jargs *out, int extra_kw)
+/* The usual case: at most SMALL_ARGS values, none by name. The callee keeps none of them. */
+static bool small_args(struct jstate *J, const struct jnode *list, struct jargs *out,
+                       struct jv small[SMALL_ARGS])
+{
+    for (const struct jnode *n = list; n && !J->failed; n = n->next)
+        small[out->n_pos++] = jeval(J, n);
+    out->pos = small;
+    return !J->failed;
+}
+
+static bool are_small(const struct jnode *list)
+{
+    int n = 0;
+
+    for (; list && n <= SMALL_ARGS; list = list->next, n++)
+        if (list->kind == N_STAR || list->kind == N_STARSTAR || list->kind == N_KW)
+            return false;
+    return n <= SMALL_ARGS;
+}
+
+static bool eval_args(struct jstate *J, const struct jnode *list, struct jargs *out,
+                      struct jv small[SMALL_ARGS], int extra_kw)
 {
     struct jv spread[8];
     size_t n_pos = 0, n_kw = (size_t)extra_kw, k = 0, n_spread = 0;
 
     *out = (struct jargs){0};
+    if (!extra_kw && are_small(list))
+        return small_args(J, list, out, small);
     for (const struct jnode *n = list; n; n = n->next)
         n_spread += n->kind == N_STAR || n->kind == N_STARSTAR;
     if (n_spread > ARRAY_LEN(spread)) {
@@ -206,8 +255,7 @@ struct jv jcall_fn(struct jstate *J, const struct jfn *fn, const char *what, str
         return jv_undef(JU_PLAIN, NULL);
     if (fn->args[0] == '*')
         return fn->call(J, self, a, all);
-    n = arg_count(fn->args);
-    if (all->n_pos > (size_t)n)
+    if (all->n_pos > (size_t)fn->n_need && all->n_pos > (size_t)(n = arg_count(fn->args)))
         return jfail(J, "%s '%s' takes at most %d arguments, got %zu", what, fn->name, n,
                      all->n_pos);
     for (size_t i = 0; i < all->n_pos; i++)
@@ -256,11 +304,16 @@ static int sym_of(const struct jstate *J, const char *name)
 static void bind_rest(struct jstate *J, const struct jnode *m, struct jframe *f,
                       const struct jargs *args, size_t n_taken, const bool *used)
 {
-    struct jlist *rest = jlist_new(J, 0);
-    struct jdict *kw = jdict_new(J, 0);
-    struct jv caller = jv_undef(JU_NAME, jstr_lit(J, "caller"));
+    struct jlist *rest = m->op & JM_VARARGS ? jlist_new(J, 0) : NULL;
+    struct jdict *kw = m->op & JM_KWARGS ? jdict_new(J, 0) : NULL;
+    struct jv caller = jv_undef(JU_PLAIN, NULL);
 
-    for (size_t i = n_taken; i < args->n_pos; i++)
+    if (m->op & JM_CALLER)
+        caller = jv_undef(JU_NAME, jstr_lit(J, "caller"));
+    if (!rest && args->n_pos > n_taken)
+        jfail(J, "macro '%.*s' takes not more than %zu arguments", (int)J->t->sym[m->sym]->n,
+              J->t->sym[m->sym]->p, n_taken);
+    for (size_t i = n_taken; rest && i < args->n_pos; i++)
         jlist_add(J, rest, args->pos[i]);
     for (size_t i = 0; i < args->n_kw && !J->failed; i++) {
         if (used[i])
@@ -279,9 +332,6 @@ static void bind_rest(struct jstate *J, const struct jnode *m, struct jframe *f,
         bind(J, f, sym_of(J, "kwargs"), jv_dict(kw));
     if (m->op & JM_VARARGS)
         bind(J, f, sym_of(J, "varargs"), jv_tuple(rest));
-    else if (rest->n)
-        jfail(J, "macro '%.*s' takes not more than %zu arguments", (int)J->t->sym[m->sym]->n,
-              J->t->sym[m->sym]->p, n_taken);
 }
 
 static struct jv call_macro(struct jstate *J, const struct jmacro *mac, const struct jargs *args)
@@ -290,6 +340,7 @@ static struct jv call_macro(struct jstate *J, const struct jmacro *mac, const st
     struct jframe *f = frame_new(J, mac->frame), *was = J->frame;
     bool used[64] = {false};
     size_t taken = 0;
+    struct jv r;
 
     if (!f)
         return jv_undef(JU_PLAIN, NULL);
@@ -315,7 +366,9 @@ static struct jv call_macro(struct jstate *J, const struct jmacro *mac, const st
     }
     bind_rest(J, m, f, args, taken, used);
     J->frame = was;
-    return J->failed ? jv_undef(JU_PLAIN, NULL) : jv_str(capture(J, m->b, f));
+    r = J->failed ? jv_undef(JU_PLAIN, NULL) : jv_str(capture(J, m->b, f));
+    frame_end(J, f);
+    return r;
 }
 
 static enum flow run_for(struct jstate *J, const struct jnode *n, struct jv items, int depth0);
@@ -372,13 +425,13 @@ struct jv jcall(struct jstate *J, struct jv f, const struct jargs *args)
 
 static struct jv eval_call(struct jstate *J, const struct jnode *n, const struct jv *caller)
 {
-    struct jv f = jeval(J, n->a);
+    struct jv f = jeval(J, n->a), small[SMALL_ARGS];
     struct jargs args;
 
     J->pos = n->a->pos;
     if (f.type == J_UNDEF && !J->failed)
         return jfail_undef(J, f);
-    if (!eval_args(J, n->list, &args, caller != NULL))
+    if (!eval_args(J, n->list, &args, small, caller != NULL))
         return jv_undef(JU_PLAIN, NULL);
     if (caller)
         args.kw[args.n_kw++] = (struct jkw){jstr_lit(J, "caller"), *caller};
@@ -388,9 +441,10 @@ static struct jv eval_call(struct jstate *J, const struct jnode *n, const struct
 
 static struct jv eval_filter(struct jstate *J, const struct jnode *n, struct jv v)
 {
+    struct jv small[SMALL_ARGS];
     struct jargs args;
 
-    if (!eval_args(J, n->list, &args, 0))
+    if (!eval_args(J, n->list, &args, small, 0))
         return jv_undef(JU_PLAIN, NULL);
     J->pos = n->pos;
     if (!n->fn)
@@ -401,10 +455,10 @@ static struct jv eval_filter(struct jstate *J, const struct jnode *n, struct jv 
 
 static struct jv eval_test(struct jstate *J, const struct jnode *n)
 {
-    struct jv v = jeval(J, n->a);
+    struct jv v = jeval(J, n->a), small[SMALL_ARGS];
     struct jargs args;
 
-    if (!eval_args(J, n->list, &args, 0))
+    if (!eval_args(J, n->list, &args, small, 0))
         return jv_bool(false);
     J->pos = n->pos;
     if (!n->fn)
@@ -417,7 +471,7 @@ static struct jv eval_test(struct jstate *J, const struct jnode *n)
 
 static struct jv eval_list(struct jstate *J, const struct jnode *n)
 {
-    struct jlist *l = jlist_new(J, 0);
+    struct jlist *l = jlist_new(J, count(n->list));
 
     for (const struct jnode *i = n->list; i && !J->failed; i = i->next)
         jlist_add(J, l, jeval(J, i));
@@ -426,7 +480,7 @@ static struct jv eval_list(struct jstate *J, const struct jnode *n)
 
 static struct jv eval_dict(struct jstate *J, const struct jnode *n)
 {
-    struct jdict *d = jdict_new(J, 0);
+    struct jdict *d = jdict_new(J, count(n->list));
 
     for (const struct jnode *i = n->list; i && !J->failed; i = i->next) {
         struct jv k = jeval(J, i->a), v = jeval(J, i->b);
@@ -486,6 +540,18 @@ static struct jv eval_two(struct jstate *J, const struct jnode *n)
     return n->kind == N_ITEM ? jv_item(J, a, b) : jop_arith(J, n->kind, a, b);
 }
 
+/* By far the most frequent ones are looked up here. */
+static struct jv eval_attr(struct jstate *J, const struct jnode *n, struct jv of)
+{
+    struct jv v;
+
+    if (of.type == J_DICT && !n->op)
+        return jdict_get_str(J, of.u.d, n->v.u.s, &v) ? v : jv_undef(JU_ATTR + J_DICT, n->v.u.s);
+    if (of.type == J_LOOP && n->sym)
+        return jloop_get(of.u.lo, n->sym);
+    return jv_attr(J, of, n->v.u.s);
+}
+
 static struct jv eval_one(struct jstate *J, const struct jnode *n)
 {
     struct jv a = jeval(J, n->a);
@@ -497,9 +563,7 @@ static struct jv eval_one(struct jstate *J, const struct jnode *n)
     case N_NOT:
         return jv_bool(!jv_true(J, a));
     case N_ATTR:
-        if (a.type == J_DICT && !n->op) // by far the most frequent one
-            return jv_item(J, a, n->v);
-        return jv_attr(J, a, n->v.u.s);
+        return eval_attr(J, n, a);
     case N_NEG:
         return jop_neg(J, a);
     default:
@@ -590,6 +654,7 @@ static struct jlist *chosen(struct jstate *J, const struct jnode *n, struct jlis
             jlist_add(J, l, all->v[i]);
     }
     J->frame = was;
+    frame_end(J, f);
     return l;
 }
 
@@ -607,6 +672,8 @@ static enum flow run_for(struct jstate *J, const struct jnode *n, struct jv item
                          .depth0 = depth0,
                          .node = n->op ? n : NULL,
                          .frame = was};
+    if (n->op)
+        frame_keep(was);
     J->frame = f;
     for (; lo->at < lo->items->n && flow != FLOW_BREAK && !J->failed; lo->at++) {
         any = true;
@@ -621,6 +688,7 @@ static enum flow run_for(struct jstate *J, const struct jnode *n, struct jv item
     else
         flow = FLOW_ON;
     J->frame = was;
+    frame_end(J, f);
     return flow;
 }
 
@@ -669,6 +737,7 @@ static void run_block_set(struct jstate *J, const struct jnode *n)
     if (!f)
         return;
     v = jv_str(capture(J, n->b, f));
+    frame_end(J, f);
     v = filtered(J, n->c, v);
     if (J->failed)
         return;
@@ -686,6 +755,7 @@ static struct jv macro_value(struct jstate *J, const struct jnode *n)
         return jv_undef(JU_PLAIN, NULL);
     m->node = n;
     m->frame = J->frame;
+    frame_keep(J->frame);
     return (struct jv){.type = J_MACRO, .u.m = m};
 }
 
@@ -700,6 +770,7 @@ static enum flow run_scope(struct jstate *J, const struct jnode *n)
         J->frame = f;
         flow = run_body(J, n->b);
         J->frame = was;
+        frame_end(J, f);
     }
     return flow;
 }

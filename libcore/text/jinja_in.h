@@ -43,8 +43,8 @@ struct jstr {
     const char *p;
     const uint8_t *mask; // [n] M_OWN or M_CONTENT where mark is M_MIXED
     size_t n;
-    size_t n_cp; // characters
-    uint32_t hash;
+    size_t n_cp;   // characters
+    uint32_t hash; // 0: not known yet, which few strings are asked for
     uint8_t mark;
     bool safe; // Markup: + escapes the other side
 };
@@ -76,6 +76,7 @@ enum jundef { JU_NAME, JU_UNSAFE, JU_PARAM, JU_PLAIN, JU_ATTR };
 struct jlist {
     struct jv *v;
     size_t n, cap;
+    size_t *taken; // of a sum: places of v that this list or a longer one has; else NULL
 };
 
 struct jentry {
@@ -209,10 +210,10 @@ enum jcmp { C_EQ, C_NE, C_LT, C_LE, C_GT, C_GE, C_IN, C_NOTIN };
 struct jnode {
     uint8_t kind;
     uint8_t op;      // enum jcmp of an operand; flags of a macro (JM_...); recursive of a for;
-                     // whether an N_ATTR may name a method
+                     // whether an N_ATTR may name a method of any type
     uint16_t height; // of the tree under it
     uint32_t pos;    // byte in the source
-    int sym;         // of a name
+    int sym;         // of a name; of an N_ATTR, what it is of a loop (jloop_attr)
     struct jnode *a, *b, *c;
     struct jnode *list;
     struct jnode *next;   // in a list
@@ -243,6 +244,8 @@ struct jinja {
 
 /* -- the state of a parse or a rendering -- */
 
+enum { J_KEYS = 16 };
+
 struct jbind {
     int sym;
     struct jv v;
@@ -250,10 +253,11 @@ struct jbind {
 
 /* Variables of a scope. The outermost has an array, one place per symbol. */
 struct jframe {
-    struct jframe *up;
+    struct jframe *up; // or the next spare one
     struct jbind *bind;
     size_t n, cap;
     struct jv *all; // [n_sym] of the outermost, else NULL
+    bool kept;      // a macro or loop may come back to it: not to be used again
 };
 
 /* A string being built, with its marks. */
@@ -276,8 +280,10 @@ struct jstate {
     uint32_t pos; // of what is being done, for errors
     int64_t now;
     struct jbuf *out;
-    struct jframe *frame;
-    struct jlist no_list; // what takes the place of a list or dict that could not be made
+    struct jframe *frame, *spare;
+    const struct jstr *key[J_KEYS]; // of the context, made last: messages have the same ones
+    size_t n_text;                  // bytes of strings of the context
+    struct jlist no_list;           // what takes the place of a list or dict that could not be made
     struct jdict no_dict;
 };
 
@@ -290,13 +296,35 @@ void *jgrow(struct jstate *J, void *p, size_t old, uint64_t cap, size_t size);
 /* Fails with E_FORMAT at J->pos; the value is undefined. */
 struct jv jfail(struct jstate *J, const char *fmt, ...) ERR_PRINTF(2, 3);
 struct jv jfail_code(struct jstate *J, int code, const char *fmt, ...) ERR_PRINTF(3, 4);
-bool jstep(struct jstate *J, uint64_t n); // false once failed
-bool jenter(struct jstate *J);            // one call or container deeper; false: do not go, do not
-void jleave(struct jstate *J);            //   leave
+bool jstep_fail(struct jstate *J);
+bool jenter_fail(struct jstate *J);
+static inline bool jstep(struct jstate *J, uint64_t n) // false once failed
+{
+    if (likely(!J->failed && J->steps >= n)) {
+        J->steps -= n;
+        return true;
+    }
+    return jstep_fail(J);
+}
+/* One call or container deeper; false: do not go, do not leave. */
+static inline bool jenter(struct jstate *J)
+{
+    if (likely(!J->failed && J->depth < J->max_depth)) {
+        J->depth++;
+        return true;
+    }
+    return jenter_fail(J);
+}
+static inline void jleave(struct jstate *J)
+{
+    J->depth--;
+}
 
 /* jinja_str.c: strings */
 extern const struct jstr jstr_empty;
 const struct jstr *jstr_make(struct jstate *J, const char *p, size_t n, uint8_t mark); // borrows p
+const struct jstr *jstr_key(struct jstate *J, const char *p, size_t n, uint8_t mark);  // hashed
+uint32_t jstr_hash(const struct jstr *s);
 const struct jstr *jstr_lit(struct jstate *J, const char *s);
 const struct jstr *jstr_sub(struct jstate *J, const struct jstr *s, size_t at, size_t n);
 const struct jstr *jstr_cat(struct jstate *J, const struct jstr *a, const struct jstr *b);
@@ -315,6 +343,7 @@ static inline struct slice jstr_slice(const struct jstr *s)
     return (struct slice){s->p, s->n};
 }
 
+void jb_expect(struct jbuf *b, size_t n); // about that many bytes will come
 void jb_add(struct jbuf *b, const char *p, size_t n, uint8_t mark);
 void jb_lit(struct jbuf *b, const char *s);
 void jb_str(struct jbuf *b, const struct jstr *s);
@@ -395,7 +424,7 @@ void jlist_add(struct jstate *J, struct jlist *l, struct jv v);
 struct jdict *jdict_new(struct jstate *J, size_t cap);
 void jdict_put(struct jstate *J, struct jdict *d, struct jv key, struct jv val);
 bool jdict_get(struct jstate *J, const struct jdict *d, struct jv key, struct jv *val);
-bool jdict_get_str(struct jstate *J, struct jdict *d, const struct jstr *key, struct jv *val);
+bool jdict_get_str(struct jstate *J, const struct jdict *d, const struct jstr *key, struct jv *val);
 struct jv jgen_new(struct jstate *J, struct jlist *l);
 
 const char *jtype_name(struct jv v);                  // "str", "dict", "NoneType"
@@ -420,6 +449,8 @@ struct jv jop_arith(struct jstate *J, uint8_t kind, struct jv a, struct jv b);
 struct jv jop_neg(struct jstate *J, struct jv a);
 bool jop_compare(struct jstate *J, uint8_t op, struct jv a, struct jv b);
 struct jv jv_attr(struct jstate *J, struct jv v, const struct jstr *name);
+int jloop_attr(struct slice name); // of a loop, or 0
+struct jv jloop_get(const struct jloop *o, int attr);
 struct jv jv_item(struct jstate *J, struct jv v, struct jv key);
 /* A method of that name, or what stands for a refused one; false: there is none. */
 bool jmethod_named(struct slice name); // whether values of any type may have a method of that name

@@ -9,6 +9,15 @@
 
 #include "base/utf8.h"
 
+static const struct jstr *shared_key(struct jstate *J, const char *p, size_t n, uint8_t mark)
+{
+    const struct jstr **last = &J->key[(n * 5 + (unsigned char)p[0]) % J_KEYS];
+
+    if (!*last || (*last)->n != n || (*last)->mark != mark || memcmp((*last)->p, p, n) != 0)
+        *last = jstr_key(J, p, n, mark);
+    return *last;
+}
+
 static struct jv from_object(struct jstate *J, const json_t *j, uint8_t mark, bool message)
 {
     struct jdict *d = jdict_new(J, json_object_size(j));
@@ -19,7 +28,7 @@ static struct jv from_object(struct jstate *J, const json_t *j, uint8_t mark, bo
         const char *key = json_object_iter_key(it);
         bool role = message && strcmp(key, "role") == 0;
 
-        jdict_put(J, d, jv_str(jstr_make(J, key, json_object_iter_key_len(it), mark)),
+        jdict_put(J, d, jv_str(shared_key(J, key, json_object_iter_key_len(it), mark)),
                   jv_from_json(J, json_object_iter_value(it),
                                role            ? JINJA_TRUSTED
                                : mark == M_OWN ? JINJA_TRUSTED
@@ -59,6 +68,7 @@ struct jv jv_from_json(struct jstate *J, const json_t *j, enum jinja_mark mark)
         break;
     case JSON_STRING:
         v = jv_str(jstr_make(J, json_string_value(j), json_string_length(j), m));
+        J->n_text += json_string_length(j);
         break;
     case JSON_INTEGER:
         v = jv_int(json_integer_value(j));

@@ -353,7 +353,7 @@ static bool string(struct lexer *x)
         k += (size_t)n;
     }
     t = &x->out->t[x->out->n - 1];
-    t->v = plain ? jv_str(jstr_make(x->J, s.p, s.n, M_OWN)) : jb_done(&b);
+    t->v = plain ? jv_str(jstr_key(x->J, s.p, s.n, M_OWN)) : jb_done(&b);
     return !x->J->failed;
 }
 

@@ -141,29 +141,14 @@ struct jv jfail_code(struct jstate *J, int code, const char *fmt, ...)
 
 /* -- limits -- */
 
-bool jstep(struct jstate *J, uint64_t n)
+bool jstep_fail(struct jstate *J)
 {
-    if (likely(!J->failed && J->steps >= n)) {
-        J->steps -= n;
-        return true;
-    }
     jfail_code(J, E_RANGE, "the template takes too many steps");
     return false;
 }
 
-bool jenter(struct jstate *J)
+bool jenter_fail(struct jstate *J)
 {
-    if (J->failed)
-        return false;
-    if (J->depth >= J->max_depth) {
-        jfail_code(J, E_RANGE, "the template goes deeper than %d levels", J->max_depth);
-        return false;
-    }
-    J->depth++;
-    return true;
-}
-
-void jleave(struct jstate *J)
-{
-    J->depth--;
+    jfail_code(J, E_RANGE, "the template goes deeper than %d levels", J->max_depth);
+    return false;
 }

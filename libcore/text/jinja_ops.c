@@ -112,17 +112,40 @@ static struct jv repeat(struct jstate *J, struct jv v, int64_t times)
     return v.type == J_LIST ? jv_list(l) : jv_tuple(l);
 }
 
+/* Templates gather messages by x = x + [y]: the sum leaves room behind it, and the next sum that
+ * begins with this one takes that instead of copying all. */
+static struct jlist *lists_joined(struct jstate *J, const struct jlist *a, const struct jlist *b)
+{
+    const size_t n = a->n + b->n;
+    struct jlist *l = jlist_new(J, 0);
+
+    if (!jstep(J, n))
+        return l;
+    if (a->taken && *a->taken == a->n && n <= a->cap) {
+        *l = *a;
+    } else {
+        l->v = jalloc(J, 2 * (uint64_t)n, sizeof *l->v);
+        l->taken = jalloc(J, 1, sizeof *l->taken);
+        if (!l->v || !l->taken)
+            return &J->no_list;
+        l->cap = 2 * n;
+        if (a->n)
+            memcpy(l->v, a->v, a->n * sizeof *l->v);
+    }
+    if (b->n)
+        memcpy(l->v + a->n, b->v, b->n * sizeof *l->v);
+    l->n = n;
+    *l->taken = n;
+    return l;
+}
+
 static struct jv joined(struct jstate *J, struct jv a, struct jv b)
 {
     struct jlist *l;
 
     if (a.type == J_STR)
         return jv_str(jstr_cat(J, a.u.s, b.u.s));
-    l = jlist_new(J, a.u.l->n + b.u.l->n);
-    for (size_t i = 0; i < a.u.l->n && !J->failed; i++)
-        jlist_add(J, l, a.u.l->v[i]);
-    for (size_t i = 0; i < b.u.l->n && !J->failed; i++)
-        jlist_add(J, l, b.u.l->v[i]);
+    l = lists_joined(J, a.u.l, b.u.l);
     return a.type == J_LIST ? jv_list(l) : jv_tuple(l);
 }
 
@@ -188,35 +211,62 @@ bool jop_compare(struct jstate *J, uint8_t op, struct jv a, struct jv b)
 
 /* -- attributes -- */
 
-static struct jv loop_attr(struct jstate *J, struct jv v, const struct jstr *name)
-{
-    const struct jloop *o = v.u.lo;
-    struct slice s = jstr_slice(name);
-    size_t n = o->items->n;
-    const struct {
-        const char *name;
-        int64_t value;
-    } numbers[] = {{"index", (int64_t)o->at + 1},
-                   {"index0", (int64_t)o->at},
-                   {"revindex", (int64_t)(n - o->at)},
-                   {"revindex0", (int64_t)(n - o->at) - 1},
-                   {"length", (int64_t)n},
-                   {"depth", o->depth0 + 1},
-                   {"depth0", o->depth0}};
+enum loop_attr {
+    L_INDEX = 1,
+    L_INDEX0,
+    L_REVINDEX,
+    L_REVINDEX0,
+    L_LENGTH,
+    L_DEPTH,
+    L_DEPTH0,
+    L_FIRST,
+    L_LAST,
+    L_PREV,
+    L_NEXT
+};
 
-    for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
-        if (slice_is(s, numbers[i].name))
-            return jv_int(numbers[i].value);
-    if (slice_is(s, "first"))
+int jloop_attr(struct slice name)
+{
+    static const char *const names[] = {
+        [L_INDEX] = "index",         [L_INDEX0] = "index0", [L_REVINDEX] = "revindex",
+        [L_REVINDEX0] = "revindex0", [L_LENGTH] = "length", [L_DEPTH] = "depth",
+        [L_DEPTH0] = "depth0",       [L_FIRST] = "first",   [L_LAST] = "last",
+        [L_PREV] = "previtem",       [L_NEXT] = "nextitem"};
+
+    for (int i = 1; i < (int)ARRAY_LEN(names); i++)
+        if (slice_is(name, names[i]))
+            return i;
+    return 0;
+}
+
+struct jv jloop_get(const struct jloop *o, int attr)
+{
+    const size_t n = o->items->n;
+
+    switch (attr) {
+    case L_INDEX:
+        return jv_int((int64_t)o->at + 1);
+    case L_INDEX0:
+        return jv_int((int64_t)o->at);
+    case L_REVINDEX:
+        return jv_int((int64_t)(n - o->at));
+    case L_REVINDEX0:
+        return jv_int((int64_t)(n - o->at) - 1);
+    case L_LENGTH:
+        return jv_int((int64_t)n);
+    case L_DEPTH:
+        return jv_int(o->depth0 + 1);
+    case L_DEPTH0:
+        return jv_int(o->depth0);
+    case L_FIRST:
         return jv_bool(o->at == 0);
-    if (slice_is(s, "last"))
+    case L_LAST:
         return jv_bool(o->at + 1 == n);
-    if (slice_is(s, "previtem"))
+    case L_PREV:
         return o->at > 0 ? o->items->v[o->at - 1] : jv_undef(JU_PLAIN, NULL);
-    if (slice_is(s, "nextitem"))
+    default:
         return o->at + 1 < n ? o->items->v[o->at + 1] : jv_undef(JU_PLAIN, NULL);
-    (void)J;
-    return jv_undef(JU_ATTR + J_LOOP, name);
+    }
 }
 
 static struct jv macro_attr(struct jstate *J, struct jv v, const struct jstr *name)
@@ -316,8 +366,8 @@ struct jv jv_attr(struct jstate *J, struct jv v, const struct jstr *name)
         return r;
     if (v.type == J_TUPLE && v.sub && (jstr_is(name, "grouper") || jstr_is(name, "list")))
         return v.u.l->v[name->p[0] == 'l']; // what groupby yields
-    if (v.type == J_LOOP)
-        return loop_attr(J, v, name);
+    if (v.type == J_LOOP && jloop_attr(jstr_slice(name)))
+        return jloop_get(v.u.lo, jloop_attr(jstr_slice(name)));
     if (v.type == J_RANGE)
         return range_attr(v, name);
     return jv_undef((uint8_t)(JU_ATTR + v.type), name);

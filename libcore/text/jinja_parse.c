@@ -243,6 +243,25 @@ struct jnode *jp_tuple(struct jparser *p, bool cond, const char *extra, bool in_
     return jp_list(jp_node(p, N_TUPLE, pos), &l);
 }
 
+/* A list of constants is one: lists never change. */
+static struct jnode *fold_list(struct jparser *p, struct jnode *n)
+{
+    struct jlist *l;
+
+    for (const struct jnode *i = n ? n->list : NULL; i; i = i->next)
+        if (i->kind != N_CONST)
+            return n;
+    if (!n || !n->list)
+        return n;
+    l = jlist_new(p->J, 0);
+    for (const struct jnode *i = n->list; i; i = i->next)
+        jlist_add(p->J, l, i->v);
+    n->kind = N_CONST;
+    n->v = jv_list(l);
+    n->list = NULL;
+    return p->J->failed ? NULL : n;
+}
+
 static struct jnode *list_literal(struct jparser *p)
 {
     struct jnodes l = {0};
@@ -257,7 +276,7 @@ static struct jnode *list_literal(struct jparser *p)
     }
     if (p->J->failed || !jp_need_op(p, "]"))
         return NULL;
-    return jp_list(jp_node(p, N_LIST, pos), &l);
+    return fold_list(p, jp_list(jp_node(p, N_LIST, pos), &l));
 }
 
 static struct jnode *dict_literal(struct jparser *p)
@@ -385,6 +404,12 @@ static struct jnode *call(struct jparser *p, struct jnode *f)
     return jp_with(p, jp_list(jp_node(p, N_CALL, pos), &l), f, NULL, NULL);
 }
 
+/* A string that no type has a method of: as a key it finds an entry or nothing. */
+static bool is_plain_key(const struct jnode *n)
+{
+    return n->kind == N_CONST && n->v.type == J_STR && !jmethod_named(jstr_slice(n->v.u.s));
+}
+
 /* One subscript: an index, or a slice. */
 static struct jnode *subscribed(struct jparser *p, struct jnode *of)
 {
@@ -408,6 +433,12 @@ static struct jnode *subscribed(struct jparser *p, struct jnode *of)
         return NULL;
     }
     n = jp_node(p, is_slice ? N_SLICE : N_ITEM, pos);
+    if (n && !is_slice && is_plain_key(part[0])) { // x["a"] is x.a where no method has that name
+        n->kind = N_ATTR;
+        n->v = part[0]->v;
+        n->sym = jloop_attr(jstr_slice(n->v.u.s));
+        return jp_with(p, n, of, NULL, NULL);
+    }
     if (part[2])
         jp_add(&step, part[2]);
     return jp_with(p, jp_list(n, &step), of, part[0], part[1]);
@@ -423,8 +454,9 @@ static struct jnode *subscript(struct jparser *p, struct jnode *of)
         if (t->kind == T_NAME) {
             n = jp_node(p, N_ATTR, t->pos);
             if (n) {
-                n->v = jv_str(jstr_make(p->J, t->s.p, t->s.n, M_OWN));
+                n->v = jv_str(jstr_key(p->J, t->s.p, t->s.n, M_OWN));
                 n->op = jmethod_named(t->s);
+                n->sym = jloop_attr(t->s);
             }
             return jp_with(p, n, of, NULL, NULL);
         }

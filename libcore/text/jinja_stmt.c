@@ -45,7 +45,7 @@ static struct jnode *target_one(struct jparser *p, bool namespaces)
         }
         if (n) {
             n->sym = jp_symbol(p, t->s);
-            n->v = jv_str(jstr_make(p->J, p->tok->s.p, p->tok->s.n, M_OWN));
+            n->v = jv_str(jstr_key(p->J, p->tok->s.p, p->tok->s.n, M_OWN));
         }
         p->tok++;
         return n;

@@ -15,15 +15,30 @@ static uint32_t hash_of(const char *p, size_t n)
         h = (h ^ (unsigned char)p[i]) * 16777619u;
     for (size_t i = n > 64 ? n - 32 : n; i < n; i++)
         h = (h ^ (unsigned char)p[i]) * 16777619u;
-    return n > 64 ? (h ^ (uint32_t)n) * 16777619u : h;
+    h = n > 64 ? (h ^ (uint32_t)n) * 16777619u : h;
+    return h ? h : 1;
 }
 
+uint32_t jstr_hash(const struct jstr *s)
+{
+    return s->hash ? s->hash : hash_of(s->p, s->n);
+}
+
+/* Bytes that do not continue a character, eight at a time. */
 static size_t count_chars(const char *p, size_t n)
 {
-    size_t k = 0;
+    const uint64_t ones = 0x0101010101010101u;
+    size_t k = n, i = 0;
 
-    for (size_t i = 0; i < n; i++)
-        k += ((unsigned char)p[i] & 0xc0) != 0x80;
+    for (; n - i >= 8; i += 8) {
+        uint64_t v;
+
+        memcpy(&v, p + i, 8);
+        v = v >> 7 & ~(v >> 6) & ones; // 10xxxxxx
+        k -= v ? (size_t)(v * ones >> 56) : 0;
+    }
+    for (; i < n; i++)
+        k -= ((unsigned char)p[i] & 0xc0) == 0x80;
     return k;
 }
 
@@ -36,8 +51,16 @@ const struct jstr *jstr_make(struct jstate *J, const char *p, size_t n, uint8_t 
     s->p = p;
     s->n = n;
     s->n_cp = count_chars(p, n);
-    s->hash = hash_of(p, n);
     s->mark = mark;
+    return s;
+}
+
+const struct jstr *jstr_key(struct jstate *J, const char *p, size_t n, uint8_t mark)
+{
+    const struct jstr *s = jstr_make(J, p, n, mark);
+
+    if (s != &jstr_empty)
+        ((struct jstr *)s)->hash = hash_of(p, n); // just made
     return s;
 }
 
@@ -112,6 +135,7 @@ const struct jstr *jstr_cat(struct jstate *J, const struct jstr *a, const struct
         a = jstr_escape(J, a);
         b = jstr_escape(J, b);
     }
+    jb_expect(&r, a->n + b->n);
     jb_str(&r, a);
     jb_str(&r, b);
     return safe ? jstr_safe(J, jb_str_of(&r), true) : jb_str_of(&r);
@@ -119,7 +143,7 @@ const struct jstr *jstr_cat(struct jstate *J, const struct jstr *a, const struct
 
 bool jstr_eq(const struct jstr *a, const struct jstr *b)
 {
-    return a == b || (a->n == b->n && a->hash == b->hash && memcmp(a->p, b->p, a->n) == 0);
+    return a == b || (a->n == b->n && memcmp(a->p, b->p, a->n) == 0);
 }
 
 bool jstr_is(const struct jstr *a, const char *lit)
@@ -193,10 +217,12 @@ static bool room(struct jbuf *b, size_t n)
     char *p;
     uint8_t *m = NULL;
 
-    if (b->J->failed || !jstep(b->J, n / 64) || !add_ok(b->n, n, &need))
+    if (!jstep(b->J, n / 64))
         return false;
-    if (need <= b->cap)
+    if (likely(n <= b->cap - b->n))
         return true;
+    if (!add_ok(b->n, n, &need))
+        return false;
     while (cap < need)
         cap += cap / 2;
     if (b->mask && !(m = jalloc(b->J, cap, 1)))
@@ -210,6 +236,12 @@ static bool room(struct jbuf *b, size_t n)
     b->p = p;
     b->cap = (size_t)cap;
     return true;
+}
+
+void jb_expect(struct jbuf *b, size_t n)
+{
+    b->p = jalloc(b->J, n, 1);
+    b->cap = b->p ? n : 0;
 }
 
 /* From here on marks are told byte by byte. */

@@ -57,7 +57,7 @@ static uint32_t hash_value(struct jstate *J, struct jv v)
 
     switch (v.type) {
     case J_STR:
-        return v.u.s->hash;
+        return jstr_hash(v.u.s);
     case J_FLOAT:
         if (v.u.f != floor(v.u.f) || fabs(v.u.f) > 9e15)
             return (uint32_t)(int64_t)fmod(v.u.f * 1048576, 4294967296.0);
@@ -93,8 +93,29 @@ struct jdict *jdict_new(struct jstate *J, size_t cap)
     return d;
 }
 
+static struct jentry *find_str(const struct jdict *d, const struct jstr *key, uint32_t hash)
+{
+    size_t k = hash & (d->n_index - 1);
+    struct jentry *e;
+
+    if (!d->index) {
+        for (e = d->e; e < d->e + d->n; e++)
+            if (e->hash == hash && e->key.type == J_STR && jstr_eq(e->key.u.s, key))
+                return e;
+        return NULL;
+    }
+    for (; d->index[k]; k = (k + 1) & (d->n_index - 1)) {
+        e = &d->e[d->index[k] - 1];
+        if (e->hash == hash && e->key.type == J_STR && jstr_eq(e->key.u.s, key))
+            return e;
+    }
+    return NULL;
+}
+
 static struct jentry *find(struct jstate *J, const struct jdict *d, struct jv key, uint32_t hash)
 {
+    if (key.type == J_STR)
+        return jstep(J, key.u.s->n / 256) ? find_str(d, key.u.s, hash) : NULL;
     if (!d->index) {
         for (size_t i = 0; i < d->n; i++)
             if (d->e[i].hash == hash && jv_eq(J, d->e[i].key, key))
@@ -178,9 +199,13 @@ bool jdict_get(struct jstate *J, const struct jdict *d, struct jv key, struct jv
     return e != NULL;
 }
 
-bool jdict_get_str(struct jstate *J, struct jdict *d, const struct jstr *key, struct jv *val)
+bool jdict_get_str(struct jstate *J, const struct jdict *d, const struct jstr *key, struct jv *val)
 {
-    return jdict_get(J, d, jv_str(key), val);
+    const struct jentry *e = jstep(J, key->n / 256) ? find_str(d, key, jstr_hash(key)) : NULL;
+
+    if (e)
+        *val = e->val;
+    return e != NULL;
 }
 
 /* -- kinds -- */
@@ -589,6 +614,19 @@ static void write_other(struct jbuf *b, struct jv v)
     jb_lit(b, text);
 }
 
+static void write_int(struct jbuf *b, int64_t i)
+{
+    uint64_t u = i < 0 ? 0 - (uint64_t)i : (uint64_t)i;
+    char text[24], *p = text + sizeof text;
+
+    do
+        *--p = (char)('0' + u % 10);
+    while (u /= 10);
+    if (i < 0)
+        *--p = '-';
+    jb_add(b, p, (size_t)(text + sizeof text - p), M_OWN);
+}
+
 void jv_write(struct jbuf *b, struct jv v, bool repr)
 {
     char text[64];
@@ -605,8 +643,7 @@ void jv_write(struct jbuf *b, struct jv v, bool repr)
         jb_lit(b, v.u.i ? "True" : "False");
         break;
     case J_INT:
-        snprintf(text, sizeof text, "%lld", (long long)v.u.i);
-        jb_lit(b, text);
+        write_int(b, v.u.i);
         break;
     case J_FLOAT:
         jb_lit(b, jfloat_repr(v.u.f, text));
