@@ -99,9 +99,9 @@ static struct jentry *find_str(const struct jdict *d, const struct jstr *key, ui
     struct jentry *e;
 
     if (!d->index) {
-        for (e = d->e; e < d->e + d->n; e++)
-            if (e->hash == hash && e->key.type == J_STR && jstr_eq(e->key.u.s, key))
-                return e;
+        for (size_t i = 0; i < d->n; i++)
+            if (d->e[i].hash == hash && d->e[i].key.type == J_STR && jstr_eq(d->e[i].key.u.s, key))
+                return &d->e[i];
         return NULL;
     }
     for (; d->index[k]; k = (k + 1) & (d->n_index - 1)) {

@@ -36,7 +36,8 @@ static void check_failure(int rc, const struct err *e, const struct jinja_text *
 
 static void render(const struct jinja *t, const json_t *context)
 {
-    const struct jinja_limits limits = {.steps = 20000, .bytes = 4 << 20, .depth = 200};
+    /* small: what a long rendering meets, a short one has met */
+    const struct jinja_limits limits = {.steps = 5000, .bytes = 1 << 20, .depth = 200};
     struct jinja_var var[64];
     struct jinja_text a = {0}, b = {0};
     struct err e = {0};
@@ -56,6 +57,10 @@ static void render(const struct jinja *t, const json_t *context)
         return;
     }
     check_text(&a);
+    if (a.text.n % 4) { // one in four is rendered again
+        jinja_text_fini(&a);
+        return;
+    }
     need(jinja_render(t, var, n, 1752148800, &limits, &b, &e) == 0);
     need(a.text.n == b.text.n && a.n_content == b.n_content);
     need(a.text.n == 0 || memcmp(a.text.p, b.text.p, a.text.n) == 0);
@@ -65,6 +70,7 @@ static void render(const struct jinja *t, const json_t *context)
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
+    static json_t *usual; // the context of templates that bring none
     const uint8_t *zero = n ? memchr(p, 0, n) : NULL;
     size_t n_source = zero ? (size_t)(zero - p) : n;
     struct err e = {0};
@@ -78,12 +84,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     }
     if (zero)
         context = json_loadb((const char *)zero + 1, n - n_source - 1, JSON_ALLOW_NUL, NULL);
-    if (!json_is_object(context)) {
-        json_decref(context);
-        context = json_pack("{s[{ssss}]s[iii]ss}", "messages", "role", "user", "content", "a b",
-                            "xs", 3, 1, 2, "s", "Hello\n");
-    }
-    render(t, context);
+    if (!usual)
+        usual = json_pack("{s[{ssss}]s[iii]ss}", "messages", "role", "user", "content", "a b", "xs",
+                          3, 1, 2, "s", "Hello\n");
+    render(t, json_is_object(context) ? context : usual);
     json_decref(context);
     jinja_free(t);
     return 0;
