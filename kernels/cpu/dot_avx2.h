@@ -1,7 +1,8 @@
 /* dot_avx2.h - weights of each format as 32 bytes at a time, and their scales.
  *
  * x_y32(b, c): codes 32 c .. 32 c + 31 of 256 weights at b. KIND_x says in which form: UNSIGNED, at
- * most 63, each plus an offset of 128 >> BACK_x (NO_BACK: none); or SIGNED, any. x_s(b), x_m(b):
+ * most 63, each plus an offset of 128 >> BACK_x (NO_BACK: none); or SIGNED, any; BITS_x of unsigned
+ * ones. x_s(b), x_m(b):
  * scales and mins of 256 weights. A format not here goes through its codes() and scales().
  */
 #ifndef RILL_KERNELS_CPU_DOT_AVX2_H
@@ -101,6 +102,7 @@ static inline struct y16 y_times(struct y16 a, float d)
 /* -- blocks of 32 -- */
 
 #define KIND_q4_0 UNSIGNED
+#define BITS_q4_0 4
 #define BACK_q4_0 4
 static inline __m256i q4_0_y32(const struct q4_0 *b, int c)
 {
@@ -113,6 +115,7 @@ static inline __m256 q4_0_s(const struct q4_0 *b)
 }
 
 #define KIND_q4_1 UNSIGNED
+#define BITS_q4_1 4
 #define BACK_q4_1 NO_BACK
 static inline __m256i q4_1_y32(const struct q4_1 *b, int c)
 {
@@ -135,6 +138,7 @@ static inline __m256i y_fifth(const uint8_t *qs, const uint8_t *qh)
 }
 
 #define KIND_q5_0 UNSIGNED
+#define BITS_q5_0 5
 #define BACK_q5_0 3
 static inline __m256i q5_0_y32(const struct q5_0 *b, int c)
 {
@@ -147,6 +151,7 @@ static inline __m256 q5_0_s(const struct q5_0 *b)
 }
 
 #define KIND_q5_1 UNSIGNED
+#define BITS_q5_1 5
 #define BACK_q5_1 NO_BACK
 static inline __m256i q5_1_y32(const struct q5_1 *b, int c)
 {
@@ -164,6 +169,7 @@ static inline __m256 q5_1_m(const struct q5_1 *b)
 }
 
 #define KIND_q8_0 SIGNED
+#define BITS_q8_0 0
 #define BACK_q8_0 NO_BACK
 static inline __m256i q8_0_y32(const struct q8_0 *b, int c)
 {
@@ -176,6 +182,7 @@ static inline __m256 q8_0_s(const struct q8_0 *b)
 }
 
 #define KIND_iq4_nl SIGNED
+#define BITS_iq4_nl 0
 #define BACK_iq4_nl NO_BACK
 static inline __m256i iq4_nl_y32(const struct iq4_nl *b, int c)
 {
@@ -193,6 +200,7 @@ static inline __m256i y_e2m1(__m256i nibbles) // doubled
 }
 
 #define KIND_mxfp4 SIGNED
+#define BITS_mxfp4 0
 #define BACK_mxfp4 NO_BACK
 static inline __m256i mxfp4_y32(const struct mxfp4 *b, int c)
 {
@@ -211,6 +219,7 @@ static inline __m256 mxfp4_s(const struct mxfp4 *b)
 }
 
 #define KIND_nvfp4 SIGNED
+#define BITS_nvfp4 0
 #define BACK_nvfp4 NO_BACK
 static inline __m256i nvfp4_y32(const struct nvfp4 *b, int c)
 {
@@ -259,6 +268,7 @@ static inline struct y16 y_signed16(__m128i a)
 }
 
 #define KIND_q2_k UNSIGNED
+#define BITS_q2_k 2
 #define BACK_q2_k NO_BACK
 static inline __m256i q2_k_y32(const struct q2_k *b, int c)
 {
@@ -280,6 +290,7 @@ static inline struct y16 q2_k_m(const struct q2_k *b)
 }
 
 #define KIND_q3_k UNSIGNED
+#define BITS_q3_k 3
 #define BACK_q3_k 5
 static inline __m256i q3_k_y32(const struct q3_k *b, int c)
 {
@@ -300,6 +311,7 @@ static inline struct y16 q3_k_s(const struct q3_k *b)
 }
 
 #define KIND_q4_k UNSIGNED
+#define BITS_q4_k 4
 #define BACK_q4_k NO_BACK
 static inline __m256i q4_k_y32(const struct q4_k *b, int c)
 {
@@ -317,6 +329,7 @@ static inline __m256 q4_k_m(const struct q4_k *b)
 }
 
 #define KIND_q5_k UNSIGNED
+#define BITS_q5_k 5
 #define BACK_q5_k NO_BACK
 static inline __m256i q5_k_y32(const struct q5_k *b, int c)
 {
@@ -334,6 +347,7 @@ static inline __m256 q5_k_m(const struct q5_k *b)
 }
 
 #define KIND_q6_k UNSIGNED
+#define BITS_q6_k 6
 #define BACK_q6_k 2
 static inline __m256i q6_k_y32(const struct q6_k *b, int c)
 {
@@ -349,6 +363,7 @@ static inline struct y16 q6_k_s(const struct q6_k *b)
 }
 
 #define KIND_iq4_xs SIGNED
+#define BITS_iq4_xs 0
 #define BACK_iq4_xs NO_BACK
 static inline __m256i iq4_xs_y32(const struct iq4_xs *b, int c)
 {
@@ -369,7 +384,45 @@ static inline __m256 iq4_xs_s(const struct iq4_xs *b)
     return _mm256_mul_ps(_mm256_cvtepi32_ps(v), _mm256_set1_ps(bits_half(b->d)));
 }
 
+/* The digit that comes up when bytes are multiplied by power (of 3, a byte's in its 16-bit lane).
+ */
+static inline __m256i y_digits(__m256i bytes, __m256i power)
+{
+    const __m256i low = _mm256_set1_epi16(255), three = _mm256_set1_epi16(3);
+    const __m256i a =
+        _mm256_and_si256(_mm256_mullo_epi16(_mm256_and_si256(bytes, low), power), low);
+    const __m256i b = _mm256_and_si256(_mm256_mullo_epi16(_mm256_srli_epi16(bytes, 8), power), low);
+
+    return _mm256_or_si256(_mm256_srli_epi16(_mm256_mullo_epi16(a, three), 8),
+                           _mm256_andnot_si256(low, _mm256_mullo_epi16(b, three)));
+}
+
+#define KIND_tq1_0 UNSIGNED
+#define BITS_tq1_0 2
+#define BACK_tq1_0 7
+static inline __m256i tq1_0_y32(const struct tq1_0 *b, int c)
+{
+    static const int16_t power[5] = {1, 3, 9, 27, 81};
+    const __m128i last = y_load16(b->qs + 32);
+
+    if (c < 5)
+        return y_digits(y_load32(b->qs), _mm256_set1_epi16(power[c]));
+    if (c < 7)
+        return y_digits(
+            _mm256_set_m128i(last, last),
+            _mm256_set_m128i(_mm_set1_epi16(power[2 * c - 9]), _mm_set1_epi16(power[2 * c - 10])));
+    return y_digits(
+        _mm256_set_m128i(_mm_set1_epi32((int)bits_u32(b->qh)), last),
+        _mm256_set_m128i(_mm_setr_epi16(1, 1, 3, 3, 9, 9, 27, 27), _mm_set1_epi16(power[4])));
+}
+
+static inline __m256 tq1_0_s(const struct tq1_0 *b)
+{
+    return _mm256_set1_ps(bits_half(b->d));
+}
+
 #define KIND_tq2_0 UNSIGNED
+#define BITS_tq2_0 2
 #define BACK_tq2_0 7
 static inline __m256i tq2_0_y32(const struct tq2_0 *b, int c)
 {
@@ -404,6 +457,7 @@ static inline __m256i y_points4(const uint32_t *list, const unsigned *n)
 }
 
 #define KIND_iq2_xxs SIGNED
+#define BITS_iq2_xxs 0
 #define BACK_iq2_xxs NO_BACK
 static inline __m256i iq2_xxs_y32(const struct iq2_xxs *b, int c)
 {
@@ -427,6 +481,7 @@ static inline __m256 iq2_xxs_s(const struct iq2_xxs *b)
 }
 
 #define KIND_iq2_xs SIGNED
+#define BITS_iq2_xs 0
 #define BACK_iq2_xs NO_BACK
 static inline __m256i iq2_xs_y32(const struct iq2_xs *b, int c)
 {
@@ -457,6 +512,7 @@ static inline struct y16 iq2_xs_s(const struct iq2_xs *b)
 }
 
 #define KIND_iq2_s SIGNED
+#define BITS_iq2_s 0
 #define BACK_iq2_s NO_BACK
 static inline __m256i iq2_s_y32(const struct iq2_s *b, int c)
 {
@@ -474,6 +530,7 @@ static inline struct y16 iq2_s_s(const struct iq2_s *b)
 }
 
 #define KIND_iq3_xxs SIGNED
+#define BITS_iq3_xxs 0
 #define BACK_iq3_xxs NO_BACK
 static inline __m256i iq3_xxs_y32(const struct iq3_xxs *b, int c)
 {
@@ -494,6 +551,7 @@ static inline __m256 iq3_xxs_s(const struct iq3_xxs *b)
 }
 
 #define KIND_iq3_s SIGNED
+#define BITS_iq3_s 0
 #define BACK_iq3_s NO_BACK
 static inline __m256i iq3_s_y32(const struct iq3_s *b, int c)
 {
@@ -525,6 +583,7 @@ static inline __m256i y_shifted(__m256i points, __m256i minus)
 }
 
 #define KIND_iq1_s SIGNED
+#define BITS_iq1_s 0
 #define BACK_iq1_s NO_BACK
 static inline __m256i iq1_s_y32(const struct iq1_s *b, int c)
 {
@@ -547,6 +606,7 @@ static inline __m256 iq1_s_s(const struct iq1_s *b)
 }
 
 #define KIND_iq1_m SIGNED
+#define BITS_iq1_m 0
 #define BACK_iq1_m NO_BACK
 static inline __m256i iq1_m_y32(const struct iq1_m *b, int c)
 {

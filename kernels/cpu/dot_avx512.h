@@ -441,6 +441,49 @@ static inline __m256 iq4_xs_s(const struct iq4_xs *b)
     return _mm256_mul_ps(_mm256_cvtepi32_ps(v), _mm256_set1_ps(bits_half(b->d)));
 }
 
+/* The digit that comes up when bytes are multiplied by power (of 3, a byte's in its 16-bit lane).
+ */
+static inline __m512i z_digits(__m512i bytes, __m512i power)
+{
+    const __m512i low = _mm512_set1_epi16(255), three = _mm512_set1_epi16(3);
+    const __m512i a =
+        _mm512_and_si512(_mm512_mullo_epi16(_mm512_and_si512(bytes, low), power), low);
+    const __m512i b = _mm512_and_si512(_mm512_mullo_epi16(_mm512_srli_epi16(bytes, 8), power), low);
+
+    return _mm512_or_si512(_mm512_srli_epi16(_mm512_mullo_epi16(a, three), 8),
+                           _mm512_andnot_si512(low, _mm512_mullo_epi16(b, three)));
+}
+
+#define SIMD_tq1_0 1
+#define BACK_tq1_0 7
+static inline __m512i tq1_0_u64(const struct tq1_0 *b, int c)
+{
+    /* of 16 bytes each */
+    static const int16_t power[4][4] = {
+        {1, 1, 3, 3}, {9, 9, 27, 27}, {81, 81, 1, 3}, {9, 27, 81, 0}};
+    const __m512i last = _mm512_broadcast_i32x4(z_load16(b->qs + 32));
+    const __m512i by = _mm512_broadcast_i64x4(_mm256_setr_epi16(
+        power[c][0], power[c][1], power[c][2], power[c][3], 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0));
+    const __m512i lane = _mm512_mask_set1_epi64(
+        _mm512_mask_set1_epi64(
+            _mm512_mask_set1_epi64(_mm512_setzero_si512(), 0x0c, 0x0001000100010001ll), 0x30,
+            0x0002000200020002ll),
+        0xc0, 0x0003000300030003ll);
+    const __m512i powers = _mm512_permutexvar_epi16(lane, by);
+
+    if (c < 2)
+        return z_digits(z_twice32(b->qs), powers);
+    if (c == 2)
+        return z_digits(_mm512_inserti64x4(last, z_load32(b->qs), 0), powers);
+    return z_digits(_mm512_inserti32x4(last, _mm_set1_epi32((int)bits_u32(b->qh)), 3),
+                    _mm512_inserti32x4(powers, _mm_setr_epi16(1, 1, 3, 3, 9, 9, 27, 27), 3));
+}
+
+static inline __m256 tq1_0_s(const struct tq1_0 *b)
+{
+    return _mm256_set1_ps(bits_half(b->d));
+}
+
 #define SIMD_tq2_0 1
 #define BACK_tq2_0 7
 static inline __m512i tq2_0_u64(const struct tq2_0 *b, int c)

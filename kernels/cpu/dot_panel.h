@@ -1,0 +1,234 @@
+/* dot_panel.h - panels: the way of quantized rows with many inputs, for every vector width.
+ *
+ * A panel is two registers of weight rows side by side, a row per lane. A step of it is 256
+ * columns: 64 lines of codes, four columns per 32-bit lane; then a line of scales per part, and one
+ * of mins. A level says before it includes this how it multiplies a part of a step (panel_part),
+ * and after it, for which constants (PANEL_MUL); how rows become half of a step, the formats say
+ * (fill).
+ */
+#ifndef RILL_KERNELS_CPU_DOT_PANEL_H
+#define RILL_KERNELS_CPU_DOT_PANEL_H
+
+enum {
+    PANEL_ROWS = 2 * V_N,            // two registers: an input's number is loaded once for both
+    PANEL_LINE = 8 * V_N,            // bytes
+    PANEL_COLS = 8192,               // of a slice
+    PANEL_BYTES = 3072 * PANEL_LINE, // one slice of any format, and less than half of a
+                                     // second-level cache of 1 MB
+    PANEL_STEPS = 2,   // that stay in a first-level cache of 32 KB with their inputs
+    PANEL_GROUPS = 10, // whose chains are kept from one slice to the next
+};
+
+/* Bytes of rows that will be unpacked next. They are asked for a few rows at a time while products
+ * are under way, or memory would rest meanwhile. */
+struct panel_ahead {
+    const char *at;
+    size_t row_bytes, bytes;
+    int rows, some; // left; to ask for at a time
+};
+
+static inline void panel_ask(struct panel_ahead *a)
+{
+    for (int k = 0; k < a->some && a->rows > 0; k++, a->rows--, a->at += a->row_bytes)
+        for (size_t b = 0; b < a->bytes; b += 64)
+            _mm_prefetch(a->at + b, _MM_HINT_T1);
+}
+
+/* n columns of a panel times inputs: their chains [parts][inputs][2] go on. Part by part within a
+ * slice that the first-level cache holds: so a chain is loaded and stored once for all its steps.
+ */
+static DOT_INLINE void panel_mul(vf *restrict chain, const char *restrict panel,
+                                 const char *const *in, int64_t n, struct panel_ahead *ahead,
+                                 int parts, bool min, int form, int inputs)
+{
+    const struct x256 *x[PANEL_GROUP];
+
+    for (int i = 0; i < inputs; i++)
+        x[i] = (const struct x256 *)in[i];
+    for (; n > 0; n -= PANEL_STEPS * 256) {
+        const int steps = n > 256 * (PANEL_STEPS - 1) ? PANEL_STEPS : (int)((n + 255) / 256);
+
+        for (int p = 0; p < parts; p++) {
+            panel_ask(ahead);
+            panel_part(chain + p * 2 * inputs, panel + p * (64 / parts) * PANEL_LINE,
+                       panel + 64 * PANEL_LINE + p * PANEL_LINE, p, x, steps, parts, min, form,
+                       inputs);
+        }
+        panel += steps * PANEL_LINE * (64 + parts * (1 + min));
+        for (int i = 0; i < inputs; i++)
+            x[i] += steps;
+    }
+}
+
+typedef void panel_mul_fn(vf *restrict chain, const char *restrict panel, const char *const *in,
+                          int64_t n, struct panel_ahead *ahead);
+
+#define PANEL_MUL(parts, min, form, inputs)                                                        \
+    static void panel_mul_##parts##min##form##inputs(                                              \
+        vf *restrict chain, const char *restrict panel, const char *const *in, int64_t n,          \
+        struct panel_ahead *ahead)                                                                 \
+    {                                                                                              \
+        panel_mul(chain, panel, in, n, ahead, parts, min, form, inputs);                           \
+    }
+
+/* A matrix times many inputs. fill makes half of a step: columns [c, c + 256) of V_N rows, those
+ * behind n_r being the last one again. mul: with four inputs, and with PANEL_GROUP. */
+struct panel_job {
+    float *y;
+    int64_t ldy;
+    const char *w;
+    size_t row_bytes;
+    const char *x;
+    size_t x_bytes;
+    int64_t n, n_r, n_x;
+    int parts;
+    bool min; // scales come with mins
+    panel_mul_fn *const *mul;
+    void (*fill)(char *restrict out, const char *w, size_t row_bytes, int n_r, int64_t c,
+                 int64_t n);
+};
+
+static inline int64_t panel_step_bytes(const struct panel_job *j)
+{
+    return PANEL_LINE * (64 + j->parts * (1 + j->min));
+}
+
+/* Inputs that go together when so many are left: a group, or four where that leaves fewer places
+ * empty. */
+static inline int panel_group(int64_t left)
+{
+    return left <= 4 || left == 7 || left == 8 ? 4 : PANEL_GROUP;
+}
+
+static inline int panel_least(int64_t a, int b)
+{
+    return a < b ? (int)a : b;
+}
+
+/* dot_tree over chains [parts][inputs][2], a row per lane. */
+static void panel_finish(float *restrict y, int64_t ldy, vf *restrict chain, int parts, int rows,
+                         int inputs, int n)
+{
+    for (int half = parts / 2; half; half /= 2)
+        for (int t = 0; t < half * 2 * inputs; t++)
+            chain[t] = v_add(chain[t], chain[t + half * 2 * inputs]);
+    for (int i = 0; i < n; i++)
+        for (int h = 0; h < 2; h++) {
+            const int left = rows - h * V_N;
+
+            if (left >= V_N)
+                v_store(y + i * ldy + h * V_N, chain[2 * i + h]);
+            else if (left > 0)
+                v_store_n(y + i * ldy + h * V_N, chain[2 * i + h], left);
+        }
+}
+
+/* Rows [r, r + rows) and columns [c0, c1) as panels, one behind another. */
+static void panel_unpack(const struct panel_job *j, char *panel, int64_t r, int64_t rows,
+                         int64_t c0, int64_t c1)
+{
+    for (int64_t p = 0; p < rows; p += PANEL_ROWS)
+        for (int64_t c = c0; c < c1; c += 256, panel += panel_step_bytes(j))
+            for (int h = 0; h < 2; h++) { /* no second half: the first one's last row */
+                const int64_t at = p + V_N * h < rows ? p + V_N * h : rows - 1;
+
+                j->fill(panel + PANEL_LINE / 2 * h, j->w + (size_t)(r + at) * j->row_bytes,
+                        j->row_bytes, panel_least(rows - at, V_N), c, j->n);
+            }
+}
+
+/* What is unpacked after rows [r, r + rows), columns [c0, c1). */
+static struct panel_ahead panel_next(const struct panel_job *j, int64_t r, int64_t rows, int64_t c0,
+                                     int64_t c1, int64_t n_x)
+{
+    const int64_t calls = (n_x + PANEL_GROUP - 1) / PANEL_GROUP * j->parts;
+    const bool same = c1 < j->n;
+    const int64_t r1 = same ? r : r + rows, left = same ? rows : j->n_r - r1;
+    const int64_t n = panel_least(left, PANEL_ROWS);
+
+    return (struct panel_ahead){j->w + (size_t)r1 * j->row_bytes +
+                                    (same ? (size_t)c1 * j->row_bytes / (size_t)j->n : 0),
+                                j->row_bytes, (size_t)(c1 - c0) * j->row_bytes / (size_t)j->n,
+                                (int)n, (int)((PANEL_ROWS + calls - 1) / calls)};
+}
+
+/* Inputs [i0, i1) pass the panels of rows [r, r + rows), columns [c0, c1). */
+static void panel_pass(const struct panel_job *j, const char *panel,
+                       vf (*restrict chain)[32 * PANEL_GROUP], struct panel_ahead *ahead, int64_t r,
+                       int64_t rows, int64_t i0, int64_t i1, int64_t c0, int64_t c1)
+{
+    const int64_t bytes = (c1 - c0 + 255) / 256 * panel_step_bytes(j);
+    const bool whole = c0 == 0 && c1 == j->n;
+
+    for (int64_t i = i0, inputs; i < i1; i += inputs, chain += !whole) {
+        const char *in[PANEL_GROUP];
+
+        inputs = panel_group(i1 - i);
+        for (int k = 0; k < inputs; k++)
+            in[k] = j->x + (size_t)(i + k < i1 ? i + k : i1 - 1) * j->x_bytes +
+                    (size_t)(c0 / 256) * sizeof(struct x256);
+        for (int64_t p = 0; p < rows; p += PANEL_ROWS) {
+            if (c0 == 0)
+                memset(*chain, 0, (size_t)(j->parts * 2 * inputs) * sizeof **chain);
+            j->mul[inputs > 4](*chain, panel + p / PANEL_ROWS * bytes, in, c1 - c0, ahead);
+            if (c1 == j->n)
+                panel_finish(j->y + i * j->ldy + r + p, j->ldy, *chain, j->parts,
+                             panel_least(rows - p, PANEL_ROWS), (int)inputs,
+                             panel_least(i1 - i, (int)inputs));
+        }
+    }
+}
+
+/* Few inputs: a panel at a time, slice by slice, while the next slice comes from memory. */
+static void panel_some(const struct panel_job *j)
+{
+    _Alignas(64) char panel[PANEL_STEPS * PANEL_LINE * (64 + 32)];
+    vf chain[PANEL_GROUPS][32 * PANEL_GROUP];
+
+    for (int64_t r = 0; r < j->n_r; r += PANEL_ROWS) {
+        const int64_t rows = panel_least(j->n_r - r, PANEL_ROWS);
+
+        for (int64_t c = 0, c1; c < j->n; c = c1) {
+            c1 = c + panel_least(j->n - c, PANEL_STEPS * 256);
+            struct panel_ahead ahead = panel_next(j, r, rows, c, c1, j->n_x);
+            panel_unpack(j, panel, r, rows, c, c1);
+            panel_pass(j, panel, chain, &ahead, r, rows, 0, j->n_x, c, c1);
+        }
+    }
+}
+
+/* As many rows at once as fit, unpacked once for all inputs. Rows longer than a slice: one panel at
+ * a time, the chains of some inputs being kept from one slice to the next. */
+static void panel_many(const struct panel_job *j)
+{
+    _Alignas(64) char panel[PANEL_BYTES];
+    vf chain[PANEL_GROUPS][32 * PANEL_GROUP];
+    const bool whole = j->n <= PANEL_COLS;
+    const int64_t r_step =
+        whole ? PANEL_BYTES / ((j->n + 255) / 256 * panel_step_bytes(j)) * PANEL_ROWS : PANEL_ROWS;
+    const int64_t i_step = whole ? j->n_x : PANEL_GROUPS * PANEL_GROUP;
+    struct panel_ahead ahead = {NULL, 0, 0, 0, 0};
+
+    for (int64_t r = 0; r < j->n_r; r += r_step) {
+        const int64_t rows = j->n_r - r < r_step ? j->n_r - r : r_step;
+
+        for (int64_t i = 0; i < j->n_x; i += i_step)
+            for (int64_t c = 0; c < j->n; c += PANEL_COLS) {
+                const int64_t c1 = j->n - c < PANEL_COLS ? j->n : c + PANEL_COLS;
+
+                panel_unpack(j, panel, r, rows, c, c1);
+                panel_pass(j, panel, chain, &ahead, r, rows, i,
+                           j->n_x - i < i_step ? j->n_x : i + i_step, c, c1);
+            }
+    }
+}
+
+static void panel_rows(const struct panel_job *j)
+{
+    if (j->n_x <= PANEL_GROUPS * PANEL_GROUP)
+        panel_some(j);
+    else
+        panel_many(j);
+}
+
+#endif

@@ -1,0 +1,163 @@
+/* dot_panel256.h - panels with AVX2.
+ *
+ * Codes of a panel are as the format's open256 gives them: signed, or unsigned and so small that a
+ * run of products, two by two, stays within 16 bits: 2^15 holds 8 pairs of 4-bit codes times 127, 4
+ * of 5 bits, 2 of 6. What is added to unsigned codes (BACK) is taken back by the sums of inputs.
+ */
+#ifndef RILL_KERNELS_CPU_DOT_PANEL256_H
+#define RILL_KERNELS_CPU_DOT_PANEL256_H
+
+enum {
+    PANEL_GROUP = 4
+}; // inputs that pass a panel together: with two sums each they fill the
+   // registers
+
+/* Forms of codes: bits of unsigned ones, and BACK; 0: signed. */
+#define PANEL_FORM(bits, by) ((bits)*100 + (by))
+
+static DOT_INLINE __m256i panel_pairs(__m256i w, __m256i x, bool is_signed)
+{
+    return is_signed ? _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w))
+                     : _mm256_maddubs_epi16(w, x);
+}
+
+/* Lines [k, k + run) of a part, summed in 16 bits; a and b are of the panel's two halves. */
+static DOT_INLINE void panel_run(__m256i (*restrict dot)[2], const char *q, const int8_t *const *x,
+                                 int run, bool is_signed, int inputs)
+{
+    const __m256i one = _mm256_set1_epi16(1);
+    __m256i pairs[PANEL_GROUP][2];
+
+#pragma GCC unroll 8
+    for (int k = 0; k < run; k++) {
+        const __m256i a = _mm256_load_si256((const __m256i *)(q + 64 * k));
+        const __m256i b = _mm256_load_si256((const __m256i *)(q + 64 * k + 32));
+
+#pragma GCC unroll 4
+        for (int i = 0; i < inputs; i++) {
+            const __m256i in = _mm256_set1_epi32((int)bits_u32(x[i] + 4 * k));
+            const __m256i p = panel_pairs(a, in, is_signed), p2 = panel_pairs(b, in, is_signed);
+
+            pairs[i][0] = k ? _mm256_add_epi16(pairs[i][0], p) : p;
+            pairs[i][1] = k ? _mm256_add_epi16(pairs[i][1], p2) : p2;
+        }
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < inputs; i++)
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; h++)
+            dot[i][h] = _mm256_add_epi32(dot[i][h], _mm256_madd_epi16(pairs[i][h], one));
+}
+
+/* The same part of some steps times inputs: its chains [inputs][2]. All but steps are constants
+ * where this is called. */
+static DOT_INLINE void panel_part(__m256 *restrict chain, const char *q, const char *scales, int p,
+                                  const struct x256 *const *x, int steps, int parts, bool min,
+                                  int form, int inputs)
+{
+    const int lines = 64 / parts, bits = form / 100, by = form % 100;
+    const int most = bits == 0 ? 1 : bits == 6 ? 2 : bits == 5 ? 4 : 8;
+    const int run = most < lines ? most : lines;
+
+    for (int64_t t = 0; t < steps; t++) {
+        __m256i dot[PANEL_GROUP][2];
+        const int8_t *in[PANEL_GROUP];
+
+#pragma GCC unroll 4
+        for (int i = 0; i < inputs; i++) {
+            const int32_t back = parts == 8 ? x[i][t].back_32[p] : x[i][t].back_16[p];
+
+            in[i] = x[i][t].q + p * (256 / parts);
+            dot[i][0] = dot[i][1] =
+                by == NO_BACK ? _mm256_setzero_si256() : _mm256_set1_epi32(back >> (by & 31));
+        }
+#pragma GCC unroll 8
+        for (int k = 0; k < lines; k += run) {
+            panel_run(dot, q + 64 * k, in, run, bits == 0, inputs);
+#pragma GCC unroll 4
+            for (int i = 0; i < inputs; i++)
+                in[i] += 4 * run;
+        }
+#pragma GCC unroll 4
+        for (int i = 0; i < inputs; i++)
+#pragma GCC unroll 2
+            for (int h = 0; h < 2; h++) {
+                const __m256 d = _mm256_set1_ps(x[i][t].d[p * 8 / parts]);
+                const __m256 s = _mm256_mul_ps(_mm256_load_ps((const float *)(scales + h * 32)), d);
+                __m256 sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[i][h]), s, chain[2 * i + h]);
+
+                if (min)
+                    sum = _mm256_fmadd_ps(
+                        _mm256_load_ps((const float *)(scales + parts * 64 + h * 32)),
+                        _mm256_set1_ps(parts == 8 ? x[i][t].sum_32[p] : x[i][t].sum_16[p]), sum);
+                chain[2 * i + h] = sum;
+            }
+        q += 64 * (64 + parts * (1 + min));
+        scales += 64 * (64 + parts * (1 + min));
+    }
+}
+
+#include "kernels/cpu/dot_panel.h"
+
+/* Element j of register i becomes element i of line j. */
+static inline void y_transpose(char *restrict out, const __m256i *a)
+{
+    __m256i t[8], u[8];
+
+    for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm256_unpacklo_epi32(a[i], a[i + 1]);
+        t[i + 1] = _mm256_unpackhi_epi32(a[i], a[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4)
+        for (int k = 0; k < 2; k++) {
+            u[i + 2 * k] = _mm256_unpacklo_epi64(t[i + k], t[i + 2 + k]);
+            u[i + 2 * k + 1] = _mm256_unpackhi_epi64(t[i + k], t[i + 2 + k]);
+        }
+    for (int k = 0; k < 4; k++) {
+        _mm256_store_si256((__m256i *)(out + k * PANEL_LINE),
+                           _mm256_permute2x128_si256(u[k], u[4 + k], 0x20));
+        _mm256_store_si256((__m256i *)(out + (4 + k) * PANEL_LINE),
+                           _mm256_permute2x128_si256(u[k], u[4 + k], 0x31));
+    }
+}
+
+#define PANEL_MUL_OF(parts, min, form) PANEL_MUL(parts, min, form, 4)
+/* forms as numbers: names are made of them */
+PANEL_MUL_OF(8, 0, 404)
+PANEL_MUL_OF(8, 1, 499)
+PANEL_MUL_OF(8, 0, 503)
+PANEL_MUL_OF(8, 1, 599)
+PANEL_MUL_OF(8, 0, 207)
+PANEL_MUL_OF(8, 0, 99)
+PANEL_MUL_OF(16, 1, 299)
+PANEL_MUL_OF(16, 0, 305)
+PANEL_MUL_OF(16, 0, 602)
+PANEL_MUL_OF(16, 0, 99)
+
+/* NULL: no panels for such codes. */
+static panel_mul_fn *const *panel_muls(int parts, bool min, int form)
+{
+    static const struct {
+        int parts, form;
+        bool min;
+        panel_mul_fn *fn[2];
+    } mul[] = {
+#define PANEL_ROW(parts, min, form)                                                                \
+    {                                                                                              \
+        parts, form, min,                                                                          \
+        {                                                                                          \
+            panel_mul_##parts##min##form##4, panel_mul_##parts##min##form##4                       \
+        }                                                                                          \
+    }
+        PANEL_ROW(8, 0, 404),  PANEL_ROW(8, 1, 499), PANEL_ROW(8, 0, 503),  PANEL_ROW(8, 1, 599),
+        PANEL_ROW(8, 0, 207),  PANEL_ROW(8, 0, 99),  PANEL_ROW(16, 1, 299), PANEL_ROW(16, 0, 305),
+        PANEL_ROW(16, 0, 602), PANEL_ROW(16, 0, 99),
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(mul); i++)
+        if (mul[i].parts == parts && mul[i].form == form && mul[i].min == min)
+            return mul[i].fn;
+    return NULL;
+}
+
+#endif
