@@ -34,10 +34,10 @@ static void read_goal(struct js *j, uint32_t from, uint32_t goal, uint32_t to)
 struct places {
     struct js *j;
     uint32_t rule;
-    int n;                      // counters
+    int n;                       // counters
     uint32_t size[MAX_COUNTERS]; // of each: 0 to size - 1
-    uint32_t *state;            // [product of sizes] + 1
-    uint32_t *todo;             // codes whose edges are to be made
+    uint32_t *state;             // [product of sizes] + 1
+    uint32_t *todo;              // codes whose edges are to be made
     uint32_t n_todo;
 };
 
@@ -97,17 +97,30 @@ static uint32_t up(uint32_t v, uint32_t size)
 
 /* -- arrays ---------------------------------------------------------------------------------- */
 
+/* Those of values that are all an item can be: it is one of them. */
+static uint32_t apart(const struct shape_arr *a)
+{
+    uint32_t set = 0;
+
+    for (uint32_t i = 0; i < a->n_has; i++)
+        set |= (uint32_t)a->has[i].apart << i;
+    return set;
+}
+
 /* Counters: items so far (the last value: that many or more), then matches of each `has`. */
-static void arr_items(struct places *p, const struct shape_arr *a, const uint32_t *c,
-                      uint32_t goal, uint32_t from)
+static void arr_items(struct places *p, const struct shape_arr *a, const uint32_t *c, uint32_t goal,
+                      uint32_t from)
 {
     struct js *j = p->j;
     uint32_t *next = (uint32_t[MAX_COUNTERS]){0};
+    const uint32_t one = apart(a);
 
     for (uint32_t set = 0; set < 1u << a->n_has; set++) { // which it is said to match
         uint32_t g = goal;
         bool fits = true;
 
+        if (one && __builtin_popcount(set & one) != 1)
+            continue;
         memcpy(next, c, sizeof(uint32_t[MAX_COUNTERS]));
         next[0] = up(c[0], p->size[0]);
         for (uint32_t i = 0; i < a->n_has && fits; i++) {
@@ -118,7 +131,7 @@ static void arr_items(struct places *p, const struct shape_arr *a, const uint32_
                 fits = counts && (h->max == NO_LIMIT || c[1 + i] < h->max);
                 g = goal_and(j, g, h->goal);
                 next[1 + i] = up(c[1 + i], p->size[1 + i]);
-            } else if (h->max != NO_LIMIT && counts) {
+            } else if (h->max != NO_LIMIT && counts && !h->apart) {
                 uint32_t l;
 
                 if (h->goal == GOAL_ANY) {
@@ -139,13 +152,15 @@ static void arr_items(struct places *p, const struct shape_arr *a, const uint32_
 static void emit_arr(struct js *j, const struct shape_arr *a, uint32_t rule)
 {
     struct places p = {.j = j, .rule = rule, .n = (int)a->n_has + 1};
+    uint32_t together;
     uint32_t c[MAX_COUNTERS] = {0}, top = 1; // the first item has no comma before it
 
     rx open = write_sign(j, '['), close = write_sign(j, ']'), next = write_comma(j);
 
     top = a->n_pre > top ? a->n_pre : top;
     top = a->min > top ? a->min : top;
-    if (a->n_has > 6) {
+    together = a->n_has - (uint32_t)__builtin_popcount(apart(a));
+    if (a->n_has > (together ? 6 : MAX_COUNTERS - 1)) {
         js_fail(j, E_RANGE, "", "too many 'contains' at once");
         return;
     }
@@ -304,8 +319,11 @@ static bool obj_names(struct obj_emit *x, bool *need)
 static void emit_obj(struct js *j, const struct shape_obj *o, uint32_t rule, bool top)
 {
     struct obj_emit x = {.j = j, .o = o, .rule = rule, .top = top};
-    struct gram_obj g = {.n_prop = o->n_prop, .min = o->min, .max = o->max,
-                         .ordered = j->opts.ordered, .others_once = j->opts.line};
+    struct gram_obj g = {.n_prop = o->n_prop,
+                         .min = o->min,
+                         .max = o->max,
+                         .ordered = j->opts.ordered,
+                         .others_once = j->opts.line};
     bool bare = top && (j->form->kind == FORM_PARAMS || j->form->kind == FORM_PYTHON);
     bool *need = js_mem(j, o->n_prop, sizeof *need);
     uint32_t all = (1u << o->n_some) - 1, at;

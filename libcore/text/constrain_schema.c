@@ -3,8 +3,6 @@
  * What each keyword says, and which keywords are refused; constrain_value.c does the logic,
  * constrain_emit.c the grammar. Nothing that restricts a value is passed over in silence.
  */
-#include <stdlib.h>
-
 #include "base/mem.h"
 #include "constrain_regex.h"
 #include "constrain_value.h"
@@ -314,18 +312,16 @@ static struct value items(struct js *j, const json_t *s, const char *path)
 
 static struct value array_counts(struct js *j, const json_t *s, const char *path)
 {
-    struct shape_arr *a = arr_new(j, 0, 1);
-    const json_t *x = json_object_get(s, "uniqueItems");
+    const bool unique = json_is_true(json_object_get(s, "uniqueItems"));
+    struct shape_arr *a = arr_new(j, 0, 1 + (unique ? KNOWN_MOST : 0));
+    const json_t *x = json_object_get(s, "contains");
 
     if (!a)
         return value_all(j);
     count(j, s, "minItems", path, &a->min);
     count(j, s, "maxItems", path, &a->max);
-    if (json_is_true(x) && a->max > 1)
-        js_fail(j, E_UNSUPPORTED, sub(j, path, "uniqueItems"), "cannot be enforced");
-    x = json_object_get(s, "contains");
     if (x) {
-        struct has h = {goal_schema(j, x, sub(j, path, "contains")), 1, NO_LIMIT, 0};
+        struct has h = {goal_schema(j, x, sub(j, path, "contains")), 1, NO_LIMIT, 0, false};
 
         if (j->draft >= 2019) {
             count(j, s, "minContains", path, &h.min);
@@ -338,6 +334,8 @@ static struct value array_counts(struct js *j, const json_t *s, const char *path
             a->n_has = 1;
         }
     }
+    if (unique && a->max > 1)
+        known_unique(j, s, path, a);
     return with_arr(j, a->min > a->max ? NULL : a);
 }
 
@@ -365,7 +363,7 @@ static bool split_keys(struct js *j, struct shape_obj *o, rx pattern, uint32_t g
     return j->rc == 0;
 }
 
-static struct value properties(struct js *j, const json_t *s, const char *path)
+struct value schema_properties(struct js *j, const json_t *s, const char *path)
 {
     const json_t *props = json_object_get(s, "properties");
     const json_t *patterns = json_object_get(s, "patternProperties");
@@ -548,8 +546,9 @@ static struct value all_of(struct js *j, const json_t *list, const char *path)
 }
 
 /* Each alternative without those that it has values in common with. */
-static struct value one_of(struct js *j, const json_t *list, const char *path)
+static struct value one_of(struct js *j, const json_t *s, bool closing, const char *path)
 {
+    const json_t *list = json_object_get(s, "oneOf");
     size_t n = json_array_size(list);
     struct value *v = js_mem(j, n, sizeof *v), r = {0};
 
@@ -569,17 +568,19 @@ static struct value one_of(struct js *j, const json_t *list, const char *path)
             if (!value_empty(j, &both))
                 one = value_and(j, one, value_not(j, v[k], js_path_at(j, path, k)));
         }
+        if (closing)
+            one = value_and(j, one, known_closed(j, s, json_array_get(list, i), NULL, path));
         r = value_or(j, r, one);
     }
     return r;
 }
 
-static struct value conditional(struct js *j, const json_t *s, const char *path)
+static struct value conditional(struct js *j, const json_t *s, bool closing, const char *path)
 {
     const json_t *then = json_object_get(s, "then"), *other = json_object_get(s, "else");
     struct value yes, no;
 
-    if (!then && !other)
+    if (!then && !other && !closing)
         return value_all(j);
     yes = sub_value(j, json_object_get(s, "if"), sub(j, path, "if"));
     no = value_not(j, yes, sub(j, path, "if"));
@@ -587,130 +588,32 @@ static struct value conditional(struct js *j, const json_t *s, const char *path)
         yes = value_and(j, yes, sub_value(j, then, sub(j, path, "then")));
     if (other)
         no = value_and(j, no, sub_value(j, other, sub(j, path, "else")));
+    if (closing) {
+        yes = value_and(j, yes, known_closed(j, s, json_object_get(s, "if"), then, path));
+        no = value_and(j, no, known_closed(j, s, other, NULL, path));
+    }
     return value_or(j, yes, no);
 }
 
 /* -- references ------------------------------------------------------------------------------ */
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
-                                                                              : -1;
-}
-
-/* One token of a pointer in a fragment, unescaped into out. */
-static size_t pointer_token(const char *p, size_t n, char *out)
-{
-    size_t k = 0, m = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        if (p[i] == '%' && i + 2 < n && hex_digit(p[i + 1]) >= 0 && hex_digit(p[i + 2]) >= 0) {
-            out[k++] = (char)(hex_digit(p[i + 1]) << 4 | hex_digit(p[i + 2]));
-            i += 2;
-        } else {
-            out[k++] = p[i];
-        }
-    }
-    for (size_t i = 0; i < k; i++) {
-        if (out[i] == '~' && i + 1 < k && (out[i + 1] == '0' || out[i + 1] == '1'))
-            out[m++] = out[++i] == '0' ? '~' : '/';
-        else
-            out[m++] = out[i];
-    }
-    out[m] = 0;
-    return m;
-}
-
-static const json_t *by_pointer(struct js *j, const char *p, const char **path)
-{
-    const json_t *at = j->root;
-    char *token = js_mem(j, strlen(p) + 1, 1);
-
-    *path = "#";
-    while (token && *p == '/' && at) {
-        size_t n = strcspn(++p, "/"), k = pointer_token(p, n, token);
-
-        if (json_is_array(at))
-            at = k && strspn(token, "0123456789") == k
-                     ? json_array_get(at, strtoul(token, NULL, 10))
-                     : NULL;
-        else
-            at = json_object_get(at, token);
-        *path = js_path(j, *path, token, k);
-        p += n;
-    }
-    return *p ? NULL : at;
-}
-
-/* The schema of this $anchor (or "$id": "#name", before 2019). */
-static const json_t *by_anchor(const json_t *s, const char *name, int depth)
-{
-    const char *a = json_string_value(json_object_get(s, "$anchor"));
-    const char *id = json_string_value(json_object_get(s, "$id")), *key;
-    const json_t *found = NULL;
-    json_t *x;
-    size_t i;
-
-    if (depth > 200)
-        return NULL;
-    if ((a && strcmp(a, name) == 0) || (id && id[0] == '#' && strcmp(id + 1, name) == 0))
-        return s;
-    json_object_foreach((json_t *)(uintptr_t)s, key, x)
-        if (!found && strcmp(key, "enum") != 0 && strcmp(key, "const") != 0)
-            found = by_anchor(x, name, depth + 1);
-    json_array_foreach(s, i, x)
-        if (!found)
-            found = by_anchor(x, name, depth + 1);
-    return found;
-}
-
 static struct value reference(struct js *j, const json_t *ref, const char *path)
 {
-    const char *r = json_string_value(ref), *id = NULL, *at = "#", *hash;
-    const json_t *to = NULL;
+    const char *at;
+    const json_t *to = schema_of_ref(j, ref, path, &at);
 
-    if (!r) {
-        js_fail(j, E_FORMAT, path, "must be a string");
-        return value_all(j);
-    }
-    if (j->nested_ids) {
-        js_fail(j, E_UNSUPPORTED, path, "references where parts have their own $id");
-        return value_all(j);
-    }
-    id = json_string_value(json_object_get(j->root, "$id"));
-    hash = strchr(r, '#');
-    if (r != hash && (!id || strncmp(r, id, strcspn(r, "#")) != 0 ||
-                      strcspn(id, "#") != strcspn(r, "#"))) {
-        js_fail(j, E_UNSUPPORTED, path, "a reference to another document");
-        return value_all(j);
-    }
-    hash = hash ? hash + 1 : "";
-    if (*hash == 0 || *hash == '/') {
-        to = by_pointer(j, hash, &at);
-    } else {
-        to = by_anchor(j->root, hash, 0);
-        at = js_path(j, "#", hash, strlen(hash));
-    }
-    if (!to || (!json_is_object(to) && !json_is_boolean(to))) {
-        js_fail(j, E_FORMAT, path, "a reference to nothing");
-        return value_all(j);
-    }
-    return sub_value(j, to, at);
+    return to ? sub_value(j, to, at) : value_all(j);
 }
 
 /* -- a whole schema -------------------------------------------------------------------------- */
 
 static void refuse(struct js *j, const json_t *s, const char *path)
 {
-    static const char *const name[] = {"$dynamicRef", "$recursiveRef", "unevaluatedProperties",
-                                       "unevaluatedItems"};
+    static const char *const name[] = {"$dynamicRef", "$recursiveRef"};
 
-    for (size_t i = 0; i < ARRAY_LEN(name); i++) {
-        const json_t *x = json_object_get(s, name[i]);
-
-        if (x && !json_is_true(x) && (i < 2 || j->draft >= 2019))
+    for (size_t i = 0; i < ARRAY_LEN(name); i++)
+        if (json_object_get(s, name[i]))
             js_fail(j, E_UNSUPPORTED, sub(j, path, name[i]), "cannot be enforced");
-    }
 }
 
 static bool has_any(const json_t *s, const char *const *name, size_t n)
@@ -746,7 +649,7 @@ static struct value own_keywords(struct js *j, const json_t *s, struct value v, 
     if (HAS(s, "minItems", "maxItems", "uniqueItems", "contains"))
         v = value_and(j, v, array_counts(j, s, path));
     if (HAS(s, "properties", "patternProperties", "additionalProperties"))
-        v = value_and(j, v, properties(j, s, path));
+        v = value_and(j, v, schema_properties(j, s, path));
     if ((x = json_object_get(s, "required")) && !json_is_boolean(x))
         v = value_and(j, v, with_obj(j, having(j, x, NULL, sub(j, path, "required"))));
     if (HAS(s, "dependentRequired", "dependentSchemas", "dependencies"))
@@ -758,10 +661,36 @@ static struct value own_keywords(struct js *j, const json_t *s, struct value v, 
     return v;
 }
 
+/* unevaluatedItems, where nothing beside it evaluates items but prefixItems and items. */
+static struct value other_items(struct js *j, const json_t *s, const json_t *more, const char *path)
+{
+    const char *at = sub(j, path, "unevaluatedItems");
+    const json_t *pre = json_object_get(s, "prefixItems");
+    struct shape_arr *a;
+
+    if (json_is_array(json_object_get(s, "items")))
+        pre = json_object_get(s, "items");
+    else if (json_object_get(s, "items"))
+        return value_all(j); // all are evaluated
+    if (json_object_get(s, "additionalItems"))
+        return value_all(j);
+    if (HAS(s, "$ref", "allOf", "anyOf", "oneOf", "if", "contains"))
+        js_fail(j, E_UNSUPPORTED, at, "cannot be enforced beside what may evaluate items");
+    a = arr_new(j, (uint32_t)json_array_size(pre), 0);
+    if (!a)
+        return value_all(j);
+    a->n_pre = (uint32_t)json_array_size(pre); // any, which is 0
+    a->rest = goal_schema(j, more, at);
+    if (a->rest == GOAL_NONE)
+        a->max = a->n_pre;
+    return with_arr(j, a);
+}
+
 struct value schema_value(struct js *j, const json_t *s, const char *path)
 {
     struct value v = value_all(j);
     const json_t *x;
+    char closing = 0;
 
     if (json_is_boolean(s))
         return json_is_true(s) ? v : (struct value){0};
@@ -776,38 +705,29 @@ struct value schema_value(struct js *j, const json_t *s, const char *path)
             return v;
     }
     v = own_keywords(j, s, v, path);
+    if (j->draft >= 2019) {
+        if ((x = json_object_get(s, "unevaluatedItems")) && !json_is_true(x))
+            v = value_and(j, v, other_items(j, s, x, path));
+        if ((x = json_object_get(s, "unevaluatedProperties")) && !json_is_true(x)) {
+            closing = known_closing(j, s, path);
+            if (!closing)
+                v = value_and(j, v, known_closed(j, s, NULL, NULL, path));
+        }
+    }
     if ((x = json_object_get(s, "allOf")))
         v = value_and(j, v, all_of(j, x, sub(j, path, "allOf")));
     if ((x = json_object_get(s, "anyOf")))
         v = value_and(j, v, any_of(j, x, sub(j, path, "anyOf")));
-    if ((x = json_object_get(s, "oneOf")))
-        v = value_and(j, v, one_of(j, x, sub(j, path, "oneOf")));
+    if (json_object_get(s, "oneOf"))
+        v = value_and(j, v, one_of(j, s, closing == 'o', sub(j, path, "oneOf")));
     if (json_object_get(s, "if"))
-        v = value_and(j, v, conditional(j, s, path));
+        v = value_and(j, v, conditional(j, s, closing == 'i', path));
     if ((x = json_object_get(s, "not")))
         v = value_and(j, v, value_not(j, sub_value(j, x, sub(j, path, "not")), path));
     return v;
 }
 
 /* -- the front end --------------------------------------------------------------------------- */
-
-static bool nested_ids(const json_t *s, bool top, int depth)
-{
-    const char *id = json_string_value(json_object_get(s, "$id")), *key;
-    json_t *x;
-    size_t i;
-
-    if (depth > 200 || (!top && id && id[0] != '#'))
-        return true;
-    json_object_foreach((json_t *)(uintptr_t)s, key, x)
-        if (strcmp(key, "enum") != 0 && strcmp(key, "const") != 0 &&
-            nested_ids(x, false, depth + 1))
-            return true;
-    json_array_foreach(s, i, x)
-        if (nested_ids(x, false, depth + 1))
-            return true;
-    return false;
-}
 
 /* The draft a schema says it is of; else the caller's. */
 static int draft_of(struct js *j, const json_t *root)
@@ -825,6 +745,7 @@ static void finish(struct js *j)
 {
     struct chunk *next;
 
+    json_decref(j->made);
     mem_free(j->lit);
     mem_free(j->goal);
     for (struct chunk *c = j->mem; c; c = next) {
@@ -842,13 +763,15 @@ int con_schema_rule(struct gram *g, const json_t *schema, const struct con_form 
 
     j.form = form;
     j.draft = draft_of(&j, schema);
-    j.nested_ids = nested_ids(schema, true, 0);
+    j.nested_ids = schema_nests_ids(schema);
+    j.made = json_array();
     j.cap_goal = 64;
     j.goal = mem_array(j.cap_goal, sizeof *j.goal, e);
     j.dec = number_all(j.s);
     j.integer = number_integer(j.s);
     if (!j.goal || !type) {
         json_decref(type);
+        json_decref(j.made);
         mem_free(j.goal);
         return err_nomem(e, 1);
     }

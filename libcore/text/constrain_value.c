@@ -310,6 +310,14 @@ static struct shape_obj *obj_and(struct js *j, const struct shape_obj *a,
     return o->min > o->max || needed > o->max ? NULL : o;
 }
 
+static bool is_unique(const struct shape_arr *a)
+{
+    for (uint32_t i = 0; i < a->n_has; i++)
+        if (a->has[i].apart)
+            return true;
+    return false;
+}
+
 static struct shape_arr *arr_and(struct js *j, const struct shape_arr *a,
                                  const struct shape_arr *b)
 {
@@ -318,6 +326,8 @@ static struct shape_arr *arr_and(struct js *j, const struct shape_arr *a,
 
     if (!o)
         return NULL;
+    if (is_unique(a) && is_unique(b))
+        js_fail(j, E_UNSUPPORTED, "", "uniqueItems twice for one array");
     o->n_pre = n;
     o->rest = goal_and(j, a->rest, b->rest);
     o->min = a->min > b->min ? a->min : b->min;
@@ -601,7 +611,7 @@ static struct value arr_has(struct js *j, uint32_t goal, uint32_t from, uint32_t
     if (!a)
         return (struct value){0};
     a->n_has = 1;
-    a->has[0] = (struct has){goal, min, max, from};
+    a->has[0] = (struct has){goal, min, max, from, false};
     return only_arr(a);
 }
 

@@ -36,6 +36,7 @@ struct shape_obj {
 struct has {
     uint32_t goal, min, max; // so many of the items
     uint32_t from;           // from this place on
+    bool apart;              // of a list of values that are all an item can be: it is just one
 };
 struct shape_arr {
     struct shape_arr *next;
@@ -86,6 +87,7 @@ struct js {
     int draft;
     bool nested_ids;       // the schema has several base URIs
     const json_t *root;
+    json_t *made;          // schemas that were made of others, a list
     struct lit *lit;
     uint32_t n_lit, cap_lit;
     struct goal *goal;
@@ -127,6 +129,27 @@ struct value goal_value(struct js *j, uint32_t goal);
 /* What a literal's schema says (constrain_schema.c). */
 struct value schema_value(struct js *j, const json_t *schema, const char *path);
 struct value const_value(struct js *j, const json_t *v, const char *path);
+
+/* The schema that a $ref means; NULL: j->rc. *at is its place. */
+const json_t *schema_of_ref(struct js *j, const json_t *ref, const char *path, const char **at);
+bool schema_nests_ids(const json_t *root); // parts have an $id of their own
+/* What properties, patternProperties and additionalProperties say. */
+struct value schema_properties(struct js *j, const json_t *s, const char *path);
+
+/* What can be told of a schema without its values (constrain_known.c). */
+
+/* uniqueItems of s, into a, which has room for KNOWN_MOST more: of a few values each can come once
+ * at most; other items cannot be compared while they are written. */
+enum { KNOWN_MOST = 10 }; // their subsets are states
+void known_unique(struct js *j, const json_t *s, const char *path, struct shape_arr *a);
+
+/* unevaluatedProperties: which group decides what was evaluated - none (0), the branches of oneOf
+ * ('o'), of if ('i'); or it is refused. */
+char known_closing(struct js *j, const json_t *s, const char *path);
+/* Objects whose properties that neither s nor the branches a and b (or NULL) evaluate hold what
+ * unevaluatedProperties says. */
+struct value known_closed(struct js *j, const json_t *s, const json_t *a, const json_t *b,
+                          const char *path);
 
 /* Numbers and formats (constrain_number.c, constrain_format.c). */
 rx number_all(struct rxs *s);              // without exponent

@@ -47,7 +47,8 @@ START_TEST(scalars)
     verdicts("{\"not\":{\"enum\":[1,\"a\"]}}", TEXTS("2", "\"ab\"", "{}"),
              TEXTS("1", "1.0", "\"a\""));
     verdicts("{\"type\":\"string\",\"minLength\":2,\"maxLength\":3,\"pattern\":\"b\"}",
-             TEXTS("\"ab\"", "\"\xc3\xa9"
+             TEXTS("\"ab\"",
+                   "\"\xc3\xa9"
                    "b\"",
                    "\"\\n\\u0062\""),
              TEXTS("\"b\"", "\"aaa\"", "\"abbb\""));
@@ -68,6 +69,47 @@ START_TEST(arrays)
              TEXTS("[]", "[1,2]", "3"));
     verdicts("{\"items\":[{\"const\":1}],\"additionalItems\":false}", TEXTS("[]", "[1]", "{}"),
              TEXTS("[1,1]", "[2]"));
+    verdicts("{\"type\":\"array\",\"prefixItems\":[true],\"unevaluatedItems\":{\"type\":\"null\"}}",
+             TEXTS("[]", "[1]", "[1,null]"), TEXTS("[1,1]"));
+}
+END_TEST
+
+START_TEST(different_items)
+{
+    verdicts("{\"type\":\"array\",\"items\":{\"enum\":[\"a\",\"b\",1]},\"uniqueItems\":true}",
+             TEXTS("[]", "[\"a\"]", "[\"b\",1,\"a\"]"),
+             TEXTS("[\"a\",\"a\"]", "[1,1.0]", "[\"c\"]", "[\"a\",\"b\",\"a\"]"));
+    verdicts("{\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/x\"},\"uniqueItems\":true,"
+             "\"minItems\":2,\"$defs\":{\"x\":{\"type\":\"boolean\"}}}",
+             TEXTS("[true,false]"), TEXTS("[true]", "[true,true]", "[true,false,true]"));
+    verdicts("{\"type\":\"array\",\"not\":{\"items\":{\"enum\":[1,2]},\"uniqueItems\":true}}",
+             TEXTS("[1,1]", "[3]"), TEXTS("[]", "[1]", "[2,1]"));
+    verdicts("{\"type\":\"array\",\"items\":{\"enum\":[0,1,2,3,4,5,6,7,8,9]},\"uniqueItems\":true,"
+             "\"minItems\":9}",
+             TEXTS("[9,8,7,6,5,4,3,2,1,0]", "[9,8,7,6,5,4,3,2,0]"),
+             TEXTS("[9,8,7,6,5,4,3,2]", "[9,8,7,6,5,4,3,2,9]"));
+}
+END_TEST
+
+START_TEST(properties_nobody_evaluates)
+{
+    verdicts("{\"type\":\"object\",\"allOf\":[{\"$ref\":\"#/$defs/x\"}],\"properties\":{\"a\":{}},"
+             "\"unevaluatedProperties\":{\"type\":\"null\"},\"$defs\":{\"x\":{\"properties\":{"
+             "\"b\":{}},\"patternProperties\":{\"^y\":{}}}}}",
+             TEXTS("{}", "{\"a\":1,\"b\":2,\"yes\":3,\"n\":null}"), TEXTS("{\"n\":1}"));
+    verdicts("{\"type\":\"object\",\"properties\":{\"k\":{}},\"oneOf\":[{\"properties\":{\"a\":{}},"
+             "\"required\":[\"a\"]},{\"properties\":{\"b\":{}},\"required\":[\"b\"]}],"
+             "\"unevaluatedProperties\":false}",
+             TEXTS("{\"a\":1}", "{\"b\":1,\"k\":2}"),
+             TEXTS("{\"a\":1,\"b\":2}", "{\"a\":1,\"c\":2}", "{\"k\":1}"));
+    verdicts(
+        "{\"type\":\"object\",\"if\":{\"properties\":{\"a\":{\"const\":1}},\"required\":[\"a\"]},"
+        "\"then\":{\"properties\":{\"b\":{}}},\"else\":{\"properties\":{\"c\":{}}},"
+        "\"unevaluatedProperties\":false}",
+        TEXTS("{}", "{\"a\":1,\"b\":2}", "{\"c\":1}"),
+        TEXTS("{\"a\":1,\"c\":2}", "{\"a\":2,\"c\":1}", "{\"b\":1}"));
+    verdicts("{\"type\":\"object\",\"additionalProperties\":{},\"unevaluatedProperties\":false}",
+             TEXTS("{}", "{\"a\":1}"), TEXTS("1"));
 }
 END_TEST
 
@@ -124,16 +166,20 @@ START_TEST(any_order)
              "\"b\"],\"additionalProperties\":false,\"maxProperties\":2}",
              TEXTS("{\"b\":1,\"a\":2}", "{\"a\":1,\"b\":2}"),
              TEXTS("{\"a\":1,\"a\":1}", "{\"c\":1,\"a\":2}", "{\"a\":1,\"b\":2,\"a\":3}"));
-    verdicts("{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"null\"},\"b\":{}},\"minProperties\":"
+    verdicts("{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"null\"},\"b\":{}},"
+             "\"minProperties\":"
              "2,\"additionalProperties\":false}",
              TEXTS("{\"b\":1,\"a\":null}"), TEXTS("{\"a\":null}", "{}", "{\"b\":1,\"b\":2}"));
     /* one member meets two conditions */
-    verdicts("{\"type\":\"object\",\"maxProperties\":1,\"required\":[\"ab\"],\"allOf\":[{\"not\":{"
-             "\"propertyNames\":{\"not\":{\"pattern\":\"a\"}}}},{\"not\":{\"propertyNames\":{\"not\":{"
-             "\"pattern\":\"b\"}}}}]}",
-             TEXTS("{\"ab\":1}"), TEXTS("{}", "{\"a\":1}", "{\"ab\":1,\"b\":2}"));
-    c = schema("{\"type\":\"object\",\"properties\":{\"a\":{},\"b\":{},\"c\":{}},\"minProperties\":2,"
-               "\"additionalProperties\":false}", true); // in order: c alone is a dead end
+    verdicts(
+        "{\"type\":\"object\",\"maxProperties\":1,\"required\":[\"ab\"],\"allOf\":[{\"not\":{"
+        "\"propertyNames\":{\"not\":{\"pattern\":\"a\"}}}},{\"not\":{\"propertyNames\":{\"not\":{"
+        "\"pattern\":\"b\"}}}}]}",
+        TEXTS("{\"ab\":1}"), TEXTS("{}", "{\"a\":1}", "{\"ab\":1,\"b\":2}"));
+    c = schema(
+        "{\"type\":\"object\",\"properties\":{\"a\":{},\"b\":{},\"c\":{}},\"minProperties\":2,"
+        "\"additionalProperties\":false}",
+        true); // in order: c alone is a dead end
     ck_ok(con_matcher_new(&m, c, NULL, 0, &e), &e);
     {
         struct con_state s = con_begin(m);
@@ -187,10 +233,11 @@ START_TEST(what_is_hostile)
     buf_clear(&src);
     buf_str(&src, "{\"allOf\":["); // 2^24 ways
     for (int i = 0; i < 24; i++)
-        buf_printf(&src,
-                   "%s{\"anyOf\":[{\"required\":[\"a%d\"],\"type\":\"object\"},{\"required\":[\"b%d\"],"
-                   "\"type\":\"object\"}]}",
-                   i ? "," : "", i, i);
+        buf_printf(
+            &src,
+            "%s{\"anyOf\":[{\"required\":[\"a%d\"],\"type\":\"object\"},{\"required\":[\"b%d\"],"
+            "\"type\":\"object\"}]}",
+            i ? "," : "", i, i);
     buf_str(&src, "]}");
     ck_fails(con_schema(&c, buf_view(&src), NULL, &e), &e, E_RANGE, "too many ways");
     buf_clear(&src);
@@ -224,7 +271,13 @@ START_TEST(what_is_refused)
     } bad[] = {
         {"{\"properties\":{\"a/b\":{\"uniqueItems\":true}}}", E_UNSUPPORTED,
          "#/properties/a~1b/uniqueItems: cannot be enforced"},
-        {"{\"unevaluatedProperties\":false}", E_UNSUPPORTED, "#/unevaluatedProperties"},
+        {"{\"items\":{\"enum\":[0,1,2,3,4,5,6,7,8,9,10]},\"uniqueItems\":true}", E_UNSUPPORTED,
+         "#/uniqueItems: cannot be enforced for more than 10"},
+        {"{\"anyOf\":[{\"properties\":{\"a\":{}}},{\"required\":[\"b\"]}],"
+         "\"unevaluatedProperties\":false}",
+         E_UNSUPPORTED, "#/unevaluatedProperties"},
+        {"{\"allOf\":[{\"prefixItems\":[true]}],\"unevaluatedItems\":false}", E_UNSUPPORTED,
+         "#/unevaluatedItems"},
         {"{\"$ref\":\"other.json\"}", E_UNSUPPORTED, "#/$ref: a reference to another"},
         {"{\"$ref\":\"#/nowhere\"}", E_FORMAT, "#/$ref: a reference to nothing"},
         {"{\"$ref\":\"#\"}", E_FORMAT, "leads to itself"},
@@ -259,8 +312,8 @@ struct tally {
 static void judge_group(const json_t *group, int draft, struct tally *t)
 {
     const struct con_opts o = {.draft = draft};
-    char *src = json_dumps(json_object_get(group, "schema"),
-                           JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+    char *src =
+        json_dumps(json_object_get(group, "schema"), JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
     struct con_matcher *m = NULL;
     struct con *c = NULL;
     struct err e = {0};
@@ -272,9 +325,10 @@ static void judge_group(const json_t *group, int draft, struct tally *t)
     if (rc == 0)
         ck_ok(con_matcher_new(&m, c, NULL, 0, &e), &e);
     t->refused += rc < 0 && !strstr(e.text, "no text");
-    json_array_foreach(json_object_get(group, "tests"), i, one) {
-        char *data = json_dumps(json_object_get(one, "data"),
-                                JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
+    json_array_foreach(json_object_get(group, "tests"), i, one)
+    {
+        char *data =
+            json_dumps(json_object_get(one, "data"), JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
         bool yes = m && says(m, slice_of(data));
 
         if (m || strstr(e.text, "no text"))
@@ -304,8 +358,7 @@ static void judge_suite(const char *name, int draft, int most_refused)
         if (!strstr(f->d_name, ".json") || strcmp(f->d_name, "format.json") == 0)
             continue; // there formats are remarks; here they hold
         all = json_load_file(path, JSON_ALLOW_NUL | JSON_DECODE_ANY, NULL);
-        json_array_foreach(all, i, group)
-            judge_group(group, draft, &t);
+        json_array_foreach(all, i, group) judge_group(group, draft, &t);
         json_decref(all);
     }
     if (d)
@@ -315,13 +368,13 @@ static void judge_suite(const char *name, int draft, int most_refused)
 
 START_TEST(suite_of_draft_7)
 {
-    judge_suite("schemas/JSON-Schema-Test-Suite/draft7", 7, 28);
+    judge_suite("schemas/JSON-Schema-Test-Suite/draft7", 7, 27);
 }
 END_TEST
 
 START_TEST(suite_of_2020)
 {
-    judge_suite("schemas/JSON-Schema-Test-Suite/draft2020-12", 2020, 83);
+    judge_suite("schemas/JSON-Schema-Test-Suite/draft2020-12", 2020, 44);
 }
 END_TEST
 
@@ -421,10 +474,10 @@ static bool valid_object(const json_t *s, const json_t *v)
     const char *key;
     size_t i;
 
-    json_array_foreach(json_object_get(s, "required"), i, x)
-        if (!json_object_get(v, json_string_value(x)))
-            return false;
-    json_object_foreach((json_t *)(uintptr_t)v, key, x) {
+    json_array_foreach(json_object_get(s, "required"), i,
+                       x) if (!json_object_get(v, json_string_value(x))) return false;
+    json_object_foreach((json_t *)(uintptr_t)v, key, x)
+    {
         const json_t *own = json_object_get(props, key);
 
         if (!valid(own ? own : json_object_get(s, "additionalProperties"), x))
@@ -452,15 +505,14 @@ static bool valid(const json_t *s, const json_t *v)
     if (json_is_boolean(s))
         return json_is_true(s);
     if ((x = json_object_get(s, "anyOf")) || (x = json_object_get(s, "oneOf"))) {
-        json_array_foreach(x, i, one)
-            n += valid(one, v);
+        json_array_foreach(x, i, one) n += valid(one, v);
         return json_object_get(s, "oneOf") ? n == 1 : n > 0;
     }
     if ((x = json_object_get(s, "enum"))) {
-        json_array_foreach(x, i, one)
-            n += json_is_number(v) ? json_is_number(one) &&
-                                         json_number_value(one) == json_number_value(v)
-                                   : json_equal(one, v);
+        json_array_foreach(x, i, one) n +=
+            json_is_number(v)
+                ? json_is_number(one) && json_number_value(one) == json_number_value(v)
+                : json_equal(one, v);
         return n > 0;
     }
     if (strcmp(type, "integer") == 0) {
@@ -471,19 +523,16 @@ static bool valid(const json_t *s, const json_t *v)
                (!max || d <= json_number_value(max));
     }
     if (strcmp(type, "string") == 0)
-        return json_is_string(v) &&
-               (!json_object_get(s, "maxLength") ||
-                (json_int_t)characters(json_string_value(v)) <=
-                    json_integer_value(json_object_get(s, "maxLength")));
+        return json_is_string(v) && (!json_object_get(s, "maxLength") ||
+                                     (json_int_t)characters(json_string_value(v)) <=
+                                         json_integer_value(json_object_get(s, "maxLength")));
     if (strcmp(type, "boolean") == 0)
         return json_is_boolean(v);
     if (strcmp(type, "null") == 0)
         return json_is_null(v);
     if (strcmp(type, "object") == 0)
         return json_is_object(v) && valid_object(s, v);
-    json_array_foreach(v, i, one)
-        if (!valid(json_object_get(s, "items"), one))
-            return false;
+    json_array_foreach(v, i, one) if (!valid(json_object_get(s, "items"), one)) return false;
     return json_is_array(v) &&
            (json_int_t)json_array_size(v) >= json_integer_value(json_object_get(s, "minItems")) &&
            (json_int_t)json_array_size(v) <= json_integer_value(json_object_get(s, "maxItems"));
@@ -550,7 +599,8 @@ START_TEST(verdicts_of_the_reference)
         if (rc == 0) {
             ck_ok(con_matcher_new(&m, c, NULL, 0, &e), &e);
             for (int yes = 0; yes < 2; yes++)
-                json_array_foreach(json_object_get(one, yes ? "valid" : "invalid"), i, x) {
+                json_array_foreach(json_object_get(one, yes ? "valid" : "invalid"), i, x)
+                {
                     char *text = json_dumps(x, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
 
                     ck_assert_msg(says(m, slice_of(text)) == yes, "%s\n%s: %s", src,
@@ -630,6 +680,6 @@ START_TEST(random_texts_are_valid)
 }
 END_TEST
 
-TEST_MAIN("text/jsonschema", scalars, arrays, objects, any_order, one_line, what_is_hostile,
-          what_is_refused, suite_of_draft_7, suite_of_2020, schemas_of_the_field,
-          random_texts_are_valid, verdicts_of_the_reference)
+TEST_MAIN("text/jsonschema", scalars, arrays, different_items, properties_nobody_evaluates, objects,
+          any_order, one_line, what_is_hostile, what_is_refused, suite_of_draft_7, suite_of_2020,
+          schemas_of_the_field, random_texts_are_valid, verdicts_of_the_reference)
