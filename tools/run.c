@@ -114,17 +114,21 @@ static const struct tool_option opts[] = {
 static struct tool tool = {"rill-run", "[-m MODEL] [-p TEXT]... [-f FILE]... [option]...",
                            "continues a prompt with a language model", opts};
 
+/* What requests say themselves, or what is of one answer. */
 static void check_jsonl(void)
 {
-    static const char *const alone[] = {"-p and -f",   "-l",           "-0",    "--echo",
-                                        "--tokens-in", "--tokens-out", "--dump"};
-    const bool used[] = {opt.pieces.n > 0, opt.lines,      opt.nul,
-                         opt.echo,         opt.ids_in,     opt.ids_out,
-                         opt.dump != NULL, opt.kv != NULL, opt.kv_save != NULL};
+    static const char *const alone[] = {
+        "prompt",      "file",       "lines",      "null",  "system",     "messages",     "tools",
+        "tool-format", "set",        "prefill",    "think", "think-fd",   "think-budget", "echo",
+        "tokens-in",   "tokens-out", "min-tokens", "stop",  "ignore-eos", "schema",       "grammar",
+        "regex",       "choice",     "choices",    "kv",    "kv-trim",    "kv-save",      "kv-zstd",
+        "stats-fd",    "logits-fd",  "dump"};
 
-    for (size_t i = 0; opt.jsonl && i < ARRAY_LEN(alone); i++)
-        if (used[i])
-            tool_usage("%s has no meaning with --jsonl", alone[i]);
+    for (int i = 0; opt.jsonl && i < tool.used.n; i++)
+        for (size_t k = 0; k < ARRAY_LEN(alone); k++)
+            if (strcmp(tool.used.row[i]->name, alone[k]) == 0)
+                tool_usage("--%s has no meaning with --jsonl, whose lines say what is wanted",
+                           alone[k]);
     if (!opt.jsonl && (opt.out || opt.resume || opt.unordered || opt.shard || opt.lenient ||
                        opt.timings || opt.verify || (opt.parallel && !opt.embed && !opt.rerank)))
         tool_usage("-o, --resume, --unordered, --shard, --lenient, --timings, --verify-batch and "
@@ -145,9 +149,8 @@ static void check_jsonl(void)
         tool_usage("more than %d adapters", RILL_LORA_MIX);
     if (opt.loras.n && (opt.kv || opt.kv_save || opt.dump))
         tool_usage("--kv, --kv-save and --dump know nothing of --lora");
-    if (opt.choices && (opt.jsonl || opt.kv || opt.kv_save || opt.logits_fd >= 0 || opt.n_given))
-        tool_usage("--choices makes no answer: not with --jsonl, -n, --kv, --kv-save or "
-                   "--logits-fd");
+    if (opt.choices && (opt.kv || opt.kv_save || opt.logits_fd >= 0 || opt.n_given))
+        tool_usage("--choices makes no answer: not with -n, --kv, --kv-save or --logits-fd");
     if (opt.resume && !opt.out)
         tool_usage("--resume needs -o");
     if (opt.parallel == 0)
@@ -166,18 +169,13 @@ static void check_chat(void)
                    "template: not with --raw, --special or --tokens-in");
     if (opt.kv && (opt.system || opt.messages))
         tool_usage("--kv brings its own beginning: not with -s or --messages");
-    if (opt.jsonl && (opt.prefill || opt.sets.n || think))
-        tool_usage("--set, --prefill and --think... have no meaning with --jsonl, whose lines say "
-                   "it");
-    if (tools && (as_it_is || opt.jsonl || opt.ids_out))
+    if (tools && (as_it_is || opt.ids_out))
         tool_usage("--tools and --tool-format need a chat template, and text: not with --raw, "
-                   "--special, --tokens-in, --tokens-out or --jsonl, whose lines have tools");
+                   "--special, --tokens-in or --tokens-out");
     if (opt.format && !opt.tools && !opt.messages)
         tool_usage("--tool-format needs --tools, or --messages with tools");
     if (opt.ids_out && think)
         tool_usage("--tokens-out prints all ids as they are drawn: not with --think...");
-    if (opt.jsonl && (opt.system || opt.messages))
-        tool_usage("-s and --messages have no meaning with --jsonl, whose lines have messages");
     if (opt.messages && (opt.system || opt.pieces.n || opt.lines || opt.nul))
         tool_usage("--messages is the whole prompt: not with -s, -p, -f, -l or -0");
 }
@@ -212,8 +210,6 @@ static int read_options(struct run *r, struct err *e)
     check_jsonl();
     if (obey_kinds(&opt.obeyed) > 1)
         tool_usage("--schema, --grammar, --regex and --choice exclude each other");
-    if (opt.jsonl && obey_kinds(&opt.obeyed))
-        tool_usage("--schema, --grammar, --regex and --choice have no meaning with --jsonl");
     if (opt.lines && opt.nul)
         tool_usage("-l and -0 exclude each other");
     check_chat();

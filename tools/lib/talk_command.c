@@ -172,7 +172,7 @@ static int cmd_undo(struct talk *s, const char *arg, struct err *e)
     if (n == 0)
         return err_set(e, E_USAGE, "there is nothing to take back");
     convo_cut(&s->convo, n - 1);
-    tool_note("%zu messages", convo_count(&s->convo));
+    tool_note("%zu message%s", convo_count(&s->convo), convo_count(&s->convo) == 1 ? "" : "s");
     talk_measure(s);
     return session_save(&s->session, &s->convo, s->info.path, e);
 }
