@@ -5,12 +5,13 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/file.h"
 #include "base/slice.h"
 #include "tools/lib/convo.h"
 #include "tools/lib/runtool.h"
 #include "tools/lib/tool.h"
 
-enum { SECONDS = 60, MAX_TOOLS = 256 };
+enum { SECONDS = 60, MAX_TOOLS = 256, MAX_FILE = 16 << 20 };
 
 /* -- which there are -- */
 
@@ -54,13 +55,20 @@ static int take_tools(json_t *out, const json_t *list, const char *path, struct 
 
 int calls_read(json_t **tools, const char *path, struct err *e)
 {
+    struct file_view v;
     json_error_t je;
-    json_t *list = json_load_file(path, 0, &je);
-    int rc;
+    json_t *list;
+    int rc = file_read(&v, path, MAX_FILE, e);
 
+    *tools = NULL;
+    if (rc < 0)
+        return rc;
+    list = json_loadb((const char *)v.p, v.n, 0, &je);
+    file_unmap(&v);
     *tools = json_array();
     if (!list)
-        rc = err_set(e, E_FORMAT, "%s:%d: %s", path, je.line, je.text);
+        rc = err_set(e, E_FORMAT, "%s: line %d, column %d: %.200s", path, je.line, je.column,
+                     je.text);
     else
         rc = *tools ? take_tools(*tools, list, path, e) : err_nomem(e, sizeof(json_t));
     json_decref(list);
