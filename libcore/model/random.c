@@ -21,36 +21,39 @@
 
 struct shape {
     const char *name;
-    const char *arch; // "llama", "qwen3"
+    const char *arch; // "llama", "qwen3", "qwen3moe"
     uint32_t dim, layers, heads, kv, head, ffn, vocab, ctx, tied;
-    double rope;        // base of the rotary frequencies
-    double rope_factor; // of llama3's scaling; 0: none
+    uint32_t experts, used; // each as wide as ffn
+    double rope;            // base of the rotary frequencies
+    double rope_factor;     // of llama3's scaling; 0: none
     double eps;
 };
 
 static const struct shape shapes[] = {
-    {"tiny", "llama", 256, 2, 4, 2, 64, 512, 512, 1024, 0, 1e4, 0, 1e-5},
-    {"1.1B", "llama", 2048, 16, 32, 8, 64, 8192, 32000, 4096, 0, 1e4, 0, 1e-5},
-    {"Llama-3.2-1B", "llama", 2048, 16, 32, 8, 64, 8192, 128256, 131072, 1, 5e5, 32, 1e-5},
-    {"Llama-3.2-3B", "llama", 3072, 28, 24, 8, 128, 8192, 128256, 131072, 1, 5e5, 32, 1e-5},
-    {"Llama-3.1-8B", "llama", 4096, 32, 32, 8, 128, 14336, 128256, 131072, 0, 5e5, 8, 1e-5},
-    {"Llama-3.1-70B", "llama", 8192, 80, 64, 8, 128, 28672, 128256, 131072, 0, 5e5, 8, 1e-5},
-    {"Mistral-7B", "llama", 4096, 32, 32, 8, 128, 14336, 32768, 32768, 0, 1e6, 0, 1e-5},
-    {"Qwen3-0.6B", "qwen3", 1024, 28, 16, 8, 128, 3072, 151936, 40960, 1, 1e6, 0, 1e-6},
-    {"Qwen3-1.7B", "qwen3", 2048, 28, 16, 8, 128, 6144, 151936, 40960, 1, 1e6, 0, 1e-6},
-    {"Qwen3-4B", "qwen3", 2560, 36, 32, 8, 128, 9728, 151936, 40960, 1, 1e6, 0, 1e-6},
-    {"Qwen3-8B", "qwen3", 4096, 36, 32, 8, 128, 12288, 151936, 40960, 0, 1e6, 0, 1e-6},
-    {"Qwen3-14B", "qwen3", 5120, 40, 40, 8, 128, 17408, 151936, 40960, 0, 1e6, 0, 1e-6},
-    {"Qwen3-32B", "qwen3", 5120, 64, 64, 8, 128, 25600, 151936, 40960, 0, 1e6, 0, 1e-6},
+    {"tiny", "llama", 256, 2, 4, 2, 64, 512, 512, 1024, 0, 0, 0, 1e4, 0, 1e-5},
+    {"1.1B", "llama", 2048, 16, 32, 8, 64, 8192, 32000, 4096, 0, 0, 0, 1e4, 0, 1e-5},
+    {"Llama-3.2-1B", "llama", 2048, 16, 32, 8, 64, 8192, 128256, 131072, 1, 0, 0, 5e5, 32, 1e-5},
+    {"Llama-3.2-3B", "llama", 3072, 28, 24, 8, 128, 8192, 128256, 131072, 1, 0, 0, 5e5, 32, 1e-5},
+    {"Llama-3.1-8B", "llama", 4096, 32, 32, 8, 128, 14336, 128256, 131072, 0, 0, 0, 5e5, 8, 1e-5},
+    {"Llama-3.1-70B", "llama", 8192, 80, 64, 8, 128, 28672, 128256, 131072, 0, 0, 0, 5e5, 8, 1e-5},
+    {"Mistral-7B", "llama", 4096, 32, 32, 8, 128, 14336, 32768, 32768, 0, 0, 0, 1e6, 0, 1e-5},
+    {"Qwen3-0.6B", "qwen3", 1024, 28, 16, 8, 128, 3072, 151936, 40960, 1, 0, 0, 1e6, 0, 1e-6},
+    {"Qwen3-1.7B", "qwen3", 2048, 28, 16, 8, 128, 6144, 151936, 40960, 1, 0, 0, 1e6, 0, 1e-6},
+    {"Qwen3-4B", "qwen3", 2560, 36, 32, 8, 128, 9728, 151936, 40960, 1, 0, 0, 1e6, 0, 1e-6},
+    {"Qwen3-8B", "qwen3", 4096, 36, 32, 8, 128, 12288, 151936, 40960, 0, 0, 0, 1e6, 0, 1e-6},
+    {"Qwen3-14B", "qwen3", 5120, 40, 40, 8, 128, 17408, 151936, 40960, 0, 0, 0, 1e6, 0, 1e-6},
+    {"Qwen3-32B", "qwen3", 5120, 64, 64, 8, 128, 25600, 151936, 40960, 0, 0, 0, 1e6, 0, 1e-6},
+    {"Qwen3-30B-A3B", "qwen3moe", 2048, 48, 32, 4, 128, 768, 151936, 40960, 0, 128, 8, 1e6, 0,
+     1e-6},
 };
 
-static const char *const fields[] = {"dim", "layers", "heads", "kv",  "head",
-                                     "ffn", "vocab",  "ctx",   "tied"};
+static const char *const fields[] = {"dim",   "layers", "heads", "kv",      "head", "ffn",
+                                     "vocab", "ctx",    "tied",  "experts", "used"};
 
 static uint32_t *field_of(struct shape *s, size_t i)
 {
-    uint32_t *const at[] = {&s->dim, &s->layers, &s->heads, &s->kv,  &s->head,
-                            &s->ffn, &s->vocab,  &s->ctx,   &s->tied};
+    uint32_t *const at[] = {&s->dim,   &s->layers, &s->heads, &s->kv,      &s->head, &s->ffn,
+                            &s->vocab, &s->ctx,    &s->tied,  &s->experts, &s->used};
 
     return at[i];
 }
@@ -70,13 +73,28 @@ bool random_shape(size_t i, char *text, size_t cap)
     return true;
 }
 
-/* "dim=64,layers=2": what is not named stays as in the tiny shape; head follows dim and heads. */
+/* The shape of this name, and how long the name is; NULL: none. */
+static const struct shape *shape_named(const char *text, size_t n)
+{
+    for (size_t i = 0; i < ARRAY_LEN(shapes); i++)
+        if (strlen(shapes[i].name) == n && strncasecmp(shapes[i].name, text, n) == 0)
+            return &shapes[i];
+    return NULL;
+}
+
+/* "dim=64,layers=2", "Qwen3-30B-A3B,layers=4": what is not said stays as in the shape named first,
+ * or the tiny one, where head follows dim and heads. */
 static int shape_parse(struct shape *s, const char *text, struct err *e)
 {
-    bool head_given = false;
+    const size_t n_name = strcspn(text, ",");
+    const struct shape *named = shape_named(text, n_name);
+    bool head_given = named != NULL;
 
-    *s = shapes[0];
-    s->name = "custom";
+    *s = named ? *named : shapes[0];
+    if (!named)
+        s->name = "custom";
+    else
+        text += text[n_name] ? n_name + 1 : n_name;
     while (*text) {
         size_t i = 0, n = strcspn(text, "=");
         char *end;
@@ -107,22 +125,21 @@ static int shape_check(const struct shape *s, struct err *e)
     if (s->vocab < 300 || s->vocab > 400000)
         return err_set(e, E_USAGE,
                        "shape: vocab must be 300 to 400000 (259 are control and byte tokens)");
-    if (strcmp(s->arch, "llama") != 0 && strcmp(s->arch, "qwen3") != 0)
-        return err_set(e, E_USAGE, "shape: '%s' is neither llama nor qwen3", s->arch);
+    if (strcmp(s->arch, "llama") != 0 && strcmp(s->arch, "qwen3") != 0 &&
+        strcmp(s->arch, "qwen3moe") != 0)
+        return err_set(e, E_USAGE, "shape: '%s' is none of llama, qwen3, qwen3moe", s->arch);
+    if ((strcmp(s->arch, "qwen3moe") == 0) != (s->experts > 0) || s->used > s->experts ||
+        (s->experts && !s->used) || s->experts > 4096)
+        return err_set(e, E_USAGE,
+                       "shape: qwen3moe, and no other, has up to 4096 experts, of which "
+                       "some are used");
     return 0;
 }
 
 static int shape_read(struct shape *s, const struct random_model *m, struct err *e)
 {
-    size_t i = 0;
-    int rc = 0;
+    int rc = shape_parse(s, m->shape, e);
 
-    while (i < ARRAY_LEN(shapes) && strcasecmp(shapes[i].name, m->shape) != 0)
-        i++;
-    if (i < ARRAY_LEN(shapes))
-        *s = shapes[i];
-    else
-        rc = shape_parse(s, m->shape, e);
     if (m->arch)
         s->arch = m->arch;
     return rc < 0 ? rc : shape_check(s, e);
@@ -244,6 +261,11 @@ static void keys_put(struct gguf_out *w, const struct shape *s, const struct fmt
     key_put(w, s, "attention.key_length", s->head);
     key_put(w, s, "attention.value_length", s->head);
     key_put(w, s, "rope.dimension_count", s->head);
+    if (s->experts) {
+        key_put(w, s, "expert_count", s->experts);
+        key_put(w, s, "expert_used_count", s->used);
+        key_put(w, s, "expert_feed_forward_length", s->ffn);
+    }
     key_put(w, s, "vocab_size", s->vocab);
     key_put_f32(w, s, "rope.freq_base", s->rope);
     key_put_f32(w, s, "attention.layer_norm_rms_epsilon", s->eps);
@@ -256,6 +278,7 @@ struct tensor {
     const struct fmt_info *type;
     enum fill fill;
     uint64_t cols, rows; // rows 0: a vector
+    uint64_t n;          // matrices, one behind another
     float dev;
 };
 
@@ -284,7 +307,25 @@ static void matrix_add(struct tensors *t, const char *name, const struct fmt_inf
     x->fill = FILL_RANDOM;
     x->cols = cols;
     x->rows = rows;
+    x->n = 1;
     x->dev = (float)dev;
+}
+
+/* A matrix for each expert; the router is of plain numbers. */
+static void experts_add(struct tensors *t, const struct shape *s, const struct fmt_info *type,
+                        uint32_t l, double in, double out)
+{
+    static const char *const part[] = {"gate", "up", "down"};
+    char name[64];
+
+    snprintf(name, sizeof name, "blk.%u.ffn_gate_inp.weight", l);
+    matrix_add(t, name, fmt_find(FMT_F32), s->dim, s->experts, in);
+    for (int k = 0; k < 3; k++) {
+        snprintf(name, sizeof name, "blk.%u.ffn_%s_exps.weight", l, part[k]);
+        matrix_add(t, name, type, k < 2 ? s->dim : s->ffn, k < 2 ? s->ffn : s->dim,
+                   k < 2 ? in : out / sqrt(s->ffn));
+        t->at[t->n - 1].n = s->experts;
+    }
 }
 
 static void layer_add(struct tensors *t, const struct shape *s, const struct fmt_info *type,
@@ -299,12 +340,16 @@ static void layer_add(struct tensors *t, const struct shape *s, const struct fmt
     matrix_add(t, NAME("attn_q"), type, s->dim, q, in);
     matrix_add(t, NAME("attn_k"), type, s->dim, kv, in);
     matrix_add(t, NAME("attn_v"), type, s->dim, kv, in);
-    if (strcmp(s->arch, "qwen3") == 0) {
+    if (strcmp(s->arch, "llama") != 0) {
         vector_add(t, NAME("attn_q_norm"), s->head, FILL_ONES);
         vector_add(t, NAME("attn_k_norm"), s->head, FILL_ONES);
     }
     matrix_add(t, NAME("attn_output"), type, q, s->dim, out / sqrt(q));
     vector_add(t, NAME("ffn_norm"), s->dim, FILL_ONES);
+    if (s->experts) {
+        experts_add(t, s, type, l, in, out);
+        return;
+    }
     matrix_add(t, NAME("ffn_gate"), type, s->dim, s->ffn, in);
     matrix_add(t, NAME("ffn_up"), type, s->dim, s->ffn, in);
     matrix_add(t, NAME("ffn_down"), type, s->ffn, s->dim, out / sqrt(s->ffn));
@@ -314,7 +359,7 @@ static void layer_add(struct tensors *t, const struct shape *s, const struct fmt
 static int tensors_list(struct tensors *t, const struct shape *s, const struct fmt_info *type,
                         const struct fmt_info *embd, struct err *e)
 {
-    t->at = mem_array(11 * (uint64_t)s->layers + 4, sizeof *t->at, e);
+    t->at = mem_array(12 * (uint64_t)s->layers + 4, sizeof *t->at, e);
     if (!t->at)
         return E_NOMEM;
     /* a tied embedding makes the logits too: their deviation is 3 */
@@ -363,7 +408,7 @@ static int vector_write(struct gguf_out *w, const struct shape *s, const struct 
 static int matrix_write(struct gguf_out *w, const struct tensor *t, uint64_t key, void *buf,
                         struct err *e)
 {
-    uint64_t blocks = t->cols / (uint64_t)t->type->block * t->rows;
+    uint64_t blocks = t->cols / (uint64_t)t->type->block * t->rows * t->n;
     uint64_t most = CHUNK / (uint64_t)t->type->bytes;
 
     for (uint64_t at = 0; at < blocks;) {
@@ -399,9 +444,14 @@ static int model_write(const char *path, const struct random_model *m, const str
     if ((rc = vocab_put(w, s->vocab, e)) < 0)
         goto fail;
     for (size_t i = 0; i < t.n; i++) {
-        uint64_t ne[2] = {t.at[i].cols, t.at[i].rows};
+        const struct tensor *x = &t.at[i];
+        uint64_t ne[3] = {x->cols, x->rows, x->n};
 
-        gguf_put_tensor(w, slice_of(t.at[i].name), (uint32_t)t.at[i].type->id, ne[1] ? 2 : 1, ne);
+        gguf_put_tensor(w, slice_of(x->name), (uint32_t)x->type->id,
+                        x->n > 1  ? 3
+                        : x->rows ? 2
+                                  : 1,
+                        ne);
     }
     if ((rc = gguf_begin(w, e)) < 0)
         goto fail;

@@ -13,12 +13,12 @@
 #include "base/err.h"
 
 struct random_model {
-    const char *shape;     // a name in any case ("Llama-3.2-1B"), or "dim=N,layers=N,..."
+    const char *shape;     // a name in any case ("Llama-3.2-1B"), "dim=N,layers=N,...", or both
     const char *type;      // format of the matrices
     const char *embd_type; // of embedding and output; NULL: the same
-    const char *arch;      // "llama", "qwen3"; NULL: the shape's own
+    const char *arch;      // "llama", "qwen3", "qwen3moe"; NULL: the shape's own
     uint64_t seed;
-    bool (*stop)(void);    // asked between tensors; may be NULL. Stopped: 0 and no file
+    bool (*stop)(void); // asked between tensors; may be NULL. Stopped: 0 and no file
 };
 
 /* Writes a GGUF file. Wrong names and numbers are E_USAGE. */
