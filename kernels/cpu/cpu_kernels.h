@@ -124,7 +124,8 @@ struct cpu_kernels {
     void (*mul_add)(float *y, const float *x, int64_t n, float s,
                     bool first); // y = (first ? 0 : y) + s x
 
-    /* attn.inc: K of a page is [n_kv][dk][KV_PAGE], V is [n_kv][KV_PAGE][dv]; type F32 or F16. */
+    /* attn.inc: K of a page is [n_kv][dk][KV_PAGE], V is [n_kv][KV_PAGE][dv]; type F32 or F16,
+     * and what kv_packed.inc stores and opens. */
     void (*put_k)(void *page, int type, const float *x, int n_kv, int dk, int at);
     void (*put_v)(void *page, int type, const float *x, int n_kv, int dv, int at);
     /* s[i][0..KV_PAGE) = q[i] . k for m queries */
@@ -137,6 +138,10 @@ struct cpu_kernels {
     void (*pv)(float *acc, int64_t lda, const float *p, int64_t ldp, const void *const *v, int type,
                int dv, int a, int b, int m);
     void (*unfold)(float *v, const void *k, int type, int dv); // [dv][KV_PAGE] to [KV_PAGE][dv]
+    /* n_head rows of n columns, of K or of queries, turned so that their products stay. */
+    void (*turn)(float *x, int n, int n_head, bool query);
+    /* One head's K or V of a page, BF16, Q8_0 or Q4_0, as f32. */
+    void (*open)(float *restrict out, const void *restrict head, int type, int n, bool keys);
     /* A partial is max, sum, then acc[dv]; the second is merged into the first. */
     void (*merge)(float *to, const float *part, int dv);
     void (*settle)(float *out, const float *part, int dv, const float *sink);

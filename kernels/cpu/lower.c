@@ -207,16 +207,31 @@ static void low_rope(struct prep *p, const struct op *op)
 
 /* -- attention -- */
 
+static bool kv_fits(int type, int cols)
+{
+    switch (type) {
+    case FMT_F32:
+    case FMT_F16:
+    case FMT_BF16:
+        return true;
+    case FMT_Q8_0:
+    case FMT_Q4_0:
+        return cols % 32 == 0;
+    default:
+        return false;
+    }
+}
+
 static bool attn_fits(struct prep *p, const struct op *op)
 {
     const struct attn_args *a = &op->a.attn;
     const struct plan *pl = p->p;
 
     if (!prep_want(p, a->kv >= 0 && a->kv < pl->n_kv, op, "no such key/value layer") ||
-        !prep_want(p,
-                   (pl->kv_type_k == FMT_F32 || pl->kv_type_k == FMT_F16) &&
-                       (pl->kv_type_v == FMT_F32 || pl->kv_type_v == FMT_F16),
-                   op, "key/value memory must be F32 or F16"))
+        !prep_want(p, kv_fits(pl->kv_type_k, a->dk) && (a->v_in_k || kv_fits(pl->kv_type_v, a->dv)),
+                   op,
+                   "key/value memory must be F32, F16, BF16, Q8_0 or Q4_0, the last two for heads "
+                   "of a multiple of 32"))
         return false;
     const struct kv_layer *l = &pl->kv[a->kv];
     return prep_want(p, l->n_kv == a->n_kv && l->dk == a->dk && (a->v_in_k || l->dv == a->dv), op,
@@ -229,6 +244,7 @@ static void low_kv_store(struct prep *p, const struct op *op)
 
     if (!attn_fits(p, op))
         return;
+    prep_own(p, (uint64_t)op->in[0].cols * sizeof(float));
     s = prep_begin(p, run_kv_store, op);
     prep_touch_value(p, op->in[0], prep_by_rows(ROWS_T), false);
     prep_touch_value(p, op->in[1], prep_by_rows(ROWS_T), false);

@@ -13,6 +13,8 @@
 /* Pages that rows of different sequences must have in common to be worked on together. */
 #define ALIKE 4
 
+#define FEW_QUERIES 8 // for which a page takes longer to come than to be worked on
+
 static inline int32_t least(int64_t a, int64_t b)
 {
     return (int32_t)(a < b ? a : b);
@@ -39,9 +41,10 @@ static uint8_t *page_at(const struct cpu_ctx *c, int kv, const struct seq_in *q,
            c->seg->plan->kv[kv].at;
 }
 
-static size_t type_bytes(int type)
+/* Bytes of a head's part of a page. */
+static size_t head_bytes(int type, int cols)
 {
-    return type == FMT_F32 ? 4 : 2;
+    return KV_PAGE * (size_t)plan_kv_row(type, cols);
 }
 
 /* Where V begins in a layer's part of a page. */
@@ -49,7 +52,19 @@ static size_t v_offset(const struct plan *p, int kv)
 {
     const struct kv_layer *l = &p->kv[kv];
 
-    return (size_t)l->n_kv * KV_PAGE * (size_t)l->dk * type_bytes(p->kv_type_k);
+    return (size_t)l->n_kv * head_bytes(p->kv_type_k, l->dk);
+}
+
+/* Types that are opened to f32 before use. */
+static bool packed(int type)
+{
+    return type != FMT_F32 && type != FMT_F16;
+}
+
+/* Whether K and queries are turned: not where V is read out of K. */
+static bool turned(const struct plan *p, const struct attn_args *m)
+{
+    return p->kv_type_k == FMT_Q4_0 && p->kv[m->kv].dv > 0;
 }
 
 void run_kv_store(const struct cpu_ctx *c, const struct cpu_step *s)
@@ -63,8 +78,13 @@ void run_kv_store(const struct cpu_ctx *c, const struct cpu_step *s)
     for (int64_t t = a; t < b; t++) {
         const int32_t pos = c->b->pos[t];
         uint8_t *page = page_at(c, m->kv, &c->b->seqs[c->b->seq[t]], pos / KV_PAGE);
+        float *k = val_row(c, &s->in[0], t);
 
-        c->k->put_k(page, p->kv_type_k, val_row(c, &s->in[0], t), m->n_kv, m->dk, pos % KV_PAGE);
+        if (turned(p, m)) {
+            k = memcpy(c->own, k, (size_t)m->n_kv * (size_t)m->dk * sizeof *k);
+            c->k->turn(k, m->dk, m->n_kv, false);
+        }
+        c->k->put_k(page, p->kv_type_k, k, m->n_kv, m->dk, pos % KV_PAGE);
         if (s->in[1].used)
             c->k->put_v(page + v_at, p->kv_type_v, val_row(c, &s->in[1], t), m->n_kv, m->dv,
                         pos % KV_PAGE);
@@ -85,7 +105,7 @@ struct piece {
     int kv_head;
     int head, n_head;                           // query heads [head, head + n_head)
     int32_t from[CPU_QUERIES], to[CPU_QUERIES]; // positions each row sees
-    float *q, *score, *part, *run, *v;          // private memory
+    float *q, *score, *part, *run, *k, *v;      // private memory; k, v: a page of one head
     size_t v_at;
 };
 
@@ -103,7 +123,7 @@ uint64_t attn_own(const struct attn_args *m)
 {
     return sizeof(float) * ((uint64_t)CPU_QUERIES * (uint64_t)(m->dk + CPU_CHUNK) +
                             2 * CPU_QUERIES * (uint64_t)part_floats(m) +
-                            (m->v_in_k ? (uint64_t)KV_PAGE * (uint64_t)m->dv : 0));
+                            (uint64_t)KV_PAGE * (uint64_t)(m->dk + m->dv));
 }
 
 /* Positions that a row sees: [*from, *to). */
@@ -125,6 +145,8 @@ static void piece_begin(const struct cpu_ctx *c, struct piece *p)
 
         sees(c, p->m, p->t0 + i, &p->from[i], &p->to[i]);
         c->k->scale(p->q + (int64_t)i * p->n_head * dk, row, (int64_t)p->n_head * dk, p->m->scale);
+        if (turned(c->seg->plan, p->m))
+            c->k->turn(p->q + (int64_t)i * p->n_head * dk, dk, p->n_head, true);
     }
 }
 
@@ -195,20 +217,46 @@ static const uint8_t *span_page(const struct cpu_ctx *c, const struct piece *p, 
     return page_at(c, p->m->kv, &c->b->seqs[c->b->seq[p->t0 + i]], base / KV_PAGE + j);
 }
 
+/* The head's K of a page, in a type that kernels read: *type. */
+static const void *keys_of(const struct cpu_ctx *c, const struct piece *p, const uint8_t *page,
+                           int *type)
+{
+    const uint8_t *k = page + (size_t)p->kv_head * head_bytes(c->seg->plan->kv_type_k, p->m->dk);
+
+    *type = c->seg->plan->kv_type_k;
+    if (!packed(*type))
+        return k;
+    c->k->open(p->k, k, *type, p->m->dk, true);
+    *type = FMT_F32;
+    return p->k;
+}
+
+/* Asks for bytes that come soon: pages lie apart, and the machine itself looks ahead within 4 KB
+ * only. Not worth it for many queries, whose products take longer than the page. */
+static void ask(const uint8_t *p, size_t n, int queries)
+{
+    for (size_t i = 0; i < n && queries <= FEW_QUERIES; i += 64)
+        __builtin_prefetch(p + i, 0, 2);
+}
+
 static void scores(const struct cpu_ctx *c, const struct piece *p, int32_t base, int i0, int i1,
                    int j0, int j1)
 {
-    const int type = c->seg->plan->kv_type_k, dk = p->m->dk, h = p->n_head;
-    const size_t k_at = (size_t)p->kv_head * KV_PAGE * (size_t)dk * type_bytes(type);
+    const int dk = p->m->dk, h = p->n_head;
+    const size_t bytes = head_bytes(c->seg->plan->kv_type_k, dk);
 
     for (int j = j0; j < j1; j++) {
-        int x = i0, y = i1;
+        int x = i0, y = i1, type;
+        const void *k;
 
         rows_seeing(p, base, j * KV_PAGE, (j + 1) * KV_PAGE, &x, &y);
-        if (x < y)
-            c->k->qk(p->score + (int64_t)x * h * CPU_CHUNK + j * KV_PAGE, CPU_CHUNK,
-                     p->q + (int64_t)x * h * dk, dk, span_page(c, p, base, i0, j) + k_at, type, dk,
-                     (y - x) * h);
+        if (x >= y)
+            continue;
+        if (j + 1 < j1)
+            ask(span_page(c, p, base, i0, j + 1) + (size_t)p->kv_head * bytes, bytes, (y - x) * h);
+        k = keys_of(c, p, span_page(c, p, base, i0, j), &type);
+        c->k->qk(p->score + (int64_t)x * h * CPU_CHUNK + j * KV_PAGE, CPU_CHUNK,
+                 p->q + (int64_t)x * h * dk, dk, k, type, dk, (y - x) * h);
     }
 }
 
@@ -276,24 +324,31 @@ static void values_in(const struct cpu_ctx *c, const struct piece *p, int32_t ba
 static void values(const struct cpu_ctx *c, const struct piece *p, int32_t base, int i0, int i1,
                    int j0, int j1)
 {
-    const struct plan *pl = c->seg->plan;
-    const size_t k_at = (size_t)p->kv_head * KV_PAGE * (size_t)p->m->dk * type_bytes(pl->kv_type_k);
-    const size_t v_at =
-        p->v_at + (size_t)p->kv_head * KV_PAGE * (size_t)p->m->dv * type_bytes(pl->kv_type_v);
+    const int type_v = c->seg->plan->kv_type_v, dv = p->m->dv;
+    const size_t v_at = p->v_at + (size_t)p->kv_head * head_bytes(type_v, dv);
+    const bool by_page = p->m->v_in_k || packed(type_v);
     const void *v[CPU_CHUNK / KV_PAGE] = {0};
 
     for (int j = j0; j < j1; j++) {
         const uint8_t *page = span_page(c, p, base, i0, j);
+        int type;
 
-        v[j] = page + v_at;
-        if (!p->m->v_in_k)
+        v[j] = by_page ? (const void *)p->v : page + v_at;
+        if (!by_page)
             continue;
-        c->k->unfold(p->v, page + k_at, pl->kv_type_k, p->m->dv);
-        v[j] = p->v;
+        if (j + 1 < j1 && !p->m->v_in_k)
+            ask(span_page(c, p, base, i0, j + 1) + v_at, head_bytes(type_v, dv),
+                (i1 - i0) * p->n_head);
+        if (p->m->v_in_k) {
+            const void *k = keys_of(c, p, page, &type);
+            c->k->unfold(p->v, k, type, dv);
+        } else {
+            c->k->open(p->v, page + v_at, type_v, dv, false);
+        }
         values_in(c, p, base, i0, i1, j * KV_PAGE, (j + 1) * KV_PAGE, v, FMT_F32);
     }
-    if (!p->m->v_in_k)
-        values_in(c, p, base, i0, i1, j0 * KV_PAGE, j1 * KV_PAGE, v, pl->kv_type_v);
+    if (!by_page)
+        values_in(c, p, base, i0, i1, j0 * KV_PAGE, j1 * KV_PAGE, v, type_v);
 }
 
 /* The partials of one chunk for all queries of the piece, in p->part. */
@@ -453,7 +508,8 @@ static void piece_memory(const struct cpu_ctx *c, struct piece *p)
     p->score = p->q + (int64_t)CPU_QUERIES * p->m->dk;
     p->part = p->score + (int64_t)CPU_QUERIES * CPU_CHUNK;
     p->run = p->part + CPU_QUERIES * each;
-    p->v = p->run + CPU_QUERIES * each;
+    p->k = p->run + CPU_QUERIES * each;
+    p->v = p->k + (int64_t)KV_PAGE * p->m->dk;
 }
 
 /* The pieces of one block of rows for one key/value head; *turn counts work over the whole step,

@@ -35,15 +35,26 @@ static int copy_str(const struct gguf *g, const char *key, char **out, struct er
     return *out ? 0 : E_NOMEM;
 }
 
-static int kv_type_of(const char *name, struct err *e)
+/* *type stays what it is where there is no name. */
+static int kv_type_of(const char *name, int *type, struct err *e)
 {
+    static const struct {
+        const char *name;
+        int type;
+    } kv_types[] = {{"f32", FMT_F32},
+                    {"f16", FMT_F16},
+                    {"bf16", FMT_BF16},
+                    {"q8_0", FMT_Q8_0},
+                    {"q4_0", FMT_Q4_0}};
+
     if (!name)
-        return -1;
-    if (strcmp(name, "f16") == 0)
-        return FMT_F16;
-    if (strcmp(name, "f32") == 0)
-        return FMT_F32;
-    return err_set(e, E_RANGE, "key/value type '%s': must be f16 or f32", name);
+        return 0;
+    for (size_t i = 0; i < ARRAY_LEN(kv_types); i++)
+        if (strcmp(name, kv_types[i].name) == 0) {
+            *type = kv_types[i].type;
+            return 0;
+        }
+    return err_set(e, E_RANGE, "key/value type '%s': must be f32, f16, bf16, q8_0 or q4_0", name);
 }
 
 static int open_model(struct rill_model *m, const char *path, const struct rill_model_opts *o,
@@ -61,9 +72,10 @@ static int open_model(struct rill_model *m, const char *path, const struct rill_
     mo.gpu_layers = o->gpu_layers;
     mo.cpu_moe = o->cpu_moe;
     mo.device_mem = o->device_mem;
-    mo.kv_type = kv_type_of(o->kv_type, e);
-    if (mo.kv_type < -1)
-        return mo.kv_type;
+    if ((rc = kv_type_of(o->kv_type, &mo.kv_type[0], e)) < 0 ||
+        (rc = kv_type_of(o->kv_type, &mo.kv_type[1], e)) < 0 ||
+        (rc = kv_type_of(o->v_type, &mo.kv_type[1], e)) < 0)
+        return rc;
     if (o->gpu_layers < 0)
         return err_set(e, E_RANGE, "%d layers on the GPU: must be 0 (all) or more", o->gpu_layers);
     if (o->threads && !o->gpu_layers && !o->cpu_moe && !o->device_mem &&

@@ -96,11 +96,12 @@ static bool device_can(const void *ctx, const struct op *op)
     return a->m->be->can(a->m->dev, a->p, op);
 }
 
-/* What the architecture writes, laid out for these keys and values; kv_type < 0: F32 when all
+/* What the architecture writes, laid out for these keys and values; a kv_type < 0: F32 when all
  * matrices are, and of encoders, whose keys and values live for one step; else F16. */
-static int write_plan(const struct model *m, int kv_type, bool adapted, struct plan **out,
+static int write_plan(const struct model *m, const int *kv_type, bool adapted, struct plan **out,
                       struct err *e)
 {
+    int type;
     struct builder *b = NULL;
     int rc = b_new(&b, m->w, m->n_w, m->n_ctx, e);
 
@@ -114,9 +115,9 @@ static int write_plan(const struct model *m, int kv_type, bool adapted, struct p
     b_free(b);
     if (!*out)
         return rc < 0 ? rc : E_FORMAT;
-    if (kv_type < 0)
-        kv_type = all_f32(m) || (*out)->encoder ? FMT_F32 : FMT_F16;
-    return plan_kv_layout(*out, kv_type, kv_type, e);
+    type = all_f32(m) || (*out)->encoder ? FMT_F32 : FMT_F16;
+    return plan_kv_layout(*out, kv_type[0] < 0 ? type : kv_type[0],
+                          kv_type[1] < 0 ? type : kv_type[1], e);
 }
 
 static int make_plan(struct model *m, const struct model_opts *o, struct err *e)
@@ -139,7 +140,7 @@ static int place_plan(const struct model *m, struct plan *p, struct err *e)
 int model_adapted_plan(const struct model *m, struct plan **out, struct err *e)
 {
     struct plan *p;
-    int rc = write_plan(m, m->plan->kv_type_k, true, &p, e);
+    int rc = write_plan(m, (const int[]){m->plan->kv_type_k, m->plan->kv_type_v}, true, &p, e);
 
     if (rc == 0)
         rc = plan_fuse(p, &(struct fuse_ask){device_can, &(struct asked){m, p}}, e);
@@ -170,10 +171,16 @@ static int check_vocab(const struct model *m, struct err *e)
 /* Every record must run before a byte of weights is moved. */
 static int check_plan(const struct model *m, struct err *e)
 {
-    for (int32_t i = 0; i < m->plan->n_op; i++)
-        if (!m->be->can(m->dev, m->plan, &m->plan->op[i]))
-            return err_set(e, E_UNSUPPORTED, "record %d of the plan cannot run on %s", i,
-                           m->be->name);
+    const struct plan *p = m->plan;
+
+    for (int32_t i = 0; i < p->n_op; i++) {
+        if (m->be->can(m->dev, p, &p->op[i]))
+            continue;
+        if (p->op[i].kind == OP_kv_store && (p->kv_type_k > FMT_F16 || p->kv_type_v > FMT_F16))
+            return err_set(e, E_UNSUPPORTED, "%s cannot keep this model's keys in %s, values in %s",
+                           m->be->name, fmt_find(p->kv_type_k)->name, fmt_find(p->kv_type_v)->name);
+        return err_set(e, E_UNSUPPORTED, "record %d of the plan cannot run on %s", i, m->be->name);
+    }
     return 0;
 }
 

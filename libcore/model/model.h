@@ -23,14 +23,14 @@ struct model_opts {
     int n_ctx;          // positions of the longest sequence; 0: the model's own length. YaRN and
                         // longrope stretch by what the file says, whatever this is; of two longrope
                         // tables the long one is taken when this is more than the original length.
-    int kv_type;        // enum fmt_id F32 or F16; -1: F32 when all matrices are, else F16
+    int kv_type[2];     // enum fmt_id of keys, of values; -1: F32 when all matrices are, else F16
     bool vocab_only;    // neither numbers nor weights nor plan
     bool no_mmap;
     bool nofuse; // leave the plan as it was written; also with RILL_NOFUSE=1
 };
 #define MODEL_OPTS                                                                                 \
     {                                                                                              \
-        .kv_type = -1                                                                              \
+        .kv_type = {-1, -1}                                                                        \
     } // the defaults
 
 struct model {

@@ -97,19 +97,27 @@ uint32_t plan_kv_row(int type, int32_t n)
     return (uint32_t)bytes;
 }
 
+static const char *type_name(int type)
+{
+    const struct fmt_info *f = fmt_find(type);
+
+    return f ? f->name : "an unknown type";
+}
+
 int plan_kv_layout(struct plan *p, int type_k, int type_v, struct err *e)
 {
     for (int32_t g = 0; g < p->n_group; g++) {
         uint64_t at = 0;
         for (int32_t i = 0; i < p->n_kv; i++) {
             struct kv_layer *l = &p->kv[i];
-            uint64_t row_k = plan_kv_row(type_k, l->n_kv * l->dk);
-            uint64_t row_v = l->dv ? plan_kv_row(type_v, l->n_kv * l->dv) : 0;
+            uint64_t row_k = (uint64_t)l->n_kv * plan_kv_row(type_k, l->dk);
+            uint64_t row_v = l->dv ? (uint64_t)l->n_kv * plan_kv_row(type_v, l->dv) : 0;
             if (l->group != g)
                 continue;
             if (!row_k || (l->dv && !row_v))
-                return err_set(e, E_UNSUPPORTED, "key/value rows of %d and %d columns in this type",
-                               l->n_kv * l->dk, l->n_kv * l->dv);
+                return err_set(e, E_UNSUPPORTED,
+                               "keys in %s and values in %s cannot have %d and %d columns a head",
+                               type_name(type_k), type_name(type_v), l->dk, l->dv);
             l->at = (uint32_t)at;
             at += KV_PAGE * (row_k + row_v);
             if (at > UINT32_MAX - 1024)

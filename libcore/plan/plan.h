@@ -193,7 +193,7 @@ struct plan {
     int32_t n_kv;
     struct kv_group *group;
     int32_t n_group;
-    int32_t kv_type_k, kv_type_v; // enum fmt_id: F32 or F16
+    int32_t kv_type_k, kv_type_v; // enum fmt_id; a backend can() run some
     uint32_t state_bytes;         // of one recurrent slot; 0: none
     int32_t granule;              // prompts may be cut only at multiples of this
     int32_t n_used;               // experts per token (rows E = rows T * n_used), or 0

@@ -214,9 +214,78 @@ static inline void ref_rope(const struct world *o, const struct op *op)
         }
 }
 
-static inline double stored(int type, double x)
+/* Three sequences of a, b and c positions. */
+static inline struct rig *rig_three(uint64_t seed, int a, int b, int c)
 {
-    return type == FMT_F16 ? (double)f16_to_f32(f32_to_f16((float)x)) : x;
+    struct rig *r = rig_new(seed);
+
+    r->n_seq = 3;
+    r->len[0] = a;
+    r->len[1] = b;
+    r->len[2] = c;
+    return r;
+}
+
+/* Queries, keys and values from one matrix, stored and attended to. */
+static inline struct op *ref_attention(struct rig *r, const struct attn_args *args, bool sinks)
+{
+    struct attn_args a = *args;
+    const int nq = a.n_head * a.dk, nk = a.n_kv * a.dk, nv = a.v_in_k ? 0 : a.n_kv * a.dv;
+    struct ref x = rig_embed(r, 32), qkv = rig_linear(r, x, nq + nk + nv, FMT_F32);
+    struct ref y;
+    struct op *op;
+
+    a.kv = rig_kv(r, a.n_kv, a.dk, a.v_in_k ? 0 : a.dv, a.window);
+    op = rig_op(r, OP_kv_store, (struct ref){-1, 0, 0}, rig_cols(qkv, nq, nk));
+    op->in[1] = a.v_in_k ? (struct ref){-1, 0, 0} : rig_cols(qkv, nq + nk, nv);
+    op->a.attn = a;
+    y = rig_value(r, ROWS_T, a.n_head * a.dv);
+    op = rig_op(r, OP_attn, y, rig_cols(qkv, 0, nq));
+    op->a.attn = a;
+    if (sinks)
+        op->w[0] = (int16_t)rig_vec(r, a.n_head);
+    return op;
+}
+
+/* The definition of a Hadamard matrix: rows and columns agree in sign by the parity of the bits
+ * that their numbers have in common. Its own inverse. */
+static inline void ref_turn(double *x, int n)
+{
+    const int w = n & -n;
+    double y[512];
+
+    for (int c = 0; c < n; c += w)
+        for (int i = 0; i < w; i++) {
+            y[c + i] = 0;
+            for (int j = 0; j < w; j++)
+                y[c + i] += (__builtin_parity((unsigned)(i & j)) ? -x[c + j] : x[c + j]) / sqrt(w);
+        }
+    memcpy(x, y, (size_t)n * sizeof *x);
+}
+
+/* What is left of a head's n columns once they have been stored. */
+static inline void ref_stored(int type, bool turned, const double *x, int n, double *out)
+{
+    const struct fmt_info *f = fmt_find(type);
+    uint8_t b[512 * 4];
+    float v[512];
+
+    memcpy(out, x, (size_t)n * sizeof *x);
+    if (type == FMT_F32)
+        return;
+    if (turned)
+        ref_turn(out, n);
+    for (int i = 0; i < n; i++)
+        v[i] = (float)out[i];
+    if (f->encode)
+        f->encode(v, b, (size_t)(n / f->block));
+    else
+        f->encode_weighted(v, NULL, 0.0f, b, (size_t)(n / f->block));
+    f->decode(b, v, (size_t)(n / f->block));
+    for (int i = 0; i < n; i++)
+        out[i] = (double)v[i];
+    if (turned)
+        ref_turn(out, n);
 }
 
 static inline void ref_kv_store(const struct world *o, const struct op *op)
@@ -225,10 +294,14 @@ static inline void ref_kv_store(const struct world *o, const struct op *op)
     const struct plan *p = &o->r->p;
 
     for (int t = 0; t < o->n; t++) {
-        for (int i = 0; i < a->n_kv * a->dk; i++)
-            o->k[a->kv][t * a->n_kv * a->dk + i] = stored(p->kv_type_k, at(o, op->in[0], t)[i]);
-        for (int i = 0; op->in[1].v >= 0 && i < a->n_kv * a->dv; i++)
-            o->vv[a->kv][t * a->n_kv * a->dv + i] = stored(p->kv_type_v, at(o, op->in[1], t)[i]);
+        for (int h = 0; h < a->n_kv; h++) {
+            ref_stored(p->kv_type_k, p->kv_type_k == FMT_Q4_0 && op->in[1].v >= 0,
+                       at(o, op->in[0], t) + h * a->dk, a->dk,
+                       o->k[a->kv] + (t * a->n_kv + h) * a->dk);
+            if (op->in[1].v >= 0)
+                ref_stored(p->kv_type_v, false, at(o, op->in[1], t) + h * a->dv, a->dv,
+                           o->vv[a->kv] + (t * a->n_kv + h) * a->dv);
+        }
     }
 }
 
@@ -522,9 +595,7 @@ static inline void ref_op(const struct world *o, const struct op *op)
                 *y = o->w[op->w[0]][rig_token(o->seq, t) * op->out[0].cols + i] *
                      factor1(op->a.lin.scale);
                 *y += op->w[1] >= 0 ? o->w[op->w[1]][t * op->out[0].cols + i] : 0;
-                *y += op->w[2] >= 0
-                          ? o->w[op->w[2]][rig_type(o->seq, t) * op->out[0].cols + i]
-                          : 0;
+                *y += op->w[2] >= 0 ? o->w[op->w[2]][rig_type(o->seq, t) * op->out[0].cols + i] : 0;
             }
         break;
     case OP_rmsnorm:

@@ -213,10 +213,9 @@ static inline void rig_lora(struct rig *r, struct ref x, struct ref y, int rank0
 static inline int rig_kv(struct rig *r, int n_kv, int dk, int dv, int window)
 {
     const int k = r->p.n_kv++, g = r->p.n_group++;
-    const uint32_t size_k = r->p.kv_type_k == FMT_F32 ? 4 : 2,
-                   size_v = r->p.kv_type_v == FMT_F32 ? 4 : 2;
-    const uint32_t bytes =
-        KV_PAGE * (uint32_t)n_kv * ((uint32_t)dk * size_k + (uint32_t)dv * size_v);
+    const uint32_t size_k = plan_kv_row(r->p.kv_type_k, dk),
+                   size_v = dv ? plan_kv_row(r->p.kv_type_v, dv) : 0;
+    const uint32_t bytes = KV_PAGE * (uint32_t)n_kv * (size_k + size_v);
 
     r->kv[k] = (struct kv_layer){g, n_kv, dk, dv, 64};
     r->group[g] = (struct kv_group){window, 1, (bytes + 64 + 1023) / 1024 * 1024};

@@ -314,8 +314,8 @@ START_TEST(records_that_make_no_sense_are_refused)
     ck_fails(cpu_backend.prepare(b->d, &b->s, &e), &e, E_UNSUPPORTED, "record 1");
     b->r->op[1].a.norm.group = 0;
     e = (struct err){0};
-    b->r->p.kv_type_v = FMT_Q8_0;
-    ck_fails(cpu_backend.prepare(b->d, &b->s, &e), &e, E_UNSUPPORTED, "F32 or F16");
+    b->r->p.kv_type_v = FMT_Q4_K;
+    ck_fails(cpu_backend.prepare(b->d, &b->s, &e), &e, E_UNSUPPORTED, "Q8_0 or Q4_0");
     b->r->p.kv_type_v = FMT_F16;
     e = (struct err){0};
     b->r->w[b->r->op[2].w[1]].rows = 63;

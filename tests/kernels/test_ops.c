@@ -4,17 +4,6 @@
 #define NONE ((struct ref){-1, 0, 0})
 
 /* A rig of three sequences; long ones cost tests of attention their time. */
-static struct rig *rig_three(uint64_t seed, int a, int b, int c)
-{
-    struct rig *r = rig_new(seed);
-
-    r->n_seq = 3;
-    r->len[0] = a;
-    r->len[1] = b;
-    r->len[2] = c;
-    return r;
-}
-
 START_TEST(embed_scales_and_adds_positions)
 {
     struct rig *r = rig_three(1, 9, 1, 40);
@@ -241,27 +230,6 @@ START_TEST(rotary_positions)
 }
 END_TEST
 
-/* Queries, keys and values from one matrix, stored and attended to. */
-static struct op *add_attention(struct rig *r, const struct attn_args *args, bool sinks)
-{
-    struct attn_args a = *args;
-    const int nq = a.n_head * a.dk, nk = a.n_kv * a.dk, nv = a.v_in_k ? 0 : a.n_kv * a.dv;
-    struct ref x = rig_embed(r, 32), qkv = rig_linear(r, x, nq + nk + nv, FMT_F32);
-    struct ref y;
-    struct op *op;
-
-    a.kv = rig_kv(r, a.n_kv, a.dk, a.v_in_k ? 0 : a.dv, a.window);
-    op = rig_op(r, OP_kv_store, NONE, rig_cols(qkv, nq, nk));
-    op->in[1] = a.v_in_k ? NONE : rig_cols(qkv, nq + nk, nv);
-    op->a.attn = a;
-    y = rig_value(r, ROWS_T, a.n_head * a.dv);
-    op = rig_op(r, OP_attn, y, rig_cols(qkv, 0, nq));
-    op->a.attn = a;
-    if (sinks)
-        op->w[0] = (int16_t)rig_vec(r, a.n_head);
-    return op;
-}
-
 static const struct {
     struct attn_args a;
     int type_k, type_v;
@@ -302,7 +270,7 @@ START_TEST(attention)
 
         r->p.kv_type_k = attentions[i].type_k;
         r->p.kv_type_v = attentions[i].type_v;
-        add_attention(r, &attentions[i].a, attentions[i].sinks);
+        ref_attention(r, &attentions[i].a, attentions[i].sinks);
         check_rig(r,
                   attentions[i].type_k == FMT_F32 && attentions[i].type_v == FMT_F32 ? 1e-5 : 2e-3);
     }
@@ -318,7 +286,7 @@ START_TEST(attention_of_long_histories)
 
         a.window = i == 0 ? 0 : i == 1 ? 512 : 700;
         r->n_seq = i ? 1 : 3;
-        add_attention(r, &a, i == 2);
+        ref_attention(r, &a, i == 2);
         check_rig(r, 1e-5);
     }
 }
@@ -329,7 +297,7 @@ START_TEST(rows_may_see_what_follows)
     struct rig *r = rig_three(75, 530, 3, 100);
     struct attn_args a = {.n_head = 4, .n_kv = 2, .dk = 8, .dv = 8, .scale = 1.0f};
 
-    add_attention(r, &a, false);
+    ref_attention(r, &a, false);
     r->see_all = true;
     check_rig(r, 1e-5);
 }

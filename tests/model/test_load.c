@@ -166,7 +166,7 @@ START_TEST(a_half_matrix_makes_half_keys)
 
     ck_assert_int_eq(m->plan->kv_type_k, FMT_F16);
     model_close(m);
-    o.kv_type = FMT_F32;
+    o.kv_type[0] = o.kv_type[1] = FMT_F32;
     o.n_ctx = 100;
     m = opens((struct edit){.to_f16 = "blk.0.ffn_up.weight"}, o);
     ck_assert_int_eq(m->plan->kv_type_k, FMT_F32);

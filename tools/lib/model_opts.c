@@ -3,7 +3,7 @@
 
 #include "tools/lib/tool.h"
 
-const char *const model_kv_types[] = {"auto", "f16", "f32", NULL};
+const char *const model_kv_types[] = {"auto", "f32", "f16", "bf16", "q8_0", "q4_0", NULL};
 
 struct rill_model_opts model_opts_of(const struct model_options *o)
 {
@@ -11,6 +11,7 @@ struct rill_model_opts model_opts_of(const struct model_options *o)
                                     .threads = o->threads,
                                     .n_ctx = o->ctx,
                                     .kv_type = o->kv_type ? model_kv_types[o->kv_type] : NULL,
+                                    .v_type = o->v_type ? model_kv_types[o->v_type] : NULL,
                                     .no_mmap = o->no_mmap};
 }
 

@@ -8,7 +8,8 @@
 
 struct model_options {
     const char *model, *device;
-    int ctx, threads, kv_type; // kv_type: index into model_kv_types
+    int ctx, threads;
+    int kv_type, v_type; // index into model_kv_types
     bool no_mmap;
 };
 
@@ -21,6 +22,8 @@ extern const char *const model_kv_types[]; // "auto", which is 0, and the librar
 #define MODEL_DEVICE(o)                                                                            \
     {0, "device", OPT_STR, &(o).device, "DEV", "cpu, cpu:THREADS or auto"},                        \
     {0, "kv-type", OPT_CHOICE, &(o).kv_type, "TYPE", "type of stored keys and values (auto)",      \
+     .choices = model_kv_types},                                                                   \
+    {0, "v-type", OPT_CHOICE, &(o).v_type, "TYPE", "type of stored values (as --kv-type)",         \
      .choices = model_kv_types}
 #define MODEL_RUNNING(o)                                                                           \
     {'t', "threads", OPT_INT, &(o).threads, "N", "threads (0: one per processor)", .min = 0,       \

@@ -244,7 +244,7 @@ static int open_engine(struct run *r, struct err *e)
     r->sampling = rill_sampling_of(r->model);
     sampling_apply(&o->sampling, &r->sampling);
     if (o->draft_model) {
-        mo.kv_type = NULL;
+        mo.kv_type = mo.v_type = NULL;
         rc = rill_model_open(&r->draft, o->draft_model, &mo, e);
         eo.draft = r->draft;
     }
