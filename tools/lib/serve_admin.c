@@ -3,7 +3,6 @@
  *
  * Requests name files by plain names in folders that the server was given, never by paths.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "tools/lib/api_fields.h"
 #include "tools/lib/js.h"
@@ -155,35 +155,40 @@ int lora_change(struct job *j, struct worker_hands *h, struct err *e)
 
 /* -- sessions -- */
 
+struct listing {
+    struct job *j;
+    const char *dir;
+    const char *comma;
+};
+
+static void put_session(void *ctx, const char *name)
+{
+    struct listing *l = ctx;
+    size_t n = strlen(name), end = sizeof SESSION_END - 1;
+    char path[1400];
+    struct stat st;
+
+    snprintf(path, sizeof path, "%s/%s", l->dir, name);
+    if (n <= end || strcmp(name + n - end, SESSION_END) != 0 || stat(path, &st) < 0)
+        return;
+    buf_printf(&l->j->reply, "%s{\"name\":", l->comma);
+    buf_json(&l->j->reply, (struct slice){name, n - end});
+    buf_printf(&l->j->reply, ",\"bytes\":%llu,\"modified\":%lld}", (unsigned long long)st.st_size,
+               (long long)st.st_mtime);
+    l->comma = ",";
+}
+
 int session_list(struct job *j, struct err *e)
 {
-    const char *dir = worker_opts(j->worker)->session_dir;
-    DIR *d = dir ? opendir(dir) : NULL;
-    const struct dirent *f;
-    const char *comma = "";
+    struct listing l = {j, worker_opts(j->worker)->session_dir, ""};
+    int rc;
 
-    if (!dir)
+    if (!l.dir)
         return err_set(e, E_UNSUPPORTED, "the server was not given a folder for sessions");
-    if (!d)
-        return err_set(e, E_IO, "%s: %s", dir, strerror(errno));
     buf_str(&j->reply, "{\"object\":\"list\",\"data\":[");
-    while ((f = readdir(d))) {
-        size_t n = strlen(f->d_name), end = sizeof SESSION_END - 1;
-        char path[1400];
-        struct stat st;
-
-        snprintf(path, sizeof path, "%s/%s", dir, f->d_name);
-        if (n <= end || strcmp(f->d_name + n - end, SESSION_END) != 0 || stat(path, &st) < 0)
-            continue;
-        buf_printf(&j->reply, "%s{\"name\":", comma);
-        buf_json(&j->reply, (struct slice){f->d_name, n - end});
-        buf_printf(&j->reply, ",\"bytes\":%llu,\"modified\":%lld}", (unsigned long long)st.st_size,
-                   (long long)st.st_mtime);
-        comma = ",";
-    }
-    closedir(d);
+    rc = file_list(l.dir, put_session, &l, e);
     buf_str(&j->reply, "]}");
-    return 0;
+    return rc;
 }
 
 static const char *const verbs[] = {"save", "restore", "fork", "erase"};
@@ -220,9 +225,8 @@ static int copy_file(const char *from, const char *to, struct err *e)
     /* a file of keys and values is never written again, only replaced */
     if (link(from, to) == 0)
         return 0;
-    return errno == EEXIST   ? err_set(e, E_RANGE, "as: there is a session of that name")
-           : errno == ENOENT ? err_set(e, E_NOTFOUND, "fork: there is no session of that name")
-                             : err_set(e, E_IO, "%s: %s", to, strerror(errno));
+    return errno == EEXIST ? err_set(e, E_RANGE, "as: there is a session of that name")
+                           : err_set(e, E_IO, "%s: %s", to, strerror(errno));
 }
 
 static int save(struct job *j, struct rill_engine *g, const char *path, struct rill_kv *out,
@@ -254,16 +258,15 @@ int session_change(struct job *j, struct worker_hands *h, struct err *e)
                      SESSION_END, e);
     if (rc < 0)
         return rc;
-    if (what == FORK)
+    if (what != SAVE && !file_exists(path))
+        rc = err_set(e, E_NOTFOUND, "%s: there is no session of that name", verbs[what]);
+    else if (what == FORK)
         rc = copy_file(path, other, e);
-    else if (what == ERASE && unlink(path) < 0)
-        rc = errno == ENOENT ? err_set(e, E_NOTFOUND, "erase: there is no session of that name")
-                             : err_set(e, E_IO, "%s: %s", path, strerror(errno));
+    else if (what == ERASE)
+        file_remove(path);
     else if (what == SAVE)
         rc = save(j, h->engine, path, &kv, e);
-    else if (what == RESTORE && access(path, F_OK) < 0)
-        rc = err_set(e, E_NOTFOUND, "restore: there is no session of that name");
-    else if (what == RESTORE)
+    else
         rc = rill_engine_kv_load(h->engine, path, &kv, e);
     if (rc == 0) {
         buf_str(&j->reply, "{\"name\":");
