@@ -1,6 +1,7 @@
 /* ask.c - see ask.h. */
 #include "tools/lib/ask.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -18,12 +19,16 @@ int ask_open(struct ask *a, const struct rill_model *m, const char *name, struct
     a->reasoning = reasoning_detect(source);
     a->format = toolcall_detect(source);
     a->set = json_object();
-    return a->set ? 0 : err_nomem(e, 0);
+    a->source = mem_dup(source.p, source.n, e);
+    a->name = name;
+    return a->set && a->source ? 0 : err_nomem(e, 0);
 }
 
 void ask_close(struct ask *a)
 {
     chat_close(a->chat);
+    rill_chat_close(a->public);
+    mem_free(a->source);
     json_decref(a->set);
     *a = (struct ask){0};
 }
@@ -49,6 +54,7 @@ void ask_prompt_fini(struct ask_prompt *p)
     buf_fini(&p->text);
     mem_free(p->ids);
     json_decref(p->tools);
+    json_decref(p->calls);
     *p = (struct ask_prompt){0};
 }
 
@@ -87,8 +93,31 @@ static int add_tools(const struct ask *a, json_t *request, struct ask_prompt *ou
     if (a->tools && json_object_set(request, "tools", (json_t *)(uintptr_t)a->tools) < 0)
         return err_nomem(e, sizeof(json_t));
     own = json_object_get(request, "tools");
-    out->tools = json_array_size(own) ? json_incref(own) : NULL;
-    return 0;
+    if (!json_array_size(own))
+        return 0;
+    out->tools = json_incref(own);
+    out->calls = json_pack("{sOsO*sO*}", "tools", own, "tool_choice",
+                           json_object_get(request, "tool_choice"), "parallel_tool_calls",
+                           json_object_get(request, "parallel_tool_calls"));
+    return out->calls ? 0 : err_nomem(e, sizeof(json_t));
+}
+
+int ask_calls(struct ask *a, const struct ask_prompt *p, struct rill_constraint **out,
+              struct err *e)
+{
+    struct rill_prompt prompt = {p->text.p, p->text.n, p->ids, p->n};
+    char *text = p->calls ? json_dumps(p->calls, JSON_COMPACT) : NULL;
+    int rc = 0;
+
+    *out = NULL;
+    if (!text)
+        return p->calls ? err_nomem(e, 0) : 0;
+    if (!a->public)
+        rc = rill_chat_open(&a->public, a->model, a->name, a->source, strlen(a->source), e);
+    if (rc == 0)
+        rc = rill_chat_tools(out, a->public, a->format->name, text, strlen(text), &prompt, e);
+    free(text); // jansson's
+    return rc;
 }
 
 static void take(struct ask_prompt *out, const struct ask *a, struct jinja_text *t,

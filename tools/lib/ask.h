@@ -14,11 +14,14 @@ struct ask {
     struct chat *chat;
     const struct rill_model *model;
     const struct reasoning *reasoning;    // NULL: none
+    const char *name;                     // of the template, in errors
     const char *system;                   // or NULL
     const char *prefill;                  // the answer begins so; or NULL
     json_t *set;                          // further variables of the template
     const struct toolcall_format *format; // how calls are written, or NULL
     const json_t *tools;                  // that requests have, or NULL
+    char *source;                         // of the template
+    struct rill_chat *public;             // the same for ask_calls, once it was asked for
 };
 
 /* source: a template, name what errors call it; source.p NULL: the model's own, or the default. */
@@ -33,9 +36,15 @@ struct ask_prompt {
     int32_t *ids; // [n]
     size_t n;
     json_t *tools; // that it tells of, or NULL
+    json_t *calls; // what may be called: {"tools", "tool_choice", "parallel_tool_calls"}
     bool open;     // it ends inside a reasoning block
 };
 void ask_prompt_fini(struct ask_prompt *p);
+
+/* What an answer to p may be where tools may be called: a call is one of a listed tool, with
+ * arguments that its schema allows; *out is NULL where there are no tools. */
+int ask_calls(struct ask *a, const struct ask_prompt *p, struct rill_constraint **out,
+              struct err *e);
 
 /* A user's message. */
 int ask_user(const struct ask *a, struct slice text, struct ask_prompt *out, struct err *e);

@@ -71,7 +71,7 @@ struct run {
     double load; // seconds
     int answers;
     bool cut;    // an answer reached the end of the context unasked
-    bool failed; // a line was not answered, or an answer differs
+    bool failed; // a line was not answered, a call broke off, or an answer differs
 };
 
 struct run_answer {

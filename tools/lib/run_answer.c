@@ -90,6 +90,7 @@ static int hear(void *ctx, const struct toolcall_event *ev, struct err *e)
         put_text(r, r->of, ev->text);
     } else if (ev->kind == TC_ERROR) {
         tool_warn("%.*s", (int)ev->text.n, ev->text.p);
+        r->failed = true;
     } else {
         end_reasoning(r, r->of);
         put_call(r->of, ev);
@@ -128,6 +129,30 @@ static bool stopped(void)
     return tool_interrupted() || ferror(stdout);
 }
 
+/* Calls obey their tools' schemas, unless the answer was to be something else. One that cannot be
+ * enforced is no reason not to answer. */
+static int obey_tools(struct run *r, struct rill_request *q, const struct ask_prompt *p,
+                      struct rill_constraint **calls, struct err *e)
+{
+    struct err why = {0};
+    int rc;
+
+    if (!r->ask.format) {
+        tool_note("how the model writes tool calls is not known: they are left as text "
+                  "(--tool-format says it)");
+        return 0;
+    }
+    if (r->constraint)
+        return 0;
+    rc = ask_calls(&r->ask, p, calls, &why);
+    if (rc == E_UNSUPPORTED && !json_object_get(p->calls, "tool_choice"))
+        tool_note("arguments of tools are not enforced: %s", why.text);
+    else if (rc < 0)
+        return err_set(e, rc, "%s", why.text);
+    q->constraint = *calls;
+    return 0;
+}
+
 /* An answer by the chat template: its reasoning apart from it. */
 static int listen(struct run *r, struct run_answer *a, struct rill_request *q,
                   const struct ask_prompt *p, struct err *e)
@@ -147,11 +172,11 @@ static int listen(struct run *r, struct run_answer *a, struct rill_request *q,
                       .hear = hear,
                       .drew = drew,
                       .ctx = r};
-    int rc;
+    struct rill_constraint *of_calls = NULL;
+    int rc = calls ? obey_tools(r, q, p, &of_calls, e) : 0;
 
-    if (calls && !r->ask.format)
-        tool_note("how the model writes tool calls is not known: they are left as text "
-                  "(--tool-format says it)");
+    if (rc < 0)
+        return rc;
     if (r->behind && (p->open || reasoning->channels))
         q->constraint = r->behind;
     r->of = a;
@@ -163,6 +188,7 @@ static int listen(struct run *r, struct run_answer *a, struct rill_request *q,
     if (r->opt->kv_save)
         buf_add(&a->ids, s.ids.id, s.ids.n * sizeof *s.ids.id);
     speak_fini(&s);
+    rill_constraint_free(of_calls);
     return rc;
 }
 
