@@ -417,8 +417,10 @@ static int write_rows(struct job *j, uint32_t i, uint64_t first, uint64_t n, str
     bool same = !j->t[i].computed;
     int rc;
 
-    if (same && t->p)
+    if (same && t->p) {
+        file_fetch(t->p + first * j->in_bytes, n * j->in_bytes);
         return gguf_data(w, t->p + first * j->in_bytes, n * j->in_bytes, e);
+    }
     if ((rc = source_rows(j->src, i, first, n, j->in, e)) < 0)
         return rc;
     if (same)
