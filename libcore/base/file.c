@@ -357,14 +357,23 @@ struct file_out {
 
 /* Devices, pipes and what else is no regular file cannot be replaced, and must not be: renaming
  * over /dev/null would remove it. They are written in place. */
-static bool writes_direct(const char *path)
+static bool writes_direct(const char *path, struct stat *st)
 {
-    struct stat st;
-
-    return strcmp(path, "-") == 0 || (stat(path, &st) == 0 && !S_ISREG(st.st_mode));
+    if (strcmp(path, "-") == 0)
+        return true;
+    if (stat(path, st) == 0)
+        return !S_ISREG(st->st_mode);
+    st->st_mode = 0;
+    return false;
 }
 
-static int open_out(const struct file_out *f)
+/* A rename asks the folder only; who made a file read-only wants to keep it all the same. */
+static bool read_only(const char *path, const struct stat *st)
+{
+    return st->st_mode && (!(st->st_mode & 0222) || access(path, W_OK) < 0);
+}
+
+static int open_out(const struct file_out *f, mode_t mode)
 {
     if (strcmp(f->path, "-") == 0)
         return dup(STDOUT_FILENO);
@@ -373,7 +382,7 @@ static int open_out(const struct file_out *f)
     if (f->direct)
         return open(f->path, O_WRONLY | O_CLOEXEC);
     unlink(f->tmp); /* of an earlier process with our number; never follow a link put there */
-    return open(f->tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+    return open(f->tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
 }
 
 int file_create(struct file_out **out, const char *path, struct err *e)
@@ -381,13 +390,18 @@ int file_create(struct file_out **out, const char *path, struct err *e)
     struct file_out *f = mem_new(sizeof *f, e);
     char real[PATH_MAX];
     struct buf tmp = {0};
+    struct stat old = {0};
 
     if (!f)
         return E_NOMEM;
     f->fd = -1;
-    f->direct = writes_direct(path);
+    f->direct = writes_direct(path, &old);
     if (!f->direct && realpath(path, real))
         path = real; /* a link to a file stays a link */
+    if (!f->direct && read_only(path, &old)) {
+        file_abort(f);
+        return err_set(e, E_IO, "%s: cannot replace: it is read-only", path);
+    }
     f->path = mem_dup(path, strlen(path), e);
     buf_printf(&tmp, "%s.tmp-%ld", path, (long)getpid());
     f->tmp = tmp.p;
@@ -395,13 +409,15 @@ int file_create(struct file_out **out, const char *path, struct err *e)
         file_abort(f);
         return err_nomem(e, strlen(path));
     }
-    f->fd = open_out(f);
+    f->fd = open_out(f, !f->direct && old.st_mode ? old.st_mode & 0777 : 0666);
     if (f->fd < 0) {
         int rc = err_set(e, E_IO, "%s: cannot create: %s", path, strerror(errno));
 
         file_abort(f);
         return rc;
     }
+    if (!f->direct && old.st_mode) /* who may read it does not change */
+        (void)fchmod(f->fd, old.st_mode & 0777);
     *out = f;
     return 0;
 }

@@ -52,8 +52,9 @@ void file_ahead(const void *p, size_t n);
 void file_fetch(const void *p, size_t n);
 
 /* A file that appears under its name only when complete: written to "NAME.tmp-PID" beside it, then
- * flushed to the disk and renamed. Of a symbolic link to a file the file is replaced. "-" (standard
- * output), devices and pipes are written in place. */
+ * flushed to the disk and renamed. Of a symbolic link to a file the file is replaced; who may read
+ * and write a file that is replaced stays, and a read-only one is not. "-" (standard output),
+ * devices and pipes are written in place. */
 struct file_out;
 int file_create(struct file_out **out, const char *path, struct err *e);
 int file_write(struct file_out *f, const void *p, size_t n, struct err *e);

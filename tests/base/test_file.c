@@ -226,6 +226,25 @@ START_TEST(devices_and_links_stay)
 }
 END_TEST
 
+START_TEST(rights_of_what_is_replaced_stay)
+{
+    const char *path = tmpfile_path("rights");
+    struct file_out *f;
+    struct err e = {0};
+    struct stat st;
+
+    write_file(path, "old", 3);
+    ck_assert_int_eq(chmod(path, 0604), 0);
+    write_file(path, "new", 3);
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_int_eq(st.st_mode & 0777, 0604);
+    ck_assert_int_eq(chmod(path, 0444), 0);
+    ck_fails(file_create(&f, path, &e), &e, E_IO, "it is read-only");
+    holds(path, "new");
+    unlink(path);
+}
+END_TEST
+
 static void count(void *ctx, const char *name)
 {
     ck_assert(strcmp(name, "a") == 0 || strcmp(name, "b") == 0);
@@ -257,4 +276,4 @@ END_TEST
 
 TEST_MAIN("base/file", mapped_and_read_are_equal, standard_input_from_where_it_stands,
           a_long_stream, written_whole_or_not, a_failed_write_cannot_be_committed,
-          devices_and_links_stay, a_directory_is_listed)
+          devices_and_links_stay, rights_of_what_is_replaced_stay, a_directory_is_listed)
