@@ -275,7 +275,7 @@ static int link_wanted(const struct hub_repo *r, struct err *e)
         buf_clear(&path);
         rc = hub_link(r, f, &path, e);
         n++;
-        gguf += strlen(f->path) > 5 && strcmp(f->path + strlen(f->path) - 5, ".gguf") == 0;
+        gguf += hub_is_gguf(f->path);
         if (rc == 0 && (!first || strcmp(f->path, first->path) < 0)) {
             first = f;
             buf_clear(&one);

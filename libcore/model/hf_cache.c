@@ -31,32 +31,47 @@ int hf_cache_dir(struct buf *b, struct slice repo, struct err *e)
 
 /* -- names of GGUF files -- */
 
-bool hf_is_gguf(const char *path)
+/* Bytes before ".gguf" or ".gguf.zst"; 0: it ends in neither. */
+static size_t before_ending(const char *path)
 {
+    static const char *const endings[] = {".gguf", ".gguf.zst"};
     const size_t n = strlen(path);
 
-    return n > 5 && strcasecmp(path + n - 5, ".gguf") == 0;
+    for (size_t i = 0; i < ARRAY_LEN(endings); i++) {
+        const size_t m = strlen(endings[i]);
+
+        if (n > m && strcasecmp(path + n - m, endings[i]) == 0)
+            return n - m;
+    }
+    return 0;
 }
 
-/* Bytes before "-00001-of-00003.gguf" or ".gguf". */
+bool hf_is_gguf(const char *path)
+{
+    return before_ending(path) > 0;
+}
+
+/* Bytes before "-00001-of-00003.gguf" or the ending alone. */
 static size_t stem(const char *path)
 {
-    const char *shape = "-00000-of-00000.gguf";
-    const size_t n = strlen(path), m = strlen(shape);
+    const char *shape = "-00000-of-00000";
+    const size_t n = before_ending(path), m = strlen(shape);
 
     if (n <= m)
-        return n - 5;
+        return n;
     for (size_t i = 0; i < m; i++) {
         const char c = path[n - m + i];
         if (shape[i] == '0' ? c < '0' || c > '9' : c != shape[i])
-            return n - 5;
+            return n;
     }
     return n - m;
 }
 
+/* A compressed file is another model than the same without compression. */
 bool hf_gguf_same(const char *a, const char *b)
 {
-    return hf_is_gguf(a) && hf_is_gguf(b) && stem(a) == stem(b) && strncmp(a, b, stem(a)) == 0;
+    return hf_is_gguf(a) && hf_is_gguf(b) && stem(a) == stem(b) && strncmp(a, b, stem(a)) == 0 &&
+           strcasecmp(a + before_ending(a), b + before_ending(b)) == 0;
 }
 
 static bool letter(char c)

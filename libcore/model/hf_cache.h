@@ -20,8 +20,8 @@ int hf_cache_dir(struct buf *out, struct slice repo, struct err *e);
 /* Whether the name of a GGUF file has the part in it, whatever the case: as a word (not in the
  * middle of letters and digits), or anywhere. */
 bool hf_gguf_has(const char *path, const char *part, bool word);
-/* Whether two GGUF files are one model: equal before "-00001-of-00003.gguf". */
+/* Whether two GGUF files are one model: equal before "-00001-of-00003.gguf" (or ".gguf.zst"). */
 bool hf_gguf_same(const char *a, const char *b);
-bool hf_is_gguf(const char *path);
+bool hf_is_gguf(const char *path); // by its name: .gguf or .gguf.zst
 
 #endif

@@ -245,6 +245,11 @@ static size_t mark(struct hub_repo *r, const char *pattern)
     return n;
 }
 
+bool hub_is_gguf(const char *path)
+{
+    return hf_is_gguf(path);
+}
+
 int hub_choose(struct hub_repo *r, const char *const *include, size_t n, struct err *e)
 {
     size_t found = 0;

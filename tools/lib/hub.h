@@ -41,6 +41,7 @@ void hub_fini(struct hub_repo *r);
 int hub_dir(const struct hub_repo *r, struct buf *out, struct err *e);
 /* The access token: HF_TOKEN, or the file HF_TOKEN_PATH or HF_HOME/token; NULL: there is none. */
 const char *hub_token(struct buf *hold);
+bool hub_is_gguf(const char *path); // by its name, compressed or not
 /* Links snapshots/<commit>/<path> to the file's blob; appends the link's path to out. */
 int hub_link(const struct hub_repo *r, const struct hub_file *f, struct buf *out, struct err *e);
 /* Writes refs/<revision>. */
