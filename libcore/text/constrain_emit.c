@@ -161,7 +161,7 @@ static void emit_arr(struct js *j, const struct shape_arr *a, uint32_t rule)
     top = a->min > top ? a->min : top;
     together = a->n_has - (uint32_t)__builtin_popcount(apart(a));
     if (a->n_has > (together ? 6 : MAX_COUNTERS - 1)) {
-        js_fail(j, E_RANGE, "", "too many 'contains' at once");
+        js_fail(j, E_RANGE, "", "too many 'contains', or values of uniqueItems beside one");
         return;
     }
     for (uint32_t i = 0; i < a->n_has; i++) {

@@ -6,7 +6,7 @@
 #include "base/mem.h"
 #include "constrain_value.h"
 
-enum { DEEP = 32 };
+enum { DEEP = 32, MOST_SCHEMAS = 500, MOST_BRANCHES = 64 }; // looked at for one answer
 
 static const char *sub(struct js *j, const char *path, const char *key)
 {
@@ -49,7 +49,7 @@ static bool add_types(json_t *list, const json_t *t)
            add_value(list, json_false());
 }
 
-static bool values(struct js *j, const json_t *s, const char *path, json_t *list, int depth)
+static bool values(struct js *j, const json_t *s, const char *path, json_t *list, int *left)
 {
     static const char *const any[] = {"anyOf", "oneOf"};
     json_t *v, *x;
@@ -59,7 +59,7 @@ static bool values(struct js *j, const json_t *s, const char *path, json_t *list
 
     if (json_is_false(s))
         return true;
-    if (!json_is_object(s) || depth == DEEP)
+    if (!json_is_object(s) || --*left < 0)
         return false;
     if ((v = json_object_get(s, "const")))
         return add_value(list, v);
@@ -68,23 +68,24 @@ static bool values(struct js *j, const json_t *s, const char *path, json_t *list
         return true;
     }
     if ((v = json_object_get(s, "$ref")) && (to = schema_of_ref(j, v, path, &at)) &&
-        values(j, to, at, list, depth + 1))
+        values(j, to, at, list, left))
         return true;
     for (size_t k = 0; k < ARRAY_LEN(any); k++) {
         bool all = json_array_size(v = json_object_get(s, any[k])) > 0;
 
-        json_array_foreach(v, i, x) all = all && values(j, x, path, list, depth + 1);
+        json_array_foreach(v, i, x) all = all && values(j, x, path, list, left);
         if (all)
             return true;
     }
     json_array_foreach(json_object_get(s, "allOf"), i,
-                       x) if (values(j, x, path, list, depth + 1)) return true;
+                       x) if (values(j, x, path, list, left)) return true;
     return (v = json_object_get(s, "type")) && add_types(list, v);
 }
 
 /* All that the items can be, as far as the schemas beside say so. */
 static bool item_values(struct js *j, const json_t *s, const char *path, json_t *list)
 {
+    int left = MOST_SCHEMAS;
     const json_t *rest = json_object_get(s, "items"), *pre = json_object_get(s, "prefixItems"), *x;
     size_t i;
 
@@ -92,10 +93,10 @@ static bool item_values(struct js *j, const json_t *s, const char *path, json_t 
         pre = rest;
         rest = json_object_get(s, "additionalItems");
     }
-    if (!rest || !values(j, rest, sub(j, path, "items"), list, 0))
+    if (!rest || !values(j, rest, sub(j, path, "items"), list, &left))
         return false;
     json_array_foreach(pre, i,
-                       x) if (!values(j, x, sub(j, path, "prefixItems"), list, 0)) return false;
+                       x) if (!values(j, x, sub(j, path, "prefixItems"), list, &left)) return false;
     return true;
 }
 
@@ -126,7 +127,8 @@ void known_unique(struct js *j, const json_t *s, const char *path, struct shape_
 struct known {
     json_t *name, *pattern; // objects whose values are true
     bool all;
-    bool lost; // memory, or a schema that leads back to itself
+    bool lost; // memory, or more schemas than are looked at
+    int left;  // schemas still to look at
 };
 
 static void known_fini(struct known *k)
@@ -137,7 +139,7 @@ static void known_fini(struct known *k)
 
 static struct known known_new(void)
 {
-    struct known k = {json_object(), json_object(), false, false};
+    struct known k = {json_object(), json_object(), false, false, MOST_SCHEMAS};
 
     k.lost = !k.name || !k.pattern;
     return k;
@@ -165,7 +167,7 @@ static void gather(struct js *j, struct known *k, const json_t *s, const char *p
 
     if (!json_is_object(s))
         return;
-    if (depth == DEEP || k->lost) {
+    if (depth == DEEP || --k->left < 0 || k->lost) {
         k->lost = true;
         return;
     }
@@ -223,7 +225,7 @@ static bool settled(struct js *j, const json_t *s, const json_t *a, const json_t
 char known_closing(struct js *j, const json_t *s, const char *path)
 {
     const json_t *list = json_object_get(s, "oneOf");
-    bool good = json_is_array(list);
+    bool good = json_is_array(list) && json_array_size(list) <= MOST_BRANCHES;
     json_t *x;
     size_t i;
 

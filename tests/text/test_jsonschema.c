@@ -262,6 +262,32 @@ START_TEST(what_is_hostile)
 }
 END_TEST
 
+/* 2^28 ways through the references: looked at as far as a limit, then refused. */
+START_TEST(what_is_looked_at_ends)
+{
+    static const char *const with[] = {
+        "\"unevaluatedProperties\":false,\"$ref\":\"#/$defs/x0\"",
+        "\"type\":\"array\",\"uniqueItems\":true,\"items\":{\"$ref\":\"#/$defs/x0\"}"};
+
+    for (size_t k = 0; k < ARRAY_LEN(with); k++) {
+        struct buf src = {0};
+        struct con *c = NULL;
+        struct err e = {0};
+
+        buf_printf(&src, "{%s,\"$defs\":{", with[k]);
+        for (int i = 0; i < 28; i++)
+            buf_printf(&src,
+                       "\"x%d\":{\"%s\":[{\"$ref\":\"#/$defs/x%d\"},{\"$ref\":\"#/$defs/x%d\"}]},",
+                       i, k ? "anyOf" : "allOf", i + 1, i + 1);
+        buf_str(&src, "\"x28\":{\"enum\":[1,2]}}}");
+        ck_fails(con_schema(&c, buf_view(&src), NULL, &e), &e, E_UNSUPPORTED,
+                 k ? "#/uniqueItems" : "#/unevaluatedProperties");
+        con_free(c);
+        buf_fini(&src);
+    }
+}
+END_TEST
+
 START_TEST(what_is_refused)
 {
     static const struct {
@@ -681,5 +707,6 @@ START_TEST(random_texts_are_valid)
 END_TEST
 
 TEST_MAIN("text/jsonschema", scalars, arrays, different_items, properties_nobody_evaluates, objects,
-          any_order, one_line, what_is_hostile, what_is_refused, suite_of_draft_7, suite_of_2020,
-          schemas_of_the_field, random_texts_are_valid, verdicts_of_the_reference)
+          any_order, one_line, what_is_hostile, what_is_looked_at_ends, what_is_refused,
+          suite_of_draft_7, suite_of_2020, schemas_of_the_field, random_texts_are_valid,
+          verdicts_of_the_reference)
