@@ -129,13 +129,12 @@ void obj_move(const struct gram *g, const struct gram_obj *o, const uint32_t *re
 bool obj_may(const struct gram *g, const struct gram_obj *o, const uint32_t *rec,
              const struct gram_move *m, uint32_t *work)
 {
-    const uint32_t *need = g->bits + o->need;
     uint32_t last = m->prop == OBJ_OTHER ? o->n_prop : m->prop;
 
     if (!open_move(o, rec, m))
         return false;
     for (uint32_t i = rec[OBJ_READ]; o->ordered && i < last; i++)
-        if (bit(need, i))
+        if (bit(g->bits + o->need, i)) // an object without properties has none
             return false;
     if (o->max == OBJ_NO_LIMIT && o->min <= o->n_need && !o->some)
         return true;
