@@ -165,9 +165,10 @@ struct rill_chat;
 int rill_chat_open(struct rill_chat **out, const struct rill_model *m, const char *name,
                    const char *source, size_t n, struct err *e);
 void rill_chat_close(struct rill_chat *c); // accepts NULL
-bool rill_chat_is_default(const struct rill_chat *c);
 /* Text that ends an answer where no token does, or NULL. */
 const char *rill_chat_stop(const struct rill_chat *c);
+struct chat;
+struct chat *rill_chat_text(struct rill_chat *c); // the same, for text/chat.h
 
 struct rill_prompt {
     char *text; // as rendered
@@ -183,10 +184,6 @@ void rill_prompt_free(struct rill_prompt *p); // what a zeroed one holds, too
  * tokens come from the template only: text of a message that spells one is text. */
 int rill_chat_prompt(const struct rill_chat *c, const char *json, size_t n, struct rill_prompt *out,
                      struct err *e);
-/* One user message; a system message in front unless system is NULL. Bytes that are no UTF-8 are
- * E_FORMAT. */
-int rill_chat_ask(const struct rill_chat *c, const char *system, const char *user, size_t n,
-                  struct rill_prompt *out, struct err *e);
 
 /* What an answer may be where tools may be called. json: a request as above; what counts is tools,
  * tool_choice ("auto", "none", "required", an object that names a tool or allowed_tools) and

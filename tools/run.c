@@ -161,7 +161,7 @@ static void check_chat(void)
 {
     bool as_it_is = opt.raw || opt.special || opt.ids_in;
     bool think = opt.think || opt.think_fd >= 0 || opt.budget;
-    bool tools = opt.tools || opt.format;
+    bool tools = opt.tools || (opt.format && !opt.jsonl);
 
     if (as_it_is &&
         (opt.system || opt.messages || opt.template || opt.prefill || opt.sets.n || think))
@@ -172,8 +172,8 @@ static void check_chat(void)
     if (tools && (as_it_is || opt.ids_out))
         tool_usage("--tools and --tool-format need a chat template, and text: not with --raw, "
                    "--special, --tokens-in or --tokens-out");
-    if (opt.format && !opt.tools && !opt.messages)
-        tool_usage("--tool-format needs --tools, or --messages with tools");
+    if (opt.format && !opt.tools && !opt.messages && !opt.jsonl)
+        tool_usage("--tool-format needs --tools, or --messages or --jsonl with tools");
     if (opt.ids_out && think)
         tool_usage("--tokens-out prints all ids as they are drawn: not with --think...");
     if (opt.messages && (opt.system || opt.pieces.n || opt.lines || opt.nul))
@@ -290,7 +290,8 @@ static int answer_jsonl(struct run *r, struct err *e)
         rc = file_read(&v, opt.template, 4 << 20, e);
     if (rc == 0 && !opt.raw && !opt.special)
         rc = api_chat_open(&chat, r->model, opt.template,
-                           (struct slice){opt.template ? (const char *)v.p : NULL, v.n}, e);
+                           (struct slice){opt.template ? (const char *)v.p : NULL, v.n}, opt.format,
+                           e);
     file_unmap(&v);
     o.api.chat = chat;
     if (rc == 0)

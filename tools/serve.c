@@ -25,9 +25,9 @@
 #include "tools/lib/tool.h"
 
 static struct opt_list models, aliases, cors, hosts, loras;
-static const char *opt_host, *opt_unix, *opt_keys, *opt_template, *opt_script, *opt_log, *opt_cert,
-    *opt_key, *opt_lora_dir, *opt_sessions, *opt_record, *opt_replay, *opt_kv_mem, *opt_swap_mem,
-    *opt_body, *opt_head, *opt_behind;
+static const char *opt_host, *opt_unix, *opt_keys, *opt_template, *opt_format, *opt_script,
+    *opt_log, *opt_cert, *opt_key, *opt_lora_dir, *opt_sessions, *opt_record, *opt_replay,
+    *opt_kv_mem, *opt_swap_mem, *opt_body, *opt_head, *opt_behind;
 static int opt_port, opt_parallel, opt_queue, opt_rows, opt_conn, opt_draft;
 static double opt_step_ms, opt_ping, opt_request, opt_drain, opt_head_s, opt_body_s, opt_idle_s,
     opt_write_s;
@@ -54,6 +54,8 @@ static const struct tool_option opts[] = {
     {0, "strict-model", OPT_FLAG, &opt_strict_model, 0,
      "refuse unknown models, also with only one"},
     {0, "template", OPT_STR, &opt_template, "FILE", "a chat template instead of the models'"},
+    {0, "tool-format", OPT_STR, &opt_format, "NAME",
+     "how calls of tools are written (generic: for templates without tools)"},
     {0, "parallel", OPT_INT, &opt_parallel, "N", "requests at once, of each model", .min = 1,
      .max = 4096, .def = "16"},
     {0, "max-queue", OPT_INT, &opt_queue, "N", "requests that may wait", .min = 0, .max = 1e6,
@@ -325,6 +327,7 @@ static int set_models(struct serve *s, struct err *e)
         w->lora = &loras;
         w->lora_dir = opt_lora_dir;
         w->session_dir = opt_sessions;
+        w->tool_format = opt_format;
         w->template_name = opt_template;
         w->template_text =
             (struct slice){opt_template ? (const char *)s->template.p : NULL, s->template.n};

@@ -11,8 +11,6 @@
 struct rill_chat {
     struct chat *c;
     const struct tok *tok;
-    const struct toolcall_format *calls; // NULL: the template knows no tools
-    const struct reasoning *reasoning;   // NULL: none
 };
 
 int rill_chat_open(struct rill_chat **out, const struct rill_model *m, const char *name,
@@ -37,8 +35,6 @@ int rill_chat_open(struct rill_chat **out, const struct rill_model *m, const cha
         return E_NOMEM;
     text = (struct slice){source ? source : "", source ? n : 0};
     c->tok = m->tok;
-    c->calls = toolcall_detect(text);
-    c->reasoning = reasoning_detect(text);
     rc = chat_open(&c->c, name, text, m->tok, e);
     if (rc < 0) {
         rill_chat_close(c);
@@ -55,9 +51,9 @@ void rill_chat_close(struct rill_chat *c)
     mem_free(c);
 }
 
-bool rill_chat_is_default(const struct rill_chat *c)
+struct chat *rill_chat_text(struct rill_chat *c)
 {
-    return chat_is_default(c->c);
+    return c->c;
 }
 
 const char *rill_chat_stop(const struct rill_chat *c)
@@ -111,17 +107,6 @@ int rill_chat_prompt(const struct rill_chat *c, const char *json, size_t n, stru
     return prompt(c, j, out, e);
 }
 
-int rill_chat_ask(const struct rill_chat *c, const char *system, const char *user, size_t n,
-                  struct rill_prompt *out, struct err *e)
-{
-    json_t *j = chat_ask(system, (struct slice){user, n});
-
-    *out = (struct rill_prompt){0};
-    if (!j)
-        return err_set(e, E_FORMAT, "a message of a chat must be UTF-8");
-    return prompt(c, j, out, e);
-}
-
 /* -- constraints on tool calls --------------------------------------------------------------- */
 
 static int tools_of(struct rill_constraint **out, const struct con_tools *in, const json_t *request,
@@ -153,7 +138,8 @@ int rill_chat_tools(struct rill_constraint **out, const struct rill_chat *c, con
                     const char *json, size_t n, const struct rill_prompt *p, struct err *e)
 {
     struct slice prompt = {p ? p->text : "", p ? p->n_text : 0};
-    struct con_tools t = {.format = c->calls, .reasoning = c->reasoning, .tok = c->tok};
+    struct con_tools t = {
+        .format = chat_calls(c->c), .reasoning = chat_reasoning(c->c), .tok = c->tok};
     json_error_t je;
     json_t *j;
     int rc;

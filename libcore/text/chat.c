@@ -1,4 +1,5 @@
 /* chat.c - see chat.h: opening a template and looking into it; rendering and encoding prompts. */
+#define _GNU_SOURCE // memmem
 #include "chat_in.h"
 
 #include <stdio.h>
@@ -7,6 +8,7 @@
 
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "text/derive.h"
 
 static const char chatml[] = "{%- for m in messages -%}"
                              "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
@@ -26,8 +28,8 @@ static const char mark[] = "\x02goes-on\x02 ";
 
 /* -- what a template is like -- */
 
-int chat_run(const struct chat *c, json_t *messages, const json_t *vars, int64_t now,
-             struct jinja_text *out, struct err *e)
+static int run(const struct chat *c, json_t *messages, const json_t *vars, int64_t now,
+               const struct jinja_limits *limits, struct jinja_text *out, struct err *e)
 {
     struct jinja_var var[64];
     size_t n = 0;
@@ -47,7 +49,20 @@ int chat_run(const struct chat *c, json_t *messages, const json_t *vars, int64_t
             var[n++] = (struct jinja_var){key, v, JINJA_TRUSTED};
     }
     var[n++] = (struct jinja_var){"messages", messages, JINJA_MESSAGES};
-    return jinja_render(c->t, var, n, now, NULL, out, e);
+    return jinja_render(c->t, var, n, now, limits, out, e);
+}
+
+int chat_run(const struct chat *c, json_t *messages, const json_t *vars, int64_t now,
+             struct jinja_text *out, struct err *e)
+{
+    return run(c, messages, vars, now, NULL, out, e);
+}
+
+int chat_probe(const struct chat *c, json_t *messages, const json_t *vars, struct jinja_text *out)
+{
+    const struct jinja_limits small = {.steps = DERIVE_STEPS, .bytes = DERIVE_BYTES};
+
+    return run(c, messages, vars, 0, &small, out, NULL);
 }
 
 /* Renders a conversation, takes it, and says whether the text has what it is looked through for. */
@@ -55,7 +70,7 @@ static bool shows(const struct chat *c, json_t *messages, const char *what, cons
 {
     json_t *vars = json_pack("{sbsnsn}", "add_generation_prompt", 0, "tools", "documents");
     struct jinja_text t = {0};
-    bool yes = messages && vars && chat_run(c, messages, vars, 0, &t, NULL) == 0 && t.text.p &&
+    bool yes = messages && vars && chat_probe(c, messages, vars, &t) == 0 && t.text.p &&
                strstr(t.text.p, what) && !(not_what && strstr(t.text.p, not_what));
 
     jinja_text_fini(&t);
@@ -109,6 +124,39 @@ static void look_into(struct chat *c)
     }
 }
 
+/* -- how answers are written -- */
+
+static bool has(struct slice t, const char *s)
+{
+    return memmem(t.p, t.n, s, strlen(s)) != NULL;
+}
+
+/* The tables' rows where they have one for the template, else what its renderings tell. The rows
+ * go first: they also know what models write beside what their templates show, and a derived row
+ * never read more of the outputs of released models (tests/text/test_derive.c has the figures). */
+static int find_formats(struct chat *c, struct slice source, struct err *e)
+{
+    bool ask_calls, ask_reasoning;
+    int rc = 0;
+
+    c->calls = toolcall_detect(source);
+    c->reasoning = reasoning_detect(source);
+    ask_calls = !c->calls && has(source, "tool_calls");
+    ask_reasoning = !c->reasoning && (has(source, "reason") || has(source, "think"));
+    if (!ask_calls && !ask_reasoning)
+        return 0;
+    c->derived = mem_new(sizeof *c->derived, e);
+    if (!c->derived)
+        return E_NOMEM;
+    if (ask_reasoning)
+        rc = derive_reasoning(c->derived, c, e);
+    if (ask_calls && rc == 0)
+        rc = derive_calls(c->derived, c, e);
+    c->calls = c->derived->calls ? &c->derived->format : c->calls;
+    c->reasoning = c->derived->thinks ? &c->derived->reasoning : c->reasoning;
+    return rc;
+}
+
 /* -- opening -- */
 
 static int set_token(struct chat *c, const char *name, enum tok_role role)
@@ -141,7 +189,7 @@ static int fill(struct chat *c, const char *name, struct slice source, struct er
         set_token(c, "pad_token", TOK_PAD) < 0)
         return err_nomem(e, sizeof(json_t));
     look_into(c);
-    return 0;
+    return find_formats(c, source, e);
 }
 
 int chat_open(struct chat **out, const char *name, struct slice source, const struct tok *t,
@@ -167,6 +215,9 @@ void chat_close(struct chat *c)
 {
     if (!c)
         return;
+    if (c->derived)
+        derived_fini(c->derived);
+    mem_free(c->derived);
     jinja_free(c->t);
     json_decref(c->fixed);
     mem_free(c);
@@ -177,6 +228,7 @@ void chat_prompt_tools(struct chat *c)
     c->tools_in_text = true;
     c->text_arguments = false;
     c->null_content = false;
+    c->calls = toolcall_find("generic", NULL);
 }
 
 bool chat_is_default(const struct chat *c)
@@ -192,6 +244,16 @@ const char *chat_stop(const struct chat *c)
 bool chat_knows_tools(const struct chat *c)
 {
     return c->knows_tools;
+}
+
+const struct toolcall_format *chat_calls(const struct chat *c)
+{
+    return c->calls;
+}
+
+const struct reasoning *chat_reasoning(const struct chat *c)
+{
+    return c->reasoning;
 }
 
 bool chat_shows_system(const struct chat *c)

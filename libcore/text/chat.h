@@ -2,8 +2,8 @@
  *
  * A chat is a parsed chat template and what was found out about it by rendering small
  * conversations: whether it shows a system message, takes content in parts or only as a string,
- * wants arguments of tool calls as an object or as text. Requests are brought into the form it
- * wants.
+ * wants arguments of tool calls as an object or as text, how it writes calls and reasoning.
+ * Requests are brought into the form it wants.
  *
  * A request is an object as the chat completions API has it:
  *
@@ -30,6 +30,7 @@
 
 #include "text/jinja.h"
 #include "text/tok.h"
+#include "text/toolcall.h"
 
 struct chat;
 
@@ -48,6 +49,11 @@ void chat_prompt_tools(struct chat *c);
 bool chat_is_default(const struct chat *c);
 const char *chat_stop(const struct chat *c);  // text that ends an answer, or NULL (end tokens do)
 bool chat_knows_tools(const struct chat *c);  // else a request with tools is E_UNSUPPORTED
+/* How answers write calls and mark reasoning: a row of the tables (toolcall.h, reasoning.h), or one
+ * derived from the template (derive.h), which lives as long as the chat; NULL: not known, or
+ * none. */
+const struct toolcall_format *chat_calls(const struct chat *c);
+const struct reasoning *chat_reasoning(const struct chat *c);
 bool chat_shows_system(const struct chat *c); // else system text goes into the user's
 const struct jinja *chat_template(const struct chat *c);
 

@@ -451,6 +451,8 @@ int chat_check_tools(const struct chat *c, const json_t *tools, struct err *e)
             return err_set(e, E_FORMAT, "tools[%zu]: it names no function", i);
     }
     if (!c->knows_tools && !c->tools_in_text)
-        return err_set(e, E_UNSUPPORTED, "the chat template has no place for tools");
+        return err_set(e, E_UNSUPPORTED,
+                       "the chat template knows no tools (--tool-format generic asks for calls in "
+                       "the system message)");
     return 0;
 }

@@ -4,6 +4,8 @@
 
 #include "text/chat.h"
 
+struct derived;
+
 struct chat {
     struct jinja *t;
     const struct tok *tok;
@@ -17,6 +19,9 @@ struct chat {
     bool text_arguments; // of tool calls: a string, not an object
     bool null_content;   // beside tool calls
     bool tools_in_text;  // tools, calls and results are written out in the messages
+    const struct toolcall_format *calls;
+    const struct reasoning *reasoning;
+    struct derived *derived; // where the table has no row for the template; or NULL
 };
 
 /* The messages of a request as the template wants them: a new list. Fails with a sentence that
@@ -28,5 +33,7 @@ int chat_check_tools(const struct chat *c, const json_t *tools, struct err *e);
 /* Renders with the variables as they are. */
 int chat_run(const struct chat *c, json_t *messages, const json_t *vars, int64_t now,
              struct jinja_text *out, struct err *e);
+/* The same for a small conversation of our own, within limits: a code, and no sentence. */
+int chat_probe(const struct chat *c, json_t *messages, const json_t *vars, struct jinja_text *out);
 
 #endif

@@ -6,7 +6,7 @@
 
 #include "base/mem.h"
 
-#define ENOUGH "\n\nI have thought about this long enough and answer now.\n"
+#define ENOUGH REASONING_ENOUGH
 
 /* The first row whose mark a template contains is taken: rare marks come first. */
 static const struct reasoning rows[] = {

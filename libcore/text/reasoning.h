@@ -12,11 +12,14 @@
 #include "base/err.h"
 #include "base/slice.h"
 
+/* What a model is made to say when its time is over. */
+#define REASONING_ENOUGH "\n\nI have thought about this long enough and answer now.\n"
+
 struct reasoning {
     const char *name;   // "think"
     const char *open;   // begins a block
     const char *close;  // ends it
-    const char *detect; // in a template: it uses this row
+    const char *detect; // in a template: it uses this row; NULL: derived from one (derive.h)
     /* Marks around the answer that are no part of it, or NULL. */
     const char *answer_open;
     const char *answer_close;

@@ -185,7 +185,7 @@ START_TEST(tools_can_be_written_out)
                     SLICE("{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"), NULL,
                     &e),
           &e);
-    ck_fails(chat_render(c, q, NOON, &t, &e), &e, E_UNSUPPORTED, "no place for tools");
+    ck_fails(chat_render(c, q, NOON, &t, &e), &e, E_UNSUPPORTED, "knows no tools");
     chat_prompt_tools(c);
     memset(&e, 0, sizeof e);
     ck_ok(chat_render(c, q, NOON, &t, &e), &e);
@@ -260,7 +260,7 @@ START_TEST(wrong_requests_have_a_sentence)
          E_FORMAT, "only the assistant makes tool calls, not user"},
         {"{\"messages\": [{\"role\": \"user\", \"content\": \"x\"}], \"tools\": [{\"type\": "
          "\"function\", \"function\": {\"name\": \"f\"}}]}",
-         E_UNSUPPORTED, "the chat template has no place for tools"},
+         E_UNSUPPORTED, "the chat template knows no tools"},
         {"{\"messages\": [{\"role\": \"user\", \"content\": \"x\"}], \"tools\": [{}]}", E_FORMAT,
          "tools[0]: it names no function"},
         {"{\"messages\": [{\"role\": \"user\", \"content\": \"x\"}], \"date\": \"soon\"}", E_FORMAT,

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/rng.h"
+#include "text/chat.h"
 #include "text/constrain_tools.h"
 #include "text/toolcall_in.h"
 
@@ -339,6 +340,43 @@ START_TEST(calls_that_may_come)
 }
 END_TEST
 
+/* Formats derived from templates that no table knows: calls with JSON, with tags, as Python. */
+START_TEST(calls_in_derived_formats)
+{
+#define TURN(calls)                                                                                \
+    "{% for m in messages %}{% if m.role != 'tool' %}<{{ m.role }}>{{ m.content }}{% endif %}"     \
+    "{% for c in m.tool_calls %}{% set f = c.function %}" calls "{% endfor %}\n{% endfor %}"
+    static const char *const sources[] = {
+        TURN("<|go|>{{ f.name }}<|with|>{{ f.arguments | tojson }}<|gone|>"),
+        TURN("<act>{\"do\": \"{{ f.name }}\", \"with\": {{ f.arguments | tojson }}}</act>"),
+        TURN("<act>\n<do {{ f.name }}>\n{% for k, v in f.arguments | items %}<with {{ k }}>"
+             "{{ v if v is string else v | tojson }}</with>\n{% endfor %}</do>\n</act>"),
+        TURN("<|py|>[{{ f.name }}({% for k, v in f.arguments | items %}"
+             "{{ ', ' if not loop.first }}{{ k }}={{ '\"' ~ v ~ '\"' if v is string else v }}"
+             "{% endfor %})]<|/py|>")};
+
+    for (size_t i = 0; i < ARRAY_LEN(sources); i++) {
+        const struct con_tools must = {.choice = CON_REQUIRED, .parallel = true},
+                               may = {.parallel = true, .reasoning = reasoning_find("think")};
+        struct err e = {0};
+        struct buf b = {0};
+        struct chat *c;
+        const struct toolcall_format *f;
+
+        ck_ok(chat_open(&c, "t", slice_of(sources[i]), NULL, &e), &e);
+        f = chat_calls(c);
+        ck_assert_msg(f && strcmp(f->name, "derived") == 0, "%zu", i);
+        ck_assert_msg(draw_answers(f, &must, TOK_CONTROL, 6, 60, "") > 0, "%zu", i);
+        buf_printf(&b, "<think>\nwell</think>\n\nWait. %s%s", f->form.begin ? f->form.begin : "",
+                   f->form.open);
+        ck_assert_msg(draw_answers(f, &may, TOK_NORMAL, 6, 80, buf_view(&b).p) > 0, "%zu", i);
+        draw_answers(f, &may, TOK_CONTROL, 2, 0, "So <");
+        buf_fini(&b);
+        chat_close(c);
+    }
+}
+END_TEST
+
 /* -- verdicts ---------------------------------------------------------------------------------- */
 
 static struct con *tools_con(const char *format, const char *tools, enum con_choice choice,
@@ -626,6 +664,6 @@ START_TEST(memory_that_fails)
 }
 END_TEST
 
-TEST_MAIN("text/constrain_tools", calls_that_must_come, calls_that_may_come, texts_and_calls,
-          other_notations, a_trigger_that_is_a_token, a_trigger_with_tokens_in_it, what_is_refused,
-          choices, memory_that_fails)
+TEST_MAIN("text/constrain_tools", calls_that_must_come, calls_that_may_come,
+          calls_in_derived_formats, texts_and_calls, other_notations, a_trigger_that_is_a_token,
+          a_trigger_with_tokens_in_it, what_is_refused, choices, memory_that_fails)

@@ -31,7 +31,7 @@ static void open_api(void)
     struct err e = {0};
 
     ck_ok(rill_model_open(&on.model, srcfile("share/rill-tales.gguf"), &mo, &e), &e);
-    ck_ok(api_chat_open(&on.chat, on.model, "test", SLICE(source), &e), &e);
+    ck_ok(api_chat_open(&on.chat, on.model, "test", SLICE(source), NULL, &e), &e);
     on.o = (struct api_opts){.model = on.model,
                              .name = "m",
                              .sampling = rill_sampling_defaults(),
@@ -199,16 +199,44 @@ START_TEST(classes)
 }
 END_TEST
 
-/* A model that knows no tools is told of them. */
+/* A model that knows no tools is told of them where that was asked for; else it is said. What came
+ * of calls before is text, too. */
 START_TEST(instructions)
 {
+    static const struct slice own = {NULL, 0};
     struct api_request r;
+    struct err e = {0};
 
     open_api();
     api_chat_close(on.chat);
-    ck_ok(api_chat_open(&on.chat, on.model, "plain", (struct slice){NULL, 0}, &(struct err){0}),
-          &(struct err){0});
+    ck_fails(api_chat_open(&on.chat, on.model, "plain", own, "morse", &e), &e, E_USAGE, "morse");
+    e = (struct err){0};
+    ck_ok(api_chat_open(&on.chat, on.model, "plain", own, NULL, &e), &e);
     on.o.chat = on.chat;
+    ck_fails(parse(&r, true, "{" USER "," TOOLS "}", &e), &e, E_UNSUPPORTED,
+             "the chat template knows no tools (--tool-format generic");
+    api_fini(&r);
+    api_chat_close(on.chat);
+    e = (struct err){0};
+    ck_ok(api_chat_open(&on.chat, on.model, "unknown",
+                        SLICE("{{ messages[0].content }}{{ tools }}"), NULL, &e),
+          &e);
+    on.o.chat = on.chat;
+    ck_fails(parse(&r, true, "{" USER "," TOOLS "}", &e), &e, E_UNSUPPORTED,
+             "how the model writes tool calls is not known");
+    api_fini(&r);
+    api_chat_close(on.chat);
+    e = (struct err){0};
+    ck_ok(api_chat_open(&on.chat, on.model, "plain", own, "generic", &e), &e);
+    on.o.chat = on.chat;
+    good(true,
+         "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"},{\"role\":\"assistant\","
+         "\"tool_calls\":[{\"id\":\"c\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]},{\"role\":\"tool\","
+         "\"tool_call_id\":\"c\",\"content\":\"r\"}]," TOOLS "}",
+         &r);
+    ck_assert_ptr_nonnull(strstr(r.prompt[0].text.p, "[{\"name\": \"f\", \"arguments\": {}}]"));
+    ck_assert_ptr_nonnull(strstr(r.prompt[0].text.p, "Result of f:\nr"));
+    api_fini(&r);
     good(true,
          "{\"messages\":[{\"role\":\"system\",\"content\":\"Be good.\"},{\"role\":\"user\","
          "\"content\":\"hi\"}]," TOOLS "}",

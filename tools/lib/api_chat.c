@@ -11,13 +11,12 @@
 enum { MARKS = 64 };
 
 struct api_chat {
-    struct chat *chat;
-    struct rill_chat *public; // the same, for what rill.h makes of it
+    struct rill_chat *public;
+    struct chat *chat; // the same
     const struct rill_model *model;
-    const struct toolcall_format *format;
-    const struct reasoning *reasoning;
-    bool knows_tools;
-    int32_t mark[MARKS]; // control tokens that are marks
+    const char *named;                    // the format that was asked for, or NULL
+    const struct toolcall_format *format; // NULL: how calls are written is not known
+    int32_t mark[MARKS];                  // control tokens that are marks
     int n_mark;
 };
 
@@ -80,24 +79,20 @@ bool api_chat_is_mark(const struct api_chat *c, int32_t id)
 
 /* -- opening -- */
 
-int api_chat_template(struct chat **out, const struct rill_model *m, const char **name,
-                      struct slice *source, struct err *e)
+/* Whoever names the format for models without tools wants it told of in the system message. */
+static int set_format(struct api_chat *c, const char *named, struct err *e)
 {
-    struct rill_model_info info;
-
-    *out = NULL;
-    rill_model_info(m, &info);
-    if (!rill_vocab(m))
-        return err_set(e, E_UNSUPPORTED, "%s: no vocabulary to chat with", info.path);
-    if (!source->p) {
-        *source = slice_of(info.chat_template ? info.chat_template : "");
-        *name = info.path;
-    }
-    return chat_open(out, *name, *source, rill_vocab(m), e);
+    c->named = named;
+    c->format = named ? toolcall_find(named, e) : chat_calls(c->chat);
+    if (named && !c->format)
+        return E_USAGE;
+    if (named && strcmp(named, "generic") == 0 && !chat_knows_tools(c->chat))
+        chat_prompt_tools(c->chat);
+    return 0;
 }
 
 int api_chat_open(struct api_chat **out, const struct rill_model *m, const char *name,
-                  struct slice source, struct err *e)
+                  struct slice source, const char *format, struct err *e)
 {
     struct toolcall_opts po = {.is_control = learn_mark};
     struct toolcall *t = NULL;
@@ -108,17 +103,14 @@ int api_chat_open(struct api_chat **out, const struct rill_model *m, const char 
     if (!c)
         return E_NOMEM;
     c->model = m;
-    rc = api_chat_template(&c->chat, m, &name, &source, e);
-    if (rc == 0)
-        rc = rill_chat_open(&c->public, m, name, source.p, source.n, e);
+    rc = rill_chat_open(&c->public, m, name, source.p, source.n, e);
     if (rc == 0) {
-        c->knows_tools = chat_knows_tools(c->chat);
-        c->format = c->knows_tools ? toolcall_detect(source) : NULL;
-        if (!c->format)
-            c->format = toolcall_find("generic", e);
-        c->reasoning = reasoning_detect(source);
+        c->chat = rill_chat_text(c->public);
+        rc = set_format(c, format, e);
+    }
+    if (rc == 0) {
         po.format = c->format;
-        po.reasoning = c->reasoning;
+        po.reasoning = chat_reasoning(c->chat);
         po.ctx = c;
         rc = toolcall_new(&t, &po, e);
     }
@@ -133,10 +125,8 @@ int api_chat_open(struct api_chat **out, const struct rill_model *m, const char 
 
 void api_chat_close(struct api_chat *c)
 {
-    if (c) {
-        chat_close(c->chat);
+    if (c)
         rill_chat_close(c->public);
-    }
     mem_free(c);
 }
 
@@ -152,7 +142,7 @@ bool api_chat_is_default(const struct api_chat *c)
 
 const struct reasoning *api_chat_reasoning(const struct api_chat *c)
 {
-    return c->reasoning;
+    return chat_reasoning(c->chat);
 }
 
 const struct toolcall_format *api_chat_format(const struct api_chat *c)
@@ -162,70 +152,42 @@ const struct toolcall_format *api_chat_format(const struct api_chat *c)
 
 /* -- prompts -- */
 
-/* A model whose template knows no tools is told of them by its system message. */
-static int instruct(json_t *request, const json_t *tools, struct err *e)
-{
-    json_t *list = json_copy(json_object_get(request, "messages"));
-    json_t *first = json_array_get(list, 0);
-    const char *role = json_string_value(json_object_get(first, "role"));
-    const json_t *old = json_object_get(first, "content");
-    struct buf b = {0};
-    int rc = json_is_array(list) ? 0 : err_set(e, E_FORMAT, "messages: must be a list");
-
-    if (rc == 0 && role && strcmp(role, "system") == 0 && json_is_string(old)) {
-        buf_add(&b, json_string_value(old), json_string_length(old));
-        buf_str(&b, "\n\n");
-        json_array_remove(list, 0);
-    }
-    rc = rc < 0 ? rc : toolcall_instructions(tools, &b, e);
-    if (rc == 0) {
-        first = json_pack("{ssss%}", "role", "system", "content", b.p ? b.p : "", b.n);
-        if (!first || json_array_insert_new(list, 0, first) < 0 ||
-            json_object_set(request, "messages", list) < 0)
-            rc = err_nomem(e, b.n);
-    }
-    buf_fini(&b);
-    json_decref(list);
-    return rc;
-}
-
 /* The body as the template is to see it: its own list of tools or none. */
-static json_t *request_of(const struct api_chat *c, const json_t *body, const json_t *tools,
-                          struct err *e)
+static json_t *request_of(const json_t *body, const json_t *tools, struct err *e)
 {
     json_t *r = json_copy((json_t *)(uintptr_t)body);
-    int rc = r ? 0 : err_nomem(e, 0);
+    int bad = !r;
 
-    if (rc == 0) {
-        json_object_del(r, "tools");
-        if (tools && c->knows_tools)
-            rc = json_object_set(r, "tools", (json_t *)(uintptr_t)tools);
-        else if (tools)
-            rc = instruct(r, tools, e);
-    }
-    if (rc < 0) {
-        err_set(e, E_NOMEM, "no memory for a request");
-        json_decref(r);
-        return NULL;
-    }
-    return r;
+    json_object_del(r, "tools");
+    if (r && tools)
+        bad = json_object_set(r, "tools", (json_t *)(uintptr_t)tools);
+    if (!bad)
+        return r;
+    err_nomem(e, 0);
+    json_decref(r);
+    return NULL;
 }
 
 int api_chat_prompt(const struct api_chat *c, const json_t *body, const json_t *tools,
                     struct api_prompt *out, struct err *e)
 {
-    json_t *request = request_of(c, body, tools, e);
+    json_t *request = request_of(body, tools, e);
     struct jinja_text t = {0};
     struct tok_ids ids = {0};
-    int rc = request ? chat_render(c->chat, request, (int64_t)time(NULL), &t, e) : e->code;
+    int rc = request ? 0 : E_NOMEM;
 
+    if (rc == 0 && tools && chat_knows_tools(c->chat) && !c->format)
+        rc = err_set(e, E_UNSUPPORTED,
+                     "how the model writes tool calls is not known (--tool-format says it)");
+    if (rc == 0)
+        rc = chat_render(c->chat, request, (int64_t)time(NULL), &t, e);
     if (rc == 0)
         rc = chat_encode(c->chat, &t, &ids, e);
     if (rc == 0) {
         out->text = t.text;
         out->ids = ids.id;
         out->n = ids.n;
-        out->open = reasoning_is_open(c->reasoning, buf_view(&t.text));
+        out->open = reasoning_is_open(chat_reasoning(c->chat), buf_view(&t.text));
         t.text = (struct buf){0};
         ids = (struct tok_ids){0};
     }
@@ -243,7 +205,7 @@ int api_chat_constraint(const struct api_chat *c, const json_t *tools, const jso
     json_t *request = json_pack("{sOsOsb}", "tools", tools, "tool_choice",
                                 choice ? choice : json_null(), "parallel_tool_calls", !one_call);
     char *text = request ? json_dumps(request, JSON_COMPACT) : NULL;
-    int rc = text ? rill_chat_tools(out, c->public, c->format->name, text, strlen(text), &prompt, e)
+    int rc = text ? rill_chat_tools(out, c->public, c->named, text, strlen(text), &prompt, e)
                   : err_nomem(e, 0);
 
     free(text); // jansson's
@@ -256,7 +218,7 @@ int api_chat_parser(const struct api_chat *c, struct toolcall **out,
                     uint64_t seed, struct err *e)
 {
     struct toolcall_opts po = {.format = format,
-                               .reasoning = c->reasoning,
+                               .reasoning = chat_reasoning(c->chat),
                                .in_reasoning = open,
                                .tools = tools,
                                .seed = seed,

@@ -21,24 +21,18 @@ struct api_prompt {
 };
 void api_prompt_fini(struct api_prompt *p);
 
-/* Opens a template: the source and name that are given or, where source->p is NULL, the model's own
- * or the default, which then are set. */
-struct chat;
-int api_chat_template(struct chat **out, const struct rill_model *m, const char **name,
-                      struct slice *source, struct err *e);
-
-/* source: a template, name what errors call it; source.p NULL: the model's own, or the default. The
- * model must outlive the chat. */
+/* source: a template, name what errors call it; source.p NULL: the model's own, or the default.
+ * format: how calls are written, one of rill-toolcalls(7), "generic" for templates that know no
+ * tools; NULL: as the template has it. The model and the name must outlive the chat. */
 int api_chat_open(struct api_chat **out, const struct rill_model *m, const char *name,
-                  struct slice source, struct err *e);
+                  struct slice source, const char *format, struct err *e);
 void api_chat_close(struct api_chat *c); // accepts NULL
 
 /* Text that ends an answer where no token does, or NULL. */
 const char *api_chat_stop(const struct api_chat *c);
 bool api_chat_is_default(const struct api_chat *c);
 const struct reasoning *api_chat_reasoning(const struct api_chat *c); // NULL: none
-/* How calls are written: as the template has them, or where it knows no tools as instructions in
- * the system message ask for. */
+/* How calls are written; NULL: not known. */
 const struct toolcall_format *api_chat_format(const struct api_chat *c);
 
 /* The prompt for a body with messages. tools: those it is told of, or NULL (the body's own are not

@@ -6,18 +6,26 @@
 #include <time.h>
 
 #include "base/mem.h"
-#include "tools/lib/api_chat.h"
 
 int ask_open(struct ask *a, const struct rill_model *m, const char *name, struct slice source,
              struct err *e)
 {
-    int rc = api_chat_template(&a->chat, m, &name, &source, e);
+    struct rill_model_info info;
+    int rc;
 
+    rill_model_info(m, &info);
+    if (!rill_vocab(m))
+        return err_set(e, E_UNSUPPORTED, "%s: no vocabulary to chat with", info.path);
+    if (!source.p) {
+        source = slice_of(info.chat_template ? info.chat_template : "");
+        name = info.path;
+    }
+    rc = chat_open(&a->chat, name, source, rill_vocab(m), e);
     if (rc < 0)
         return rc;
     a->model = m;
-    a->reasoning = reasoning_detect(source);
-    a->format = toolcall_detect(source);
+    a->reasoning = chat_reasoning(a->chat);
+    a->format = chat_calls(a->chat);
     a->set = json_object();
     a->source = mem_dup(source.p, source.n, e);
     a->name = name;

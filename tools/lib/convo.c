@@ -29,8 +29,8 @@ int convo_open(struct convo *c, const char *name, struct slice source, const str
         rc = replay_new(&c->store, STORE_BYTES, e);
     if (rc < 0)
         return rc;
-    c->format = toolcall_detect(source);
-    c->reasoning = reasoning_detect(source);
+    c->format = chat_calls(c->chat);
+    c->reasoning = chat_reasoning(c->chat);
     c->messages = json_array();
     c->set = json_object();
     return c->messages && c->set ? 0 : err_nomem(e, 0);

@@ -243,7 +243,8 @@ static int load(struct worker *w, struct err *e)
         return rc;
     rill_model_info(w->model, &info);
     if (rill_vocab(w->model))
-        rc = api_chat_open(&w->chat, w->model, w->o.template_name, w->o.template_text, e);
+        rc = api_chat_open(&w->chat, w->model, w->o.template_name, w->o.template_text,
+                           w->o.tool_format, e);
     w->n_ctx = w->engine ? rill_engine_ctx(w->engine) : w->o.model.n_ctx ? w->o.model.n_ctx : 32768;
     w->api = (struct api_opts){.model = w->model,
                                .name = w->o.name,

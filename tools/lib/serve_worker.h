@@ -90,6 +90,7 @@ struct worker_opts {
     struct rill_model_opts model;
     const char *path;
     struct rill_engine_opts engine;
+    const char *tool_format;   // of api_chat_open
     const char *template_name; // of the template's text, or NULL: the model's own
     struct slice template_text;
     const struct script *script; // instead of an engine, or NULL
