@@ -118,11 +118,11 @@ static struct tool tool = {"rill-run", "[-m MODEL] [-p TEXT]... [-f FILE]... [op
 static void check_jsonl(void)
 {
     static const char *const alone[] = {
-        "prompt",      "file",       "lines",      "null",  "system",     "messages",     "tools",
-        "tool-format", "set",        "prefill",    "think", "think-fd",   "think-budget", "echo",
-        "tokens-in",   "tokens-out", "min-tokens", "stop",  "ignore-eos", "schema",       "grammar",
-        "regex",       "choice",     "choices",    "kv",    "kv-trim",    "kv-save",      "kv-zstd",
-        "stats-fd",    "logits-fd",  "dump"};
+        "prompt",  "file",      "lines",      "null",       "system",    "messages",
+        "tools",   "set",       "prefill",    "think",      "think-fd",  "think-budget",
+        "echo",    "tokens-in", "tokens-out", "min-tokens", "stop",      "ignore-eos",
+        "schema",  "grammar",   "regex",      "choice",     "choices",   "kv",
+        "kv-trim", "kv-save",   "kv-zstd",    "stats-fd",   "logits-fd", "dump"};
 
     for (int i = 0; opt.jsonl && i < tool.used.n; i++)
         for (size_t k = 0; k < ARRAY_LEN(alone); k++)
