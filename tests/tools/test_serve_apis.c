@@ -295,7 +295,7 @@ END_TEST
 /* Two turns of a session with a tool: of the second prompt at least 95 % are there already. */
 START_TEST(second_turn)
 {
-    static const char *const some[] = {"-c", "2048", "-t", "1", NULL};
+    static const char *const some[] = {"-c", "2048", "-t", "1", "--tool-format", "generic", NULL};
     struct buf system = {0}, body = {0};
     struct reply r;
     json_t *v, *usage, *content;
