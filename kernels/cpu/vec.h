@@ -7,6 +7,7 @@
 #ifndef RILL_KERNELS_CPU_VEC_H
 #define RILL_KERNELS_CPU_VEC_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -73,6 +74,18 @@ static inline vf v_load_h_n(const uint16_t *p, int n)
 {
     return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(v_mask(n), p));
 }
+/* Bytes as numbers: signed; their low or high four bits less 8. */
+static inline vf v_load_b(const uint8_t *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
+static inline vf v_load_q(const uint8_t *p, bool high)
+{
+    const __m512i b = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
+    const __m512i q = high ? _mm512_srli_epi32(b, 4) : _mm512_and_si512(b, _mm512_set1_epi32(15));
+
+    return _mm512_cvtepi32_ps(_mm512_sub_epi32(q, _mm512_set1_epi32(8)));
+}
 static inline void v_store_h(uint16_t *p, vf a)
 {
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(a, 8));
@@ -132,6 +145,17 @@ static inline float v_hmax(vf a)
 static inline vf v_load_h(const uint16_t *p)
 {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+}
+static inline vf v_load_b(const uint8_t *p)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
+static inline vf v_load_q(const uint8_t *p, bool high)
+{
+    const __m256i b = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
+    const __m256i q = high ? _mm256_srli_epi32(b, 4) : _mm256_and_si256(b, _mm256_set1_epi32(15));
+
+    return _mm256_cvtepi32_ps(_mm256_sub_epi32(q, _mm256_set1_epi32(8)));
 }
 static inline vf v_load_h_n(const uint16_t *p, int n)
 {
@@ -195,6 +219,19 @@ static inline vf v_load_h(const uint16_t *p)
 {
     return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
 }
+static inline vf v_load_b(const uint8_t *p)
+{
+    const float t[4] = {(int8_t)p[0], (int8_t)p[1], (int8_t)p[2], (int8_t)p[3]};
+    return vld1q_f32(t);
+}
+static inline vf v_load_q(const uint8_t *p, bool high)
+{
+    float t[4];
+
+    for (int k = 0; k < 4; k++)
+        t[k] = (float)((high ? p[k] >> 4 : p[k] & 15) - 8);
+    return vld1q_f32(t);
+}
 static inline vf v_load_h_n(const uint16_t *p, int n)
 {
     uint16_t t[4] = {0};
@@ -242,6 +279,8 @@ V_FN vf v_exp2i(vf a, vf n)
 }
 V_FN float v_sum(vf a) { return a; }
 V_FN float v_hmax(vf a) { return a; }
+V_FN vf v_load_b(const uint8_t *p) { return (float)(int8_t)*p; }
+V_FN vf v_load_q(const uint8_t *p, int high) { return (float)((high ? *p >> 4 : *p & 15) - 8); }
 V_FN vf v_load_h(const uint16_t *p) { return f16_to_f32(*p); }
 V_FN vf v_load_h_n(const uint16_t *p, int n) { return n > 0 ? f16_to_f32(*p) : 0.0f; }
 V_FN void v_store_h(uint16_t *p, vf a) { *p = f32_to_f16(a); }
