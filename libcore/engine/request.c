@@ -171,7 +171,7 @@ int request_new(struct request **out, const struct rill_request *in, int number,
     r->progress = in->progress;
     /* what a grammar forces comes ahead instead */
     r->draft = in->constraint || in->embed ? 0 : in->draft;
-    r->draft_now = r->draft < 4 ? r->draft : 4;
+    r->draft_now = r->draft < 3 ? r->draft : 3;
     r->no_forward = in->no_forward;
     r->embed = in->embed == RILL_EMBED_MODEL ? lim->pooling : in->embed;
     r->raw_vector = in->raw_vector;

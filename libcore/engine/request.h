@@ -27,6 +27,7 @@ struct request {
     int32_t draft_now;    // how many to propose next: follows what was accepted
     int32_t draft_want;   // how many to propose in this step
     int32_t draft_miss;   // times in a row that nothing was accepted
+    int32_t draft_lag;    // how far back stands what the text repeats, 0: not known
     int32_t draft_rest;   // tokens to draw before anything is proposed again
     int32_t draft_seq;    // place in the smaller model's pool, -1: none
     int32_t draft_stored; // positions computed there

@@ -270,7 +270,7 @@ static void propose(struct rill_engine *g, struct request *r, bool tight)
     most = most < r->draft - behind ? most : r->draft - behind;
     r->draft_want = most > 0 ? most : 0;
     r->n_draft = spec_propose(g->corpus, r->ids, r->n, g->drafter ? DRAFT_SURE : SPEC_LEAST,
-                              r->draft_want, r->ids + r->n);
+                              r->draft_want, &r->draft_lag, r->ids + r->n);
 }
 
 static int look(struct rill_engine *g, struct err *e)

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 
 #define LOOK_BACK 16384 // tokens of the text itself
+#define NEARBY    12    // tokens that may have been put in or left out where a text goes on
 
 struct corpus {
     int32_t *ids;  // [n]
@@ -25,14 +26,15 @@ static int matching(const int32_t *ids, int at, int n)
     return k;
 }
 
-/* The place behind the longest earlier occurrence of the end, the latest among equals; *len is its
- * length. */
-static int look_back(const int32_t *ids, int n, int *len)
+/* The place behind the longest earlier occurrence of the end; among equals the one at lag, then the
+ * latest. *len is its length. */
+static int look_back(const int32_t *ids, int n, int lag, int *len)
 {
     const int first = n > LOOK_BACK ? n - LOOK_BACK : 0;
-    int best = -1;
+    const int here = lag > 0 && lag < n ? n - 1 - lag : -1;
+    int best = here + 1;
 
-    *len = 0;
+    *len = here >= 0 ? matching(ids, here, n) : 0;
     for (int at = n - 2; at >= first && *len < SPEC_MOST; at--) {
         int k = ids[at] == ids[n - 1] ? matching(ids, at, n) : 0;
 
@@ -42,6 +44,21 @@ static int look_back(const int32_t *ids, int n, int *len)
         }
     }
     return best;
+}
+
+/* The end is new, and the text repeated what stands lag back: where that goes on. The last token
+ * is looked for around there; if it is not to be found it stands for another. */
+static int resume(const int32_t *ids, int n, int lag)
+{
+    const int at = n - 1 - lag;
+
+    for (int far = 1; far <= NEARBY; far++) {
+        if (at + far < n - 1 && ids[at + far] == ids[n - 1])
+            return at + far + 1;
+        if (at - far >= 0 && ids[at - far] == ids[n - 1])
+            return at - far + 1;
+    }
+    return at + 1;
 }
 
 /* -- a corpus -- */
@@ -143,23 +160,25 @@ static int look_up(const struct corpus *c, const int32_t *ids, int n, int *len)
 }
 
 int spec_propose(const struct corpus *corpus, const int32_t *ids, int n, int least, int most,
-                 int32_t *out)
+                 int32_t *lag, int32_t *out)
 {
-    int own_len = 0, len = 0, from;
-    int own = n > 1 ? look_back(ids, n, &own_len) : -1;
+    int own_len = 0, len = 0;
+    int from = n > 1 ? look_back(ids, n, *lag, &own_len) : 0;
     int other = corpus && n > 0 ? look_up(corpus, ids, n, &len) : -1;
     const int32_t *text = ids;
     int end = n;
 
-    from = own;
-    if (len > own_len) {
+    if (len > own_len && len >= least) {
         text = corpus->ids;
         end = corpus->n;
         from = other;
-        own_len = len;
+    } else if (own_len < least) {
+        if (*lag <= 0 || *lag >= n || least > SPEC_LEAST)
+            return 0;
+        from = resume(ids, n, *lag);
     }
-    if (from < 0 || own_len < least)
-        return 0;
+    if (text == ids)
+        *lag = n - from;
     if (most > end - from)
         most = end - from;
     memcpy(out, text + from, (size_t)most * sizeof *out);

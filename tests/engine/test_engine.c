@@ -311,6 +311,40 @@ START_TEST(proposals_save_steps)
 }
 END_TEST
 
+/* A text that goes round in circles, but for one token in 17: it is followed all the same. */
+START_TEST(changed_words_save_steps_too)
+{
+    enum { N = 400 };
+    const int32_t ids[2] = {5, 6};
+    struct rill_engine_opts o = {.max_seq = 1, .max_draft = 16};
+    struct rill_request q = greedy(ids, 2, N);
+    static struct seen seen[CHOICES], plain[CHOICES];
+    struct rill_engine *g;
+    struct script s;
+    struct err e = {0};
+    int number;
+
+    for (int how = 0; how < 2; how++) {
+        memset(seen, 0, sizeof seen);
+        script_open(&s, 512, 63);
+        s.dev.walk = 7;
+        s.dev.wrong = 17;
+        g = open_guarded(&s, &o);
+        engine_guard(g, false);
+        q.draft = how ? 16 : 0;
+        ck_ok(rill_engine_submit(g, &q, &number, &e), &e);
+        engine_guard(g, true);
+        ck_assert_int_eq(drain(g, seen, 16, &e), 0);
+        if (how == 0)
+            memcpy(plain, seen, sizeof plain);
+        ck_assert_mem_eq(seen, plain, sizeof plain);
+        ck_assert_int_le(s.dev.runs, how ? N / 2 : N);
+        rill_engine_close(g);
+        script_close(&s);
+    }
+}
+END_TEST
+
 /* -- known beginnings -- */
 
 START_TEST(a_second_request_finds_the_first)
@@ -832,8 +866,8 @@ START_TEST(allocations_fail)
 END_TEST
 
 TEST_MAIN("engine/engine", one_request, crowds, crowds_in_little_memory,
-          crowds_with_a_smaller_model, proposals_save_steps, a_second_request_finds_the_first,
-          a_shared_beginning_is_computed_once, several_answers, more_answers_than_fit,
+          crowds_with_a_smaller_model, proposals_save_steps, changed_words_save_steps_too,
+          a_second_request_finds_the_first, a_shared_beginning_is_computed_once, several_answers, more_answers_than_fit,
           cancelled_in_the_prompt, progress_is_told_and_may_end_it, deadlines_and_full_queues,
           min_tokens_puts_off_the_end, logprobs, ends, failures_end_one_request_only, bad_requests,
           allocations_fail)
