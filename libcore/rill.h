@@ -264,6 +264,7 @@ enum rill_filter {
     RILL_MIN_P,
     RILL_XTC,
     RILL_TEMPERATURE,
+    RILL_MIROSTAT,
     RILL_FILTERS // one more than there are
 };
 
@@ -280,6 +281,9 @@ struct rill_sampling {
     float top_n_sigma;        // 0: all
     float xtc_probability;    // 0: off
     float xtc_threshold;
+    int mirostat;             // 1, 2: the version; 0: off
+    float mirostat_tau;       // bits a token should surprise by
+    float mirostat_eta;       // how fast it gets there
     float repetition_penalty; // 1: none; logits of seen tokens are divided (> 0) or multiplied
     float presence_penalty;   // subtracted once from every token seen
     float frequency_penalty;  // subtracted for each time a token was seen

@@ -300,6 +300,7 @@ static void drawn(struct rill_engine *g, struct request *r, const float *row)
     struct err e = {0};
     int id = 0;
 
+    in.mu = &r->mirostat;
     if (r->obey) {
         if (forward(g, r))
             return;

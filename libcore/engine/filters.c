@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#define SURPRISES 100 // of the likeliest tokens, from which mirostat 1 estimates their law
+
 /* Candidates c[from, n), falling from the back. */
 struct chain {
     struct candidate *c;
@@ -196,6 +198,44 @@ static void temperature(struct chain *k, const struct rill_sampling *s)
         k->c[i].logit = (float)((double)k->c[i].logit / t);
 }
 
+/* How many tokens surprise by no more than mu bits if the probability of the i-th likeliest of n
+ * goes by 1 / i^s: s as the pairs of neighbours among the first suggest. */
+static double zipf_reach(const struct chain *k, double mu, int n_vocab)
+{
+    const int n = k->n - k->from < SURPRISES ? k->n - k->from : SURPRISES;
+    double up = 0, down = 0, s, eps;
+
+    for (int i = 0; i + 1 < n; i++) {
+        double t = log((i + 2.0) / (i + 1.0));
+        const struct candidate *c = &k->c[k->n - 1 - i];
+
+        up += t * ((double)c[0].logit - c[-1].logit);
+        down += t * t;
+    }
+    s = down > 0 ? up / down : 0;
+    eps = s - 1;
+    if (fabs(eps) < 1e-9 || s <= 0) // the sum's own limit; or no law at all
+        return s <= 0 ? n_vocab : exp2(mu) / log(n_vocab > 1 ? n_vocab : 2);
+    return pow(eps * exp2(mu) / (1 - pow(n_vocab, -eps)), 1 / s);
+}
+
+static void mirostat(struct chain *k, const struct rill_sampling *s, struct chances u)
+{
+    double reach, sum;
+
+    if (!s->mirostat || !u.mu)
+        return;
+    if (s->mirostat == 1) {
+        reach = zipf_reach(k, *u.mu, u.n_vocab);
+        if (reach < k->n - k->from)
+            k->from = k->n - (reach > 1 ? (int)reach : 1);
+        return;
+    }
+    sum = total(k);
+    while (k->from < k->n - 1 && -log2(weight(k, k->from) / sum) > *u.mu)
+        k->from++;
+}
+
 /* -- the chain -- */
 
 bool filters_order_good(const unsigned char *order)
@@ -211,7 +251,7 @@ bool filters_order_good(const unsigned char *order)
     return i < RILL_FILTERS;
 }
 
-static void filter(struct chain *k, int which, const struct rill_sampling *s, double u)
+static void filter(struct chain *k, int which, const struct rill_sampling *s, struct chances u)
 {
     switch (which) {
     case RILL_TOP_N_SIGMA:
@@ -230,10 +270,13 @@ static void filter(struct chain *k, int which, const struct rill_sampling *s, do
         min_p(k, s);
         break;
     case RILL_XTC:
-        xtc(k, s, u);
+        xtc(k, s, u.xtc);
         break;
     case RILL_TEMPERATURE:
         temperature(k, s);
+        break;
+    case RILL_MIROSTAT:
+        mirostat(k, s, u);
         break;
     default:
         break;
@@ -244,15 +287,19 @@ int32_t filters_draw(struct candidate *c, int n, const struct rill_sampling *s, 
 {
     struct chain k = {c, 0, n};
     double sum, at = 0;
+    int i;
 
     sort_by_logit(&k);
-    for (int i = 1; i < RILL_FILTERS; i++)
-        filter(&k, s->order[0] ? s->order[i - 1] : i, s, u.xtc);
+    for (i = 1; i < RILL_FILTERS; i++)
+        filter(&k, s->order[0] ? s->order[i - 1] : i, s, u);
     sum = total(&k);
-    for (int i = k.n - 1; i > k.from; i--) {
+    for (i = k.n - 1; i > k.from; i--) {
         at += weight(&k, i);
         if (at > u.token * sum)
-            return k.c[i].id;
+            break;
     }
-    return k.c[k.from].id;
+    if (s->mirostat && u.mu)
+        *u.mu -= (double)s->mirostat_eta *
+                 (-log2(weight(&k, i) / sum) - (double)s->mirostat_tau);
+    return k.c[i].id;
 }

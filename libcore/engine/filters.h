@@ -7,7 +7,9 @@
  * 1904.09751); min-p, Nguyen et al. 2024 (arXiv 2407.01082); typical, Meister et al. 2022 (arXiv
  * 2202.00666); top-n-sigma, Tang et al. 2024 (arXiv 2411.07641); dynamic temperature, Zhang et al.
  * 2024 (arXiv 2403.14541), in the form with range and exponent over the normalized entropy; XTC,
- * oobabooga/text-generation-webui, pull request 6335.
+ * oobabooga/text-generation-webui, pull request 6335; mirostat, Basu et al. 2020 (arXiv
+ * 2007.14966): version 1 is its algorithm 1, with an exponent estimated from the 100 likeliest
+ * tokens; version 2 leaves out what surprises by more than mu.
  */
 #ifndef RILL_ENGINE_FILTERS_H
 #define RILL_ENGINE_FILTERS_H
@@ -20,9 +22,12 @@ struct candidate {
     int32_t id;
 };
 
-/* Random numbers of one draw: [0] draws the token, [1] says whether XTC acts. */
+/* What one draw goes by: random numbers for the token and for whether XTC acts; the surprise in
+ * bits that mirostat has come to allow, which the draw brings up to date. */
 struct chances {
     double token, xtc;
+    double *mu;  // NULL: no mirostat
+    int n_vocab; // tokens there are
 };
 
 /* One of c[0, n), n >= 1, by the filters of s in their order. */

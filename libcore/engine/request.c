@@ -180,6 +180,7 @@ int request_new(struct request **out, const struct rill_request *in, int number,
     r->n_prompt = r->n = (int32_t)in->n_ids;
     r->room_is_context = in->max_tokens == 0 || in->max_tokens > r->room - r->n;
     r->sampling = in->sampling;
+    r->mirostat = 2 * (double)in->sampling.mirostat_tau;
     r->seed =
         in->sampling.has_seed ? in->sampling.seed : rng_bits(lim->seed, 0, (uint64_t)number, 0);
     r->ignore_eos = in->ignore_eos;

@@ -43,6 +43,7 @@ struct request {
     struct rill_sampling sampling; // bias and allowed point to own memory
     struct rill_bias *bias;
     int32_t *allowed;
+    double mirostat;  // the surprise it has come to allow
     uint8_t *breaker; // [n_vocab] tokens that DRY does not reach across; NULL: the usual ones
     uint64_t seed;
     double deadline; // on the engine's clock, 0: none

@@ -15,6 +15,8 @@ struct rill_sampling rill_sampling_defaults(void)
                                   .typical_p = 1,
                                   .dynatemp_exponent = 1,
                                   .xtc_threshold = 0.1f,
+                                  .mirostat_tau = 5,
+                                  .mirostat_eta = 0.1f,
                                   .dry_base = 1.75f,
                                   .dry_allowed_length = 2,
                                   .dry_last = -1,
@@ -102,6 +104,9 @@ int sampler_check(const struct rill_sampling *s, int n_vocab, struct err *e)
         {"top_n_sigma", s->top_n_sigma, 0, 1000},
         {"xtc_probability", s->xtc_probability, 0, 1},
         {"xtc_threshold", s->xtc_threshold, 0, 1},
+        {"mirostat", s->mirostat, 0, 2},
+        {"mirostat_tau", s->mirostat_tau, 0, 100},
+        {"mirostat_eta", s->mirostat_eta, 0, 100},
         {"repetition_penalty", s->repetition_penalty, 0.01, 100},
         {"presence_penalty", s->presence_penalty, -100, 100},
         {"frequency_penalty", s->frequency_penalty, -100, 100},
@@ -227,7 +232,7 @@ static void only_allowed(struct sampler_work *w, const struct rill_sampling *s)
 
 static bool common(const struct rill_sampling *s)
 {
-    return !s->order[0] && s->typical_p >= 1 && s->top_n_sigma <= 0 && s->xtc_probability <= 0 &&
+    return !s->order[0] && !s->mirostat && s->typical_p >= 1 && s->top_n_sigma <= 0 && s->xtc_probability <= 0 &&
            s->dynatemp_range <= 0;
 }
 
@@ -362,8 +367,10 @@ int sampler_draw(struct sampler_work *w, const struct sampler_in *in)
 {
     const struct rill_sampling *s = in->sampling;
     const uint64_t at = (uint64_t)in->n;
-    const struct chances u = {rng_unit(in->seed, in->choice, at, 0),
-                              rng_unit(in->seed, in->choice, at, 1)};
+    const struct chances u = {.token = rng_unit(in->seed, in->choice, at, 0),
+                              .xtc = rng_unit(in->seed, in->choice, at, 1),
+                              .mu = in->mu,
+                              .n_vocab = w->n_vocab};
     double sum = 0;
     float least = -INFINITY;
     int n, k;

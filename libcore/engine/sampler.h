@@ -47,6 +47,7 @@ struct sampler_in {
     const uint8_t *breaker; // [n_vocab] the request's own; NULL: those of the engine
     const uint32_t *mask;   // bit i: token i may come; NULL: all may
     int n_mask;             // tokens it has bits for; others may not come
+    double *mu;             // of mirostat, brought up to date; NULL: it does not act
 };
 
 /* The token for this row, or E_NUMERIC when the row holds a NaN, an infinity above all, or nothing

@@ -67,6 +67,8 @@ static void settings(struct ask *a, struct rng *r, int i)
         s->top_n_sigma = 1;
     if (i % 7 == 5)
         s->dynatemp_range = 0.4f;
+    if (i % 11 == 6)
+        s->mirostat = 1 + i % 2;
     if (i % 9 == 2)
         s->no_repeat_ngram = 3;
     if (i % 6 == 2) {

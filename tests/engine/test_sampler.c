@@ -206,6 +206,9 @@ START_TEST(bad_values_are_named)
     BAD(dry_multiplier, -1);
     BAD(dry_base, 0.5f);
     BAD(no_repeat_ngram, -1);
+    BAD(mirostat, 3);
+    BAD(mirostat_tau, -1);
+    BAD(mirostat_eta, NAN);
     BAD(n_allowed, V + 1);
     {
         struct rill_sampling s = plain();
@@ -296,6 +299,8 @@ static void define(struct list *l, int which, const struct rill_sampling *s, boo
             break;
         case RILL_XTC:
             l->in[i] = !act || likely < 2 || p[i] < (double)s->xtc_threshold || i == least;
+            break;
+        case RILL_MIROSTAT: // has a test of its own
             break;
         default: {
             double t = (double)s->temperature, r = (double)s->dynatemp_range;
@@ -492,7 +497,72 @@ START_TEST(only_what_is_allowed)
 }
 END_TEST
 
+/* Against llama.cpp's choices and the paper's bound (scripts/ref-mirostat.py). */
+START_TEST(mirostat_as_published)
+{
+    enum { TOKENS = 400 };
+    static struct candidate c[TOKENS];
+    FILE *f = fopen(srcfile("tests/golden/mirostat.txt"), "r");
+    float tau, eta;
+    double mu, u, after;
+    int version, step, id, n = 0;
+
+    ck_assert_ptr_nonnull(f);
+    while (fscanf(f, "%d %f %f %d %lf %lf %d %lf", &version, &tau, &eta, &step, &mu, &u, &id,
+                  &after) == 8) {
+        struct rill_sampling s = plain();
+        struct chances by = {.token = u, .mu = &mu, .n_vocab = TOKENS};
+
+        s.mirostat = version;
+        s.mirostat_tau = tau;
+        s.mirostat_eta = eta;
+        for (int i = 0; i < TOKENS; i++) {
+            const int x = (i * 7919 + step * 104729) % 65537;
+
+            c[i] = (struct candidate){
+                (float)(9 * exp(-(x * 17 % TOKENS) / 60.0) + x % 1000 / 500.0), 0, i};
+        }
+        ck_assert_int_eq(filters_draw(c, TOKENS, &s, by), id);
+        ck_assert_msg(fabs(mu - after) < 1e-5, "line %d: mu %g, not %g", n, mu, after);
+        n++;
+    }
+    fclose(f);
+    ck_assert_int_eq(n, 56);
+}
+END_TEST
+
+/* It comes to what it aims at, whatever the logits are like. */
+START_TEST(mirostat_finds_its_aim)
+{
+    struct sampler_work w;
+    struct err e = {0};
+    float row[64];
+
+    ck_ok(sampler_work_init(&w, 64, 16, &e), &e);
+    for (int version = 1; version <= 2; version++)
+        for (int flat = 1; flat <= 3; flat++) {
+            struct rill_sampling s = plain();
+            double mu = 6, bits = 0, before;
+
+            s.mirostat = version;
+            s.mirostat_tau = 2;
+            for (int i = 0; i < 64; i++)
+                row[i] = -logf((float)(i + 1)) * (float)flat * 0.5f;
+            for (int k = 0; k < 3000; k++) {
+                struct sampler_in in = {
+                    .sampling = &s, .logits = row, .n = k, .seed = 9, .mu = &mu};
+
+                before = mu;
+                ck_assert_int_ge(sampler_draw(&w, &in), 0);
+                bits += (before - mu) / (double)s.mirostat_eta + (double)s.mirostat_tau;
+            }
+            ck_assert_msg(fabs(bits / 3000 - 2) < 0.1, "version %d: %g bits", version, bits / 3000);
+        }
+    sampler_work_fini(&w);
+}
+END_TEST
+
 TEST_MAIN("engine/sampler", greedy_takes_the_first_largest, frequencies_follow_probabilities,
           temperature_sharpens, top_k_top_p_min_p, penalties_and_bias, draws_repeat,
           bad_values_are_named, filters_are_what_they_say, both_ways_agree, repeated_sequences,
-          only_what_is_allowed)
+          only_what_is_allowed, mirostat_as_published, mirostat_finds_its_aim)

@@ -63,6 +63,7 @@ static const char *const filters[RILL_FILTERS] = {
     [RILL_MIN_P] = "min_p",
     [RILL_XTC] = "xtc",
     [RILL_TEMPERATURE] = "temperature",
+    [RILL_MIROSTAT] = "mirostat",
 };
 
 int sampling_filter(const char *name, size_t n)
@@ -91,7 +92,7 @@ int sampling_order(void *options, const char *value, struct err *e)
         if (!filter)
             return err_set(e, E_USAGE,
                            "'%.*s' is no filter: top_n_sigma, top_k, typical_p, top_p, "
-                           "min_p, xtc or temperature",
+                           "min_p, xtc, temperature or mirostat",
                            (int)len, value);
         if (memchr(o->order, filter, (size_t)n))
             return err_set(e, E_USAGE, "'%s' is named twice", filters[filter]);
@@ -141,6 +142,12 @@ void sampling_apply(const struct sampling_options *o, struct rill_sampling *s)
         s->dry_last = o->dry_last;
     s->dry_breaker = o->breaker;
     s->n_dry_breaker = o->n_breaker;
+    if (o->has_mirostat)
+        s->mirostat = o->mirostat;
+    if (o->has_tau)
+        s->mirostat_tau = (float)o->tau;
+    if (o->has_eta)
+        s->mirostat_eta = (float)o->eta;
     if (o->has_ngram)
         s->no_repeat_ngram = o->ngram;
     memcpy(s->order, o->order, sizeof s->order);

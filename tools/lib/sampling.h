@@ -8,13 +8,14 @@
 struct sampling_options {
     double temperature, top_p, min_p, repetition, presence, frequency;
     double typical, sigma, xtc, xtc_threshold, dyn_range, dyn_exponent, dry, dry_base;
-    int top_k, last, dry_length, dry_last, ngram;
+    double tau, eta;
+    int top_k, last, dry_length, dry_last, ngram, mirostat;
     uint64_t seed;
     int n_bias;
     bool has_temperature, has_top_p, has_min_p, has_top_k, has_repetition, has_presence,
         has_frequency, has_last, has_seed, has_typical, has_sigma, has_xtc, has_xtc_threshold,
         has_dyn_range, has_dyn_exponent, has_dry, has_dry_base, has_dry_length, has_dry_last,
-        has_ngram;
+        has_ngram, has_mirostat, has_tau, has_eta;
     struct rill_bias list[256];
     int32_t allowed[256];
     int n_allowed;
@@ -60,6 +61,13 @@ const char *sampling_filter_name(int filter);
      .given = &(s).has_dyn_range},                                                                 \
     {0, "dynatemp-exponent", OPT_FLOAT, &(s).dyn_exponent, "X", "of the entropy in that (1)",      \
      .min = 0, .max = 100, .given = &(s).has_dyn_exponent},                                        \
+    {0, "mirostat", OPT_INT, &(s).mirostat, "N",                                                   \
+     "let tokens surprise as much as is aimed at: version 1 or 2 (0: off)", .min = 0, .max = 2,    \
+     .given = &(s).has_mirostat},                                                                  \
+    {0, "mirostat-tau", OPT_FLOAT, &(s).tau, "X", "bits of surprise aimed at (5)", .min = 0,       \
+     .max = 100, .given = &(s).has_tau},                                                           \
+    {0, "mirostat-eta", OPT_FLOAT, &(s).eta, "X", "how fast it gets there (0.1)", .min = 0,        \
+     .max = 100, .given = &(s).has_eta},                                                           \
     {0, "samplers", OPT_CALL, &(s), "LIST", "the filters to use, in this order",                   \
      .call = sampling_order},                                                                      \
     {0, "repetition-penalty", OPT_FLOAT, &(s).repetition, "X",                                     \
