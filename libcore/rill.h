@@ -420,25 +420,31 @@ int rill_engine_step(struct rill_engine *g, struct rill_event *ev, int max, stru
  * numbers do nothing. */
 void rill_engine_cancel(struct rill_engine *g, int number);
 
-/* A text with its keys and values, in a file or on the way there. */
+/* A text with its keys and values, in a file or on the way there; and others beside it. */
 struct rill_kv {
     int32_t *ids;        // [n]
     unsigned char *made; // [n] 1: the model made this token; NULL: none
     size_t n;
     uint64_t salt;       // of the requests it is for
     bool compressed;     // with zstd
+    struct rill_kv *more; // [n_more] texts that share their beginnings' pages with it and each
+    int n_more;           // other; these have no more
     /* of a file that was read */
     int n_pos;           // positions whose keys and values are there
-    uint64_t bytes;      // of the file
+    int n_shared;        // of those, how many stand with an earlier text
+    int parent;          // that text: 0 is this one, k is more[k - 1]; -1: none
+    uint64_t bytes;      // of the file that this text takes
     char device[16];     // it was made on
 };
 /* What is there: checks the whole file. The arrays are the caller's (rill_kv_fini). */
 int rill_kv_open(struct rill_kv *out, const char *path, struct err *e);
 void rill_kv_fini(struct rill_kv *kv);
-/* Writes the text with the keys and values that the engine knows of its beginning. */
+/* All that the engine knows of salt, as texts of whole blocks; n is 0 when that is nothing. */
+int rill_engine_kv_known(struct rill_engine *g, uint64_t salt, struct rill_kv *out, struct err *e);
+/* Writes the texts with the keys and values that the engine knows of their beginnings. */
 int rill_engine_kv_save(struct rill_engine *g, const struct rill_kv *kv, const char *path,
                         struct err *e);
-/* Makes a file's keys and values known to the engine: a request for its ids (with `made`) goes
+/* Makes a file's keys and values known to the engine: a request for a text's ids (with `made`) goes
  * on from there, with the bytes it would have had without the file. E_UNSUPPORTED when it was
  * made with another model, vocabulary, device or type of keys and values. */
 int rill_engine_kv_load(struct rill_engine *g, const char *path, struct rill_kv *out,

@@ -459,6 +459,49 @@ void kv_forget(struct kvpool *p)
     }
 }
 
+/* -- known texts, and sequences put together page by page -- */
+
+int kv_follow(const struct kvpool *p, int node, const struct kv_text *t, int i)
+{
+    return prefix_find(p->tree, node, t->key, block_at(t, i));
+}
+
+bool kv_place(struct kvpool *p, int seq, int g, int i, int node)
+{
+    struct range *r = range_of(p, g, seq);
+    int32_t page = node >= 0 ? prefix_pages(p->tree, node)[g] : take(p, g);
+
+    if (!page)
+        return false;
+    if (node >= 0)
+        pages_hold(&p->pages, g, page);
+    set_entry(p, g, seq, i, page);
+    if (r->n_page <= i)
+        r->n_page = i + 1;
+    return true;
+}
+
+int kv_leaf(const struct kvpool *p, int after, uint64_t key)
+{
+    for (int i = after + 1; i < prefix_room(p->tree); i++)
+        if (prefix_leaf(p->tree, i, key))
+            return i;
+    return -1;
+}
+
+int kv_spell(const struct kvpool *p, int node, int32_t *id, uint32_t *paths)
+{
+    const int n = prefix_depth(p->tree, node);
+
+    for (int i = n - 1; id && i >= 0; i--, node = prefix_parent(p->tree, node)) {
+        struct block b = prefix_block(p->tree, node);
+
+        memcpy(id + (int64_t)i * KV_PAGE, b.id, KV_PAGE * sizeof *id);
+        paths[i] = b.paths;
+    }
+    return n;
+}
+
 /* -- how much there is -- */
 
 int64_t kv_block_cost(const struct kvpool *p)

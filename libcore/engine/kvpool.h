@@ -96,6 +96,19 @@ void kv_pin(struct kvpool *p, int seq);
 /* Forgets all blocks that no sequence uses. */
 void kv_forget(struct kvpool *p);
 
+/* -- known texts, and sequences put together page by page (kvfile.c) -- */
+
+/* The known block that is block i of t behind node (-1: the first), or -1. */
+int kv_follow(const struct kvpool *p, int node, const struct kv_text *t, int i);
+/* An entry that seq has not: the page of a known block, or with node -1 a fresh one. False: the
+ * block has none, or there is no memory. */
+bool kv_place(struct kvpool *p, int seq, int g, int i, int node);
+/* The next known block, in no order, that none follows under this key; after -1 the first, -1: there
+ * is no other. */
+int kv_leaf(const struct kvpool *p, int after, uint64_t key);
+/* The text that ends with it: how many blocks; id and paths may be NULL. */
+int kv_spell(const struct kvpool *p, int node, int32_t *id, uint32_t *paths);
+
 /* -- tables and copies -- */
 
 /* The page tables: int32 [n_group][max_seq][kv_max_page]. */

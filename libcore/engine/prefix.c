@@ -208,6 +208,16 @@ bool prefix_used(const struct prefix *t, int node)
     return t->node[node].users > 0;
 }
 
+bool prefix_leaf(const struct prefix *t, int node, uint64_t key)
+{
+    return t->node[node].live && !t->node[node].children && t->node[node].key == key;
+}
+
+struct block prefix_block(const struct prefix *t, int node)
+{
+    return (struct block){t->node[node].id, t->node[node].paths};
+}
+
 /* -- the tree -- */
 
 int prefix_open(struct prefix **out, int n_node, int n_group, uint64_t seed, struct err *e)

@@ -51,5 +51,7 @@ int prefix_idle(const struct prefix *t);  // of those, idle ones
 int prefix_room(const struct prefix *t);  // nodes there can be: node numbers are below
 bool prefix_live(const struct prefix *t, int node);
 bool prefix_used(const struct prefix *t, int node); // it has users
+bool prefix_leaf(const struct prefix *t, int node, uint64_t key); // of key's tree, without children
+struct block prefix_block(const struct prefix *t, int node); // borrowed
 
 #endif

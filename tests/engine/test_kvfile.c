@@ -101,6 +101,163 @@ START_TEST(goes_on_with_the_same_bytes)
 }
 END_TEST
 
+/* -- several texts -- */
+
+enum { TEXTS = 4 };
+
+/* One after the other: 1 begins like 0 for 70 tokens, 2 like 1 for 110, 3 is on its own. */
+static void begin_tree(struct run *all)
+{
+    for (int k = 0; k < TEXTS; k++) {
+        begin(&all[k]);
+        all[k].n = k == 3 ? 40 : PROMPT + 20;
+        for (int i = 0; i < all[k].n; i++)
+            all[k].id[i] = (i * 7 + (i >= 70 && k > 0) + 2 * (i >= 110 && k == 2) + 5 * (k == 3)) %
+                           SCRIPT_V;
+    }
+}
+
+static long size_of(const char *path)
+{
+    FILE *f = fopen(path, "rb");
+    long n;
+
+    ck_assert_ptr_nonnull(f);
+    fseek(f, 0, SEEK_END);
+    n = ftell(f);
+    fclose(f);
+    return n;
+}
+
+/* A file of texts that are known to one engine makes them known to another, with as much. */
+static void tree_saved(int kind, bool compressed)
+{
+    const char *path = tmpfile_path("tree.kv");
+    struct run all[TEXTS], want[TEXTS];
+    struct rill_kv more[TEXTS - 1] = {0}, kv, got;
+    struct script s;
+    struct rill_engine *g = open_engine(&s, kind);
+    int cached[TEXTS];
+    long one;
+    struct err e = {0};
+
+    begin_tree(all);
+    for (int k = 0; k < TEXTS; k++)
+        go_on(g, &all[k], 3);
+    kv = (struct rill_kv){.ids = all[0].id, .made = all[0].made, .n = (size_t)all[0].n,
+                          .compressed = compressed};
+    ck_ok(rill_engine_kv_save(g, &kv, path, &e), &e);
+    one = size_of(path);
+    kv.more = more;
+    kv.n_more = TEXTS - 1;
+    for (int k = 1; k < TEXTS; k++)
+        more[k - 1] =
+            (struct rill_kv){.ids = all[k].id, .made = all[k].made, .n = (size_t)all[k].n};
+    ck_ok(rill_engine_kv_save(g, &kv, path, &e), &e);
+    for (int k = 0; k < TEXTS; k++) {
+        want[k] = all[k];
+        go_on(g, &want[k], 8);
+        cached[k] = want[k].cached;
+    }
+    rill_engine_close(g);
+    script_close(&s);
+
+    ck_ok(rill_kv_open(&got, path, &e), &e);
+    ck_assert_int_eq(got.n_more, TEXTS - 1);
+    ck_assert_int_eq(got.parent, -1);
+    ck_assert_int_eq(got.more[2].parent, -1);
+    ck_assert_mem_eq(got.more[1].ids, all[2].id, sizeof *got.ids * (size_t)all[2].n);
+    if (kind == SCRIPT_PLAIN) {
+        ck_assert_int_eq(got.n_pos, 96);
+        ck_assert_int_eq(got.more[0].parent, 0);
+        ck_assert_int_eq(got.more[0].n_shared, 64);
+        ck_assert_int_eq(got.more[1].parent, 1);
+        ck_assert_int_eq(got.more[1].n_shared, 96);
+        ck_assert_int_eq(got.more[2].n_shared, 0);
+        if (!compressed) // one page more for 1, none for 2, one for 3
+            ck_assert_int_lt(size_of(path), one + 2 * SCRIPT_PAGE + 3 * 5 * PROMPT + 1024);
+    }
+    rill_kv_fini(&got);
+
+    g = open_engine(&s, kind);
+    ck_ok(rill_engine_kv_load(g, path, &got, &e), &e);
+    rill_kv_fini(&got);
+    for (int k = 0; k < TEXTS; k++) {
+        go_on(g, &all[k], 8);
+        ck_assert_int_eq(all[k].cached, cached[k]);
+        ck_assert_int_eq(all[k].n, want[k].n);
+        ck_assert_mem_eq(all[k].id, want[k].id, sizeof *all[k].id * (size_t)all[k].n);
+    }
+    rill_engine_close(g);
+    script_close(&s);
+    unlink(path);
+}
+
+START_TEST(texts_form_a_tree)
+{
+    for (int kind = 0; kind < SCRIPT_KINDS; kind++)
+        for (int compressed = 0; compressed < 2; compressed++)
+            tree_saved(kind, compressed);
+}
+END_TEST
+
+/* What an engine knows, whoever brought it. */
+START_TEST(all_that_is_known)
+{
+    const char *path = tmpfile_path("known.kv");
+    struct run all[TEXTS];
+    struct script s;
+    struct rill_engine *g = open_engine(&s, SCRIPT_PLAIN);
+    struct rill_kv kv;
+    struct err e = {0};
+    bool found[TEXTS] = {false};
+
+    ck_ok(rill_engine_kv_known(g, 0, &kv, &e), &e);
+    ck_assert_uint_eq(kv.n, 0);
+    begin_tree(all);
+    for (int k = 0; k < TEXTS; k++)
+        go_on(g, &all[k], 3);
+    ck_ok(rill_engine_kv_known(g, 1, &kv, &e), &e);
+    ck_assert_uint_eq(kv.n, 0); // of that salt there is nothing
+    ck_ok(rill_engine_kv_known(g, 0, &kv, &e), &e);
+    ck_assert_int_eq(kv.n_more, TEXTS - 2); // 2 shares all of its blocks with 1
+    for (int i = 0; i <= kv.n_more; i++) {
+        const struct rill_kv *one = i ? &kv.more[i - 1] : &kv;
+
+        for (int k = 0; k < TEXTS; k++)
+            found[k] |= memcmp(one->ids, all[k].id, one->n * sizeof *one->ids) == 0;
+    }
+    for (int k = 0; k < TEXTS; k++)
+        ck_assert(found[k]);
+    ck_ok(rill_engine_kv_save(g, &kv, path, &e), &e);
+    rill_kv_fini(&kv);
+    rill_engine_close(g);
+    script_close(&s);
+
+    g = open_engine(&s, SCRIPT_PLAIN);
+    ck_ok(rill_engine_kv_load(g, path, &kv, &e), &e);
+    rill_kv_fini(&kv);
+    for (int k = 0; k < TEXTS; k++) {
+        begin_tree(all);
+        go_on(g, &all[k], 1);
+        ck_assert_int_eq(all[k].cached, k == 3 ? 32 : 96);
+    }
+    for (int n = 1; n < 12; n++) { // memory runs out: nothing is lost, nothing stays
+        mem_fail_after(n);
+        memset(&e, 0, sizeof e);
+        if (rill_engine_kv_known(g, 0, &kv, &e) == 0)
+            rill_kv_fini(&kv);
+        mem_fail_after(n);
+        if (rill_engine_kv_load(g, path, &kv, &e) == 0)
+            rill_kv_fini(&kv);
+        mem_fail_after(-1);
+    }
+    rill_engine_close(g);
+    script_close(&s);
+    unlink(path);
+}
+END_TEST
+
 static void write_file(const char *path, const char *p, size_t n)
 {
     FILE *f = fopen(path, "wb");
@@ -166,7 +323,7 @@ START_TEST(wrong_numbers_are_refused)
     struct script s;
     struct rill_engine *g = open_engine(&s, SCRIPT_PLAIN);
     struct rng r = {.seed = 2};
-    struct rill_kv kv;
+    struct rill_kv kv, other;
     struct err e = {0};
     struct run run;
     static char text[1 << 16];
@@ -176,11 +333,14 @@ START_TEST(wrong_numbers_are_refused)
     begin(&run);
     go_on(g, &run, 5);
     kv = (struct rill_kv){.ids = run.id, .made = run.made, .n = (size_t)run.n};
+    other = (struct rill_kv){.ids = run.id, .made = run.made, .n = 70};
+    kv.more = &other;
+    kv.n_more = 1;
     ck_ok(rill_engine_kv_save(g, &kv, path, &e), &e);
     f = fopen(path, "rb");
     n = fread(text, 1, sizeof text, f);
     fclose(f);
-    for (int turn = 0; turn < 60; turn++) {
+    for (int turn = 0; turn < 200; turn++) {
         static char bad[1 << 16];
         size_t at = 8 + (size_t)(rng_next(&r) % (n - 16));
 
@@ -199,4 +359,5 @@ START_TEST(wrong_numbers_are_refused)
 }
 END_TEST
 
-TEST_MAIN("engine/kvfile", goes_on_with_the_same_bytes, damage_is_found, wrong_numbers_are_refused)
+TEST_MAIN("engine/kvfile", goes_on_with_the_same_bytes, texts_form_a_tree, all_that_is_known,
+          damage_is_found, wrong_numbers_are_refused)

@@ -226,18 +226,16 @@ bool is_kv(const char *path)
     return kv;
 }
 
-/* The text of its tokens, by a model's vocabulary. */
-static int show_kv_text(struct show *o, const struct rill_kv *kv, const char *model, struct err *e)
+/* The text of its tokens, by a model's vocabulary: from where it leaves an earlier one. */
+static int show_kv_text(struct show *o, const struct rill_kv *kv, const struct rill_model *m,
+                        struct err *e)
 {
-    struct rill_model_opts how = {.vocab_only = true};
-    struct rill_model *m = NULL;
     struct rill_model_info info = {0};
     struct buf text = {0};
-    int rc = rill_model_open(&m, model, &how, e);
+    int rc = 0;
 
-    if (rc == 0)
-        rill_model_info(m, &info);
-    for (size_t i = 0; rc == 0 && i < kv->n; i++) {
+    rill_model_info(m, &info);
+    for (size_t i = (size_t)kv->n_shared; i < kv->n; i++) {
         size_t n = 0;
         const char *piece = "";
 
@@ -245,47 +243,74 @@ static int show_kv_text(struct show *o, const struct rill_kv *kv, const char *mo
             piece = rill_piece(m, kv->ids[i], true, &n);
         buf_add(&text, piece, n);
     }
-    if (rc == 0) {
-        row_begin(o, "text");
-        field_text(o, "text", 0, buf_view(&text));
-        row_end(o, e);
-    }
+    if (text.bad)
+        rc = err_nomem(e, text.n);
+    row_begin(o, "text");
+    field_text(o, "text", 0, buf_view(&text));
+    row_end(o, e);
     buf_fini(&text);
-    rill_model_close(m);
     return rc;
+}
+
+/* Text number k: how much of it there is, and where it leaves which other. */
+static void show_kv_row(struct show *o, const struct rill_kv *kv, int k, bool alone,
+                        const char *device, struct err *e)
+{
+    const int pages = (kv->n_pos - kv->n_shared) / 32;
+    size_t made = 0;
+
+    for (size_t i = 0; i < kv->n; i++)
+        made += kv->made[i];
+    row_begin(o, "kv");
+    if (o->json)
+        buf_printf(&o->row,
+                   ",\"index\":%d,\"parent\":%d,\"shared\":%d,\"tokens\":%zu,\"made\":%zu,"
+                   "\"positions\":%d,\"pages\":%d,\"bytes\":%llu,\"compressed\":%s,\"device\":",
+                   k, kv->parent, kv->n_shared, kv->n, made, kv->n_pos, pages,
+                   (unsigned long long)kv->bytes, kv->compressed ? "true" : "false");
+    else if (o->tsv)
+        buf_printf(&o->row, "\t%d\t%d\t%d\t%zu\t%zu\t%d\t%d\t%llu\t%s\t", k, kv->parent,
+                   kv->n_shared, kv->n, made, kv->n_pos, pages, (unsigned long long)kv->bytes,
+                   kv->compressed ? "zstd" : "");
+    else {
+        if (!alone)
+            buf_printf(&o->row, "text %d: ", k);
+        if (kv->parent >= 0)
+            buf_printf(&o->row, "from token %d of text %d on, ", kv->n_shared, kv->parent);
+        buf_printf(&o->row,
+                   "%zu tokens, %zu of them made by the model; keys and values of %d positions, ",
+                   kv->n, made, kv->n_pos);
+        if (!alone)
+            buf_printf(&o->row, "%d blocks of its own, ", pages);
+        buf_printf(&o->row, "%llu bytes%s, device ", (unsigned long long)kv->bytes,
+                   kv->compressed ? ", zstd" : "");
+    }
+    if (o->json)
+        buf_json(&o->row, slice_of(device));
+    else
+        add_shown(&o->row, slice_of(device), LINE);
+    row_end(o, e);
 }
 
 int show_kv(struct show *o, const char *path, const char *model, struct err *e)
 {
+    struct rill_model_opts how = {.vocab_only = true};
+    struct rill_model *m = NULL;
     struct rill_kv kv;
-    size_t made = 0;
     int rc = rill_kv_open(&kv, path, e);
 
     if (rc < 0)
         return rc;
-    for (size_t i = 0; i < kv.n; i++)
-        made += kv.made[i];
-    row_begin(o, "kv");
-    if (o->json)
-        buf_printf(&o->row,
-                   ",\"tokens\":%zu,\"made\":%zu,\"positions\":%d,\"bytes\":%llu,"
-                   "\"compressed\":%s,\"device\":",
-                   kv.n, made, kv.n_pos, (unsigned long long)kv.bytes,
-                   kv.compressed ? "true" : "false");
-    else
-        buf_printf(&o->row,
-                   o->tsv ? "\t%zu\t%zu\t%d\t%llu\t%s\t"
-                          : "%zu tokens, %zu of them made by the "
-                            "model; keys and values of %d positions, %llu bytes%s, device ",
-                   kv.n, made, kv.n_pos, (unsigned long long)kv.bytes,
-                   kv.compressed ? o->tsv ? "zstd" : ", zstd" : "");
-    if (o->json)
-        buf_json(&o->row, slice_of(kv.device));
-    else
-        add_shown(&o->row, slice_of(kv.device), LINE);
-    row_end(o, e);
     if (model)
-        rc = show_kv_text(o, &kv, model, e);
+        rc = rill_model_open(&m, model, &how, e);
+    for (int k = 0; k <= kv.n_more && rc == 0; k++) {
+        const struct rill_kv *one = k ? &kv.more[k - 1] : &kv;
+
+        show_kv_row(o, one, k, kv.n_more == 0, kv.device, e);
+        if (model)
+            rc = show_kv_text(o, one, m, e);
+    }
+    rill_model_close(m);
     rill_kv_fini(&kv);
     return rc;
 }
