@@ -25,7 +25,7 @@ static bool rows_good(const struct segment *s, const struct batch *b)
             return false;
         for (int k = 0; k < q->n_lora; k++)
             if (q->lora[k].slot < 0 || q->lora[k].slot >= s->n_lora ||
-                !s->lora[q->lora[k].slot].mat)
+                (!s->lora[q->lora[k].slot].mat && !s->lora[q->lora[k].slot].dir))
                 return false;
         if ((p->n_kv > 0 && (q->slot < 0 || q->slot >= s->kv.max_seq)) ||
             (p->state_bytes && (q->state_read >= n_slot || q->state_write >= n_slot)))

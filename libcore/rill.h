@@ -229,7 +229,8 @@ int rill_engine_corpus(struct rill_engine *g, const int32_t *ids, size_t n, stru
 /* Positions a sequence may have: the model's n_ctx, or less where memory was short. */
 int rill_engine_ctx(const struct rill_engine *g);
 
-/* Adapters (LoRA): a GGUF file or a directory as PEFT writes it, for requests that choose it. An
+/* Adapters (LoRA): a GGUF file or a directory as PEFT writes it, for requests that choose it; or a
+ * control vector: a GGUF file of directions that are added behind layers. An
  * engine opened with max_lora 0 has no place for any. E_UNSUPPORTED: it changes more than the plain
  * matrices of this model, or the device cannot do it. Not inside a step. */
 int rill_engine_lora_load(struct rill_engine *g, const char *path, int *id, struct err *e);
@@ -238,6 +239,7 @@ struct rill_lora {
     int id;
     const char *path; // until it is unloaded
     int n_matrix;     // that it changes
+    int n_layer;      // behind which it adds a direction
     uint64_t bytes;
 };
 /* Fills at most max and returns how many there are. */

@@ -98,6 +98,7 @@ static const struct tool_option opts[] = {
     {0, "kv-zstd", OPT_FLAG, &opt.kv_zstd, 0, "compressed"},
     {0, "lora", OPT_LIST, &opt.loras, "FILE[=SCALE]",
      "an adapter, and how much of it; may be repeated"},
+    {0, "control-vector", OPT_ALIAS, 0, "lora", 0},
     {0, "draft", OPT_STR, &opt.draft_model, "MODEL", "a smaller model that proposes tokens ahead"},
     {0, "draft-max", OPT_INT, &opt.draft, "N",
      "up to N tokens ahead, from what the text repeats too", .min = 0, .max = 64,

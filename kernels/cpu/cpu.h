@@ -159,7 +159,7 @@ cpu_fn run_linear, run_linear_heads, run_glu;
 cpu_fn tiles_linear, tiles_glu;
 uint64_t tiles_own(const struct cpu_tiles *t);
 /* run_lora.c: each member works on its own rows or columns of the result. */
-cpu_fn run_lora;
+cpu_fn run_lora, run_steer;
 /* run_moe.c */
 cpu_fn run_route, run_sort, run_gather, run_pack_sorted, run_moe_glu, run_moe_down;
 /* run_attn.c */

@@ -64,6 +64,11 @@ static void low_linear(struct prep *p, const struct op *op)
     prep_end(p, s);
 }
 
+static void low_steer(struct prep *p, const struct op *op)
+{
+    prep_end(p, prep_by_row(p, run_steer, op));
+}
+
 static void low_lora(struct prep *p, const struct op *op)
 {
     const struct weight *w = &p->p->w[op->w[0]];
@@ -555,6 +560,7 @@ static void (*const lower[OP_KINDS])(struct prep *p, const struct op *op) = {
     [OP_linear_multi] = low_linear,
     [OP_linear_heads] = low_linear_heads,
     [OP_lora] = low_lora,
+    [OP_steer] = low_steer,
     [OP_glu] = low_glu,
     [OP_rope] = low_rope,
     [OP_kv_store] = low_kv_store,

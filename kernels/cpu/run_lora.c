@@ -1,4 +1,5 @@
-/* run_lora.c - adapters: for rows of requests that chose some, y += scale * B (A x), in place.
+/* run_lora.c - adapters: for rows of requests that chose some, y += scale * B (A x), in place; or
+ * behind a layer x += scale * v.
  *
  * Each member works on its own rows, or where rows are few on its own columns of y; the small
  * product A x is then made by every member for itself. Which way changes no bit.
@@ -84,10 +85,30 @@ void run_lora(const struct cpu_ctx *c, const struct cpu_step *s)
         for (end = i + 1; end < b && end - i < ROWS && seq_of(c, s, end) == q;)
             end++;
         for (int k = 0; k < q->n_lora; k++) {
-            const struct lora_mat *m = &c->seg->lora[q->lora[k].slot].mat[s->op->w[0]];
+            const struct lora_mat *mat = c->seg->lora[q->lora[k].slot].mat;
+            const struct lora_mat *m = mat ? &mat[s->op->w[0]] : NULL;
 
-            if (m->rank > 0 && r0 < r1)
+            if (m && m->rank > 0 && r0 < r1)
                 apply(c, s, m, m->scale * q->lora[k].scale, i, end - i, r0, r1);
+        }
+    }
+}
+
+void run_steer(const struct cpu_ctx *c, const struct cpu_step *s)
+{
+    int64_t a, b;
+
+    share(c, rows_of(c, s->out[0].rows), 1, &a, &b);
+    for (int64_t i = a; i < b; i++) {
+        const struct seq_in *q = seq_of(c, s, i);
+        float *x = val_row(c, &s->out[0], i);
+
+        for (int k = 0; k < q->n_lora; k++) {
+            const struct lora_slot *l = &c->seg->lora[q->lora[k].slot];
+            const float *v = l->dir ? l->dir[s->op->layer] : NULL;
+
+            if (v)
+                c->k->mul_add(x, v, s->out[0].cols, q->lora[k].scale, false);
         }
     }
 }

@@ -6,13 +6,16 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "model/control.h"
 #include "model/lora.h"
 #include "model/model.h"
 
 struct adapter {
-    struct lora *file;    // NULL: the place is free
-    struct lora_mat *mat; // [plan.n_w]
-    uint64_t serial;      // of all ever loaded: what keys and values are told apart by
+    const char *path;        // NULL: the place is free
+    struct lora *file;       // either pairs for matrices
+    struct control *control; // or directions for what goes from layer to layer
+    struct lora_mat *mat;    // [plan.n_w]
+    uint64_t serial;         // of all ever loaded: what keys and values are told apart by
     uint64_t bytes;
 };
 
@@ -71,9 +74,10 @@ int adapt_open(struct adapters **out, const struct rill_engine *g, int max, stru
 static void unload(struct adapters *a, int id)
 {
     lora_close(a->loaded[id].file);
+    control_close(a->loaded[id].control);
     mem_free(a->loaded[id].mat);
     a->loaded[id] = (struct adapter){0};
-    a->slot[id].mat = NULL;
+    a->slot[id] = (struct lora_slot){0};
 }
 
 void adapt_close(struct rill_engine *g)
@@ -172,6 +176,40 @@ static int changed(const struct rill_engine *g, int i, struct err *e)
     return g->be->adapt ? g->be->adapt(g->dev, &g->adapters->seg, i, e) : 0;
 }
 
+/* Every direction has its record, which is what says whether it has an effect. */
+static int check_control(const struct adapters *a, const struct control *c, struct err *e)
+{
+    for (int l = 0; l < c->n_layer; l++) {
+        bool there = !c->dir[l];
+
+        for (int i = 0; i < a->plan->n_op && !there; i++)
+            there = a->plan->op[i].kind == OP_steer && a->plan->op[i].layer == l;
+        if (!there)
+            return err_set(e, E_UNSUPPORTED,
+                           "%s: what layer %d of this model gives cannot be changed here", c->path,
+                           l);
+    }
+    return 0;
+}
+
+static int load(const struct adapters *a, struct adapter *to, const char *path,
+                const struct model *m, struct err *e)
+{
+    int rc = control_open(&to->control, path, m->h.n_layer, m->h.n_embd, e);
+
+    if (rc < 0)
+        return rc;
+    if (to->control) {
+        to->path = to->control->path;
+        to->bytes = (uint64_t)to->control->n_dir * (uint64_t)m->h.n_embd * sizeof(float);
+        return check_control(a, to->control, e);
+    }
+    rc = lora_open(&to->file, path, m->arch, &m->h, e);
+    if (rc == 0)
+        to->path = to->file->path;
+    return rc < 0 ? rc : fill(a, to, e);
+}
+
 int rill_engine_lora_load(struct rill_engine *g, const char *path, int *id, struct err *e)
 {
     struct adapters *a = g->adapters;
@@ -179,20 +217,20 @@ int rill_engine_lora_load(struct rill_engine *g, const char *path, int *id, stru
     struct adapter *to;
     int i = 0, rc;
 
-    while (a && i < a->max && a->loaded[i].file)
+    while (a && i < a->max && a->loaded[i].path)
         i++;
     if (!a || i == a->max)
         return err_set(e, E_BUSY, "%s: no place for one more adapter (the engine has %d)", path,
                        a ? a->max : 0);
     to = &a->loaded[i];
-    rc = lora_open(&to->file, path, m->arch, &m->h, e);
-    rc = rc < 0 ? rc : fill(a, to, e);
+    rc = load(a, to, path, m, e);
     if (rc < 0) {
         unload(a, i);
         return rc;
     }
     to->serial = ++a->next_serial;
     a->slot[i].mat = to->mat;
+    a->slot[i].dir = to->control ? to->control->dir : NULL;
     if ((rc = changed(g, i, e)) < 0) {
         unload(a, i);
         changed(g, i, NULL);
@@ -213,7 +251,7 @@ static bool used(const struct rill_engine *g, int id)
 
 static bool loaded(const struct adapters *a, int id)
 {
-    return a && id >= 0 && id < a->max && a->loaded[id].file;
+    return a && id >= 0 && id < a->max && a->loaded[id].path;
 }
 
 int rill_engine_lora_unload(struct rill_engine *g, int id, struct err *e)
@@ -234,12 +272,13 @@ int rill_engine_lora_list(const struct rill_engine *g, struct rill_lora *out, in
     for (int i = 0; a && i < a->max; i++) {
         const struct adapter *l = &a->loaded[i];
 
-        if (!l->file)
+        if (!l->path)
             continue;
         if (n < max)
             out[n] = (struct rill_lora){.id = i,
-                                        .path = l->file->path,
-                                        .n_matrix = (int)l->file->n_pair,
+                                        .path = l->path,
+                                        .n_matrix = l->file ? (int)l->file->n_pair : 0,
+                                        .n_layer = l->control ? l->control->n_dir : 0,
                                         .bytes = l->bytes};
         n++;
     }

@@ -98,7 +98,9 @@ static bool device_can(const void *ctx, const struct op *op)
 
 /* What the architecture writes, laid out for these keys and values; a kv_type < 0: F32 when all
  * matrices are, and of encoders, whose keys and values live for one step; else F16. */
-static int write_plan(const struct model *m, const int *kv_type, bool adapted, struct plan **out,
+enum { PLAIN, ADAPTED, STEERED };
+
+static int write_plan(const struct model *m, const int *kv_type, int kind, struct plan **out,
                       struct err *e)
 {
     int type;
@@ -108,8 +110,8 @@ static int write_plan(const struct model *m, const int *kv_type, bool adapted, s
     *out = NULL;
     if (rc < 0)
         return rc;
-    if (adapted)
-        b_adapted(b);
+    if (kind != PLAIN)
+        b_adapted(b, kind == STEERED);
     rc = m->arch->build(b, &m->h);
     *out = rc < 0 ? NULL : b_take(b);
     b_free(b);
@@ -123,7 +125,7 @@ static int write_plan(const struct model *m, const int *kv_type, bool adapted, s
 static int make_plan(struct model *m, const struct model_opts *o, struct err *e)
 {
     const char *env = getenv("RILL_NOFUSE");
-    int rc = write_plan(m, o->kv_type, false, &m->plan, e);
+    int rc = write_plan(m, o->kv_type, PLAIN, &m->plan, e);
 
     if (rc < 0 || o->nofuse || (env && *env && strcmp(env, "0") != 0))
         return rc;
@@ -139,8 +141,11 @@ static int place_plan(const struct model *m, struct plan *p, struct err *e)
 
 int model_adapted_plan(const struct model *m, struct plan **out, struct err *e)
 {
+    const struct op steer = {.kind = OP_steer};
+    const bool steered = m->be->can(m->dev, m->plan, &steer);
     struct plan *p;
-    int rc = write_plan(m, (const int[]){m->plan->kv_type_k, m->plan->kv_type_v}, true, &p, e);
+    int rc = write_plan(m, (const int[]){m->plan->kv_type_k, m->plan->kv_type_v},
+                        steered ? STEERED : ADAPTED, &p, e);
 
     if (rc == 0)
         rc = plan_fuse(p, &(struct fuse_ask){device_can, &(struct asked){m, p}}, e);

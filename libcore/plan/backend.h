@@ -41,6 +41,7 @@ struct lora_mat {
 };
 struct lora_slot {
     const struct lora_mat *mat; // [plan.n_w]; NULL: no adapter here
+    const float *const *dir;    // [layers] what is added behind each, NULL: nothing; NULL: none
 };
 
 /* A run of a plan's records on one device, with the memory they use. */

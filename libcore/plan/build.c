@@ -124,13 +124,29 @@ int b_fail(struct builder *b, int code, const char *fmt, ...)
     return err_set(b->e, code, "%s", text);
 }
 
-void b_adapted(struct builder *b)
+void b_adapted(struct builder *b, bool steered)
 {
     b->adapted = true;
+    b->steered = steered;
+}
+
+/* What a layer made last goes on to the next: a whole value as wide as the first one. */
+static void steer(struct builder *b)
+{
+    const struct plan *p = b->plan;
+    struct op op = b_op(b, OP_steer);
+
+    op.out[0] = op.in[0] = p->op[p->n_op - 1].out[0];
+    if (b->code < 0 || op.out[0].v < 0 || op.out[0].at != 0 ||
+        op.out[0].cols != p->value[op.out[0].v].cols || op.out[0].cols != p->op[0].out[0].cols)
+        return; // control vectors with a direction here are refused
+    b_emit(b, &op);
 }
 
 void b_layer(struct builder *b, int layer)
 {
+    if (b->steered && b->layer >= 0 && layer != b->layer && b->plan->n_op > 0)
+        steer(b);
     b->layer = layer;
 }
 

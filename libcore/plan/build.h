@@ -32,7 +32,7 @@ const struct weight *b_weight(const struct builder *b, wref w); // NULL: none
 int b_context(const struct builder *b); // positions the plan is for
 
 /* From here on each matrix of a linear is followed by a lora record. */
-void b_adapted(struct builder *b);
+void b_adapted(struct builder *b, bool steered);
 
 /* Sets the layer that following records belong to (-1: none). */
 void b_layer(struct builder *b, int layer);

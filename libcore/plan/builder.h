@@ -12,6 +12,7 @@ struct builder {
     int code;         // sticky
     int layer;
     bool adapted;     // matrices are followed by lora records
+    bool steered;     // layers are followed by steer records
     uint64_t cap_op, cap_value, cap_kv, cap_group;
 };
 
