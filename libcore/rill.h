@@ -341,6 +341,7 @@ struct rill_request {
     int n_stop;
     const struct rill_constraint *constraint; // NULL: none; borrowed until the request has ended
     bool no_forward;    // a step of the model for each token, also where only one may come
+    bool steer;         // rill_engine_steer's function has a say before each token is drawn
     const struct rill_lora_use *lora; // [n_lora] adapters, added to each other; copied
     int n_lora;
     int priority;       // higher first, -100 to 100
@@ -418,6 +419,13 @@ int rill_engine_submit(struct rill_engine *g, const struct rill_request *r, int 
  * failed and the engine can only be closed. A step may return 0 events only when idle. */
 int rill_engine_step(struct rill_engine *g, struct rill_event *ev, int max, struct err *e);
 
+/* fn is called inside a step with a copy of each row that a request with `steer` draws a token
+ * from, before anything else is done to it; what it leaves there counts. at: request, choice, pos
+ * and user. Negative: the request fails with that code and e's sentence. Not inside a step. */
+typedef int rill_steer_fn(void *ctx, const struct rill_event *at, float *row, int n_row,
+                          struct err *e);
+int rill_engine_steer(struct rill_engine *g, rill_steer_fn *fn, void *ctx, struct err *e);
+
 /* Takes effect before the next step; each answer still ends with one RILL_DONE. Unknown or ended
  * numbers do nothing. */
 void rill_engine_cancel(struct rill_engine *g, int number);
@@ -446,8 +454,8 @@ int rill_engine_kv_known(struct rill_engine *g, uint64_t salt, struct rill_kv *o
 /* Writes the texts with the keys and values that the engine knows of their beginnings. */
 int rill_engine_kv_save(struct rill_engine *g, const struct rill_kv *kv, const char *path,
                         struct err *e);
-/* Makes a file's keys and values known to the engine: a request for a text's ids (with `made`) goes
- * on from there, with the bytes it would have had without the file. E_UNSUPPORTED when it was
+/* Makes a file's keys and values known to the engine: a request for a text's ids (with `made`)
+ * goes on from there, with the bytes it would have had without the file. E_UNSUPPORTED when it was
  * made with another model, vocabulary, device or type of keys and values. */
 int rill_engine_kv_load(struct rill_engine *g, const char *path, struct rill_kv *out,
                         struct err *e);

@@ -17,8 +17,12 @@
 #include "tools/lib/tool.h"
 #include "tools/lib/vectors.h"
 
-static struct run_options opt = {
-    .pooling = -1, .embed_format = -1, .think_fd = -1, .stats_fd = -1, .logits_fd = -1};
+static struct run_options opt = {.pooling = -1,
+                                 .embed_format = -1,
+                                 .think_fd = -1,
+                                 .stats_fd = -1,
+                                 .logits_fd = -1,
+                                 .bias_fd = -1};
 
 static const char *const poolings[] = {"mean", "cls", "last", "none", NULL};
 static const char *const embed_formats[] = {"json", "f32", NULL};
@@ -108,6 +112,8 @@ static const struct tool_option opts[] = {
      .min = 0, .max = 1023},
     {0, "logits-fd", OPT_INT, &opt.logits_fd, "FD", "write the logits of each token there, framed",
      .min = 0, .max = 1023},
+    {0, "bias-fd", OPT_INT, &opt.bias_fd, "FD",
+     "read what is added to the logits of each token there, framed", .min = 0, .max = 1023},
     {0, "dump", OPT_STR, &opt.dump, "FILE[:RECORDS]",
      "write the plan's values of each step, RECORDS (3 or 3-7) only"},
     {0}};
@@ -119,11 +125,11 @@ static struct tool tool = {"rill-run", "[-m MODEL] [-p TEXT]... [-f FILE]... [op
 static void check_jsonl(void)
 {
     static const char *const alone[] = {
-        "prompt",  "file",      "lines",      "null",       "system",    "messages",
-        "tools",   "set",       "prefill",    "think",      "think-fd",  "think-budget",
-        "echo",    "tokens-in", "tokens-out", "min-tokens", "stop",      "ignore-eos",
-        "schema",  "grammar",   "regex",      "choice",     "choices",   "kv",
-        "kv-trim", "kv-save",   "kv-zstd",    "stats-fd",   "logits-fd", "dump"};
+        "prompt",   "file",      "lines",      "null",       "system",   "messages",
+        "tools",    "set",       "prefill",    "think",      "think-fd", "think-budget",
+        "echo",     "tokens-in", "tokens-out", "min-tokens", "stop",     "ignore-eos",
+        "schema",   "grammar",   "regex",      "choice",     "choices",  "kv-trim",
+        "stats-fd", "logits-fd", "bias-fd",    "dump"};
 
     for (int i = 0; opt.jsonl && i < tool.used.n; i++)
         for (size_t k = 0; k < ARRAY_LEN(alone); k++)
@@ -134,8 +140,8 @@ static void check_jsonl(void)
                        opt.timings || opt.verify || (opt.parallel && !opt.embed && !opt.rerank)))
         tool_usage("-o, --resume, --unordered, --shard, --lenient, --timings, --verify-batch and "
                    "--parallel need --jsonl");
-    if (opt.kv_save && (opt.lines || opt.nul || opt.no_cache))
-        tool_usage("--kv-save writes one text: not with -l, -0 or --no-prefix-cache");
+    if (opt.kv_save && opt.no_cache)
+        tool_usage("--kv-save writes what is known: not with --no-prefix-cache");
     if (opt.kv_trim && !opt.kv)
         tool_usage("--kv-trim needs --kv");
     if (opt.kv_zstd && !opt.kv_save)
@@ -150,8 +156,10 @@ static void check_jsonl(void)
         tool_usage("more than %d adapters", RILL_LORA_MIX);
     if (opt.loras.n && (opt.kv || opt.kv_save || opt.dump))
         tool_usage("--kv, --kv-save and --dump know nothing of --lora");
-    if (opt.choices && (opt.kv || opt.kv_save || opt.logits_fd >= 0 || opt.n_given))
-        tool_usage("--choices makes no answer: not with -n, --kv, --kv-save or --logits-fd");
+    if (opt.choices &&
+        (opt.kv || opt.kv_save || opt.logits_fd >= 0 || opt.bias_fd >= 0 || opt.n_given))
+        tool_usage("--choices makes no answer: not with -n, --kv, --kv-save, --logits-fd or "
+                   "--bias-fd");
     if (opt.resume && !opt.out)
         tool_usage("--resume needs -o");
     if (opt.parallel == 0)
@@ -236,6 +244,11 @@ static int read_options(struct run *r, struct err *e)
         r->logits = fdopen(opt.logits_fd, "wb");
         if (!r->logits)
             return err_set(e, E_IO, "descriptor %d: %s", opt.logits_fd, strerror(errno));
+    }
+    if (opt.bias_fd >= 0) {
+        r->bias = fdopen(opt.bias_fd, "rb");
+        if (!r->bias)
+            return err_set(e, E_IO, "descriptor %d: %s", opt.bias_fd, strerror(errno));
     }
     return 0;
 }
@@ -343,8 +356,10 @@ static int run(struct run *r, struct err *e)
 
     rc = rc < 0 ? rc : run_open(r, e);
     r->load = tool_now() - begin;
-    if (rc == 0 && opt.jsonl)
-        return answer_jsonl(r, e);
+    if (rc == 0 && opt.jsonl) {
+        rc = answer_jsonl(r, e);
+        return rc == 0 && opt.kv_save ? run_save_known(r, e) : rc;
+    }
     rc = rc < 0 ? rc : run_fixed_prompt(r, &prompt, e);
     if (rc == 0 && (opt.embed || opt.rerank))
         rc = answer_vectors(r, buf_view(&prompt), e);
@@ -352,6 +367,8 @@ static int run(struct run *r, struct err *e)
         rc = answer_records(r, buf_view(&prompt), e);
     else if (rc == 0)
         rc = run_answer(r, buf_view(&prompt), e);
+    if (rc == 0 && opt.kv_save && (opt.lines || opt.nul))
+        rc = run_save_known(r, e);
     if (r->cut && !opt.n_given)
         tool_note("the context of %d positions is full", rill_engine_ctx(r->engine));
     buf_fini(&prompt);

@@ -292,6 +292,29 @@ static bool forward(struct rill_engine *g, struct request *r)
     return n > 0;
 }
 
+int rill_engine_steer(struct rill_engine *g, rill_steer_fn *fn, void *ctx, struct err *e)
+{
+    if (!g->steer_row && !(g->steer_row = mem_array((uint64_t)g->lim.n_vocab, sizeof(float), e)))
+        return E_NOMEM;
+    g->steer = fn;
+    g->steer_ctx = ctx;
+    return 0;
+}
+
+/* Another's say about a row. */
+static int steer(struct rill_engine *g, const struct request *r, struct sampler_in *in,
+                 struct err *e)
+{
+    const struct rill_event at = {
+        .request = r->number, .choice = r->choice, .pos = r->n, .user = r->user};
+
+    if (!r->steer || !g->steer)
+        return 0;
+    memcpy(g->steer_row, in->logits, (size_t)g->lim.n_vocab * sizeof *g->steer_row);
+    in->logits = g->steer_row;
+    return g->steer(g->steer_ctx, &at, g->steer_row, g->lim.n_vocab, e);
+}
+
 /* One token from a row of logits. */
 static void drawn(struct rill_engine *g, struct request *r, const float *row)
 {
@@ -308,6 +331,8 @@ static void drawn(struct rill_engine *g, struct request *r, const float *row)
         in.mask = g->mask;
         in.n_mask = (int)g->vocab->n;
     }
+    if (id == 0)
+        id = steer(g, r, &in, &e);
     if (id == 0)
         id = sampler_draw(&g->work, &in);
     if (id < 0) {
@@ -373,7 +398,8 @@ static void tell_prompt(struct rill_engine *g, struct request *r, int rows, int 
 
 /* How many to propose next: with the true one a power of two, since that many rows go through a
  * matrix together for little more than one (a step of the 1.1B Q4_K_M model: 1, 3, 5, 7, 8 rows in
- * 161, 195, 276, 308, 231 ms). Where nothing is ever accepted, proposing costs and gains nothing. */
+ * 161, 195, 276, 308, 231 ms). Where nothing is ever accepted, proposing costs and gains nothing.
+ */
 static void adapt(struct request *r, int proposed, int kept)
 {
     int next = r->draft_now;

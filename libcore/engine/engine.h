@@ -60,6 +60,10 @@ struct rill_engine {
     float *logits;            // [max_out x vocabulary] where the device's memory is not the host's
     int n_out;
 
+    rill_steer_fn *steer; // NULL: nobody has a say
+    void *steer_ctx;
+    float *steer_row;         // [vocabulary]
+
     struct rill_stats stats;
     double cost_bytes, cost_row, cost_pos; // of the plan: what a step reads, flops of a row, of a
                                            // row for each position it sees

@@ -299,7 +299,6 @@ int32_t filters_draw(struct candidate *c, int n, const struct rill_sampling *s, 
             break;
     }
     if (s->mirostat && u.mu)
-        *u.mu -= (double)s->mirostat_eta *
-                 (-log2(weight(&k, i) / sum) - (double)s->mirostat_tau);
+        *u.mu -= (double)s->mirostat_eta * (-log2(weight(&k, i) / sum) - (double)s->mirostat_tau);
     return k.c[i].id;
 }

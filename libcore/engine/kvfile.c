@@ -155,7 +155,7 @@ struct pages {
     struct rill_engine *g;
     char *raw, *packed; // [largest], [room]; packed NULL: not compressed
     size_t room;
-    uint32_t *owner;    // [KiB of the pool] 1 + the text that a page was first met in, 0: none
+    uint32_t *owner;       // [KiB of the pool] 1 + the text that a page was first met in, 0: none
     struct buf kind, data; // of one text
 };
 
@@ -233,8 +233,7 @@ static int add_pages(struct pages *w, int k, int seq, const struct kv_match *m, 
     return w->kind.bad || w->data.bad ? err_nomem(e, w->data.n) : rc;
 }
 
-static int put_text(struct out *o, struct pages *w, int k, const struct rill_kv *kv,
-                    uint64_t salt)
+static int put_text(struct out *o, struct pages *w, int k, const struct rill_kv *kv, uint64_t salt)
 {
     uint32_t *paths = paths_of(w->g, kv, o->e), parent, n_shared;
     const struct kv_text t = {kv->ids, paths, salt};

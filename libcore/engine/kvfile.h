@@ -2,9 +2,9 @@
  *
  * A file holds texts as token ids, which of them were made by the model, and for the longest known
  * beginning of each the pages and the recurrent state, as they are on the device; what is behind is
- * computed again, each row on its own path, so that a text goes on with the bytes it would have had.
- * Texts form a tree: a page that an earlier text has is not there twice. The file names the model
- * and the vocabulary by hashes, and the device; pages are compressed with zstd if asked.
+ * computed again, each row on its own path, so that a text goes on with the bytes it would have
+ * had. Texts form a tree: a page that an earlier text has is not there twice. The file names the
+ * model and the vocabulary by hashes, and the device; pages are compressed with zstd if asked.
  *
  * Layout, all little-endian:
  *

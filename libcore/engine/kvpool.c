@@ -582,8 +582,8 @@ void kv_count(const struct kvpool *p, struct kv_count *out)
     for (int g = 0; g < p->o.n_group; g++)
         out->pages_used += pages_used(&p->pages, g);
     for (int g = 0; g < p->o.n_group && p->pages.n_slab > 0; g++)
-        out->held += (double)(pages_used(&p->pages, g) - out->idle) /
-                     pages_per_slab(&p->pages, g) / p->pages.n_slab;
+        out->held += (double)(pages_used(&p->pages, g) - out->idle) / pages_per_slab(&p->pages, g) /
+                     p->pages.n_slab;
 }
 
 /* -- tables and copies -- */

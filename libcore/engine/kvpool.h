@@ -103,8 +103,8 @@ int kv_follow(const struct kvpool *p, int node, const struct kv_text *t, int i);
 /* An entry that seq has not: the page of a known block, or with node -1 a fresh one. False: the
  * block has none, or there is no memory. */
 bool kv_place(struct kvpool *p, int seq, int g, int i, int node);
-/* The next known block, in no order, that none follows under this key; after -1 the first, -1: there
- * is no other. */
+/* The next known block, in no order, that none follows under this key; after -1 the first; -1:
+ * there is no other. */
 int kv_leaf(const struct kvpool *p, int after, uint64_t key);
 /* The text that ends with it: how many blocks; id and paths may be NULL. */
 int kv_spell(const struct kvpool *p, int node, int32_t *id, uint32_t *paths);

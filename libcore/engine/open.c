@@ -365,6 +365,7 @@ void rill_engine_close(struct rill_engine *g)
     kv_close(g->pool);
     sampler_work_fini(&g->work);
     con_vocab_free(g->vocab);
+    mem_free(g->steer_row);
     mem_free(g->mask);
     mem_free(g->end_ids);
     mem_free(g->req);

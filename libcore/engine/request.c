@@ -185,6 +185,7 @@ int request_new(struct request **out, const struct rill_request *in, int number,
         in->sampling.has_seed ? in->sampling.seed : rng_bits(lim->seed, 0, (uint64_t)number, 0);
     r->ignore_eos = in->ignore_eos;
     r->logits = in->logits;
+    r->steer = in->steer;
     r->prompt_logits = in->prompt_logits;
     r->told = in->logits_from;
     r->user = in->user;

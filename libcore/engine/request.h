@@ -62,6 +62,7 @@ struct request {
     char message[160];
     int32_t embed; // enum rill_embed, as it will be done; 0: tokens are drawn
     bool raw_vector;
+    bool steer;
     bool whole;           // an encoder's: all rows in one step
     uint8_t *types;       // [n_prompt] of tokens, NULL: 0
     double *sum;          // [width] of the rows so far

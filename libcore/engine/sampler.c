@@ -232,8 +232,8 @@ static void only_allowed(struct sampler_work *w, const struct rill_sampling *s)
 
 static bool common(const struct rill_sampling *s)
 {
-    return !s->order[0] && !s->mirostat && s->typical_p >= 1 && s->top_n_sigma <= 0 && s->xtc_probability <= 0 &&
-           s->dynatemp_range <= 0;
+    return !s->order[0] && !s->mirostat && s->typical_p >= 1 && s->top_n_sigma <= 0 &&
+           s->xtc_probability <= 0 && s->dynatemp_range <= 0;
 }
 
 /* Candidates within reach of the best: min-p bounds the distance of a logit from the largest,

@@ -25,10 +25,11 @@ int corpus_new(struct corpus **out, const int32_t *ids, int n, struct err *e);
 void corpus_free(struct corpus *c); // accepts NULL
 
 /* Up to most tokens into out that may follow ids[0, n), of which the last ones, at least `least`,
- * occurred before: how many. corpus may be NULL. *lag is kept for the text from one call to the next:
- * how far back stands what it repeats, 0: nothing. Where it departs from that - a word changed, put
- * in or left out - it is taken up again nearby though the end did not occur before; what a caller
- * that wants surer proposals (least above SPEC_LEAST) gets none of. Allocates nothing. */
+ * occurred before: how many. corpus may be NULL. *lag is kept for the text from one call to the
+ * next: how far back stands what it repeats, 0: nothing. Where it departs from that - a word
+ * changed, put in or left out - it is taken up again nearby though the end did not occur before;
+ * what a caller that wants surer proposals (least above SPEC_LEAST) gets none of. Allocates
+ * nothing. */
 int spec_propose(const struct corpus *corpus, const int32_t *ids, int n, int least, int most,
                  int32_t *lag, int32_t *out);
 

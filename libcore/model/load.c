@@ -96,10 +96,10 @@ static bool device_can(const void *ctx, const struct op *op)
     return a->m->be->can(a->m->dev, a->p, op);
 }
 
-/* What the architecture writes, laid out for these keys and values; a kv_type < 0: F32 when all
- * matrices are, and of encoders, whose keys and values live for one step; else F16. */
 enum { PLAIN, ADAPTED, STEERED };
 
+/* What the architecture writes, laid out for these keys and values; a kv_type < 0: F32 when all
+ * matrices are, and of encoders, whose keys and values live for one step; else F16. */
 static int write_plan(const struct model *m, const int *kv_type, int kind, struct plan **out,
                       struct err *e)
 {

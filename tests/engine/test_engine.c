@@ -789,6 +789,69 @@ START_TEST(failures_end_one_request_only)
 }
 END_TEST
 
+/* -- another's say -- */
+
+struct say {
+    int calls, fail_at;
+};
+
+static int say(void *ctx, const struct rill_event *at, float *row, int n_row, struct err *e)
+{
+    struct say *s = ctx;
+
+    ck_assert_int_eq(n_row, SCRIPT_V);
+    if (++s->calls == s->fail_at)
+        return err_set(e, E_IO, "nobody answers");
+    row[at->pos * 3 % 60] += 100;
+    return 0;
+}
+
+/* It counts for those who asked, one call a token whatever was proposed, and its failure is theirs.
+ */
+START_TEST(somebody_else_has_a_say)
+{
+    const int32_t ids[4] = {4, 5, 6, 7};
+    const struct rill_engine_opts o = {.max_seq = 3, .max_draft = 4};
+    static struct seen seen[3 * CHOICES];
+    int32_t want[10];
+
+    script_expect(ids, 3, 10, want);
+    for (int fail_at = 0; fail_at <= 4; fail_at += 4) {
+        struct say by = {.fail_at = fail_at};
+        struct rill_request q = greedy(ids, 4, 20);
+        struct rill_engine *g;
+        struct script s;
+        struct err e = {0};
+        int number;
+
+        memset(seen, 0, sizeof seen);
+        script_open(&s, 128, 63);
+        g = open_guarded(&s, &o);
+        engine_guard(g, false);
+        ck_ok(rill_engine_steer(g, say, &by, &e), &e);
+        q.steer = true;
+        q.draft = 4;
+        ck_ok(rill_engine_submit(g, &q, &number, &e), &e);
+        q = greedy(ids, 3, 10);
+        ck_ok(rill_engine_submit(g, &q, &number, &e), &e);
+        engine_guard(g, true);
+        ck_assert_int_eq(drain(g, seen, 16, &e), 0);
+        ck_assert_mem_eq(seen[1 * CHOICES].id, want, sizeof want);
+        ck_assert_int_eq(seen[0].n, fail_at ? 3 : 20);
+        ck_assert_int_eq(by.calls, fail_at ? 4 : 20);
+        for (int i = 0; i < seen[0].n; i++)
+            ck_assert_int_eq(seen[0].id[i], (4 + i) * 3 % 60);
+        ck_assert_int_eq(seen[0].finish, fail_at ? RILL_FAILED : RILL_LENGTH);
+        if (fail_at) {
+            ck_assert_int_eq(seen[0].code, E_IO);
+            ck_assert_ptr_nonnull(strstr(seen[0].message, "nobody answers"));
+        }
+        rill_engine_close(g);
+        script_close(&s);
+    }
+}
+END_TEST
+
 START_TEST(bad_requests)
 {
     const int32_t ids[4] = {0, 63, 64, -1};
@@ -867,7 +930,7 @@ END_TEST
 
 TEST_MAIN("engine/engine", one_request, crowds, crowds_in_little_memory,
           crowds_with_a_smaller_model, proposals_save_steps, changed_words_save_steps_too,
-          a_second_request_finds_the_first, a_shared_beginning_is_computed_once, several_answers, more_answers_than_fit,
-          cancelled_in_the_prompt, progress_is_told_and_may_end_it, deadlines_and_full_queues,
-          min_tokens_puts_off_the_end, logprobs, ends, failures_end_one_request_only, bad_requests,
-          allocations_fail)
+          a_second_request_finds_the_first, a_shared_beginning_is_computed_once, several_answers,
+          more_answers_than_fit, cancelled_in_the_prompt, progress_is_told_and_may_end_it,
+          deadlines_and_full_queues, min_tokens_puts_off_the_end, logprobs, ends,
+          failures_end_one_request_only, somebody_else_has_a_say, bad_requests, allocations_fail)

@@ -112,8 +112,8 @@ static void begin_tree(struct run *all)
         begin(&all[k]);
         all[k].n = k == 3 ? 40 : PROMPT + 20;
         for (int i = 0; i < all[k].n; i++)
-            all[k].id[i] = (i * 7 + (i >= 70 && k > 0) + 2 * (i >= 110 && k == 2) + 5 * (k == 3)) %
-                           SCRIPT_V;
+            all[k].id[i] =
+                (i * 7 + (i >= 70 && k > 0) + 2 * (i >= 110 && k == 2) + 5 * (k == 3)) % SCRIPT_V;
     }
 }
 
@@ -144,8 +144,8 @@ static void tree_saved(int kind, bool compressed)
     begin_tree(all);
     for (int k = 0; k < TEXTS; k++)
         go_on(g, &all[k], 3);
-    kv = (struct rill_kv){.ids = all[0].id, .made = all[0].made, .n = (size_t)all[0].n,
-                          .compressed = compressed};
+    kv = (struct rill_kv){
+        .ids = all[0].id, .made = all[0].made, .n = (size_t)all[0].n, .compressed = compressed};
     ck_ok(rill_engine_kv_save(g, &kv, path, &e), &e);
     one = size_of(path);
     kv.more = more;

@@ -36,9 +36,9 @@ START_TEST(departures)
         int32_t next; // proposed first, 0: nothing
     } after[] = {
         {{1, 2, 3, 4, 5, 6, 7, 1, 2, 3, 4}, 11, 5},
-        {{1, 2, 3, 4, 5, 6, 7, 1, 2, 3, 9}, 11, 5},          // 9 for 4
-        {{1, 2, 3, 4, 5, 6, 7, 1, 2, 3, 5}, 11, 6},          // 4 is left out
-        {{1, 2, 3, 4, 5, 6, 7, 1, 2, 3, 9, 8, 4}, 13, 5},    // two are put in
+        {{1, 2, 3, 4, 5, 6, 7, 1, 2, 3, 9}, 11, 5},             // 9 for 4
+        {{1, 2, 3, 4, 5, 6, 7, 1, 2, 3, 5}, 11, 6},             // 4 is left out
+        {{1, 2, 3, 4, 5, 6, 7, 1, 2, 3, 9, 8, 4}, 13, 5},       // two are put in
         {{1, 2, 3, 4, 5, 1, 2, 9, 4, 5, 1, 2, 9, 4, 5}, 15, 1}, // a longer end is surer
     };
     int32_t out[4];
@@ -46,8 +46,8 @@ START_TEST(departures)
     for (size_t i = 0; i < ARRAY_LEN(after); i++) {
         int32_t lag = i == 4 ? 10 : 7;
 
-        ck_assert_int_eq(
-            spec_propose(NULL, after[i].ids, after[i].n, SPEC_LEAST, 4, &lag, out) > 0, true);
+        ck_assert_int_eq(spec_propose(NULL, after[i].ids, after[i].n, SPEC_LEAST, 4, &lag, out) > 0,
+                         true);
         ck_assert_int_eq(out[0], after[i].next);
     }
     for (size_t i = 1; i < 4; i++) { // unless nothing is followed, or surer ones are wanted

@@ -27,7 +27,7 @@ struct run_options {
     /* the answer */
     struct opt_list stops;
     const char *choices;
-    int n, min, budget, think_fd, stats_fd, logits_fd;
+    int n, min, budget, think_fd, stats_fd, logits_fd, bias_fd;
     bool n_given, ignore_eos, think, echo, json, ids_out;
     /* many requests */
     const char *out, *shard, *kv_mem, *swap_mem;
@@ -65,6 +65,7 @@ struct run {
     FILE *dump;
     FILE *stats;
     FILE *logits;           // --logits-fd
+    FILE *bias;             // --bias-fd
     struct choices choices; // --choices
     int verbose;
     bool tty;
@@ -100,6 +101,9 @@ int run_close(struct run *r, struct err *e);
 int run_fixed_prompt(const struct run *r, struct buf *out, struct err *e);
 /* text: the user's message, or with --messages JSON. */
 int run_prompt(const struct run *r, struct slice text, struct ask_prompt *out, struct err *e);
+
+/* What --kv-save is to hold of many answers: all that the engine knows when they are done. */
+int run_save_known(struct run *r, struct err *e);
 
 /* -- run_answer.c -- */
 

@@ -1,5 +1,6 @@
 /* run_answer.c - see run.h: one answer, from its prompt to the last token. */
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -100,19 +101,52 @@ static int hear(void *ctx, const struct toolcall_event *ev, struct err *e)
 
 /* A frame: answer, position, token and how many logits follow, each in 32 bits, little-endian as
  * the machine. */
-static int put_logits(struct run *r, const struct rill_event *ev, struct err *e)
+static int put_row(struct run *r, const struct rill_event *ev, const float *row, int n,
+                   struct err *e)
 {
     const struct {
         uint32_t answer;
         int32_t pos, id;
         uint32_t n;
-    } head = {(uint32_t)r->answers, ev->pos, ev->id, (uint32_t)ev->n_logits};
+    } head = {(uint32_t)r->answers, ev->pos, ev->id, (uint32_t)n};
 
     if (fwrite(&head, sizeof head, 1, r->logits) == 1 &&
-        fwrite(ev->logits, sizeof *ev->logits, head.n, r->logits) == head.n &&
-        fflush(r->logits) == 0)
+        fwrite(row, sizeof *row, head.n, r->logits) == head.n && fflush(r->logits) == 0)
         return 0;
     return err_set(e, E_IO, "descriptor %d: cannot write: %s", r->opt->logits_fd, strerror(errno));
+}
+
+static int put_logits(struct run *r, const struct rill_event *ev, struct err *e)
+{
+    return put_row(r, ev, ev->logits, ev->n_logits, e);
+}
+
+/* --bias-fd: the row goes out with -1 for the token that is still to be drawn; then a count comes
+ * in, and as many pairs of a token and what is added to its logit. */
+static int steer(void *ctx, const struct rill_event *at, float *row, int n_row, struct err *e)
+{
+    const int fd = ((struct run *)ctx)->opt->bias_fd;
+    struct run *r = ctx;
+    struct rill_event ev = *at;
+    struct rill_bias b;
+    uint32_t n;
+    int rc;
+
+    ev.id = -1;
+    if (r->logits && (rc = put_row(r, &ev, row, n_row, e)) < 0)
+        return rc;
+    if (fread(&n, sizeof n, 1, r->bias) != 1)
+        return err_set(e, E_IO, "descriptor %d: no biases for position %d", fd, at->pos);
+    for (uint32_t i = 0; i < n; i++) {
+        if (fread(&b.id, 4, 1, r->bias) != 1 || fread(&b.add, 4, 1, r->bias) != 1)
+            return err_set(e, E_IO, "descriptor %d: ends in the biases for position %d", fd,
+                           at->pos);
+        if (b.id < 0 || b.id >= n_row || isnan(b.add) || b.add == INFINITY)
+            return err_set(e, E_RANGE, "descriptor %d: no bias: token %d, %g", fd, b.id,
+                           (double)b.add);
+        row[b.id] += b.add;
+    }
+    return 0;
 }
 
 static int drew(void *ctx, const struct rill_event *ev, struct err *e)
@@ -324,12 +358,15 @@ int run_answer(struct run *r, struct slice text, struct err *e)
     q.n_lora = (int)r->opt->loras.n;
     q.ignore_eos = r->opt->ignore_eos;
     q.sampling = r->sampling;
-    q.logits = r->logits != NULL;
+    q.logits = r->logits != NULL && !r->bias;
+    q.steer = r->bias != NULL;
     q.constraint = r->constraint;
     q.stop = r->stop;
     q.n_stop = r->n_stop;
     a.n_prompt = q.n_ids;
     rill_engine_stats(r->engine, &was);
+    if (rc == 0 && r->bias)
+        rc = rill_engine_steer(r->engine, steer, r, e);
     if (rc == 0 && !r->ask.chat)
         rc = rill_engine_submit(r->engine, &q, &number, e);
     if (rc < 0) {
@@ -341,7 +378,7 @@ int run_answer(struct run *r, struct slice text, struct err *e)
         fwrite(p.text.p, 1, p.text.n, stdout);
     rc = r->ask.chat ? listen(r, &a, &q, &p, e) : follow(r, &a, number, e);
     measure(r, &was, &a);
-    if (rc == 0 && r->opt->kv_save)
+    if (rc == 0 && r->opt->kv_save && !r->opt->lines && !r->opt->nul)
         rc = save_kv(r, &a, &q, e);
     mem_free(made);
     if (rc == 0 && r->opt->json)

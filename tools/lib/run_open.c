@@ -255,12 +255,34 @@ static int open_kv(struct run *r, struct err *e)
 {
     const char *path = r->opt->kv;
     const int trim = r->opt->kv_trim;
+    const struct run_options *o = r->opt;
     int rc = path ? rill_engine_kv_load(r->engine, path, &r->kv, e) : 0;
 
-    if (rc == 0 && trim > 0 && (size_t)trim > r->kv.n)
+    if (rc == 0 && r->kv.n_more &&
+        (trim > 0 || (!o->pieces.n && !o->lines && !o->nul && !o->jsonl)))
+        return err_set(e, E_UNSUPPORTED,
+                       "%s: has %d texts, of which none is the one to go on behind: give a prompt",
+                       path, r->kv.n_more + 1);
+    if (rc == 0 && r->kv.n_more) // the engine knows them now: prompts that begin so find them
+        rill_kv_fini(&r->kv);
+    else if (rc == 0 && trim > 0 && (size_t)trim > r->kv.n)
         rc = err_set(e, E_RANGE, "%s: has %zu tokens, not %d", path, r->kv.n, trim);
     else if (trim > 0)
         r->kv.n = (size_t)trim;
+    return rc;
+}
+
+int run_save_known(struct run *r, struct err *e)
+{
+    struct rill_kv kv;
+    int rc = rill_engine_kv_known(r->engine, 0, &kv, e);
+
+    kv.compressed = r->opt->kv_zstd;
+    if (rc == 0 && kv.n == 0)
+        rc = err_set(e, E_RANGE, "%s: not written: no text has 32 tokens", r->opt->kv_save);
+    if (rc == 0)
+        rc = rill_engine_kv_save(r->engine, &kv, r->opt->kv_save, e);
+    rill_kv_fini(&kv);
     return rc;
 }
 
@@ -295,6 +317,8 @@ int run_close(struct run *r, struct err *e)
 {
     int dump, logits;
 
+    if (r->bias)
+        fclose(r->bias);
     rill_kv_fini(&r->kv);
     choices_fini(&r->choices);
     rill_engine_close(r->engine);
