@@ -4,7 +4,6 @@
  *
  * The checksum is put right, so that what it guards is looked at.
  */
-#define _GNU_SOURCE
 #include "tests/fuzz/replay.h"
 
 #include <fcntl.h>
