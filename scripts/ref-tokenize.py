@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Compares rill-tokenize with public tokenizers on random and real text (development only).
 
-Needs the Python packages gguf, tokenizers and sentencepiece, RILL_TESTDATA, and rill-tokenize in
-PATH. Byte-level BPE: the GPT-2 vocabulary of the test data is written to a file once for each
-pre-tokenizer name, and the same vocabulary is given to `tokenizers` with the expressions of the
-published tokenizer files. SPM: against sentencepiece with the same pieces.
+Needs the Python packages gguf, tokenizers, sentencepiece and tiktoken, RILL_TESTDATA, and
+rill-tokenize in PATH. Byte-level BPE: the GPT-2 vocabulary of the test data is written to a file
+once for each pre-tokenizer name, and the same vocabulary is given to `tokenizers` with the
+expressions of the published tokenizer files. SPM: against sentencepiece with the same pieces. Then
+the test data's own vocabularies, each from every kind of file there is for it (NAME "files").
+Random texts have characters of all of Unicode, assigned or not.
 
     ref-tokenize.py [SEED [ROUNDS [NAME...]]]
     ref-tokenize.py golden DIR    writes tests/golden/text: {"text", "ids"} a line, by sentencepiece
@@ -77,13 +79,6 @@ SOME = [0x17f, 0xe9, 0xc9, 0x1c5, 0x2b0, 0x301, 0x903, 0x5d0, 0x3042, 0x30a2, 0x
         0x2160, 0x1f600, 0x20ac, 0xb2, 0xad, 0x10400, 0x212a, 0xaa, 0x964, 0x60c, 0xfffd, 0x2581]
 
 
-def old(cp):
-    """Assigned before Unicode 9, so that all tables agree."""
-    import unicodedata
-    c = chr(cp)
-    return unicodedata.category(c) not in ("Cn", "Cs", "Co") and unicodedata.ucd_3_2_0.category(c) != "Cn"
-
-
 def any_text():
     out = []
     for _ in range(rnd.randrange(1, 30)):
@@ -93,10 +88,8 @@ def any_text():
         elif k < 6:
             c = chr(rnd.choice(SOME))
         else:
-            cp = rnd.randrange(1, 0x3000 if k == 6 else 0x20000)
-            while not old(cp):
-                cp = rnd.randrange(1, 0x3000 if k == 6 else 0x20000)
-            c = chr(cp)
+            cp = rnd.randrange(1, 0x3000 if k == 6 else rnd.choice([0x20000, 0x110000]))
+            c = chr(cp) if not 0xd800 <= cp < 0xe000 else "x"
         out.append(c * (rnd.randrange(1, 5) if rnd.randrange(6) == 0 else 1))
     return "".join(out)
 
@@ -109,6 +102,17 @@ def texts():
         for _ in range(20):
             at = rnd.randrange(len(s) - 2000)
             out.append(s[at:at + rnd.randrange(1, 2000)])
+        for _ in range(ROUNDS // 8):
+            at = rnd.randrange(len(s) - 200)
+            out.append(s[at:at + rnd.randrange(1, 200)])
+    return out
+
+
+def encode(t, batch, **how):
+    """The library's ids, some at a time: what it makes of each text is large."""
+    out = []
+    for at in range(0, len(batch), 5000):
+        out += [e.ids for e in t.encode_batch_fast(batch[at:at + 5000], **how)]
     return out
 
 
@@ -170,7 +174,7 @@ def bpe():
             path = os.path.join(d, "v.gguf")
             write_gguf(path, tokens, merges, kinds, name)
             batch = texts()
-            ok &= compare(name, batch, ours(path, batch), [t.encode(x).ids for x in batch])
+            ok &= compare(name, batch, ours(path, batch), encode(t, batch))
     return ok
 
 
@@ -226,7 +230,81 @@ def wordpiece():
     batch = texts()
     model = os.path.join(DATA, "tokenizers/ggml-vocab/ggml-vocab-bert-bge.gguf")
     return compare("bert", batch, ours(model, batch, "--no-bos"),
-                   [t.encode(x, add_special_tokens=False).ids for x in batch])
+                   encode(t, batch, add_special_tokens=False))
+
+
+def byte_bpe(vocab, merges, *steps, nfc=False, whole=False):
+    t = Tokenizer(models.BPE(vocab=vocab, merges=merges, ignore_merges=whole))
+    t.normalizer = normalizers.NFC() if nfc else None
+    t.pre_tokenizer = pre_tokenizers.Sequence(
+        [step(s) for s in steps] + [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    return t
+
+
+def gguf_bpe(name):
+    r = gguf.GGUFReader(name).fields
+    tokens = r["tokenizer.ggml.tokens"].contents()
+    return {k: i for i, k in enumerate(tokens)}, [tuple(m.split(" ")) for m in
+                                                  r["tokenizer.ggml.merges"].contents()]
+
+
+def files():
+    """The test data's vocabularies as they are."""
+    import shutil
+
+    import sentencepiece as spm
+    import tiktoken
+    from tiktoken.load import load_tiktoken_bpe
+    from tokenizers import BertWordPieceTokenizer
+    if ONLY and "files" not in ONLY:
+        return True
+    at = os.path.join(DATA, "tokenizers")
+    vocabs = os.path.join(at, "ggml-vocab", "ggml-vocab-{}.gguf")
+    batch, ok = texts(), True
+
+    def check(name, want, model, *options):
+        nonlocal ok
+        ok &= compare(name, batch, ours(model, batch, *options), want)
+
+    def folder(d, **named):
+        d = os.path.join(d, str(len(os.listdir(d))))
+        os.mkdir(d)
+        for to, path in named.items():
+            shutil.copy(os.path.join(at, path), os.path.join(d, to.replace("__", ".")))
+        return d
+
+    with tempfile.TemporaryDirectory() as d:
+        t = Tokenizer.from_file(os.path.join(at, "gpt-neox-20b/20B_tokenizer.json"))
+        check("gpt-neox tokenizer.json", encode(t, batch),
+              folder(d, tokenizer__json="gpt-neox-20b/20B_tokenizer.json"))
+        for name, steps in (("gpt-2", [GPT2]), ("falcon", ["punctuation", GPT2, "[0-9][0-9][0-9]"]),
+                            ("deepseek-coder", PRE["deepseek-coder"][0])):
+            vocab, merges = gguf_bpe(vocabs.format(name))
+            check(name + " gguf", encode(byte_bpe(vocab, merges, *steps), batch), vocabs.format(name),
+                  "--no-bos")
+        q = byte_bpe(*models.BPE.read_file(os.path.join(at, "qwen2/vocab.json"),
+                                           os.path.join(at, "qwen2/merges.txt")), QWEN2, nfc=True)
+        check("qwen2 vocab.json", encode(q, batch),
+              folder(d, vocab__json="qwen2/vocab.json", merges__txt="qwen2/merges.txt",
+                     tokenizer_config__json="qwen2/tokenizer_config.json"))
+        b = BertWordPieceTokenizer(os.path.join(at, "bert-base-uncased/vocab.txt"), lowercase=True)
+        want = encode(b, batch, add_special_tokens=False)
+        check("bert vocab.txt", want, folder(d, vocab__txt="bert-base-uncased/vocab.txt"), "--no-bos")
+        check("bert gguf", want, vocabs.format("bert-bge"), "--no-bos")
+        b.save(os.path.join(d, "bert.json"))
+        check("bert tokenizer.json", want, folder(d, tokenizer__json=os.path.join(d, "bert.json")),
+              "--no-bos")
+        k = tiktoken.Encoding("cl100k", pat_str=LLAMA3, special_tokens={}, mergeable_ranks=load_tiktoken_bpe(
+            os.path.join(at, "tiktoken/cl100k_base.tiktoken")))
+        check("cl100k .tiktoken", [k.encode_ordinary(x) for x in batch],
+              folder(d, cl100k_base__tiktoken="tiktoken/cl100k_base.tiktoken"))
+        for name, file in (("unigram", "sentencepiece/test_model.model"),
+                           ("mistral v1", "mistral/tokenizer.model.v1"),
+                           ("mistral v3", "mistral/mistral_instruct_tokenizer_240323.model.v3")):
+            s = spm.SentencePieceProcessor(model_file=os.path.join(at, file))
+            check(name + " tokenizer.model", s.encode(batch), folder(d, tokenizer__model=file),
+                  "--no-bos")
+    return ok
 
 
 def goldens(to):
@@ -288,4 +366,4 @@ if __name__ == "__main__":
     if MODE == "bench":
         bench()
         sys.exit(0)
-    sys.exit(0 if all([bpe(), sentencepieces(), wordpiece()]) else 1)
+    sys.exit(0 if all([bpe(), sentencepieces(), wordpiece(), files()]) else 1)

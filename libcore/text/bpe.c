@@ -67,22 +67,33 @@ static inline uint32_t rank_of(const struct tok *t, uint32_t l, uint32_t r, cons
     return s->rank;
 }
 
-/* The first symbol at p and its length. */
-static inline uint32_t first_symbol(const struct tok *t, const char *p, size_t n, size_t *len)
+/* A character that says where in its word it stands. */
+static uint32_t marked_symbol(const struct tok *t, const char *p, size_t len, bool inside, bool end)
+{
+    char text[8];
+    size_t n = 0;
+
+    if (inside && t->marks_inside)
+        text[n++] = MARK_INSIDE;
+    memcpy(text + n, p, len);
+    n += len;
+    if (end && t->marks_end)
+        text[n++] = MARK_END;
+    return piece_get(&t->merged, text, n);
+}
+
+/* The first symbol of the word p[0, n) behind at, and its length. */
+static inline uint32_t first_symbol(const struct tok *t, const char *p, size_t at, size_t n,
+                                    size_t *len)
 {
     if (!t->by_char) {
         *len = 1;
-        return t->byte_sym[(uint8_t)p[0]];
+        return t->byte_sym[(uint8_t)p[at]];
     }
-    *len = char_len(p, n);
-    if (t->word_end && *len == n) {
-        char last[8];
-
-        memcpy(last, p, *len);
-        last[*len] = ' ';
-        return piece_get(&t->merged, last, *len + 1);
-    }
-    return piece_get(&t->merged, p, *len);
+    *len = char_len(p + at, n - at);
+    if (unlikely(t->marks_end || t->marks_inside))
+        return marked_symbol(t, p + at, *len, at > 0, at + *len == n);
+    return piece_get(&t->merged, p + at, *len);
 }
 
 struct small {
@@ -104,7 +115,7 @@ static bool small_begin(const struct tok *t, struct small *s, const char *p, siz
     for (size_t at = 0; at < n; at += len) {
         if (s->n == SMALL)
             return false;
-        s->part[s->n].id = first_symbol(t, p + at, n - at, &len);
+        s->part[s->n].id = first_symbol(t, p, at, n, &len);
         s->part[s->n++].start = (uint32_t)at;
     }
     s->part[s->n].start = (uint32_t)n;
@@ -242,7 +253,7 @@ static int merge_long(struct enc *x, const char *p, size_t n)
         return rc;
     sym = x->sym;
     for (size_t at = 0; at < n; at += len, n_sym++) {
-        sym[n_sym].id = first_symbol(t, p + at, n - at, &len);
+        sym[n_sym].id = first_symbol(t, p, at, n, &len);
         sym[n_sym].start = (uint32_t)at;
         sym[n_sym].prev = n_sym ? n_sym - 1 : NO_SYMBOL;
         sym[n_sym].next = at + len < n ? n_sym + 1 : NO_SYMBOL;
@@ -403,7 +414,9 @@ static int on_piece(void *arg, struct slice s)
 
 int encode_piece(struct enc *x, struct slice s)
 {
-    return x->t->word_end ? merge_chunk(x, s.p, s.n) : merge_piece(x, s.p, s.n);
+    const bool marked = x->t->marks_end || x->t->marks_inside;
+
+    return marked ? merge_chunk(x, s.p, s.n) : merge_piece(x, s.p, s.n);
 }
 
 /* Bytes at the front that are no valid UTF-8; with valid set, those that are. */

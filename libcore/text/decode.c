@@ -4,16 +4,26 @@
 /* Whether encoding puts a space in front of text. */
 static bool has_prefix(const struct tok *t)
 {
+    if (t->shown)
+        return t->shown_front;
     return t->model == TOK_WPM || t->model == TOK_WORD ||
            ((t->model == TOK_SPM || t->model == TOK_UNIGRAM || t->by_char) && t->add_space_prefix);
 }
 
-/* The bytes of one token of a stream. *inside: the last one was text. */
-static struct slice next_piece(const struct tok *t, int32_t id, unsigned flags, bool *inside)
+/* The bytes of one token of a stream. *inside: the last one was text; *last: that token. */
+static struct slice next_piece(const struct tok *t, int32_t id, unsigned flags, bool *inside,
+                               int32_t *last)
 {
     struct slice s = tok_piece(t, id);
     enum tok_kind kind = tok_kind_of(t, id);
 
+    if (unlikely(t->shown_once)) {
+        if (id == *last)
+            return (struct slice){"", 0};
+        *last = id;
+    }
+    if (kind == TOK_USER && t->shown)
+        kind = TOK_NORMAL;
     if (kind == TOK_CONTROL || kind == TOK_UNKNOWN || kind == TOK_USER) {
         /* encoding puts a space behind it again, except in WordPiece */
         if (t->model != TOK_WPM && t->model != TOK_WORD)
@@ -31,14 +41,15 @@ static struct slice next_piece(const struct tok *t, int32_t id, unsigned flags, 
 void tok_decode(const struct tok *t, const int32_t *id, size_t n, unsigned flags, struct buf *out)
 {
     bool inside = flags & TOK_INSIDE;
+    int32_t last = -1;
 
     for (size_t i = 0; i < n; i++)
-        buf_slice(out, next_piece(t, id[i], flags, &inside));
+        buf_slice(out, next_piece(t, id[i], flags, &inside, &last));
 }
 
 void detok_init(struct detok *d, const struct tok *t, unsigned flags)
 {
-    *d = (struct detok){.tok = t, .flags = flags, .inside = flags & DETOK_INSIDE};
+    *d = (struct detok){.tok = t, .flags = flags, .inside = flags & DETOK_INSIDE, .last = -1};
 }
 
 /* Adds p[0, n), which ends with a whole character or is to end anyhow. */
@@ -67,7 +78,7 @@ static void add_whole(const struct detok *d, const char *p, size_t n, struct buf
 
 void detok_add(struct detok *d, int32_t id, struct buf *out)
 {
-    struct slice s = next_piece(d->tok, id, d->flags, &d->inside);
+    struct slice s = next_piece(d->tok, id, d->flags, &d->inside, &d->last);
     char joined[8];
     size_t whole;
 
@@ -99,4 +110,5 @@ void detok_end(struct detok *d, struct buf *out)
     add_whole(d, d->held, d->n_held, out);
     d->n_held = 0;
     d->inside = d->flags & DETOK_INSIDE;
+    d->last = -1;
 }

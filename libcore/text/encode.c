@@ -2,8 +2,6 @@
  * normalized and goes to the vocabulary's model. */
 #include "tok_in.h"
 
-#include <utf8proc.h>
-
 #include "text/uclass.h"
 
 #define MARK "\xe2\x96\x81"
@@ -136,33 +134,17 @@ static void copy_marks(struct enc *x, struct slice text, bool prefix)
 /* NFC of text, into x->composed. Left as it is where it is no valid UTF-8. */
 static int compose(struct enc *x, struct slice *text)
 {
-    utf8proc_int32_t *cps;
-    utf8proc_ssize_t n;
     size_t i = 0;
+    int rc;
 
     while (i < text->n && (uint8_t)text->p[i] < 0x80)
         i++;
-    if (i == text->n || !utf8_valid(text->p, text->n) || text->n > INT32_MAX / 4)
+    if (i == text->n || !utf8_valid(text->p, text->n) || text->n > INT32_MAX / 8)
         return 0;
-    n = utf8proc_decompose((const utf8proc_uint8_t *)text->p, (utf8proc_ssize_t)text->n, NULL, 0,
-                           UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-    if (n < 0)
-        return 0;
-    cps = mem_array((uint64_t)n + 1, sizeof *cps, x->e);
-    if (!cps)
-        return E_NOMEM;
-    utf8proc_decompose((const utf8proc_uint8_t *)text->p, (utf8proc_ssize_t)text->n, cps, n,
-                       UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-    n = utf8proc_normalize_utf32(cps, n, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
     buf_clear(&x->composed);
-    for (utf8proc_ssize_t k = 0; k < n; k++) {
-        char s[4];
-
-        buf_add(&x->composed, s, (size_t)utf8_encode((uint32_t)cps[k], s));
-    }
-    mem_free(cps);
+    rc = tok_normal_form(NORM_NFC, *text, &x->composed, x->e);
     *text = buf_view(&x->composed);
-    return x->composed.bad ? err_nomem(x->e, text->n) : 0;
+    return rc < 0 ? rc : x->composed.bad ? err_nomem(x->e, text->n) : 0;
 }
 
 /* -- segments -------------------------------------------------------------------------------- */

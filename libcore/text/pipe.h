@@ -50,6 +50,7 @@ enum cut_kind {
     CUT_NUMBERS, // numbers, each digit a match or the whole run
     CUT_MARKS,   // Metaspace: U+2581 for spaces, one in front, cut before each
     CUT_LENGTH,  // pieces of so many characters
+    CUT_SCRIPTS, // where another script begins
     CUT_BYTES,   // ByteLevel: its own expression, then each byte becomes its letter
 };
 
@@ -109,6 +110,9 @@ void pipe_free(struct pipe *p); // accepts NULL and half-made ones
 /* pipe_norm.c. text is valid UTF-8 and what they add to out is. */
 int pipe_normalize(const struct norm_step *s, struct pre_match *m, struct slice text,
                    struct buf *out, struct err *e);
+
+/* NFC, NFD, NFKC or NFKD of text, valid UTF-8, as the library has them (ulib.h); adds to out. */
+int tok_normal_form(enum norm_kind kind, struct slice text, struct buf *out, struct err *e);
 
 /* pipe_cut.c. Calls piece for each piece of the text; in order. */
 struct cutter {

@@ -6,6 +6,8 @@
 #include "text/pipe.h"
 #include "text/tok_in.h"
 #include "text/uclass.h"
+#include "text/ulib.h"
+#include "text/uscript.h"
 
 /* What a step makes of one piece: spans one after the other, some of them matches. */
 struct span {
@@ -72,29 +74,6 @@ static int by_char(struct cut *t, struct slice text, unsigned (*class_of)(uint32
     return rc < 0 ? rc : add(t, from, text.n, last & MATCH);
 }
 
-/* Punctuation as the library's table has it, which is of Unicode 8. */
-static bool is_punct(uint32_t cp)
-{
-    static const uint32_t later[][2] = {
-        {0x61d, 0x61d},     {0x9fd, 0x9fd},     {0xa76, 0xa76},     {0xc77, 0xc77},
-        {0xc84, 0xc84},     {0x166d, 0x166d},   {0x1b7d, 0x1b7e},   {0x2e43, 0x2e4f},
-        {0x2e52, 0x2e5d},   {0x10ead, 0x10ead}, {0x10f55, 0x10f59}, {0x10f86, 0x10f89},
-        {0x111c9, 0x111c9}, {0x1144b, 0x1144f}, {0x1145a, 0x1145b}, {0x1145d, 0x1145d},
-        {0x11660, 0x1166c}, {0x116b9, 0x116b9}, {0x1183b, 0x1183b}, {0x11944, 0x11946},
-        {0x119e2, 0x119e2}, {0x11a3f, 0x11a46}, {0x11a9a, 0x11a9c}, {0x11a9e, 0x11aa2},
-        {0x11b00, 0x11b09}, {0x11c41, 0x11c45}, {0x11c70, 0x11c71}, {0x11ef7, 0x11ef8},
-        {0x11f43, 0x11f4f}, {0x11fff, 0x11fff}, {0x12ff1, 0x12ff2}, {0x16e97, 0x16e9a},
-        {0x16fe2, 0x16fe2}, {0x1e95e, 0x1e95f},
-    };
-
-    if (cp < 128)
-        return uclass_ascii[cp] & (UC_P | UC_SYM);
-    for (size_t i = 0; i < ARRAY_LEN(later) && cp >= later[i][0]; i++)
-        if (cp <= later[i][1])
-            return cp == 0x166d || cp == 0x111c9; /* the other way round */
-    return uclass_of(cp) & UC_P;
-}
-
 static unsigned class_space(uint32_t cp)
 {
     return uclass_of(cp) & UC_S ? MATCH : 0;
@@ -102,22 +81,22 @@ static unsigned class_space(uint32_t cp)
 
 static unsigned class_bert(uint32_t cp)
 {
-    return uclass_of(cp) & UC_S ? MATCH : is_punct(cp) ? OTHER | ALONE : 0;
+    return uclass_of(cp) & UC_S ? MATCH : ulib_punct(cp) ? OTHER | ALONE : 0;
 }
 
 static unsigned class_punct(uint32_t cp)
 {
-    return is_punct(cp) ? MATCH | ALONE : 0;
+    return ulib_punct(cp) ? MATCH | ALONE : 0;
 }
 
 static unsigned class_number(uint32_t cp)
 {
-    return uclass_of(cp) & UC_N ? MATCH : 0;
+    return ulib_number(cp) ? MATCH : 0;
 }
 
 static unsigned class_digit(uint32_t cp)
 {
-    return uclass_of(cp) & UC_N ? MATCH | ALONE : 0;
+    return ulib_number(cp) ? MATCH | ALONE : 0;
 }
 
 /* \w of the library's own engine: letters, marks, digits, numbers that are letters, connectors,
@@ -167,6 +146,13 @@ static int by_text(struct cut *t, struct slice text)
     const char *p;
     int rc;
 
+    while (want->n == 0 && done < text.n) { /* nothing is between all characters */
+        const size_t n = char_len(text.p + done, text.n - done);
+
+        if ((rc = add(t, done, done + n, false)) < 0)
+            return rc;
+        done += n;
+    }
     while (want->n && (p = memmem(text.p + done, text.n - done, want->p, want->n))) {
         size_t from = (size_t)(p - text.p);
 
@@ -192,6 +178,26 @@ static int by_length(struct cut *t, struct slice text)
         }
     }
     return rc < 0 ? rc : add(t, from, text.n, true);
+}
+
+/* Before each character of another script; those of none go with what is before them. What is in
+ * front of the first goes, as in the library. */
+static int by_script(struct cut *t, struct slice text)
+{
+    size_t from = 0, at = 0, n;
+    uint32_t cp, last = USCRIPT_ANY, now;
+    int rc = 0;
+
+    for (; at < text.n && rc == 0; at += n) {
+        n = (size_t)utf8_next((const uint8_t *)text.p + at, &cp);
+        now = uscript_of(cp);
+        if (now == USCRIPT_ANY || now == last)
+            continue;
+        rc = add(t, from, at, last == USCRIPT_ANY);
+        from = at;
+        last = now;
+    }
+    return rc < 0 ? rc : add(t, from, text.n, last == USCRIPT_ANY);
 }
 
 /* -- what becomes of them -- */
@@ -342,6 +348,10 @@ static int cut_step(struct cut *t, struct slice text, bool first)
     case CUT_NUMBERS:
         rc = by_char(t, text, s->single ? class_digit : class_number);
         way = CUT_ISOLATED;
+        break;
+    case CUT_SCRIPTS:
+        rc = by_script(t, text);
+        way = CUT_REMOVED;
         break;
     default:
         rc = by_length(t, text);

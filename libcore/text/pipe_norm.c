@@ -7,6 +7,7 @@
 #include "text/pipe.h"
 #include "text/tok_in.h"
 #include "text/uclass.h"
+#include "text/ulib.h"
 
 static void add_char(struct buf *out, uint32_t cp)
 {
@@ -32,7 +33,8 @@ static bool ascii_only(struct slice s)
     return true;
 }
 
-static int unicode_form(enum norm_kind kind, struct slice text, struct buf *out, struct err *e)
+/* What has no character that the library's tables do not know. */
+static int form_known(enum norm_kind kind, struct slice text, struct buf *out, struct err *e)
 {
     static const int how[] = {UTF8PROC_STABLE | UTF8PROC_COMPOSE,
                               UTF8PROC_STABLE | UTF8PROC_DECOMPOSE,
@@ -61,14 +63,27 @@ static int unicode_form(enum norm_kind kind, struct slice text, struct buf *out,
     return 0;
 }
 
+int tok_normal_form(enum norm_kind kind, struct slice text, struct buf *out, struct err *e)
+{
+    size_t from = 0, at = 0, n;
+    uint32_t cp;
+    int rc = 0;
+
+    for (; at < text.n && rc == 0; at += n) {
+        n = (size_t)utf8_next((const uint8_t *)text.p + at, &cp);
+        if (!ulib_later(cp))
+            continue;
+        rc = form_known(kind, (struct slice){text.p + from, at - from}, out, e);
+        buf_add(out, text.p + at, n);
+        from = at + n;
+    }
+    return rc < 0 ? rc : form_known(kind, (struct slice){text.p + from, text.n - from}, out, e);
+}
+
 /* The small letter of every letter by itself; one has two characters. */
 static void add_lower(struct buf *out, uint32_t cp)
 {
-    if (cp < 128) {
-        buf_byte(out, (char)(cp | (uint32_t)(cp >= 'A' && cp <= 'Z') << 5));
-        return;
-    }
-    add_char(out, (uint32_t)utf8proc_tolower((utf8proc_int32_t)cp));
+    add_char(out, ulib_lower(cp));
     if (cp == 0x130)
         add_char(out, 0x307);
 }
@@ -208,14 +223,6 @@ static bool is_ideograph(uint32_t cp)
     return false;
 }
 
-static bool bert_drops(uint32_t cp)
-{
-    if (cp == 0 || cp == 0xfffd)
-        return true;
-    return cp != '\t' && cp != '\n' && cp != '\r' && uclass_of(cp) & UC_C &&
-           utf8proc_category((utf8proc_int32_t)cp) != UTF8PROC_CATEGORY_CN;
-}
-
 static int bert(const struct norm_step *s, struct slice text, struct buf *out, struct err *e)
 {
     struct buf a = {0}, b = {0};
@@ -226,7 +233,7 @@ static int bert(const struct norm_step *s, struct slice text, struct buf *out, s
         uint32_t cp = next_char(&rest);
         bool apart = s->apart && cp >= 0x3400 && is_ideograph(cp);
 
-        if (s->clean && bert_drops(cp))
+        if (s->clean && ulib_bert_control(cp))
             continue;
         if (s->clean && uclass_of(cp) & UC_S)
             cp = ' ';
@@ -237,12 +244,12 @@ static int bert(const struct norm_step *s, struct slice text, struct buf *out, s
             buf_byte(&a, ' ');
     }
     if (s->accents) {
-        rc = unicode_form(NORM_NFD, buf_view(&a), &b, e);
+        rc = tok_normal_form(NORM_NFD, buf_view(&a), &b, e);
         buf_clear(&a);
         for (rest = buf_view(&b); rest.n;) {
             uint32_t cp = next_char(&rest);
 
-            if (cp < 128 || !(uclass_of(cp) & UC_MN))
+            if (!ulib_bert_accent(cp))
                 add_char(&a, cp);
         }
     }
@@ -267,7 +274,7 @@ int pipe_normalize(const struct norm_step *s, struct pre_match *m, struct slice 
     case NORM_NFD:
     case NORM_NFKC:
     case NORM_NFKD:
-        rc = unicode_form(s->kind, text, out, e);
+        rc = tok_normal_form(s->kind, text, out, e);
         break;
     case NORM_LOWER:
         while (text.n)
@@ -277,7 +284,7 @@ int pipe_normalize(const struct norm_step *s, struct pre_match *m, struct slice 
         while (text.n) {
             uint32_t cp = next_char(&text);
 
-            if (cp < 128 || !(uclass_of(cp) & UC_M))
+            if (!ulib_accent(cp))
                 add_char(out, cp);
         }
         break;

@@ -8,6 +8,8 @@
  */
 #include "pre.h"
 
+#include <stdlib.h>
+
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
@@ -220,9 +222,91 @@ static void take(void *p, void *data)
     mem_free(p);
 }
 
-/* Spells \s and \S out as White_Space. */
+/* Whether PCRE2 lacks the characters of uclass_added. */
+static bool lacks_added(void)
+{
+    char version[32] = "";
+
+    return pcre2_config(PCRE2_CONFIG_UNICODE_VERSION, NULL) > (int)sizeof version ||
+           pcre2_config(PCRE2_CONFIG_UNICODE_VERSION, version) < 0 || atoi(version) < 16;
+}
+
+static void add_range(struct buf *out, uint32_t from, uint32_t to)
+{
+    if (from == to)
+        buf_printf(out, "\\x{%x}", (unsigned)from);
+    else
+        buf_printf(out, "\\x{%x}-\\x{%x}", (unsigned)from, (unsigned)to);
+}
+
+/* The characters of a property that PCRE2 does not know, as members of a set. */
+static void add_later(struct slice name, struct buf *out)
+{
+    static const struct {
+        const char *script;
+        uint32_t from, to;
+    } scripts[] = {{"sc:Han", 0x2b739, 0x2b739},      {"sc:Han", 0x2ebf0, 0x2ee5d},
+                   {"sc:Han", 0x31350, 0x323af},      {"sc:Hiragana", 0x1b132, 0x1b132},
+                   {"sc:Katakana", 0x1b155, 0x1b155}, {"sc:Cyrillic", 0x1c89, 0x1c8a},
+                   {"sc:Cyrillic", 0x1e030, 0x1e06d}, {"sc:Cyrillic", 0x1e08f, 0x1e08f},
+                   {"sc:Arabic", 0x897, 0x897},       {"sc:Arabic", 0x10ec2, 0x10ec4},
+                   {"sc:Arabic", 0x10efc, 0x10eff}};
+
+    for (size_t i = 0; i < ARRAY_LEN(scripts); i++)
+        if (slice_is(name, scripts[i].script))
+            add_range(out, scripts[i].from, scripts[i].to);
+    for (const struct uclass_added *a = uclass_added; a->category && name.n <= 2; a++)
+        if (name.n && memcmp(a->category, name.p, name.n) == 0)
+            add_range(out, a->from, a->to);
+}
+
+/* \p{C}, or \P, without them. */
+static void spell_others(char p, struct slice name, struct buf *out)
+{
+    buf_str(out, p == 'p' ? "(?:(?![" : "[");
+    for (const struct uclass_added *a = uclass_added; a->category; a++)
+        if (a->category[0] != 'C')
+            add_range(out, a->from, a->to);
+    buf_printf(out, p == 'p' ? "])\\p{%.*s})" : "\\P{%.*s}]", (int)name.n, name.p);
+}
+
+/* \p{name}, or \P, with the characters that PCRE2 does not know. What would have less of them
+ * inside a set stays as it is. */
+static void spell_property(char p, struct slice name, bool inside, struct buf *out)
+{
+    if (!inside && (slice_is(name, "C") || slice_is(name, "Cn"))) {
+        spell_others(p, name, out);
+        return;
+    }
+    if (!inside)
+        buf_str(out, p == 'P' ? "[^" : "[");
+    buf_printf(out, "\\%c{%.*s}", inside ? p : 'p', (int)name.n, name.p);
+    if (p == 'p' || !inside)
+        add_later(name, out);
+    if (!inside)
+        buf_byte(out, ']');
+}
+
+/* The name behind \p or \P, with braces or of one letter; the bytes of all that, 0: none. */
+static size_t property_name(const char *s, struct slice *name)
+{
+    const char *end = s[2] == '{' ? strchr(s, '}') : NULL;
+
+    if (end)
+        *name = (struct slice){s + 3, (size_t)(end - s - 3)};
+    else if (s[2] >= 'A' && s[2] <= 'Z')
+        *name = (struct slice){s + 2, 1};
+    else
+        return 0;
+    return end ? (size_t)(end - s) + 1 : 3;
+}
+
+/* Spells \s and \S out as White_Space, and properties with what is newer than PCRE2. */
 static void spell_out(const char *s, struct buf *out)
 {
+    const bool more = lacks_added();
+    struct slice name;
+    size_t n;
     static const char space[] = "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}"
                                 "\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}";
     bool inside = false;
@@ -234,6 +318,13 @@ static void spell_out(const char *s, struct buf *out)
         } else if (*s == '\\' && s[1] == 'S' && !inside) {
             buf_printf(out, "[^%s]", space);
             s++;
+        } else if (more && *s == '\\' && (s[1] == 'd' || (s[1] == 'D' && !inside))) {
+            spell_property(s[1] == 'd' ? 'p' : 'P', SLICE("Nd"), inside, out);
+            s++;
+        } else if (more && *s == '\\' && (s[1] == 'p' || s[1] == 'P') &&
+                   (n = property_name(s, &name)) > 0) {
+            spell_property(s[1], name, inside, out);
+            s += n - 1;
         } else if (*s == '\\' && s[1]) {
             buf_add(out, s, 2);
             s++;
@@ -621,8 +712,12 @@ struct pre_match {
 /* \p{Han} is a script there, and a script with its extensions here. */
 static bool is_script(struct slice s)
 {
-    static const char *const names[] = {"Han",    "Hiragana", "Katakana", "Hangul", "Thai",
-                                        "Arabic", "Cyrillic", "Greek",    "Latin",  "Hebrew"};
+    static const char *const names[] = {
+        "Han",        "Hiragana", "Katakana",  "Hangul",    "Thai",     "Arabic",    "Cyrillic",
+        "Greek",      "Latin",    "Hebrew",    "Armenian",  "Bengali",  "Bopomofo",  "Common",
+        "Devanagari", "Ethiopic", "Georgian",  "Gujarati",  "Gurmukhi", "Inherited", "Kannada",
+        "Khmer",      "Lao",      "Malayalam", "Mongolian", "Myanmar",  "Oriya",     "Sinhala",
+        "Syriac",     "Tamil",    "Telugu",    "Thaana",    "Tibetan"};
 
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (slice_is(s, names[i]))
@@ -632,13 +727,67 @@ static bool is_script(struct slice s)
 
 /* What \w has there (uclass_word). */
 #define WORD                                                                                       \
-    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"    \
+    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"     \
     "\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
+#define ALPHABETIC "\\p{L}\\p{Nl}"
+
+#define HEX "0-9A-Fa-f"
+
+/* What a letter behind a backslash is there; false: the same as here. */
+static bool spell_letter(char c, bool inside, struct buf *out)
+{
+    switch (c) {
+    case 'w':
+        buf_str(out, inside ? WORD : "[" WORD "]");
+        return true;
+    case 'W':
+        if (!inside)
+            buf_str(out, "[^" WORD "]");
+        return !inside;
+    case 'h': /* not blanks */
+        buf_str(out, inside ? HEX : "[" HEX "]");
+        return true;
+    case 'H':
+        if (!inside)
+            buf_str(out, "[^" HEX "]");
+        return !inside;
+    case 'b':
+        if (!inside)
+            buf_str(out, "(?:(?<=[" WORD "])(?![" WORD "])|(?<![" WORD "])(?=[" WORD "]))");
+        return !inside;
+    case 'B':
+        if (!inside)
+            buf_str(out, "(?:(?<=[" WORD "])(?=[" WORD "])|(?<![" WORD "])(?![" WORD "]))");
+        return !inside;
+    default:
+        return false;
+    }
+}
+
+/* A class with a name, "[:punct:]"; returns its bytes, 0: the same as here, or none. */
+static size_t spell_named(const char *s, struct buf *out)
+{
+    static const struct {
+        const char *name, *set;
+    } sets[] = {{"[:punct:]", "\\p{P}\\p{S}"},
+                {"[:word:]", WORD},
+                {"[:alnum:]", ALPHABETIC "\\p{Nd}"},
+                {"[:alpha:]", ALPHABETIC},
+                {"[:digit:]", "\\p{Nd}"}};
+
+    for (size_t i = 0; i < ARRAY_LEN(sets); i++)
+        if (strncmp(s, sets[i].name, strlen(sets[i].name)) == 0) {
+            buf_str(out, sets[i].set);
+            return strlen(sets[i].name);
+        }
+    return 0;
+}
 
 /* A set inside a set joins it there and is text here. */
 void pre_re_spell(const char *s, struct buf *out)
 {
     int depth = 0;
+    size_t n;
 
     for (; *s; s++) {
         const char *end = strchr(s, '}');
@@ -647,9 +796,10 @@ void pre_re_spell(const char *s, struct buf *out)
             is_script((struct slice){s + 3, (size_t)(end - s - 3)})) {
             buf_printf(out, "\\%c{sc:%.*s", s[1], (int)(end - s - 3), s + 3);
             s = end - 1;
-        } else if (*s == '\\' && (s[1] == 'w' || (s[1] == 'W' && depth == 0))) {
-            buf_printf(out, depth ? WORD : *++s == 'W' ? "[^" WORD "]" : "[" WORD "]");
-            s += depth > 0;
+        } else if (*s == '\\' && s[1] && spell_letter(s[1], depth > 0, out)) {
+            s++;
+        } else if (*s == '[' && depth > 0 && (n = spell_named(s, out)) > 0) {
+            s += n - 1;
         } else if (*s == '\\' && s[1]) {
             buf_add(out, s++, 2);
         } else if (*s == '[' && (depth == 0 || s[1] == ':')) {

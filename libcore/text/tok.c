@@ -204,15 +204,32 @@ static int byte_of(struct slice s)
     return hex(s.p[3]) * 16 + hex(s.p[4]);
 }
 
-/* The text itself; what says that a word ends there is a space, which no word has in it. */
+/* The text itself; what says that a word ends there, or went on, is a byte that no text has. */
 static void spell_as_is(const struct tok_spec *s, struct slice piece, struct buf *out)
 {
-    size_t n = s->word_end.n;
+    size_t n = s->word_end.n, inside = s->word_inside.n;
     bool end = n && piece.n >= n && memcmp(piece.p + piece.n - n, s->word_end.p, n) == 0;
 
+    if (inside && slice_starts(piece, s->word_inside)) {
+        buf_byte(out, MARK_INSIDE);
+        piece = (struct slice){piece.p + inside, piece.n - inside};
+        end &= piece.n >= n;
+    }
     buf_add(out, piece.p, piece.n - (end ? n : 0));
     if (end)
+        buf_byte(out, MARK_END);
+}
+
+/* "##ing" as "ing", "the" as " the". */
+static void spell_word(const struct tok_spec *s, struct slice piece, struct buf *out)
+{
+    struct slice inside = s->word_inside.p ? s->word_inside : SLICE("##");
+
+    if (inside.n && slice_starts(piece, inside))
+        piece = (struct slice){piece.p + inside.n, piece.n - inside.n};
+    else if (inside.n)
         buf_byte(out, ' ');
+    buf_slice(out, piece);
 }
 
 /* Adds the bytes a piece of this kind stands for. */
@@ -233,10 +250,8 @@ static void spell(const struct tok_spec *s, enum tok_kind kind, struct slice pie
         buf_byte(out, ' '), buf_slice(out, piece);
     else if (s->model == TOK_BPE && !s->raw_bpe)
         tok_spell_alphabet(piece, out);
-    else if (s->model == TOK_WPM && s->plain_pieces && slice_starts(piece, SLICE("##")))
-        buf_add(out, piece.p + 2, piece.n - 2);
     else if (s->model == TOK_WPM && s->plain_pieces)
-        buf_byte(out, ' '), buf_slice(out, piece);
+        spell_word(s, piece, out);
     else
         tok_spell_marks(piece, out);
 }
@@ -405,6 +420,21 @@ static int spell_merge(struct build *b, uint32_t i, struct buf *text, size_t *mi
     return 0;
 }
 
+/* Both halves as one symbol: the second no longer goes on behind another. */
+static int intern_both(struct build *b, const char *p, size_t mid, size_t n, uint32_t *id)
+{
+    struct buf text = {0};
+    int rc;
+
+    if (!b->s->word_inside.n || p[mid] != MARK_INSIDE)
+        return intern(b, p, n, id);
+    buf_add(&text, p, mid);
+    buf_add(&text, p + mid + 1, n - mid - 1);
+    rc = text.bad ? err_nomem(b->e, n) : intern(b, text.p, text.n, id);
+    buf_fini(&text);
+    return rc;
+}
+
 static int read_merges(struct build *b)
 {
     struct tok *t = b->t;
@@ -430,7 +460,7 @@ static int read_merges(struct build *b)
         for (k = 0; k < m && rc == 0; k++, from = end[k - 1])
             if ((rc = intern(b, text.p + from, mid[k] - from, &left)) == 0 &&
                 (rc = intern(b, text.p + mid[k], end[k] - mid[k], &right)) == 0 &&
-                (rc = intern(b, text.p + from, end[k] - from, &into)) == 0)
+                (rc = intern_both(b, text.p + from, mid[k] - from, end[k] - from, &into)) == 0)
                 pair_table_put(&t->pair, left, right, i + k, into);
     }
     buf_fini(&text);
@@ -467,8 +497,9 @@ static int prepare_merging(struct build *b)
     int rc;
 
     t->by_char = t->model == TOK_SPM || b->s->raw_bpe || b->s->as_is;
-    t->word_end = b->s->word_end.n > 0;
-    t->by_text = t->model == TOK_SPM || b->s->n_merge == 0;
+    t->marks_end = b->s->word_end.n > 0;
+    t->marks_inside = b->s->word_inside.n > 0;
+    t->by_text = t->model == TOK_SPM || (b->s->n_merge == 0 && !b->s->take_pipe);
     t->fuse_unknown = b->s->take_pipe ? b->s->fuse_unknown : t->by_char;
     if (!t->by_text && (rc = read_merges(b)) < 0)
         return rc;
@@ -729,6 +760,17 @@ static int build_model(struct build *b)
     return 0;
 }
 
+/* What pieces that go on are spelt with. */
+static int read_inside(struct build *b)
+{
+    const struct tok_spec *s = b->s;
+    struct slice inside = s->word_inside.p ? s->word_inside : SLICE("##");
+
+    b->t->n_inside = inside.n;
+    b->t->inside_text = mem_dup(inside.p, inside.n, b->e);
+    return b->t->inside_text ? 0 : E_NOMEM;
+}
+
 /* What goes around a text, when it is more than flags can say. */
 static int read_ends(struct build *b)
 {
@@ -756,6 +798,29 @@ static int read_ends(struct build *b)
     return 0;
 }
 
+/* What decoding makes of the tokens, one behind the other. */
+static int read_shown(struct build *b)
+{
+    struct tok *t = b->t;
+    struct buf all = {0};
+
+    if (!b->s->shown)
+        return 0;
+    if (!(t->shown_at = mem_array((uint64_t)t->n + 1, sizeof *t->shown_at, b->e)))
+        return E_NOMEM;
+    for (uint32_t i = 0; i < t->n; i++) {
+        if (all.n + b->s->shown[i].n > UINT32_MAX) {
+            buf_fini(&all);
+            return err_set(b->e, E_RANGE, "%s: more than 4 GiB of text", b->name);
+        }
+        buf_slice(&all, b->s->shown[i]);
+        t->shown_at[i + 1] = (uint32_t)all.n;
+    }
+    buf_byte(&all, '\0'); /* so that there is something */
+    t->shown = all.p;
+    return all.bad ? err_nomem(b->e, all.n) : 0;
+}
+
 static void copy_flags(struct tok *t, const struct tok_spec *s)
 {
     t->model = s->model;
@@ -770,6 +835,9 @@ static void copy_flags(struct tok *t, const struct tok_spec *s)
     t->nfc = s->nfc;
     t->max_word = s->max_word ? s->max_word : 100; /* as in the original */
     t->pipe = s->take_pipe;
+    t->no_inside = s->word_inside.p && s->word_inside.n == 0;
+    t->shown_front = s->shown_front;
+    t->shown_once = s->shown_once;
     for (int i = 0; i < 256; i++)
         t->byte_id[i] = -1;
 }
@@ -802,8 +870,8 @@ int tok_new(struct tok **out, const struct tok_spec *s, struct err *e)
     t->flag = mem_array(t->n, sizeof *t->flag, e);
     t->score = mem_array(t->n, sizeof *t->score, e);
     if (!t->kind || !t->flag || !t->score || (rc = read_ends(&b)) < 0 ||
-        (rc = read_pieces(&b)) < 0 ||
-        (rc = build_names(&b)) < 0 || (rc = build_model(&b)) < 0)
+        (s->model == TOK_WPM && (rc = read_inside(&b)) < 0) || (rc = read_pieces(&b)) < 0 ||
+        (rc = build_names(&b)) < 0 || (rc = build_model(&b)) < 0 || (rc = read_shown(&b)) < 0)
         goto fail;
     *out = t;
     return 0;
@@ -831,6 +899,9 @@ void tok_free(struct tok *t)
         mem_free((char *)t->pre_name);
     mem_free((char *)t->arena);
     mem_free((uint32_t *)t->at);
+    mem_free(t->shown);
+    mem_free(t->shown_at);
+    mem_free(t->inside_text);
     mem_free(t->kind);
     mem_free(t->flag);
     mem_free(t->score);
@@ -905,13 +976,24 @@ struct slice tok_piece(const struct tok *t, int32_t id)
 {
     if (!in_range(t, id))
         return (struct slice){"", 0};
+    if (t->shown)
+        return (struct slice){t->shown + t->shown_at[id], t->shown_at[id + 1] - t->shown_at[id]};
     return (struct slice){t->arena + t->at[id], t->at[id + 1] - t->at[id]};
 }
 
 int32_t tok_find(const struct tok *t, struct slice piece)
 {
-    uint32_t id = t->merged.slot ? piece_get(&t->merged, piece.p, piece.n) : NO_ID;
+    uint32_t id = NO_ID;
 
+    if (t->shown) { /* rare: no table for it */
+        for (uint32_t i = 0; i < t->n; i++)
+            if (slice_eq(tok_piece(t, (int32_t)i), piece) &&
+                (id == NO_ID || (t->kind[i] == TOK_NORMAL && t->kind[id] != TOK_NORMAL)))
+                id = i;
+        return piece.n && id < t->n ? (int32_t)id : -1;
+    }
+    if (t->merged.slot)
+        id = piece_get(&t->merged, piece.p, piece.n);
     if (id >= t->n)
         id = t->named.slot ? piece_get(&t->named, piece.p, piece.n) : NO_ID;
     return id < t->n ? (int32_t)id : -1;

@@ -93,6 +93,8 @@ struct tok_spec {
     bool raw_bytes;           // pieces are bytes as they are, not the byte alphabet (tiktoken)
     bool as_is;               // pieces are characters as they are
     struct slice word_end;    // with as_is: what pieces that end words end with ("</w>"), or empty
+    struct slice word_inside; // BPE with as_is, plain_pieces: what pieces that go on begin with
+    bool no_inside;           // plain_pieces: pieces that go on are spelt as those that begin
 
     int32_t role[TOK_N_ROLE]; // -1: none. CLS, SEP: absent ones are BOS and EOS
     const int32_t *end;       // [n_end] further tokens that end a generation
@@ -100,13 +102,16 @@ struct tok_spec {
 
     bool add_bos, add_eos; // with TOK_ADD. WordPiece: add_bos adds CLS, add_sep SEP
     bool add_sep;
-    bool add_space_prefix;    // SPM, Unigram: " x" for "x" at the start and behind special tokens
-    bool remove_extra_spaces; // runs of spaces are one, none at either end
-    bool lowercase;           // WordPiece: to lower case,
-    bool strip_accents;       //   without accents,
-    bool plain_pieces;        //   and pieces spelt "##ing" and "the" instead of "ing" and "▁the"
-    struct slice charsmap;    // SentencePiece precompiled_charsmap, or empty
-    bool nfc;                 // text is brought to NFC first (some Hugging Face files)
+    bool add_space_prefix;     // SPM, Unigram: " x" for "x" at the start and behind special tokens
+    bool remove_extra_spaces;  // runs of spaces are one, none at either end
+    bool lowercase;            // WordPiece: to lower case,
+    bool strip_accents;        //   without accents,
+    bool plain_pieces;         //   and pieces spelt "##ing" and "the" instead of "ing" and "▁the"
+    const struct slice *shown; // [n] what decoding makes of them, where it is not what they are
+    bool shown_front;          // one space at the front of a decoded text goes
+    bool shown_once;           // of the same token many times in a row only one (CTC)
+    struct slice charsmap;     // SentencePiece precompiled_charsmap, or empty
+    bool nfc;                  // text is brought to NFC first (some Hugging Face files)
 
     /* A tokenizer.json's own steps and added tokens (tokjson.h). Then front and back, not the
      * flags, say what TOK_ADD adds. */
@@ -187,7 +192,8 @@ enum {
 
 /* Adds the exact bytes of ids to out (check out->bad). The space that encoding adds in front is
  * taken off again, so that decoding what was encoded gives the text. Ids out of range are left
- * out. WordPiece: words are joined by spaces. */
+ * out. WordPiece: words are joined by spaces. A vocabulary with a decoder of its own (spec.shown)
+ * gives what that gives. */
 void tok_decode(const struct tok *t, const int32_t *id, size_t n, unsigned flags, struct buf *out);
 
 /* Decodes a stream. What detok_add adds is whole UTF-8: the bytes of an unfinished character are
@@ -197,7 +203,8 @@ enum { DETOK_SHOW = TOK_SHOW, DETOK_INSIDE = TOK_INSIDE, DETOK_RAW = 4 };
 struct detok {
     const struct tok *tok;
     unsigned flags;
-    bool inside; // the last token was text
+    bool inside;  // the last token was text
+    int32_t last; // and which it was
     uint8_t n_held;
     char held[4];
 };

@@ -19,6 +19,10 @@ enum {
 
 #define NO_SYMBOL UINT32_MAX
 
+/* No text has these bytes: behind a symbol that ends a word, and before one that goes on. */
+#define MARK_END    '\xff'
+#define MARK_INSIDE '\xfe'
+
 enum { MAX_PIECE = 1 << 16, MAX_SPECIAL = 1024 }; // bytes of a piece; of a special token's text
 
 /* A symbol is a token or, from n on, something merges pass through that is none. */
@@ -59,7 +63,14 @@ struct tok {
     int32_t *ends;     // [n_front + n_back]
     uint32_t n_front, n_back;
     uint32_t max_word;
-    bool word_end; // the last character of a word is another symbol
+    bool marks_end;    // the last character of a word is another symbol,
+    bool marks_inside; //   and so are all but the first
+    char *inside_text; // [n_inside] WordPiece: what pieces that go on are spelt with
+    size_t n_inside;
+    bool no_inside; // they are spelt as those that begin a word
+    char *shown;    // what decoding makes of tokens, where it is not what they are,
+    uint32_t *shown_at;
+    bool shown_front, shown_once;
 };
 
 /* Pieces that were merged lately: in a long text most come up again. */

@@ -176,9 +176,11 @@ static int read_bpe(struct tokjson *j, uint64_t *cap, const json_t *m)
     j->spec.fuse_unknown = tokjson_bool(m, "fuse_unk", false);
     j->spec.whole_first = tokjson_bool(m, "ignore_merges", false);
     j->spec.word_end = tokjson_str(m, "end_of_word_suffix");
-    if (tokjson_str(m, "continuing_subword_prefix").n)
-        return tokjson_bad(j, E_UNSUPPORTED,
-                           "BPE with a prefix of continuing tokens is not supported");
+    j->spec.word_inside = tokjson_str(m, "continuing_subword_prefix");
+    j->marked = j->spec.word_end.n || j->spec.word_inside.n;
+    if (j->marked && (j->byte_fallback || j->spec.whole_first))
+        return tokjson_bad(j, E_UNSUPPORTED, "BPE with a prefix or suffix and %s is not supported",
+                           j->byte_fallback ? "byte_fallback" : "ignore_merges");
     if ((rc = read_object(j, cap, json_object_get(m, "vocab"))) < 0)
         return rc;
     return read_merges(j, json_object_get(m, "merges"));
@@ -186,15 +188,12 @@ static int read_bpe(struct tokjson *j, uint64_t *cap, const json_t *m)
 
 static int read_wordpiece(struct tokjson *j, uint64_t *cap, const json_t *m)
 {
-    struct slice prefix = tokjson_str(m, "continuing_subword_prefix");
     json_int_t most = json_integer_value(json_object_get(m, "max_input_chars_per_word"));
 
     j->spec.model = TOK_WPM;
     j->spec.plain_pieces = true;
     j->spec.max_word = most > 0 && most < 10000 ? (uint32_t)most : 100;
-    if (prefix.p && !slice_is(prefix, "##"))
-        return tokjson_bad(j, E_UNSUPPORTED, "WordPiece with the prefix '%.20s' is not supported",
-                           prefix.p);
+    j->spec.word_inside = tokjson_str(m, "continuing_subword_prefix");
     return read_object(j, cap, json_object_get(m, "vocab"));
 }
 
@@ -403,7 +402,7 @@ static int parse(struct tokjson *j)
         (rc = tokjson_pre(j, json_object_get(j->root, "pre_tokenizer"))) < 0 ||
         (rc = tokjson_decoder(j, json_object_get(j->root, "decoder"))) < 0 ||
         (rc = read_post(j, json_object_get(j->root, "post_processor"))) < 0 ||
-        (rc = pipe_added(j)) < 0)
+        (rc = pipe_added(j)) < 0 || (rc = tokjson_shown(j)) < 0)
         return rc;
     for (uint32_t i = 0; i < j->spec.n; i++)
         if (!j->kind[i])
@@ -461,6 +460,9 @@ void tokjson_close(struct tokjson *j)
     if (!j)
         return;
     pipe_free(j->spec.take_pipe);
+    tokjson_decoder_free(j);
+    mem_free(j->shown);
+    buf_fini(&j->shown_text);
     for (int i = 0; i < MAX_CUT; i++)
         buf_fini(&j->split_text[i]);
     mem_free(j->piece);

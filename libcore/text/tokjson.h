@@ -17,6 +17,7 @@ struct tokjson {
                           // Its pipe is taken then; tokjson_close frees one that was not
     bool byte_level;      // pieces are spelt in the byte alphabet
     bool byte_fallback;
+    bool marked;    // pieces say where in a word they stand: a prefix or suffix of BPE
     bool bert;      // BERT's own normalizer and pre-tokenizer, nothing else
     bool metaspace; // spaces are U+2581, by a pre-tokenizer or a normalizer
     bool squeeze;   // runs of spaces are one
@@ -32,6 +33,10 @@ struct tokjson {
     struct slice (*merge)[2];
     int32_t *ends;
     char *charsmap_bytes;
+    struct dec_step *dec; // [n_dec] tokjson_decode.c
+    int n_dec;
+    struct buf shown_text;
+    struct slice *shown;            // [spec.n] or NULL
     const char *split[MAX_CUT + 1]; // expressions of a pipe that only splits
     int n_split;
     struct buf split_text[MAX_CUT];
@@ -49,7 +54,14 @@ int32_t tokjson_id(const struct tokjson *j, struct slice text);
 /* tokjson_steps.c: fill in j->spec.take_pipe and the rest of the description. */
 int tokjson_normalizer(struct tokjson *j, const json_t *v);
 int tokjson_pre(struct tokjson *j, const json_t *v);
+/* What is in {"String": "x"} or {"Regex": "x"}. */
+int tokjson_pattern(struct tokjson *j, const json_t *v, struct buf *text, struct pre_re **re);
+int tokjson_unknown(const struct tokjson *j, const char *what, const char *type);
+
+/* tokjson_decode.c: reads the decoder; with the vocabulary there, what it makes of each token. */
 int tokjson_decoder(struct tokjson *j, const json_t *v);
+int tokjson_shown(struct tokjson *j);
+void tokjson_decoder_free(struct tokjson *j);
 
 int tokjson_base64(struct slice s, struct buf *out); // negative: none
 

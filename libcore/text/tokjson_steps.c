@@ -1,4 +1,4 @@
-/* tokjson_steps.c - the steps of a tokenizer.json: normalizers, pre-tokenizers, decoders. */
+/* tokjson_steps.c - the steps of a tokenizer.json: normalizers and pre-tokenizers. */
 #include <string.h>
 
 #include "base/mem.h"
@@ -9,7 +9,7 @@
 #define MARK "\xe2\x96\x81"
 #define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 
-static int unknown(const struct tokjson *j, const char *what, const char *type)
+int tokjson_unknown(const struct tokjson *j, const char *what, const char *type)
 {
     return tokjson_bad(j, E_UNSUPPORTED, "%s '%.40s' is not known", what, type);
 }
@@ -30,8 +30,7 @@ static int each(struct tokjson *j, const json_t *list, int (*fn)(struct tokjson 
     return rc;
 }
 
-/* {"String": "x"} or {"Regex": "x"}. */
-static int read_pattern(struct tokjson *j, const json_t *v, struct buf *text, struct pre_re **re)
+int tokjson_pattern(struct tokjson *j, const json_t *v, struct buf *text, struct pre_re **re)
 {
     const json_t *p = json_object_get(v, "pattern");
     struct slice plain = tokjson_str(p, "String"), regex = tokjson_str(p, "Regex");
@@ -122,7 +121,7 @@ static int read_bert(const struct tokjson *j, struct norm_step *s, const json_t 
 
 static int read_replace(struct tokjson *j, struct norm_step *s, const json_t *v)
 {
-    int rc = read_pattern(j, v, &s->from, &s->re);
+    int rc = tokjson_pattern(j, v, &s->from, &s->re);
 
     if (rc == 0)
         rc = copy(j, &s->to, tokjson_str(v, "content"));
@@ -180,7 +179,7 @@ int tokjson_normalizer(struct tokjson *j, const json_t *v)
             return 0;
         }
     }
-    return unknown(j, "normalizer", type);
+    return tokjson_unknown(j, "normalizer", type);
 }
 
 /* -- pre-tokenizers -- */
@@ -211,7 +210,7 @@ static int read_way(const struct tokjson *j, const json_t *v, enum cut_way *way)
             *way = (enum cut_way)i;
             return 0;
         }
-    return unknown(j, "behavior", name.p);
+    return tokjson_unknown(j, "behavior", name.p);
 }
 
 static int read_split(struct tokjson *j, struct cut_step *s, const json_t *v)
@@ -219,7 +218,7 @@ static int read_split(struct tokjson *j, struct cut_step *s, const json_t *v)
     int rc = read_way(j, v, &s->way);
 
     s->invert = tokjson_bool(v, "invert", false);
-    return rc < 0 ? rc : read_pattern(j, v, &s->text, &s->re);
+    return rc < 0 ? rc : tokjson_pattern(j, v, &s->text, &s->re);
 }
 
 static int read_byte_level(struct tokjson *j, struct cut_step *s, const json_t *v)
@@ -277,11 +276,12 @@ static int pre_steps(struct tokjson *j, const json_t *v)
     static const struct {
         const char *type;
         enum cut_kind kind;
-    } plain[] = {{"Split", CUT_MATCH},       {"CharDelimiterSplit", CUT_MATCH},
-                 {"ByteLevel", CUT_BYTES},   {"WhitespaceSplit", CUT_SPACE},
-                 {"Whitespace", CUT_WORDS},  {"BertPreTokenizer", CUT_BERT},
-                 {"Punctuation", CUT_PUNCT}, {"Digits", CUT_NUMBERS},
-                 {"Metaspace", CUT_MARKS},   {"FixedLength", CUT_LENGTH}};
+    } plain[] = {{"Split", CUT_MATCH},           {"CharDelimiterSplit", CUT_MATCH},
+                 {"ByteLevel", CUT_BYTES},       {"WhitespaceSplit", CUT_SPACE},
+                 {"Whitespace", CUT_WORDS},      {"BertPreTokenizer", CUT_BERT},
+                 {"Punctuation", CUT_PUNCT},     {"Digits", CUT_NUMBERS},
+                 {"Metaspace", CUT_MARKS},       {"FixedLength", CUT_LENGTH},
+                 {"UnicodeScripts", CUT_SCRIPTS}};
     const char *type = tokjson_type(v);
     struct cut_step *s;
 
@@ -295,7 +295,7 @@ static int pre_steps(struct tokjson *j, const json_t *v)
                 return E_RANGE;
             return read_step(j, s, type, v);
         }
-    return unknown(j, "pre-tokenizer", type);
+    return tokjson_unknown(j, "pre-tokenizer", type);
 }
 
 /* The expression of a step that only isolates what matches; NULL: it does something else. */
@@ -337,7 +337,7 @@ static void try_fast(struct tokjson *j, const json_t *v)
     struct pipe *p = j->spec.take_pipe;
     int n = 0;
 
-    if (!j->byte_level || j->spec.model != TOK_BPE)
+    if (!j->byte_level || j->spec.model != TOK_BPE || j->marked)
         return;
     for (int i = 0; i < p->n_norm; i++)
         if (p->norm[i].kind == NORM_BYTES && i + 1 < p->n_norm)
@@ -372,34 +372,13 @@ int tokjson_pre(struct tokjson *j, const json_t *v)
     if (rc < 0)
         return rc;
     try_fast(j, v);
-    if (j->byte_level && !j->spec.take_pipe->fast && j->spec.model != TOK_BPE)
-        return tokjson_bad(j, E_UNSUPPORTED, "bytes with a model that is not BPE");
-    if (j->spec.model == TOK_BPE && !j->byte_level) {
-        j->spec.raw_bpe = j->metaspace;
-        j->spec.as_is = !j->metaspace;
-    }
-    j->spec.take_pipe->bytes = j->byte_level && !j->spec.take_pipe->fast;
-    j->spec.take_pipe->marks =
-        j->metaspace && (j->spec.model == TOK_BPE || j->spec.model == TOK_UNIGRAM);
+    const bool bpe = j->spec.model == TOK_BPE, unigram = j->spec.model == TOK_UNIGRAM;
+    struct pipe *p = j->spec.take_pipe;
+
+    /* pieces stay letters and marks where the model has more to say than text */
+    p->bytes = bpe && j->byte_level && !p->fast && !j->marked;
+    p->marks = (bpe || unigram) && j->metaspace && !j->marked && !j->byte_level;
+    j->spec.raw_bpe = bpe && p->marks;
+    j->spec.as_is = (bpe || unigram) && !p->marks && !p->bytes && !p->fast;
     return 0;
-}
-
-/* -- decoders -- */
-
-/* What decoding does follows from what encoding does; here only what would be decoded otherwise is
- * found out. */
-int tokjson_decoder(struct tokjson *j, const json_t *v)
-{
-    static const char *const known[] = {"ByteLevel", "WordPiece",    "Metaspace", "BPEDecoder",
-                                        "Replace",   "ByteFallback", "Fuse",      "Strip"};
-    const char *type = tokjson_type(v);
-
-    if (!v || json_is_null(v))
-        return 0;
-    if (strcmp(type, "Sequence") == 0)
-        return each(j, json_object_get(v, "decoders"), tokjson_decoder);
-    for (size_t i = 0; i < ARRAY_LEN(known); i++)
-        if (strcmp(type, known[i]) == 0)
-            return 0;
-    return unknown(j, "decoder", type);
 }

@@ -1,7 +1,7 @@
 /* uclass.h - what pre-tokenizers ask about a character: one word of bits.
  *
- * The categories are utf8proc's. PCRE2 brings tables of its own, which may be of an older Unicode
- * version: a character assigned since then is no letter there (tests/text/test_pre.c knows which).
+ * The categories are those of Unicode 16, as Oniguruma has them, which vocabularies are made with:
+ * utf8proc's, and what Unicode 15 and 16 added to them.
  */
 #ifndef RILL_TEXT_UCLASS_H
 #define RILL_TEXT_UCLASS_H
@@ -31,6 +31,14 @@ extern const uint16_t uclass_ascii[128];
 
 uint32_t uclass_of(uint32_t cp);  // any code point; without UC_HAN
 uint32_t uclass_han(uint32_t cp); // UC_HAN or 0
+bool uclass_control(uint32_t cp); // \p{C} but for what is not assigned
+
+/* Characters that libraries on the machine may not know yet; the last has no category. */
+struct uclass_added {
+    uint32_t from, to;
+    const char *category; // two letters
+};
+extern const struct uclass_added uclass_added[];
 
 /* \w as Oniguruma has it, for \b: letters, marks, digits, numbers that are letters, connectors,
  * circled letters, and the six numbers of Latin-1. */

@@ -8,6 +8,7 @@
 #include <utf8proc.h>
 
 #include "text/uclass.h"
+#include "text/ulib.h"
 
 static int put_unknown(struct enc *x)
 {
@@ -19,7 +20,8 @@ static int end_word(struct enc *x)
 {
     const struct tok *t = x->t;
     const char *p = x->text.p;
-    size_t most = t->max_word, n = x->text.n, n_ids = x->out->n, chars = 0, at = 0;
+    const char *inside = t->inside_text;
+    size_t most = t->max_word, n = x->text.n, n_ids = x->out->n, chars = 0, at = t->no_inside;
     int rc = 0;
 
     if (x->text.bad)
@@ -37,8 +39,9 @@ static int end_word(struct enc *x)
                 continue;
             id = piece_get(&t->merged, p + at, end - at);
             /* the library finds a word spelt as what goes on is spelt */
-            if (id == NO_ID && t->pipe && at == 0 && end > 3 && memcmp(p + 1, "##", 2) == 0)
-                id = piece_get(&t->merged, p + 3, end - 3);
+            if (id == NO_ID && t->pipe && at == 0 && t->n_inside && end > t->n_inside + 1 &&
+                memcmp(p + 1, inside, t->n_inside) == 0)
+                id = piece_get(&t->merged, p + 1 + t->n_inside, end - 1 - t->n_inside);
         }
         if (id == NO_ID)
             break;
@@ -68,24 +71,10 @@ static bool is_ideograph(uint32_t cp)
     return false;
 }
 
-/* \p{C} but for what is not assigned, and the three that are white space here. */
-static bool is_control(uint32_t cp, uint32_t c)
-{
-    return c & UC_C && cp != '\t' && cp != '\n' && cp != '\r' &&
-           utf8proc_category((utf8proc_int32_t)cp) != UTF8PROC_CATEGORY_CN;
-}
-
-static bool is_punctuation(uint32_t cp)
-{
-    if (cp < 128)
-        return uclass_ascii[cp] & (UC_P | UC_SYM);
-    return uclass_of(cp) & UC_P;
-}
-
 /* A normalized character joins the word, or is a word of its own. */
 static int add_char(struct enc *x, uint32_t cp)
 {
-    bool punctuation = is_punctuation(cp);
+    bool punctuation = ulib_punct(cp);
     char s[4];
     int rc = 0;
 
@@ -106,24 +95,23 @@ static int add_text(struct enc *x, uint32_t cp)
     bool alone = cp >= 0x3400 && is_ideograph(cp);
     int bound = 0, rc = 0;
 
-    if (cp == 0 || cp == 0xfffd || is_control(cp, c))
+    if (ulib_bert_control(cp))
         return 0;
     if (c & UC_S || alone)
         rc = end_word(x);
     if (c & UC_S || rc < 0)
         return rc;
     part[0] = (utf8proc_int32_t)cp;
-    if (t->strip_accents && cp >= 128)
+    if (t->strip_accents && cp >= 128 && !ulib_later(cp))
         n = utf8proc_decompose_char((utf8proc_int32_t)cp, part, ARRAY_LEN(part), UTF8PROC_DECOMPOSE,
                                     &bound);
     for (utf8proc_ssize_t i = 0; i < n && rc == 0; i++) {
         uint32_t d = (uint32_t)part[i];
 
-        if (t->strip_accents && d >= 128 && uclass_of(d) & UC_MN)
+        if (t->strip_accents && ulib_bert_accent(d))
             continue;
         if (t->lowercase)
-            d = d < 128 ? d | (uint32_t)(d >= 'A' && d <= 'Z') << 5
-                        : (uint32_t)utf8proc_tolower((utf8proc_int32_t)d);
+            d = ulib_lower(d);
         rc = add_char(x, d);
         if (rc == 0 && part[i] == 0x130 && t->lowercase)
             rc = add_char(x, 0x307); /* the only lower case of two characters */

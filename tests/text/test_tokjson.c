@@ -20,6 +20,44 @@ static struct tok *tok_of(struct slice text, const char *name, struct err *e)
     return t;
 }
 
+/* What the library's decoder makes of a row's ids; but for the space behind the last word. */
+static void expect_decoded(const struct tok *t, const json_t *row, const char *label)
+{
+    const json_t *list = json_object_get(row, "decode");
+    const struct slice want = tokjson_str(row, "decoded");
+    struct detok d;
+    struct buf all = {0}, one = {0};
+    int32_t ids[512];
+    size_t n;
+
+    if (!want.p)
+        return;
+    if (!list)
+        list = json_object_get(row, "ids");
+    n = json_array_size(list);
+    ck_assert_uint_le(n, ARRAY_LEN(ids));
+    detok_init(&d, t, 0);
+    for (size_t i = 0; i < n; i++) {
+        ids[i] = (int32_t)json_integer_value(json_array_get(list, i));
+        detok_add(&d, ids[i], &one);
+    }
+    detok_end(&d, &one);
+    tok_decode(t, ids, n, 0, &all);
+    if (one.n == want.n + 1 && one.p[want.n] == ' ')
+        one.n--;
+    ck_assert_msg(slice_eq(buf_view(&one), want), "%s: '%.*s', not '%.*s'", label, (int)one.n,
+                  one.p, (int)want.n, want.p);
+    buf_clear(&one);
+    detok_init(&d, t, DETOK_RAW);
+    for (size_t i = 0; i < n; i++)
+        detok_add(&d, ids[i], &one);
+    detok_end(&d, &one);
+    ck_assert_msg(slice_eq(buf_view(&one), buf_view(&all)), "%s: '%.*s' as a stream, else '%.*s'",
+                  label, (int)one.n, one.p, (int)all.n, all.p);
+    buf_fini(&one);
+    buf_fini(&all);
+}
+
 static void run_golden(const char *name)
 {
     char path[200], label[80];
@@ -42,11 +80,16 @@ static void run_golden(const char *name)
             continue;
         }
         row = json_loadb(p, (size_t)(nl - p), JSON_ALLOW_NUL, NULL);
+        snprintf(label, sizeof label, "%s line %d", name, n + 1);
+        expect_decoded(t, row, label);
+        if (json_object_get(row, "decode")) {
+            json_decref(row);
+            continue;
+        }
         ids = json_object_get(row, "ids");
         ck_assert_uint_le(json_array_size(ids), ARRAY_LEN(want));
         for (size_t i = 0; i < json_array_size(ids); i++)
             want[i] = (int32_t)json_integer_value(json_array_get(ids, i));
-        snprintf(label, sizeof label, "%s line %d", name, n + 1);
         expect_ids(t, tokjson_str(row, "text"), TOK_ADD | TOK_PARSE, want, json_array_size(ids),
                    label);
         json_decref(row);
@@ -69,6 +112,17 @@ static void run_golden(const char *name)
     X(wordpiece)                                                                                   \
     X(words)                                                                                       \
     X(clip)                                                                                        \
+    X(clip_bytes)                                                                                  \
+    X(bpe_prefix)                                                                                  \
+    X(bpe_inside)                                                                                  \
+    X(no_merges)                                                                                   \
+    X(wordpiece_other)                                                                             \
+    X(wordpiece_plain)                                                                             \
+    X(unigram_scripts)                                                                             \
+    X(unigram_charsmap)                                                                            \
+    X(ctc)                                                                                         \
+    X(words_bytes)                                                                                 \
+    X(splits)                                                                                      \
     X(odd)
 
 #define X(name)                                                                                    \
@@ -114,7 +168,22 @@ START_TEST(what_is_refused)
          "t.json: ", E_UNSUPPORTED},
         {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Punctuation\",\"behavior\":\"Eaten\"}}",
          "behavior 'Eaten' is not known", E_UNSUPPORTED},
-        {"{" MODEL ",\"decoder\":{\"type\":\"CTC\"}}", "decoder 'CTC' is not known", E_UNSUPPORTED},
+        {"{" MODEL ",\"decoder\":{\"type\":\"CTX\"}}", "decoder 'CTX' is not known", E_UNSUPPORTED},
+        {"{" MODEL ",\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Fuse\"},"
+         "{\"type\":\"CTC\"}]}}",
+         "decoder 'CTC' behind 'Fuse' is not supported", E_UNSUPPORTED},
+        {"{" MODEL ",\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Fuse\"},"
+         "{\"type\":\"Strip\",\"content\":\"x\",\"start\":1,\"stop\":0}]}}",
+         "decoder 'Strip' behind 'Fuse' is not supported", E_UNSUPPORTED},
+        {"{" MODEL ",\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Fuse\"},"
+         "{\"type\":\"Replace\",\"pattern\":{\"String\":\"ab\"},\"content\":\"\"}]}}",
+         "decoder 'Replace' behind 'Fuse' is not supported", E_UNSUPPORTED},
+        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[],\"byte_fallback\":true,"
+         "\"end_of_word_suffix\":\"</w>\"}}",
+         "BPE with a prefix or suffix and byte_fallback is not supported", E_UNSUPPORTED},
+        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[],\"ignore_merges\":true,"
+         "\"continuing_subword_prefix\":\"##\"}}",
+         "BPE with a prefix or suffix and ignore_merges is not supported", E_UNSUPPORTED},
         {"{" MODEL ",\"post_processor\":{\"type\":\"X\"}}", "post-processor 'X' is not known",
          E_UNSUPPORTED},
         {"{" MODEL ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":"
@@ -222,8 +291,11 @@ START_TEST(content_makes_no_control_token)
 {
     static const struct {
         const char *file, *control;
-    } with[] = {{"byte_level", "<s>"}, {"llama", "<s>"}, {"metaspace_first", "</s>"},
-                {"unigram", "</s>"}, {"bert", "[SEP]"}};
+    } with[] = {{"byte_level", "<s>"},
+                {"llama", "<s>"},
+                {"metaspace_first", "</s>"},
+                {"unigram", "</s>"},
+                {"bert", "[SEP]"}};
 
     for (size_t k = 0; k < ARRAY_LEN(with); k++) {
         struct err e = {0};
