@@ -56,11 +56,23 @@ static void on_note(void *ctx, const char *what)
 
 /* -- one repository -- */
 
+/* Whether an address is of this machine: all of the host's name counts, not how it begins. */
 static bool local(const char *address)
 {
     const char *host = strstr(address, "://");
+    unsigned a[4];
+    int n = 0;
 
-    return host && (strncmp(host + 3, "127.", 4) == 0 || strncmp(host + 3, "localhost", 9) == 0);
+    if (!host)
+        return false;
+    host += 3;
+    if (strncmp(host, "localhost", 9) == 0)
+        n = 9;
+    else if (strncmp(host, "[::1]", 5) == 0)
+        n = 5;
+    else if (sscanf(host, "%3u.%3u.%3u.%3u%n", &a[0], &a[1], &a[2], &a[3], &n) != 4 || a[0] != 127)
+        return false;
+    return host[n] == ':' || host[n] == '/' || host[n] == '\0';
 }
 
 /* Appends s so that it can stand in an address. */

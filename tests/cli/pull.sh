@@ -181,6 +181,21 @@ timeout 100 rill-pull -q --retries 0 org/tiny >"$T/out" 2>"$T/err"
 ok 'no redirect to another scheme' $([ $? -eq 4 ] && [ ! -e "$repo/snapshots" ]; echo $?)
 hub_stop
 
+# the disk ends in the middle: exit 4, nothing under the name, and later it goes on from there
+hub
+fresh
+(trap '' XFSZ; ulimit -f 20000; exec rill-pull -q org/tiny) >"$T/out" 2>"$T/err"
+ok 'a full disk: exit 4' $([ $? -eq 4 ] && grep -q 'File too large' "$T/err"; echo $?)
+ok 'and nothing under the name' $([ ! -e "$repo/snapshots/$commit/model.safetensors" ]; echo $?)
+rill-pull -q org/tiny >"$T/out" 2>"$T/err"
+ok 'with room again it goes on' $(same model.safetensors; echo $?)
+# a name that only begins like this machine's gets no token in the open
+for host in localhost.invalid 127.0.0.1.invalid 127.invalid; do
+    HF_ENDPOINT=http://$host:9 HF_TOKEN=secret rill-pull --retries 0 org/tiny >"$T/out" 2>"$T/err"
+    ok "no token in the open to $host" $([ $? -eq 4 ] && grep -q 'the token is not sent' "$T/err"; echo $?)
+done
+hub_stop
+
 hub deny
 rill-pull -q org/tiny >"$T/out" 2>"$T/err"
 ok 'refused: says what a token is for' $([ $? -eq 3 ] && grep -q HF_TOKEN "$T/err"; echo $?)
@@ -190,6 +205,10 @@ hub_stop
 hub
 for bad in '' '[]' '{"sha":"x","siblings":[]}' "{\"sha\":\"$commit\",\"siblings\":[{\"rfilename\":\"../x\",\"size\":1,\"blobId\":\"$commit\"}]}" \
     "{\"sha\":\"$commit\",\"siblings\":[{\"rfilename\":\"x\",\"size\":-1,\"blobId\":\"$commit\"}]}" \
+    "{\"sha\":\"$commit\",\"siblings\":[{\"rfilename\":\"a/../../x\",\"size\":1,\"blobId\":\"$commit\"}]}" \
+    "{\"sha\":\"$commit\",\"siblings\":[{\"rfilename\":\"/x\",\"size\":1,\"blobId\":\"$commit\"}]}" \
+    "{\"sha\":\"$commit\",\"siblings\":[{\"rfilename\":\"a\\u009bx\",\"size\":1,\"blobId\":\"$commit\"}]}" \
+    "{\"sha\":\"$commit\",\"siblings\":[{\"rfilename\":\"x\",\"size\":999999999999999999,\"blobId\":\"$commit\"}]}" \
     "{\"sha\":\"$commit\",\"siblings\":[{\"rfilename\":\"x\",\"size\":1,\"blobId\":\"../../x\"}]}"; do
     printf '%s' "$bad" >"$T/hub/api/models/org/quants/revision/main"
     rill-pull -q org/quants >"$T/out" 2>"$T/err"

@@ -19,6 +19,9 @@
 
 /* -- names -- */
 
+#define BYTES_MAX ((json_int_t)1 << 48) /* of a file: 16 million pieces */
+#define FILES_MAX 65536                 /* each is compared with each */
+
 static bool plain(const char *s, size_t n, const char *more)
 {
     for (size_t i = 0; i < n; i++)
@@ -36,7 +39,8 @@ static bool inside(const char *s)
     if (n == 0 || n > 300 || s[0] == '/' || s[n - 1] == '/' || !utf8_valid(s, n))
         return false;
     for (size_t i = 0; i < n; i++)
-        if ((unsigned char)s[i] < 32 || s[i] == 127 || s[i] == '\\')
+        if ((unsigned char)s[i] < 32 || s[i] == 127 || s[i] == '\\' ||
+            (s[i] == '\xc2' && (unsigned char)s[i + 1] < 0xa0)) /* nor what commands terminals */
             return false;
     for (const char *p = s; p; p = strchr(p, '/') ? strchr(p, '/') + 1 : NULL) {
         const size_t len = strcspn(p, "/");
@@ -143,7 +147,8 @@ static int listed(struct hub_repo *r, struct hub_file *f, const json_t *j, struc
         size = json_object_get(lfs, "size");
     if (!hexadecimal(f->hash, 64) && !hexadecimal(f->hash, 40))
         return err_set(e, E_FORMAT, "%s: %s: the hub tells no hash", r->name, f->path);
-    if (!json_is_integer(size) || json_integer_value(size) < 0)
+    if (!json_is_integer(size) || json_integer_value(size) < 0 ||
+        json_integer_value(size) > BYTES_MAX)
         return err_set(e, E_FORMAT, "%s: %s: the hub tells no size", r->name, f->path);
     f->size = (uint64_t)json_integer_value(size);
     return 0;
@@ -160,6 +165,8 @@ int hub_listing(struct hub_repo *r, struct slice json, struct err *e)
     r->json = j;
     if (!j || !hexadecimal(commit, 40) || !json_is_array(list))
         return err_set(e, E_FORMAT, "%s: the hub's answer is no listing of a repository", r->name);
+    if (json_array_size(list) > FILES_MAX)
+        return err_set(e, E_RANGE, "%s: a repository of %zu files", r->name, json_array_size(list));
     r->commit = mem_dup(commit, 40, e);
     r->file = mem_array(json_array_size(list) + 1, sizeof *r->file, e);
     if (!r->commit || !r->file)
@@ -178,18 +185,16 @@ static bool ends(const char *s, const char *end)
     return n >= m && strcasecmp(s + n - m, end) == 0;
 }
 
-/* What a directory needs to be opened as a model, and nothing in other frameworks' formats. */
-static bool of_model(const struct hub_repo *r, const char *path)
+/* What a directory needs to be opened as a model, and nothing in other frameworks' formats. usual:
+ * there are weights under the usual names. */
+static bool of_model(const char *path, bool usual)
 {
     static const char *const kinds[] = {".json",  ".safetensors", ".model",
                                         ".txt",   ".jinja",       ".tiktoken"};
-    bool split = false;
 
     if (strchr(path, '/') && strncmp(path, "additional_chat_templates/", 26) != 0)
         return false;
-    for (size_t i = 0; i < r->n; i++)
-        split |= strncmp(r->file[i].path, "model", 5) == 0 && ends(r->file[i].path, ".safetensors");
-    if (split && strncmp(path, "consolidated", 12) == 0) // the same weights a second time
+    if (usual && strncmp(path, "consolidated", 12) == 0) // the same weights a second time
         return false;
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
         if (ends(path, kinds[i]))
@@ -252,6 +257,7 @@ bool hub_is_gguf(const char *path)
 
 int hub_choose(struct hub_repo *r, const char *const *include, size_t n, struct err *e)
 {
+    bool usual = false;
     size_t found = 0;
 
     for (size_t i = 0; i < n; i++)
@@ -267,8 +273,10 @@ int hub_choose(struct hub_repo *r, const char *const *include, size_t n, struct 
             found = found ? found : mark_gguf(r, r->want, false);
         return found == 1 ? 0 : which(r, found, e);
     }
+    for (size_t i = 0; i < r->n; i++)
+        usual |= strncmp(r->file[i].path, "model", 5) == 0 && ends(r->file[i].path, ".safetensors");
     for (size_t i = 0; i < r->n; i++) {
-        r->file[i].wanted = of_model(r, r->file[i].path);
+        r->file[i].wanted = of_model(r->file[i].path, usual);
         found += ends(r->file[i].path, ".safetensors") && r->file[i].wanted;
     }
     if (found)
