@@ -94,6 +94,8 @@ static void set_shape(struct out_tensor *t, const struct weight_spec *s, const s
         shape[0] = rows;
         shape[1] = 1;
         dims = 3;
+    } else if (strcmp(s->name, "cls.output.weight") == 0) { /* also with one score */
+        dims = 2;
     } else if (strstr(s->name, "ssm_norm.weight")) { /* of groups, told in one */
         shape[2] = rows * cols;
         dims = 1;
@@ -110,15 +112,25 @@ static void set_shape(struct out_tensor *t, const struct weight_spec *s, const s
     }
 }
 
+/* Whether a tensor's name says that it lies below a BERT's classifier. */
+static bool in_body(const struct export *x, const char *name)
+{
+    return x->h->n_score && strcmp(x->x.arch->name, "bert") == 0 &&
+           strncmp(name, "classifier.", 11) != 0;
+}
+
 static int add_share(struct export *x, int spec, int64_t matrix, int64_t row, struct err *e)
 {
     const struct weight_spec *s = &x->spec[spec];
     struct share *part = &x->share[x->n_share];
+    char name[HF_MAX_NAME];
     uint32_t at;
     int rc;
 
     *part = (struct share){.spec = spec, .matrix = matrix, .row = row, .next = NONE};
-    if (!hf_spell(part->name, s->row->hf, s->layer, row >= 0 ? row : matrix))
+    if (!hf_spell(name, s->row->hf, s->layer, row >= 0 ? row : matrix) ||
+        snprintf(part->name, sizeof part->name, "%s%s", in_body(x, name) ? "bert." : "", name) >=
+            (int)sizeof part->name)
         return err_set(e, E_RANGE, "'%s': a name too long", s->name);
     if (map_get(&x->names, slice_of(part->name), &at)) {
         part->next = x->t[at].first;
@@ -597,6 +609,8 @@ static void undo(struct export *x)
     for (int i = 0; i < x->x.n_made; i++)
         if (path_of(&path, x->x.dir, x->x.made[i], NULL) == 0)
             file_remove(path.p);
+    if (x->x.made_pooling && path_of(&path, x->x.dir, HF_POOLING_DIR, NULL) == 0)
+        file_remove(path.p);
     if (x->made_dir)
         file_remove(x->x.dir);
     buf_fini(&path);

@@ -29,9 +29,11 @@ struct exported {
     const struct arch *arch;
     const struct hparams *h;
     const char *type; // "float32", "float16", "bfloat16"
-    const char *made[12];
+    const char *made[16];
     int n_made;
+    bool made_pooling; // the folder below
 };
+#define HF_POOLING_DIR "1_Pooling"
 int hf_export_config(struct exported *x, struct err *e);
 int hf_export_vocab(struct exported *x, struct err *e);
 /* Writes a file of the directory. */

@@ -113,6 +113,8 @@ static void put_names(struct making *m)
     } else if (type && strcmp(type, "granitemoe") == 0 && m->h->n_ff_shexp) {
         class = "GraniteMoeSharedForCausalLM";
         type = "granitemoeshared";
+    } else if (type && strcmp(type, "bert") == 0 && m->h->n_score) {
+        class = "BertForSequenceClassification";
     } else if (type && strcmp(type, "olmo2") == 0 && m->h->window) {
         class = "Olmo3ForCausalLM";
         type = "olmo3";
@@ -158,7 +160,9 @@ static void put_row(struct making *m, const struct key_row *k)
         break;
     case KEY_INT:
         memcpy(&n, at, sizeof n);
-        set(m, to, name, json_integer(n));
+        /* a window of 0 is one that nothing is seen through */
+        set(m, to, name,
+            n == 0 && k->at == offsetof(struct hparams, window) ? json_null() : json_integer(n));
         break;
     case KEY_BOOL:
         set(m, to, name, json_boolean(*(const bool *)at));
@@ -315,6 +319,30 @@ static void put_ssm(struct making *m)
         set_int(m, "num_local_experts", 0);
 }
 
+/* The names of a classifier's scores. */
+static void put_labels(struct making *m)
+{
+    json_t *of = json_object(), *ids = json_object();
+    struct gguf_array a;
+    char key[128], at[16], usual[32];
+    bool named;
+
+    snprintf(key, sizeof key, "%s.classifier.output_labels", m->x->arch->name);
+    named = gguf_get_strs(m->x->g, key, &a, NULL) > 0 && a.n == (uint64_t)m->h->n_score;
+    for (int i = 0; i < m->h->n_score; i++) {
+        struct slice s;
+
+        snprintf(usual, sizeof usual, "LABEL_%d", i);
+        s = named ? gguf_str_at(&a, (uint64_t)i) : slice_of(usual);
+        snprintf(at, sizeof at, "%d", i);
+        set(m, of, at, json_stringn(s.p, s.n));
+        if (json_object_setn_new(ids, s.p, s.n, json_integer(i)) < 0)
+            m->bad = true;
+    }
+    set(m, m->root, "id2label", of);
+    set(m, m->root, "label2id", ids);
+}
+
 static void put_rest(struct making *m)
 {
     const struct hparams *h = m->h;
@@ -337,6 +365,12 @@ static void put_rest(struct making *m)
             h->attn_scale ? json_integer((json_int_t)rint(
                                 1 / ((double)h->attn_scale * (double)h->attn_scale)))
                           : json_integer(h->dk));
+    if (strcmp(name, "qwen3moe") == 0) /* its class's default is false, as in no model */
+        set_bool(m, "norm_topk_prob", true);
+    if (strcmp(name, "nomic-bert") == 0)
+        set_int(m, "max_position_embeddings", h->n_ctx_train);
+    if (h->n_score)
+        put_labels(m);
     if (h->n_type)
         set_int(m, "type_vocab_size", h->n_type);
     if (strcmp(name, "gpt2") == 0) {
@@ -367,6 +401,39 @@ static void put_ends(struct making *m)
             set(m, m->root, keys[i][1], json_null());
 }
 
+/* How vectors are pooled is said beside the model, as sentence-transformers keeps it. */
+static int put_pooling(struct exported *x, struct err *e)
+{
+    static const char modules[] =
+        "[{\"idx\": 0, \"name\": \"0\", \"path\": \"\", \"type\": "
+        "\"sentence_transformers.models.Transformer\"},\n"
+        " {\"idx\": 1, \"name\": \"1\", \"path\": \"" HF_POOLING_DIR "\", \"type\": "
+        "\"sentence_transformers.models.Pooling\"}]\n";
+    const int pool = x->h->pooling;
+    struct buf text = {0};
+    int rc;
+
+    if (pool != POOL_MEAN && pool != POOL_CLS && pool != POOL_LAST)
+        return 0;
+    buf_printf(&text, "%s/" HF_POOLING_DIR, x->dir);
+    rc = text.bad ? err_nomem(e, text.n) : file_make_dir(text.p, e);
+    x->made_pooling = rc > 0;
+    buf_clear(&text);
+    buf_printf(&text,
+               "{\"word_embedding_dimension\": %d, \"pooling_mode_cls_token\": %s, "
+               "\"pooling_mode_mean_tokens\": %s, \"pooling_mode_max_tokens\": false, "
+               "\"pooling_mode_mean_sqrt_len_tokens\": false, \"pooling_mode_lasttoken\": %s}\n",
+               (int)x->h->n_embd, pool == POOL_CLS ? "true" : "false",
+               pool == POOL_MEAN ? "true" : "false", pool == POOL_LAST ? "true" : "false");
+    if (rc >= 0)
+        rc = text.bad ? err_nomem(e, text.n)
+                      : hf_export_file(x, HF_POOLING_DIR "/config.json", text.p, text.n, e);
+    if (rc == 0)
+        rc = hf_export_file(x, "modules.json", modules, sizeof modules - 1, e);
+    buf_fini(&text);
+    return rc;
+}
+
 int hf_export_config(struct exported *x, struct err *e)
 {
     struct making m = {.x = x, .h = x->h, .root = json_object(), .rope = json_object()};
@@ -384,6 +451,8 @@ int hf_export_config(struct exported *x, struct err *e)
             text = json_dumps(m.root, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
     }
     rc = text ? hf_export_file(x, "config.json", text, strlen(text), e) : err_nomem(e, 4096);
+    if (rc == 0)
+        rc = put_pooling(x, e);
     free(text); /* jansson's */
     json_decref(m.root);
     json_decref(m.rope);

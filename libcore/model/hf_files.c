@@ -622,6 +622,7 @@ static int open_any(struct hf_pieces *p, struct buf *path, const char *dir, cons
             rc = err_set(e, E_NOTFOUND, "%s: vocab.json without merges.txt", dir);
         p->model = "gpt2";
         p->pre = pre_of_class(config);
+        p->nfc = strcmp(p->pre, "qwen2") == 0;
         return rc < 0 ? rc : read_merges(p, path->p, e);
     }
     if (rc < 0)

@@ -20,6 +20,7 @@ struct hf_pieces {
     struct slice charsmap;
     int32_t role[TOK_N_ROLE]; // -1: none
     bool add_bos, add_eos, add_space_prefix, remove_extra_spaces, lowercase;
+    bool nfc; // the tokenizer's class brings text to NFC
 
     struct file_view view[2]; // what pieces lie in,
     json_t *json;             //   or this,

@@ -343,6 +343,8 @@ static int bpe_keys(struct hf_vocab *v, struct gguf_out *w, int64_t rows, const 
         return rc;
     if (*pre)
         gguf_put_str(w, T("pre"), slice_of(pre));
+    if (j->spec.take_pipe->n_norm == 1 && j->spec.take_pipe->norm[0].kind == NORM_NFC)
+        gguf_put_bool(w, T("normalizer.nfc"), true);
     if ((rc = put_tokens(w, j->piece, kind, NULL, j->spec.n, rows, e)) < 0)
         return rc;
     return put_merges(w, j->spec.merge, j->spec.n_merge, e);
@@ -439,6 +441,8 @@ static int pieces_keys(struct hf_vocab *v, struct gguf_out *w, int64_t rows, str
         gguf_put_bool(w, T("add_space_prefix"), p->add_space_prefix);
         gguf_put_bool(w, T("remove_extra_whitespaces"), p->remove_extra_spaces);
     }
+    if (p->nfc)
+        gguf_put_bool(w, T("normalizer.nfc"), true);
     if (strcmp(p->model, "bert") == 0 && !p->lowercase)
         gguf_put_bool(w, T("normalizer.lowercase"), false);
     add = p->add_bos;

@@ -273,6 +273,8 @@ static int read_flags(struct reader *r)
     s->lowercase = true;
     if ((rc = gguf_get_bool(r->g, KEY("normalizer.lowercase"), &s->lowercase, r->e)) < 0)
         return rc;
+    if ((rc = gguf_get_bool(r->g, KEY("normalizer.nfc"), &s->nfc, r->e)) < 0)
+        return rc;
     s->strip_accents = s->lowercase;
     rc = gguf_get_bool(r->g, KEY("normalizer.strip_accents"), &s->strip_accents, r->e);
     return rc < 0 ? rc : 0;
