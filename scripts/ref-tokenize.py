@@ -10,7 +10,7 @@ Random texts have characters of all of Unicode, assigned or not.
 
     ref-tokenize.py [SEED [ROUNDS [NAME...]]]
     ref-tokenize.py golden DIR    writes tests/golden/text: {"text", "ids"} a line, by sentencepiece
-    ref-tokenize.py bench         speeds of rill-tokenize, tokenizers and tiktoken on the same text
+    ref-tokenize.py bench [BYTES] speeds beside tokenizers, tiktoken and sentencepiece, one thread each
 """
 import os
 import random
@@ -19,7 +19,7 @@ import sys
 import tempfile
 
 import gguf
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 DATA = os.environ.get("RILL_TESTDATA", "../shared/data")
 MODE = sys.argv[1] if len(sys.argv) > 1 and not sys.argv[1].isdigit() else "compare"
@@ -112,7 +112,8 @@ def encode(t, batch, **how):
     """The library's ids, some at a time: what it makes of each text is large."""
     out = []
     for at in range(0, len(batch), 5000):
-        out += [e.ids for e in t.encode_batch_fast(batch[at:at + 5000], **how)]
+        some = getattr(t, "_tokenizer", t).encode_batch_fast(batch[at:at + 5000], **how)
+        out += [e.ids for e in some]
     return out
 
 
@@ -244,8 +245,10 @@ def byte_bpe(vocab, merges, *steps, nfc=False, whole=False):
 def gguf_bpe(name):
     r = gguf.GGUFReader(name).fields
     tokens = r["tokenizer.ggml.tokens"].contents()
-    return {k: i for i, k in enumerate(tokens)}, [tuple(m.split(" ")) for m in
-                                                  r["tokenizer.ggml.merges"].contents()]
+    kinds = r["tokenizer.ggml.token_type"].contents()
+    added = [AddedToken(t, normalized=False) for t, k in zip(tokens, kinds) if k == 4]
+    return ({k: i for i, k in enumerate(tokens)},
+            [tuple(m.split(" ")) for m in r["tokenizer.ggml.merges"].contents()], added)
 
 
 def files():
@@ -279,9 +282,10 @@ def files():
               folder(d, tokenizer__json="gpt-neox-20b/20B_tokenizer.json"))
         for name, steps in (("gpt-2", [GPT2]), ("falcon", ["punctuation", GPT2, "[0-9][0-9][0-9]"]),
                             ("deepseek-coder", PRE["deepseek-coder"][0])):
-            vocab, merges = gguf_bpe(vocabs.format(name))
-            check(name + " gguf", encode(byte_bpe(vocab, merges, *steps), batch), vocabs.format(name),
-                  "--no-bos")
+            vocab, merges, added = gguf_bpe(vocabs.format(name))
+            t = byte_bpe(vocab, merges, *steps)
+            t.add_tokens(added)
+            check(name + " gguf", encode(t, batch), vocabs.format(name), "--no-bos")
         q = byte_bpe(*models.BPE.read_file(os.path.join(at, "qwen2/vocab.json"),
                                            os.path.join(at, "qwen2/merges.txt")), QWEN2, nfc=True)
         check("qwen2 vocab.json", encode(q, batch),
@@ -323,40 +327,83 @@ def goldens(to):
 
 
 def bench():
+    """One thread each, the same text, processor time, best of 3; the library has it by lines."""
     import time
 
+    import sentencepiece as spm
     import tiktoken
-    from tokenizers import decoders  # noqa: F401  (the package is there)
-    with open(os.path.join(DATA, "texts/tinyshakespeare.txt"), encoding="utf-8") as f:
-        text = f.read()
-    n = len(text.encode())
-    tokens, merges, kinds = gpt2_vocab()
-    t = Tokenizer(models.BPE(vocab={k: i for i, k in enumerate(tokens)}, merges=[tuple(m.split(" ")) for m in merges]))
-    t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    # the byte alphabet of GPT-2
-    plain = list(range(0x21, 0x7f)) + list(range(0xa1, 0xad)) + list(range(0xae, 0x100))
-    back = {chr(b): b for b in plain}
-    back.update({chr(256 + i): b for i, b in enumerate(b for b in range(256) if b not in plain)})
-    ranks = {bytes(back[c] for c in k): i for i, k in enumerate(tokens) if kinds[i] == 1}
-    k = tiktoken.Encoding("gpt2", pat_str=GPT2, mergeable_ranks=ranks, special_tokens={"<|endoftext|>": 50256})
+    from tiktoken.load import load_tiktoken_bpe
+    from tokenizers import BertWordPieceTokenizer
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    size = int(sys.argv[2]) if len(sys.argv) > 2 else 3000000
+    at = os.path.join(DATA, "tokenizers")
+    text = ""
+    for name in ("tinyshakespeare.txt", "promessi_sposi.it.txt", "HumanEval.jsonl", "botchan.en.txt"):
+        with open(os.path.join(DATA, "texts", name), encoding="utf-8", newline="") as f:
+            text += f.read()
+    text = (text * (size // len(text) + 1))[:size]
+    lines = ["".join(part) for part in zip(*[iter(text.splitlines(keepends=True))] * 40)]
+    n = sum(len(x.encode()) for x in lines)
 
     def best(f):
         times = []
-        for _ in range(7):
+        for _ in range(3):
             start = time.process_time()
             f()
             times.append(time.process_time() - start)
-        return min(times)
+        return n / min(times) / 1e6
 
-    lines = text.splitlines(keepends=True)
-    print(f"tinyshakespeare.txt, {n} bytes, vocabulary of GPT-2, MB/s of processor time, best of 7")
-    print(f"tokenizers, whole text  {n / best(lambda: t.encode(text)) / 1e6:8.1f}")
-    print(f"tokenizers, by lines    {n / best(lambda: [t.encode(x) for x in lines]) / 1e6:8.1f}")
-    print(f"tiktoken, whole text    {n / best(lambda: k.encode_ordinary(text)) / 1e6:8.1f}")
-    assert k.encode_ordinary(text) == t.encode(text).ids
-    p = subprocess.run(["rill-tokenize", "-m", os.path.join(DATA, "tokenizers/ggml-vocab/ggml-vocab-gpt-2.gguf"),
-                        "--bench"], input=text.encode(), capture_output=True)
-    print("rill-tokenize:", p.stdout.decode().replace("\n", " "))
+    small = lines[::8]
+
+    def row(name, theirs, f, model):
+        speed = best(f)
+        p = subprocess.run(["rill-tokenize", "-m", model, "--bench"], input="".join(lines).encode(),
+                           stdout=subprocess.PIPE, check=True).stdout.decode()
+        own = float(p.split("encoded at ")[1].split(" ")[0])
+        print(f"| {name} | {own:.1f} | {theirs} | {speed:.2f} | {own / speed:.1f} |", flush=True)
+
+    print(f"{n} bytes\n\n| vocabulary | rill-tokenize MB/s | other | MB/s | ratio |\n|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as d:
+        def folder(**named):
+            f = os.path.join(d, str(len(os.listdir(d))))
+            os.mkdir(f)
+            for to, path in named.items():
+                os.symlink(os.path.abspath(os.path.join(at, path)), os.path.join(f, to.replace("__", ".")))
+            return f
+
+        q = byte_bpe(*models.BPE.read_file(os.path.join(at, "qwen2/vocab.json"),
+                                           os.path.join(at, "qwen2/merges.txt")), QWEN2, nfc=True)
+        row("Qwen2 (byte-level BPE, NFC)", "tokenizers", lambda: [q.encode(x) for x in lines],
+            folder(vocab__json="qwen2/vocab.json", merges__txt="qwen2/merges.txt",
+                   tokenizer_config__json="qwen2/tokenizer_config.json"))
+        t = Tokenizer.from_file(os.path.join(at, "gpt-neox-20b/20B_tokenizer.json"))
+        row("GPT-NeoX (tokenizer.json)", "tokenizers", lambda: [t.encode(x) for x in lines],
+            folder(tokenizer__json="gpt-neox-20b/20B_tokenizer.json"))
+        k = tiktoken.Encoding("cl100k", pat_str=LLAMA3, special_tokens={}, mergeable_ranks=load_tiktoken_bpe(
+            os.path.join(at, "tiktoken/cl100k_base.tiktoken")))
+        row("cl100k (.tiktoken)", "tiktoken", lambda: [k.encode_ordinary(x) for x in lines],
+            folder(cl100k_base__tiktoken="tiktoken/cl100k_base.tiktoken"))
+        b = BertWordPieceTokenizer(os.path.join(at, "bert-base-uncased/vocab.txt"), lowercase=True)
+        row("BERT (vocab.txt)", "tokenizers", lambda: [b.encode(x) for x in lines],
+            folder(vocab__txt="bert-base-uncased/vocab.txt"))
+        b.save(os.path.join(d, "b.json"))
+        row("BERT (tokenizer.json)", "tokenizers", lambda: [b.encode(x) for x in lines],
+            folder(tokenizer__json=os.path.join(d, "b.json")))
+        for name, file in (("Unigram", "sentencepiece/test_model.model"),
+                           ("SentencePiece BPE", "mistral/tokenizer.model.v1")):
+            s = spm.SentencePieceProcessor(model_file=os.path.join(at, file))
+            row(name + " (tokenizer.model)", "sentencepiece", lambda: [s.encode(x) for x in lines],
+                folder(tokenizer__model=file))
+        tok = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests/golden/text/tokjson")
+        for name in ("llama", "metaspace_first", "unigram", "wordpiece", "clip_bytes", "words"):
+            with open(os.path.join(tok, name + ".jsonl"), encoding="utf-8") as f:
+                first = f.readline()
+            folder_of = folder()
+            with open(os.path.join(folder_of, "tokenizer.json"), "w", encoding="utf-8") as f:
+                f.write(first)
+            g = Tokenizer.from_str(first)
+            row(f"{name} (small tokenizer.json)", "tokenizers",
+                lambda: [g.encode(x) for x in small * 8], folder_of)
 
 
 if __name__ == "__main__":

@@ -11,16 +11,6 @@
 
 enum { SMALL = 40 }; // symbols up to which scanning beats a heap
 
-/* A byte that nothing in the vocabulary can write: U+FFFD, if it can be written. */
-static int put_replacement(struct enc *x)
-{
-    const int32_t *byte = x->t->byte_id;
-
-    if (x->t->model != TOK_BPE || byte[0xef] < 0 || byte[0xbf] < 0 || byte[0xbd] < 0)
-        return 0;
-    return merge_chunk(x, "\xef\xbf\xbd", 3);
-}
-
 int put_bytes(struct enc *x, const char *p, size_t n)
 {
     const struct tok *t = x->t;
@@ -41,7 +31,7 @@ int put_bytes(struct enc *x, const char *p, size_t n)
 
         if (id < 0)
             id = t->role[TOK_UNK];
-        rc = id >= 0 ? put(x, (uint32_t)id) : put_replacement(x);
+        rc = id >= 0 ? put(x, (uint32_t)id) : 0; /* nothing can write it */
     }
     return rc;
 }
@@ -396,12 +386,39 @@ static int merge_cut(struct enc *x, const char *p, size_t n)
     return 0;
 }
 
+/* The piece without bytes that nothing can write; false: there are none. */
+static bool drop_bytes(struct enc *x, const char **p, size_t *n)
+{
+    const int32_t *byte = x->t->byte_id;
+    size_t i = 0;
+
+    while (i < *n && byte[(uint8_t)(*p)[i]] >= 0)
+        i++;
+    if (i == *n)
+        return false;
+    buf_clear(&x->kept);
+    buf_add(&x->kept, *p, i);
+    for (; i < *n; i++)
+        if (byte[(uint8_t)(*p)[i]] >= 0)
+            buf_byte(&x->kept, (*p)[i]);
+    *p = x->kept.p;
+    *n = x->kept.n;
+    return true;
+}
+
 /* One piece of the pre-tokenizer. */
 static inline int merge_piece(struct enc *x, const char *p, size_t n)
 {
     const struct tok *t = x->t;
-    uint32_t id = n <= t->max_piece ? piece_get(&t->merged, p, n) : NO_ID;
+    uint32_t id;
 
+    if (unlikely(t->drops) && drop_bytes(x, &p, &n)) {
+        if (x->kept.bad)
+            return err_nomem(x->e, n);
+        if (n == 0)
+            return 0;
+    }
+    id = n <= t->max_piece ? piece_get(&t->merged, p, n) : NO_ID;
     if (t->whole_some && id < t->n && (t->whole_first || t->flag[id] & FLAG_WHOLE))
         return put(x, id);
     return t->by_char || n > SMALL ? merge_cut(x, p, n) : merge_found(x, id, p, n);

@@ -50,6 +50,7 @@ void enc_fini(struct enc *x)
     mem_free(x->best);
     buf_fini(&x->text);
     buf_fini(&x->composed);
+    buf_fini(&x->kept);
 }
 
 /* -- normalizing ----------------------------------------------------------------------------- */

@@ -227,8 +227,9 @@ static bool lacks_added(void)
 {
     char version[32] = "";
 
-    return pcre2_config(PCRE2_CONFIG_UNICODE_VERSION, NULL) > (int)sizeof version ||
-           pcre2_config(PCRE2_CONFIG_UNICODE_VERSION, version) < 0 || atoi(version) < 16;
+    if (pcre2_config(PCRE2_CONFIG_UNICODE_VERSION, NULL) <= (int)sizeof version)
+        pcre2_config(PCRE2_CONFIG_UNICODE_VERSION, version);
+    return strtol(version, NULL, 10) < 16;
 }
 
 static void add_range(struct buf *out, uint32_t from, uint32_t to)

@@ -512,6 +512,8 @@ static int prepare_merging(struct build *b)
         if (!b->s->raw_bpe && !b->s->as_is && t->byte_sym[i] < t->n)
             t->byte_id[i] = (int32_t)t->byte_sym[i];
     }
+    for (int i = 0; i < 256 && t->model == TOK_BPE && !t->by_char; i++)
+        t->drops |= t->byte_id[i] < 0 && t->role[TOK_UNK] < 0;
     if (t->by_text) {
         t->prio = mem_array(t->n, sizeof *t->prio, b->e);
         if (!t->prio)

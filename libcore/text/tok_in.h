@@ -41,6 +41,7 @@ struct tok {
     struct piece_table named;  // the others: control, user-defined, byte, unknown
     struct pair_table pair;    // merges, unless by_text
     bool by_text;              // two symbols merge when their text is a token
+    bool drops;                // bytes that nothing can write go before merging
     bool by_char;              // the first symbols are characters, not bytes
     bool whole_first;          // every token is such a one,
     bool whole_some;           //   some are
@@ -113,6 +114,7 @@ struct enc {
     uint64_t cap_sym;
     struct buf text;     // the normalized segment
     struct buf composed; // the segment in NFC
+    struct buf kept;     // a piece without the bytes that go
     struct best *best;   // [cap_best] Unigram
     double score;        // of the text before this chunk
     uint64_t cap_best;
