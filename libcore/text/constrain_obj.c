@@ -27,9 +27,12 @@ static bool was_read(const struct gram_obj *o, const uint32_t *rec, uint32_t pro
 /* Needed ones that were not read. */
 static uint32_t still_needed(const struct gram *g, const struct gram_obj *o, const uint32_t *rec)
 {
-    const uint32_t *need = g->bits + o->need;
+    const uint32_t *need;
     uint32_t n = 0;
 
+    if (o->n_prop == 0) // then there may be no bits at all
+        return 0;
+    need = g->bits + o->need;
     if (o->ordered) {
         for (uint32_t i = rec[OBJ_READ]; i < o->n_prop; i++)
             n += bit(need, i);
