@@ -90,13 +90,6 @@ def array(r, draft, depth):
             s["minContains"] = r.randrange(3)
         if draft == 2020 and r.random() < 0.5:
             s["maxContains"] = r.randrange(1, 3)
-    if r.random() < 0.2:
-        s["uniqueItems"] = True
-        s["items"] = r.choice([{"enum": r.sample([0, 1, 2.5, "a", "b", None, True], 4)},
-                               {"type": ["boolean", "null"]}])
-        s.pop("prefixItems", None)
-    elif r.random() < 0.15 and draft == 2020:
-        s["unevaluatedItems"] = s.pop("items", False)
     return s
 
 
@@ -118,17 +111,6 @@ def obj(r, draft, depth):
     if r.random() < 0.15:
         key = "dependentRequired" if draft == 2020 else "dependencies"
         s[key] = {names[0]: [r.choice(names)]}
-    if r.random() < 0.15 and draft == 2020:
-        s["unevaluatedProperties"] = s.pop("additionalProperties", False)
-        branch = {"properties": {r.choice(NAMES): scalar(r)}}
-        k = r.randrange(4)
-        if k == 0:
-            s["allOf"] = [branch]
-        elif k == 1:
-            s["oneOf"] = [dict(branch, required=["a"]), {"properties": {"b": {}},
-                                                         "required": ["b"]}]
-        elif k == 2:
-            s.update({"if": {"required": ["a"]}, "then": branch})
     return s
 
 
