@@ -38,6 +38,7 @@ DEVICE float kv_get(const void *p, int type, int64_t i)
 
 static __global__ void __launch_bounds__(ATTN_THREADS) k_store(struct store_args a)
 {
+    grid_wait();
     const int64_t t = blockIdx.x;
     const struct kv_args &kv = a.kv;
 
@@ -139,6 +140,7 @@ DEVICE float merge_end(const struct merge *m, const float *sink)
 template <int GH>
 static __global__ void __launch_bounds__(ATTN_THREADS) k_attn(struct attn_run_args a)
 {
+    grid_wait();
     const int tid = (int)threadIdx.x, lane = tid % WARP, warp = tid / WARP;
     const int group = a.n_head / a.kv.n_kv, subs = (group + GH - 1) / GH;
     const int kv_head = (int)blockIdx.y / subs;
@@ -269,6 +271,7 @@ extern "C" const struct rt_kern kern_attn_run[3] = {
 /* Merges a row's partials in order; a block for a head. */
 static __global__ void __launch_bounds__(ATTN_THREADS) k_attn_merge(struct attn_run_args a)
 {
+    grid_wait();
     const int64_t t = blockIdx.x, h = blockIdx.y;
     float max = -f32_of_bits(0x7f800000u);
 

@@ -92,6 +92,17 @@ DEVICE const void *gemv_input(const struct gemv_args &a, int32_t i, int32_t h)
     return at_row(a.x, i) + head * a.head_in;
 }
 
+/* While the kernel before this one may still be running: so many bytes of column c, and of those of
+ * the warp's other lanes, start on their way to the second cache, a line a lane. */
+DEVICE void gemv_ahead(const struct gemv_args &a, int64_t c, int64_t skip)
+{
+    const int k = a.mode == GEMV_PAIRS ? a.n_m : gemv_matrix(a, &c);
+    const int64_t matrix = a.mode == GEMV_HEADS ? blockIdx.z : 0;
+
+    if (k < a.n_m && skip < a.row_bytes)
+        prefetch_l2(a.m[k].w + matrix * a.each + c * a.row_bytes + skip);
+}
+
 /* Bias, activation, scale and residual of one number of the result. */
 DEVICE void gemv_finish(const struct gemv_args &a, const struct mat &m, int64_t r, int32_t yr,
                         int32_t matrix, float gate, float v)

@@ -113,6 +113,11 @@ template <class R> DEVICE void half_few(const struct gemv_args &a)
     const int col = (int)threadIdx.x % HALF_COLS, row = (int)threadIdx.x / HALF_COLS;
     float *part = (float *)shared_memory(); // [HALF_WARPS][HALF_ROWS][HALF_COLS]
     const int64_t n_segment = (a.cols + HALF_SEGMENT - 1) / HALF_SEGMENT;
+
+    for (int i = 0; i < 4; i++) // of 16 columns the warp's first segment
+        gemv_ahead(a, (int64_t)blockIdx.y * HALF_COLS + lane / 2,
+                   (int64_t)warp * HALF_SEGMENT * 2 + (lane % 2 * 4 + i) * 128);
+    grid_wait();
     int32_t xr[HALF_ROWS], yr[HALF_ROWS], matrix;
     const int n = gemv_rows<HALF_ROWS>(a, xr, yr, &matrix);
     int32_t in = 0, out = 0;

@@ -22,6 +22,7 @@ DEVICE struct lora_pair pair_of(const struct lora_args &a, int64_t r, int k, flo
 /* A block makes some of a row's rank numbers with adapter blockIdx.y, a warp one at a time. */
 static __global__ void __launch_bounds__(MAP_THREADS) k_lora_low(struct lora_args a)
 {
+    grid_wait();
     const int64_t r = blockIdx.x;
     const int k = (int)blockIdx.y, warps = MAP_THREADS / WARP;
     float scale;
@@ -48,6 +49,7 @@ extern "C" const struct rt_kern kern_lora_low =
 
 static __global__ void __launch_bounds__(MAP_THREADS) k_lora_add(struct lora_args a)
 {
+    grid_wait();
     const int64_t r = blockIdx.x;
 
     if (r >= n_rows(&a.s, a.rows, a.n_used))

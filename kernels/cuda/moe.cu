@@ -76,6 +76,7 @@ DEVICE int best_of(const float *s, int n, int lane)
 /* A warp for a row. */
 static __global__ void __launch_bounds__(WARP) k_route(struct route_args a)
 {
+    grid_wait();
     const struct moe_args &m = a.m;
     const int lane = (int)threadIdx.x, n = m.n_expert;
     const int64_t t = blockIdx.x;
@@ -125,6 +126,7 @@ KERN(route);
 /* One block: pairs by expert, an expert's in the batch's order, cut in tiles of at most `per`. */
 static __global__ void __launch_bounds__(SORT_THREADS) k_sort(struct sort_args a)
 {
+    grid_wait();
     int32_t *count = (int32_t *)shared_memory(), *start = count + a.n_expert;
     int32_t *tile = start + a.n_expert;
     const int n = a.s.n[0] * a.n_used;
@@ -164,6 +166,7 @@ KERN(sort);
 /* The experts' results of a row, weighted and added in rank order. */
 static __global__ void __launch_bounds__(MAP_THREADS) k_combine(struct combine_args a)
 {
+    grid_wait();
     const int64_t t = blockIdx.x;
 
     if (t >= a.s.n[0])

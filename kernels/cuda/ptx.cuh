@@ -12,6 +12,23 @@
 #define RILL_KERNELS_CUDA_PTX_CUH
 
 #ifndef RILL_SIMT
+/* Every kernel's first words. Where launches may overlap (rt_cuda.cu, programmatic dependent
+ * launch) the next kernel's blocks may come to the device from here on, and what the one before
+ * wrote is there once this returns; elsewhere neither does anything. */
+static __device__ __forceinline__ void grid_wait(void)
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+/* What no kernel writes may be asked for before that. */
+static __device__ __forceinline__ void prefetch_l2(const void *p)
+{
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
+}
+
 static __device__ __forceinline__ void mma_s8_k32(int *c, const int *a, const int *b)
 {
     asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 "

@@ -9,6 +9,7 @@
  * the same bits). A warp makes one group at a time. */
 static __global__ void __launch_bounds__(GEMV_THREADS) k_pack(struct pack_args a)
 {
+    grid_wait();
     const int lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP;
     const int64_t r = blockIdx.x, groups = (a.cols + 31) / 32, all = groups * a.n_head;
 
@@ -53,6 +54,7 @@ KERN(pack);
 /* rmsnorm and layernorm of one group of a row's columns. */
 static __global__ void k_norm(struct norm_args a)
 {
+    grid_wait();
     float *t = (float *)shared_memory();
     const int64_t r = blockIdx.x, at = (int64_t)blockIdx.y * a.group;
     float sum = 0.0f, mean = 0.0f, inv;
@@ -89,6 +91,7 @@ KERN(norm);
 
 static __global__ void k_rope_table(struct rope_table_args a)
 {
+    grid_wait();
     const int64_t t = blockIdx.x;
     const int n = a.r.n_rot, half = n / 2;
     const float scale = a.r.attn_factor == 0.0f ? 1.0f : a.r.attn_factor;
@@ -113,6 +116,7 @@ KERN(rope_table);
  * copied. */
 static __global__ void k_rope_run(struct rope_run_args a)
 {
+    grid_wait();
     const struct rope_args &r = a.r;
     const int64_t t = blockIdx.x, h = blockIdx.y;
     const int half = r.n_rot / 2, end = r.at_in + r.n_rot;
@@ -163,6 +167,7 @@ DEVICE float map_one(const struct map_args &a, int64_t r, int64_t i)
 
 static __global__ void __launch_bounds__(MAP_THREADS) k_map(struct map_args a)
 {
+    grid_wait();
     const int64_t r = blockIdx.x;
 
     if (r >= n_rows(&a.s, a.rows, a.n_used))

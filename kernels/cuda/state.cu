@@ -47,6 +47,7 @@ DEVICE float conv_at(const struct state_args &a, const struct span &r, int t, in
 /* A thread for a column. */
 static __global__ void __launch_bounds__(MAP_THREADS) k_conv(struct state_args a)
 {
+    grid_wait();
     const int64_t c = (int64_t)blockIdx.y * MAP_THREADS + threadIdx.x;
     const int width = a.a.width;
     struct span r;
@@ -66,6 +67,7 @@ KERN_STATE(conv);
 
 static __global__ void __launch_bounds__(MAP_THREADS) k_shift(struct state_args a)
 {
+    grid_wait();
     const int64_t c = (int64_t)blockIdx.y * MAP_THREADS + threadIdx.x;
     struct span r;
 
@@ -82,6 +84,7 @@ KERN_STATE(shift);
  * x[p]; a thread for a column p of a head. */
 static __global__ void k_scan(struct state_args a)
 {
+    grid_wait();
     const int np = a.a.head_dim, ns = a.a.d_state, p = (int)threadIdx.x;
     const int64_t h = blockIdx.y, inner = (int64_t)a.a.n_head * np;
     const int64_t g = h / (a.a.n_head / a.a.n_group), each = (int64_t)np * ns;
@@ -115,6 +118,7 @@ KERN_STATE(scan);
 /* RWKV-7 time mixing (kernels/cpu/rwkv.inc has the formulas); a thread for a value's column. */
 static __global__ void __launch_bounds__(RWKV_COLS) k_rwkv(struct state_args a)
 {
+    grid_wait();
     const int n = a.a.head_dim, i = (int)threadIdx.x;
     const int64_t h = blockIdx.y, width = (int64_t)a.a.n_head * n, each = (int64_t)n * n;
     float *w = (float *)shared_memory(), *kk = w + n, *ka = kk + n, *key = ka + n, *rr = key + n;

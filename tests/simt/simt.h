@@ -71,6 +71,15 @@ static inline char *shared_memory(void)
     return simt_shared();
 }
 
+static inline void grid_wait(void)
+{
+}
+
+static inline void prefetch_l2(const void *p)
+{
+    (void)*(const volatile char *)p; // must be there
+}
+
 static inline void __syncthreads(void)
 {
     simt_meet(MEET_BLOCK, simt_word{});
