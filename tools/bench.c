@@ -533,15 +533,15 @@ static int bench_ops(struct rill_engine *g, struct bench *b, struct err *e)
 
 static int bench_threads(struct bench *b, const char *path, int threads, struct err *e)
 {
-    struct rill_model_opts mo = model_opts_of(&running);
+    struct rill_model_opts mo;
     struct rill_engine_opts eo = {.max_seq = b->max_batch, .n_ctx = b->max_ctx};
     struct rill_engine *g = NULL;
     char weights[16];
-    int rc;
+    int rc = model_opts_of(&running, &mo, e);
 
     mo.threads = threads;
     mo.n_ctx = b->max_ctx;
-    rc = rill_model_open(&b->model, path, &mo, e);
+    rc = rc < 0 ? rc : rill_model_open(&b->model, path, &mo, e);
     b->threads = threads ? threads : thread_cpus();
     rc = rc < 0 ? rc : limit_open(&b->limit, threads, e);
     if (rc == 0) {

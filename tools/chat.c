@@ -110,10 +110,11 @@ static int open_constraints(struct talk *s, struct err *e)
 static int open_model(struct talk *s, struct err *e)
 {
     const char *path = tool_model(opt.model.model, e);
-    struct rill_model_opts mo = model_opts_of(&opt.model);
+    struct rill_model_opts mo;
     struct rill_engine_opts eo = {.max_seq = 1, .step_seconds = step_seconds};
-    int rc = path ? rill_model_open(&s->model, path, &mo, e) : e->code;
+    int rc = path ? model_opts_of(&opt.model, &mo, e) : e->code;
 
+    rc = rc < 0 ? rc : rill_model_open(&s->model, path, &mo, e);
     if (rc < 0)
         return rc;
     rill_model_info(s->model, &s->info);

@@ -680,12 +680,14 @@ static int merge(char **path, int n, struct err *e)
 
 static int open_model(struct eval *v, struct err *e)
 {
-    struct rill_model_opts o = model_opts_of(&running);
+    struct rill_model_opts o;
     struct rill_engine_opts g = {
         .max_seq = 1, .max_batch = n_ctx < 512 ? n_ctx : 512, .no_cache = true};
     const char *path = tool_model(running.model, e);
-    int rc;
+    int rc = model_opts_of(&running, &o, e);
 
+    if (rc < 0)
+        return rc;
     if (!path)
         return e->code;
     if (imatrix_path && setenv("RILL_NOFUSE", "1", 1) != 0)

@@ -192,10 +192,11 @@ static void check_chat(void)
 static void check_vectors(void)
 {
     static const char *const known[] = {
-        "model",           "prompt",       "file",       "lines",        "null",     "json",
-        "special",         "parallel",     "batch-rows", "kv-mem",       "swap-mem", "ctx",
-        "no-prefix-cache", "threads",      "device",     "kv-type",      "no-mmap",  "embed",
-        "rerank",          "embed-format", "pooling",    "no-normalize", "v-type",   NULL};
+        "model",           "prompt",     "file",       "lines",   "null",         "json",
+        "special",         "parallel",   "batch-rows", "kv-mem",  "swap-mem",     "ctx",
+        "no-prefix-cache", "threads",    "device",     "kv-type", "no-mmap",      "embed",
+        "device-mem",      "gpu-layers", "cpu-moe",    "rerank",  "embed-format", "pooling",
+        "no-normalize",    "v-type",     NULL};
 
     if (!opt.embed && !opt.rerank) {
         if (opt.pooling >= 0 || opt.embed_format >= 0 || opt.raw_vector)

@@ -321,7 +321,7 @@ static int set_models(struct serve *s, struct err *e)
     for (int i = 0; i < n && rc == 0; i++) {
         struct worker_opts *w = &s->o.worker[i];
 
-        w->model = model_opts_of(&running);
+        rc = model_opts_of(&running, &w->model, e);
         w->engine = eo;
         w->script = s->script;
         w->lora = &loras;
@@ -331,7 +331,7 @@ static int set_models(struct serve *s, struct err *e)
         w->template_name = opt_template;
         w->template_text =
             (struct slice){opt_template ? (const char *)s->template.p : NULL, s->template.n};
-        rc = name_model(s, w, i, models.n ? models.at[i].value : NULL, e);
+        rc = rc < 0 ? rc : name_model(s, w, i, models.n ? models.at[i].value : NULL, e);
     }
     return rc;
 }

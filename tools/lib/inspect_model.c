@@ -70,9 +70,10 @@ static int show_memory(struct show *o, const struct rill_model *m, int seqs, boo
 static int open_model(struct rill_model **out, const char *path, const struct show_open *how,
                       struct err *e)
 {
-    struct rill_model_opts opts = model_opts_of(&how->open);
+    struct rill_model_opts opts;
+    int rc = model_opts_of(&how->open, &opts, e);
 
-    return rill_model_open(out, path, &opts, e);
+    return rc < 0 ? rc : rill_model_open(out, path, &opts, e);
 }
 
 int show_opened(struct show *o, const char *path, const struct show_open *how, bool memory,

@@ -5,14 +5,17 @@
 
 const char *const model_kv_types[] = {"auto", "f32", "f16", "bf16", "q8_0", "q4_0", NULL};
 
-struct rill_model_opts model_opts_of(const struct model_options *o)
+int model_opts_of(const struct model_options *o, struct rill_model_opts *out, struct err *e)
 {
-    return (struct rill_model_opts){.device = o->device,
+    *out = (struct rill_model_opts){.device = o->device,
                                     .threads = o->threads,
+                                    .gpu_layers = o->gpu_layers,
+                                    .cpu_moe = o->cpu_moe,
                                     .n_ctx = o->ctx,
                                     .kv_type = o->kv_type ? model_kv_types[o->kv_type] : NULL,
                                     .v_type = o->v_type ? model_kv_types[o->v_type] : NULL,
                                     .no_mmap = o->no_mmap};
+    return tool_size("--device-mem", o->device_mem, &out->device_mem, e);
 }
 
 void model_say_ctx(const struct rill_engine *g, const struct rill_model_info *info)

@@ -7,10 +7,10 @@
 #include "tools/lib/opt.h"
 
 struct model_options {
-    const char *model, *device;
-    int ctx, threads;
+    const char *model, *device, *device_mem;
+    int ctx, threads, gpu_layers;
     int kv_type, v_type; // index into model_kv_types
-    bool no_mmap;
+    bool no_mmap, cpu_moe;
 };
 
 extern const char *const model_kv_types[]; // "auto", which is 0, and the library's names
@@ -20,7 +20,11 @@ extern const char *const model_kv_types[]; // "auto", which is 0, and the librar
 /* clang-format off */
 #define MODEL_OPTION(o) {'m', "model", OPT_STR, &(o).model, "MODEL", "the model, a GGUF file"}
 #define MODEL_DEVICE(o)                                                                            \
-    {0, "device", OPT_STR, &(o).device, "DEV", "cpu, cpu:THREADS or auto"},                        \
+    {0, "device", OPT_STR, &(o).device, "DEV", "cpu, cpu:THREADS, cuda:NUMBER or auto"},           \
+    {0, "device-mem", OPT_STR, &(o).device_mem, "SIZE", "most memory to take of the GPU"},         \
+    {0, "gpu-layers", OPT_INT, &(o).gpu_layers, "N", "only the last N layers on the GPU (0: all)", \
+     .min = 0, .max = 1e6},                                                                        \
+    {0, "cpu-moe", OPT_FLAG, &(o).cpu_moe, 0, "the experts' matrices on the CPU"},                 \
     {0, "kv-type", OPT_CHOICE, &(o).kv_type, "TYPE", "type of stored keys and values (auto)",      \
      .choices = model_kv_types},                                                                   \
     {0, "v-type", OPT_CHOICE, &(o).v_type, "TYPE", "type of stored values (as --kv-type)",         \
@@ -36,7 +40,7 @@ extern const char *const model_kv_types[]; // "auto", which is 0, and the librar
 /* clang-format on */
 
 /* The same as the library takes them. */
-struct rill_model_opts model_opts_of(const struct model_options *o);
+int model_opts_of(const struct model_options *o, struct rill_model_opts *out, struct err *e);
 
 /* Says so when the engine has less context than its model was opened for. */
 void model_say_ctx(const struct rill_engine *g, const struct rill_model_info *info);

@@ -229,9 +229,11 @@ static int open_engine(struct run *r, struct err *e)
 {
     const struct run_options *o = r->opt;
     const char *path = tool_model(o->model.model, e);
-    struct rill_model_opts mo = model_opts_of(&o->model);
+    struct rill_model_opts mo;
     struct rill_engine_opts eo = {0};
     int rc = engine_opts(o, &eo, e);
+
+    rc = rc < 0 ? rc : model_opts_of(&o->model, &mo, e);
 
     if (rc < 0)
         return rc;
