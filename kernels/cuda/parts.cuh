@@ -2,6 +2,9 @@
  *
  * <format>_part(b, p, q, s, m): weights [32 p, 32 p + 32) of a block; s and m have one place for
  * 32 weights, or two where 16 share a scale. tests/simt holds each against codes() and scales().
+ *
+ * Codes are worked on four to a word, and loaded in the widest words that their place in a row
+ * allows: 16 bytes where blocks are multiples of 16 (Q4_K, Q5_K), else 4 or 2.
  */
 #ifndef RILL_KERNELS_CUDA_PARTS_CUH
 #define RILL_KERNELS_CUDA_PARTS_CUH
@@ -23,6 +26,35 @@
 
 #include "quant/formats.def"
 
+/* N words from an address that is a multiple of A. */
+template <int A, int N> DEVICE void words_at(uint32_t *w, const void *from)
+{
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        if (A == 16) {
+            const uint4 v = ((const uint4 *)from)[i / 4];
+            w[i] = i % 4 == 0 ? v.x : i % 4 == 1 ? v.y : i % 4 == 2 ? v.z : v.w;
+        } else if (A == 4) {
+            w[i] = ((const uint32_t *)from)[i];
+        } else {
+            w[i] = ((const uint16_t *)from)[2 * i] | (uint32_t)((const uint16_t *)from)[2 * i + 1]
+                                                         << 16;
+        }
+    }
+}
+
+/* n from each of four bytes below 128. */
+DEVICE uint32_t four_less(uint32_t w, uint32_t n)
+{
+    return ((w | 0x80808080u) - n * 0x01010101u) ^ 0x80808080u;
+}
+
+/* The low four bits, to bit 4 of a byte each. */
+DEVICE uint32_t four_fifths(uint32_t b)
+{
+    return (b & 1u) << 4 | (b & 2u) << 11 | (b & 4u) << 18 | (b & 8u) << 25;
+}
+
 /* A block is one part. */
 #define PART_WHOLE(name)                                                                           \
     DEVICE void name##_part(const struct name *b, int p, int8_t *q, float *s, float *m)            \
@@ -31,12 +63,57 @@
         name##_codes(b, q);                                                                        \
         name##_scales(b, s, m);                                                                    \
     }
-PART_WHOLE(q4_0)
-PART_WHOLE(q4_1)
-PART_WHOLE(q5_0)
-PART_WHOLE(q5_1)
-PART_WHOLE(q8_0)
 PART_WHOLE(mxfp4)
+
+/* And its codes are nibbles, the low ones first, of which `less` is taken away. */
+#define PART_NIBBLES(name, align, less)                                                            \
+    DEVICE void name##_part(const struct name *b, int p, int8_t *q, float *s, float *m)            \
+    {                                                                                              \
+        uint32_t w[4], c[8];                                                                       \
+                                                                                                   \
+        (void)p;                                                                                   \
+        words_at<align, 4>(w, b->qs);                                                              \
+        _Pragma("unroll") for (int i = 0; i < 4; i++)                                              \
+        {                                                                                          \
+            c[i] = four_less(w[i] & 0x0f0f0f0fu, less);                                            \
+            c[i + 4] = four_less(w[i] >> 4 & 0x0f0f0f0fu, less);                                   \
+        }                                                                                          \
+        memcpy(q, c, sizeof c);                                                                    \
+        name##_scales(b, s, m);                                                                    \
+    }
+PART_NIBBLES(q4_0, 2, 8u)
+PART_NIBBLES(q4_1, 4, 0u)
+
+/* And with a fifth bit of each code elsewhere. */
+#define PART_FIVE(name, align, less)                                                               \
+    DEVICE void name##_part(const struct name *b, int p, int8_t *q, float *s, float *m)            \
+    {                                                                                              \
+        uint32_t w[4], c[8], h;                                                                    \
+                                                                                                   \
+        (void)p;                                                                                   \
+        words_at<align, 4>(w, b->qs);                                                              \
+        words_at<align, 1>(&h, b->qh);                                                             \
+        _Pragma("unroll") for (int i = 0; i < 4; i++)                                              \
+        {                                                                                          \
+            c[i] = four_less((w[i] & 0x0f0f0f0fu) | four_fifths(h >> 4 * i), less);                \
+            c[i + 4] =                                                                             \
+                four_less((w[i] >> 4 & 0x0f0f0f0fu) | four_fifths(h >> (16 + 4 * i)), less);       \
+        }                                                                                          \
+        memcpy(q, c, sizeof c);                                                                    \
+        name##_scales(b, s, m);                                                                    \
+    }
+PART_FIVE(q5_0, 2, 16u)
+PART_FIVE(q5_1, 4, 0u)
+
+DEVICE void q8_0_part(const struct q8_0 *b, int p, int8_t *q, float *s, float *m)
+{
+    uint32_t w[8];
+
+    (void)p;
+    words_at<2, 8>(w, b->qs);
+    memcpy(q, w, sizeof w);
+    q8_0_scales(b, s, m);
+}
 
 DEVICE void nvfp4_part(const struct nvfp4 *b, int p, int8_t *q, float *s, float *m)
 {
@@ -55,12 +132,14 @@ DEVICE void nvfp4_part(const struct nvfp4 *b, int p, int8_t *q, float *s, float 
 
 DEVICE void q2_k_part(const struct q2_k *b, int p, int8_t *q, float *s, float *m)
 {
-    const uint8_t *from = b->qs + p / 4 * 32;
     const int shift = p % 4 * 2;
+    uint32_t w[8];
 
+    words_at<4, 8>(w, b->qs + p / 4 * 32);
 #pragma unroll
-    for (int l = 0; l < 32; l++)
-        q[l] = (int8_t)(from[l] >> shift & 3);
+    for (int i = 0; i < 8; i++)
+        w[i] = w[i] >> shift & 0x03030303u;
+    memcpy(q, w, sizeof w);
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         s[h] = f16_to_f32(b->d) * (float)(b->scales[2 * p + h] & 15);
@@ -70,12 +149,15 @@ DEVICE void q2_k_part(const struct q2_k *b, int p, int8_t *q, float *s, float *m
 
 DEVICE void q3_k_part(const struct q3_k *b, int p, int8_t *q, float *s, float *m)
 {
-    const uint8_t *from = b->qs + p / 4 * 32;
     const int shift = p % 4 * 2;
+    uint32_t w[8], high[8];
 
+    words_at<2, 8>(w, b->qs + p / 4 * 32);
+    words_at<2, 8>(high, b->hmask);
 #pragma unroll
-    for (int l = 0; l < 32; l++)
-        q[l] = (int8_t)(((from[l] >> shift & 3) | (b->hmask[l] >> p & 1) << 2) - 4);
+    for (int i = 0; i < 8; i++)
+        w[i] = four_less((w[i] >> shift & 0x03030303u) | (high[i] >> p & 0x01010101u) << 2, 4u);
+    memcpy(q, w, sizeof w);
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         s[h] = f16_to_f32(b->d) * (float)q3_k_scale(b, 2 * p + h);
@@ -83,38 +165,61 @@ DEVICE void q3_k_part(const struct q3_k *b, int p, int8_t *q, float *s, float *m
     }
 }
 
+/* The head of a Q4_K or Q5_K block, d and dmin and 12 bytes of scales: scale and min of part p, as
+ * quant/k_scales.h has them. */
+DEVICE void k_head(const void *b, int p, float *s, float *m)
+{
+    uint32_t w[4];
+
+    words_at<16, 4>(w, b);
+    const int at = p % 4 * 8;
+    const uint32_t x = w[1] >> at, y = w[2] >> at, z = w[3] >> at;
+    const uint32_t scale = p < 4 ? x & 63u : (z & 15u) | (x >> 6 & 3u) << 4;
+    const uint32_t min = p < 4 ? y & 63u : (z >> 4 & 15u) | (y >> 6 & 3u) << 4;
+
+    s[0] = f16_to_f32((uint16_t)w[0]) * (float)scale;
+    m[0] = -(f16_to_f32((uint16_t)(w[0] >> 16)) * (float)min);
+}
+
 DEVICE void q4_k_part(const struct q4_k *b, int p, int8_t *q, float *s, float *m)
 {
-    const uint8_t *from = b->qs + p / 2 * 32;
     const int shift = p % 2 * 4;
+    uint32_t w[8];
 
+    words_at<16, 8>(w, b->qs + p / 2 * 32);
 #pragma unroll
-    for (int l = 0; l < 32; l++)
-        q[l] = (int8_t)(from[l] >> shift & 15);
-    s[0] = f16_to_f32(b->d) * (float)k_scale(b->scales, p);
-    m[0] = -(f16_to_f32(b->dmin) * (float)k_min(b->scales, p));
+    for (int i = 0; i < 8; i++)
+        w[i] = w[i] >> shift & 0x0f0f0f0fu;
+    memcpy(q, w, sizeof w);
+    k_head(b, p, s, m);
 }
 
 DEVICE void q5_k_part(const struct q5_k *b, int p, int8_t *q, float *s, float *m)
 {
-    const uint8_t *from = b->qs + p / 2 * 32;
     const int shift = p % 2 * 4;
+    uint32_t w[8], high[8];
 
+    words_at<16, 8>(w, b->qs + p / 2 * 32);
+    words_at<16, 8>(high, b->qh);
 #pragma unroll
-    for (int l = 0; l < 32; l++)
-        q[l] = (int8_t)((from[l] >> shift & 15) | (b->qh[l] >> p & 1) << 4);
-    s[0] = f16_to_f32(b->d) * (float)k_scale(b->scales, p);
-    m[0] = -(f16_to_f32(b->dmin) * (float)k_min(b->scales, p));
+    for (int i = 0; i < 8; i++)
+        w[i] = (w[i] >> shift & 0x0f0f0f0fu) | (high[i] >> p & 0x01010101u) << 4;
+    memcpy(q, w, sizeof w);
+    k_head(b, p, s, m);
 }
 
 DEVICE void q6_k_part(const struct q6_k *b, int p, int8_t *q, float *s, float *m)
 {
-    const uint8_t *low = b->ql + p / 4 * 64 + p % 2 * 32, *high = b->qh + p / 4 * 32;
     const int shift = p % 4 / 2 * 4, shift_h = p % 4 * 2;
+    uint32_t w[8], high[8];
 
+    words_at<2, 8>(w, b->ql + p / 4 * 64 + p % 2 * 32);
+    words_at<2, 8>(high, b->qh + p / 4 * 32);
 #pragma unroll
-    for (int l = 0; l < 32; l++)
-        q[l] = (int8_t)(((low[l] >> shift & 15) | (high[l] >> shift_h & 3) << 4) - 32);
+    for (int i = 0; i < 8; i++)
+        w[i] =
+            four_less((w[i] >> shift & 0x0f0f0f0fu) | (high[i] >> shift_h & 0x03030303u) << 4, 32u);
+    memcpy(q, w, sizeof w);
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         s[h] = f16_to_f32(b->d) * (float)b->scales[2 * p + h];
@@ -133,12 +238,14 @@ DEVICE void tq1_0_part(const struct tq1_0 *b, int p, int8_t *q, float *s, float 
 
 DEVICE void tq2_0_part(const struct tq2_0 *b, int p, int8_t *q, float *s, float *m)
 {
-    const uint8_t *from = b->qs + p / 4 * 32;
     const int shift = p % 4 * 2;
+    uint32_t w[8];
 
+    words_at<2, 8>(w, b->qs + p / 4 * 32);
 #pragma unroll
-    for (int l = 0; l < 32; l++)
-        q[l] = (int8_t)((from[l] >> shift & 3) - 1);
+    for (int i = 0; i < 8; i++)
+        w[i] = four_less(w[i] >> shift & 0x03030303u, 1u);
+    memcpy(q, w, sizeof w);
     s[0] = f16_to_f32(b->d);
     m[0] = 0.0f;
 }
