@@ -722,6 +722,23 @@ static int split_wait(struct dev *d, int ticket)
     return ticket < 0 ? ticket : d->c[d->last].be->wait(d->c[d->last].dev, d->ticket);
 }
 
+/* Where the logits are. */
+static int split_draw(struct dev *d, struct segment *s, const struct draw *in, int n, int32_t *id)
+{
+    struct split_seg *g = s->impl;
+    const struct plan *p = s->plan;
+
+    for (int i = g->placing->n_run - 1; i >= 0 && p->logits >= 0; i--) {
+        const struct child *c = &d->c[g->placing->run[i].device];
+
+        if (g->placing->run[i].device == g->placing->owner[p->logits] && c->be->draw)
+            return c->be->draw(c->dev, &g->run[i], in, n, id);
+    }
+    for (int i = 0; i < n; i++)
+        id[i] = DRAW_HOST;
+    return 0;
+}
+
 extern const struct backend split_backend;
 const struct backend split_backend = {
     .name = "split",
@@ -738,4 +755,5 @@ const struct backend split_backend = {
     .prepare = split_prepare,
     .run = split_run,
     .wait = split_wait,
+    .draw = split_draw,
 };

@@ -268,4 +268,5 @@ const struct backend cuda_backend = {
     .prepare = cuda_prepare,
     .run = cuda_run,
     .wait = cuda_wait,
+    .draw = cuda_draw,
 };

@@ -70,6 +70,7 @@ struct cuda_seg {
         uint64_t bytes;
     } * adapter; // [n_lora] their matrices
     struct rt_graph *graph[BUCKETS];
+    struct cuda_choose *choose; // NULL: no logits are made here
 };
 
 int cuda_prepare(struct dev *d, struct segment *s, struct err *e);
@@ -79,6 +80,13 @@ int cuda_adapt(struct dev *d, struct segment *s, int slot, struct err *e);
 /* Starts all launches for so many rows; grids are for at least those. */
 int cuda_enqueue(struct dev *d, const struct segment *s, int64_t n_t, int64_t n_s, int64_t n_run);
 int cuda_bucket(const struct segment *s, int64_t n_t, int64_t n_s); // -1: none
+
+/* -- choose.c -- */
+
+struct prep;
+bool cuda_choose_lay(struct prep *p); // false: p->rc says why
+void cuda_choose_free(struct dev *d, struct cuda_choose *c);
+int cuda_draw(struct dev *d, struct segment *s, const struct draw *in, int n, int32_t *id);
 
 /* -- lower.c -- */
 

@@ -29,6 +29,9 @@
 #define ROUTE_GROUPS 64
 #define SORT_THREADS 256
 #define RWKV_COLS    256
+#define DRAW_THREADS 1024
+#define DRAW_SORT    2048 // candidates that a draw can put in order
+#define DRAW_SHARED  49152
 
 /* Row r of a value is p + r * ld. p NULL: none. */
 struct view {
@@ -145,6 +148,8 @@ struct norm_args {
     float eps;
     int32_t center; // layernorm
     int32_t rows, n_used;
+    struct q32 *to;     // the result packed too, where a row is one group
+    struct x16 *halves; // or in halves
 };
 
 struct rope_table_args {
@@ -255,9 +260,32 @@ struct state_args {
     int64_t cols;
 };
 
+/* A draw: struct draw, its lists at places of arrays. */
+struct draw_row {
+    int32_t row, edit, n_edit;
+    int32_t n_mask; // -1: all may come
+    float repetition, presence, frequency;
+    float temperature, top_p, least;
+    int32_t top_k;
+    int32_t has_min;
+    double u;
+};
+
+struct draw_args {
+    const float *logits;
+    int64_t ld;
+    const struct draw_row *row; // a block each
+    const struct draw_edit *edit;
+    const uint32_t *mask; // [rows][n_word]
+    float *work;          // [rows][n_vocab]
+    int32_t *out;
+    int32_t n_vocab, n_word;
+};
+
 #ifdef __cplusplus
 extern "C" {
 #endif
+extern const struct rt_kern kern_draw;
 extern const struct rt_kern kern_pack, kern_norm, kern_rope_table, kern_rope_run, kern_map;
 extern const struct rt_kern kern_store, kern_attn_run[3], kern_attn_merge; // 1, 4, 8 heads
 extern const struct rt_kern kern_route, kern_sort, kern_combine;

@@ -319,6 +319,20 @@ static void low_rope(struct prep *p, const struct op *op)
 
 /* -- matrices -- */
 
+/* Has the norm that was launched last pack its result, if that is what k wants packed. */
+static bool norm_packs(struct prep *p, const struct pack_args *k)
+{
+    struct launch *l = p->g->n > 0 ? &p->g->l[p->g->n - 1] : NULL;
+    struct norm_args *a = l ? l->args : NULL;
+
+    if (!a || l->k != &kern_norm || l->grid_y != 1 || a->out.p != k->x.p || a->group != k->cols ||
+        a->rows != k->rows || k->n_head != 1 || a->to || a->halves)
+        return false;
+    a->to = k->to;
+    a->halves = k->halves;
+    return true;
+}
+
 /* in[0] of op in the form weight w wants; packed by a launch if it is not there yet. */
 static void input_for(struct prep *p, const struct op *op, const struct weight *w,
                       struct gemv_args *a, int32_t n_head, int32_t head_in, int32_t at_in)
@@ -358,8 +372,9 @@ static void input_for(struct prep *p, const struct op *op, const struct weight *
                                 .n_used = p->p->n_used,
                                 .n_head = n_head,
                                 .head_in = head_in};
-    cuda_prep_launch(p, &kern_pack, &k, rows)->grid_y =
-        blocks(n_head * ((w->cols + 31) / 32), GEMV_THREADS / 32, 64);
+    if (!norm_packs(p, &k))
+        cuda_prep_launch(p, &kern_pack, &k, rows)->grid_y =
+            blocks(n_head * ((w->cols + 31) / 32), GEMV_THREADS / 32, 64);
 }
 
 static void set_matrix(struct prep *p, struct gemv_args *a, int w, int bias, int64_t at)

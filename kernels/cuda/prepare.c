@@ -327,6 +327,7 @@ void cuda_unprepare(struct dev *d, struct segment *s)
         for (int i = 0; g->adapter && i < s->n_lora; i++)
             drop_adapter(d, g, i);
         mem_free(g->adapter);
+        cuda_choose_free(d, g->choose);
         for (int i = 0; i < g->n_mem; i++)
             cuda_give(d, g->mem[i].p, g->mem[i].bytes);
         for (int i = 0; i < RT_MARKS; i++)
@@ -345,7 +346,7 @@ static int build(struct prep *p)
 {
     int rc;
 
-    if (!lay_step(p) || !lay_adapters(p) || (rc = pass(p)) < 0)
+    if (!lay_step(p) || !lay_adapters(p) || !cuda_choose_lay(p) || (rc = pass(p)) < 0)
         return p->rc ? p->rc : E_NOMEM;
     for (int i = 0; i < SLOTS && p->rc == 0; i++)
         if (p->want[i])

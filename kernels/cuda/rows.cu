@@ -5,48 +5,54 @@
  */
 #include "kernels/cuda/common.cuh"
 
-/* 32 inputs to int8: the largest magnitude becomes 127 (kernels/cpu/dot_q8.h has the definition:
- * the same bits). A warp makes one group at a time. */
+/* 32 inputs, of which n are there, to int8: the largest magnitude becomes 127
+ * (kernels/cpu/dot_q8.h has the definition: the same bits). Or to halves. A warp's work. */
+DEVICE void pack_32(const float *in, int64_t n, struct q32 *to, struct x16 *halves)
+{
+    const int lane = (int)threadIdx.x % WARP;
+    const float x = lane < n ? in[lane] : 0.0f;
+
+    if (halves) {
+        halves->hi[lane] = f32_to_bf16(x);
+        halves->lo[lane] = f32_to_bf16(x - bf16_to_f32(f32_to_bf16(x)));
+        return;
+    }
+    const uint32_t top = (uint32_t)warp_max_int((int)(f32_bits(x) & 0x7fffffffu));
+    const float high = f32_of_bits(top);
+    float d = 0.0f;
+    int q = 0, low, sum;
+
+    if (top >= 0x7f800000u) {
+        d = f32_of_bits(0x7fc00000u);
+    } else if (high >= 0x1p-100f) {
+        d = high / 127.0f;
+        q = (int)(x * (127.0f / high) + 12582912.0f - 12582912.0f);
+    }
+    low = warp_sum_int(lane < 16 ? q : 0);
+    sum = warp_sum_int(q);
+    to->q[lane] = (int8_t)q;
+    if (lane == 0) {
+        to->d = d;
+        to->sum_32 = d * (float)sum;
+        to->sum_16[0] = d * (float)low;
+        to->sum_16[1] = d * (float)(sum - low);
+    }
+}
+
 static __global__ void __launch_bounds__(GEMV_THREADS) k_pack(struct pack_args a)
 {
     grid_wait();
-    const int lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP;
+    const int warp = (int)threadIdx.x / WARP;
     const int64_t r = blockIdx.x, groups = (a.cols + 31) / 32, all = groups * a.n_head;
 
     if (r >= n_rows(&a.s, a.rows, a.n_used))
         return;
     for (int64_t g = (int64_t)blockIdx.y * (GEMV_THREADS / WARP) + warp; g < all;
          g += (int64_t)gridDim.y * (GEMV_THREADS / WARP)) {
-        const int64_t col = g % groups * 32 + lane;
-        const float x = col < a.cols ? at_row(a.x, r)[g / groups * a.head_in + col] : 0.0f;
+        const int64_t col = g % groups * 32;
 
-        if (a.halves) {
-            struct x16 *h = a.halves + r * all + g;
-            h->hi[lane] = f32_to_bf16(x);
-            h->lo[lane] = f32_to_bf16(x - bf16_to_f32(f32_to_bf16(x)));
-            continue;
-        }
-        struct q32 *to = a.to + r * all + g;
-        const uint32_t top = (uint32_t)warp_max_int((int)(f32_bits(x) & 0x7fffffffu));
-        const float high = f32_of_bits(top);
-        float d = 0.0f;
-        int q = 0, low, sum;
-
-        if (top >= 0x7f800000u) {
-            d = f32_of_bits(0x7fc00000u);
-        } else if (high >= 0x1p-100f) {
-            d = high / 127.0f;
-            q = (int)(x * (127.0f / high) + 12582912.0f - 12582912.0f);
-        }
-        low = warp_sum_int(lane < 16 ? q : 0);
-        sum = warp_sum_int(q);
-        to->q[lane] = (int8_t)q;
-        if (lane == 0) {
-            to->d = d;
-            to->sum_32 = d * (float)sum;
-            to->sum_16[0] = d * (float)low;
-            to->sum_16[1] = d * (float)(sum - low);
-        }
+        pack_32(at_row(a.x, r) + g / groups * a.head_in + col, a.cols - col,
+                a.to ? a.to + r * all + g : NULL, a.halves ? a.halves + r * all + g : NULL);
     }
 }
 KERN(pack);
@@ -84,6 +90,13 @@ static __global__ void k_norm(struct norm_args a)
             v += at_row(a.add, r)[at + i];
         y[i] = v;
     }
+    if (!a.to && !a.halves)
+        return;
+    __syncthreads(); // the row is written: what reads it packed needs no launch for that
+    const int64_t groups = ((int64_t)a.group + 31) / 32;
+    for (int64_t g = threadIdx.x / WARP; g < groups; g += blockDim.x / WARP)
+        pack_32(y + 32 * g, a.group - 32 * g, a.to ? a.to + r * groups + g : NULL,
+                a.halves ? a.halves + r * groups + g : NULL);
 }
 KERN(norm);
 

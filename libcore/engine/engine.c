@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "engine/adapt.h"
+#include "engine/devdraw.h"
 #include "engine/embed.h"
 #include "engine/seats.h"
 #include "engine/step.h"
@@ -315,9 +316,11 @@ static int steer(struct rill_engine *g, const struct request *r, struct sampler_
     return g->steer(g->steer_ctx, &at, g->steer_row, g->lim.n_vocab, e);
 }
 
-/* One token from a row of logits. */
-static void drawn(struct rill_engine *g, struct request *r, const float *row)
+/* One token from row `out` of the step's logits, if the device has not drawn it already. */
+static void drawn(struct rill_engine *g, struct request *r, int out)
 {
+    const int32_t far = devdraw_id(g, out);
+    const float *row = far == DRAW_HOST ? step_logits(g, out) : NULL;
     struct sampler_in in = step_sampler(g, r, row, r->n);
     const char *what = "the logits are not numbers";
     struct err e = {0};
@@ -327,13 +330,14 @@ static void drawn(struct rill_engine *g, struct request *r, const float *row)
     if (r->obey) {
         if (forward(g, r))
             return;
-        id = obey_mask(r->obey, r->place, g->mask, &e);
+        if (row)
+            id = obey_mask(r->obey, r->place, g->mask, &e);
         in.mask = g->mask;
         in.n_mask = (int)g->vocab->n;
     }
     if (id == 0)
-        id = steer(g, r, &in, &e);
-    if (id == 0)
+        id = row ? steer(g, r, &in, &e) : far;
+    if (id == 0 && row)
         id = sampler_draw(&g->work, &in);
     if (id < 0) {
         request_fail(r, id, "request %d, position %d, step %llu: %.80s", r->number, r->n,
@@ -362,14 +366,14 @@ static void tell_progress(struct rill_engine *g, const struct request *r)
 
 /* The other answers to the same prompt begin where the first one stands, if there are places; else
  * they wait like others and find the prompt in memory. */
-static void fork_answers(struct rill_engine *g, const struct request *first, const float *row)
+static void fork_answers(struct rill_engine *g, const struct request *first, int out)
 {
     for (int i = 0; i < g->n_req; i++) {
         struct request *r = g->req[i];
 
         if (r->number == first->number && r->choice > 0 && r->s.state == SCHED_WAITING &&
             !r->s.again && !r->finish && !r->prompt_logits && seats_fork(g, first, r))
-            drawn(g, r, row);
+            drawn(g, r, out);
     }
 }
 
@@ -430,7 +434,7 @@ static int draw_ahead(struct rill_engine *g, struct request *r, int rows, int be
     for (int k = behind; k < rows && !r->finish; k++) {
         int32_t next = r->ids[r->n];
 
-        drawn(g, r, step_logits(g, out + k));
+        drawn(g, r, out + k);
         if (r->finish || k + 1 == rows || r->ids[r->n - 1] != next)
             break;
         kept++;
@@ -488,8 +492,8 @@ static int collect(struct rill_engine *g, const struct sched_part *part, int out
         return out;
     }
     if (first && r->choice == 0)
-        fork_answers(g, r, step_logits(g, row));
-    drawn(g, r, step_logits(g, row));
+        fork_answers(g, r, row);
+    drawn(g, r, row);
     return out;
 }
 
@@ -507,8 +511,15 @@ static int run_step(struct rill_engine *g, struct err *e)
         return rc;
     step_layout(g);
     rc = g->embed ? embed_run(g, e) : 0;
-    if (rc == 0 && g->batch.n_seq)
-        rc = step_run(g, e);
+    if (rc == 0 && g->batch.n_seq) {
+        const bool far = devdraw_plan(g);
+        bool left = false;
+
+        rc = step_run(g, !far, e);
+        rc = rc < 0 ? rc : devdraw_run(g, &left, e);
+        if (rc == 0 && far && left)
+            rc = step_fetch(g, e);
+    }
     if (rc < 0)
         return rc;
     for (int i = 0; i < g->pick.n_part && out >= 0; i++)

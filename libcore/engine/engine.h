@@ -59,6 +59,7 @@ struct rill_engine {
     struct seq_in *seqs;               // [max_seq]
     float *logits;            // [max_out x vocabulary] where the device's memory is not the host's
     int n_out;
+    struct devdraw *devdraw;  // tokens that the device draws, NULL: none
 
     rill_steer_fn *steer; // NULL: nobody has a say
     void *steer_ctx;

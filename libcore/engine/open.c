@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "engine/adapt.h"
+#include "engine/devdraw.h"
 #include "engine/draft.h"
 #include "engine/embed.h"
 #include "engine/engine.h"
@@ -299,6 +300,7 @@ static int start(struct rill_engine *g, const struct rill_engine_opts *o, struct
         rc = adapt_open(&g->adapters, g, o->max_lora, e);
     rc = rc < 0 ? rc : take_embedder(g, o, &s, e);
     rc = rc < 0 ? rc : take_arena(g, false, e);
+    rc = rc < 0 ? rc : devdraw_open(&g->devdraw, g, e);
     rc = rc < 0 ? rc : sampler_work_init(&g->work, g->lim.n_vocab, s.n_ctx, e);
     rc = rc < 0 ? rc : take_swap(g, o->swap_bytes, e);
     rc = rc < 0 ? rc : find_ends(g, e);
@@ -364,6 +366,7 @@ void rill_engine_close(struct rill_engine *g)
     draft_close(g->drafter);
     kv_close(g->pool);
     sampler_work_fini(&g->work);
+    devdraw_close(g->devdraw);
     con_vocab_free(g->vocab);
     mem_free(g->steer_row);
     mem_free(g->mask);

@@ -4,8 +4,11 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/exp64.h"
 #include "base/mem.h"
 #include "base/rng.h"
+
+#define SUM_LANES 1024
 
 struct rill_sampling rill_sampling_defaults(void)
 {
@@ -128,10 +131,27 @@ int sampler_check(const struct rill_sampling *s, int n_vocab, struct err *e)
     return rc < 0 ? rc : check_bias(s, n_vocab, e);
 }
 
+/* Top-k, top-p, min-p and temperature in their usual order, and no other filter. */
+static bool common(const struct rill_sampling *s)
+{
+    return !s->order[0] && !s->mirostat && s->typical_p >= 1 && s->top_n_sigma <= 0 &&
+           s->xtc_probability <= 0 && s->dynatemp_range <= 0;
+}
+
 static bool penalizes(const struct rill_sampling *s)
 {
     return s->penalty_last != 0 &&
            (s->repetition_penalty != 1 || s->presence_penalty != 0 || s->frequency_penalty != 0);
+}
+
+/* The place of a token in a list of edits, at its end if it is new; count[] remembers. */
+static struct draw_edit *edit_of(struct sampler_work *w, int32_t id, struct draw_edit *list, int *n)
+{
+    if (!w->count[id]) {
+        list[*n] = (struct draw_edit){.id = id};
+        w->count[id] = ++*n;
+    }
+    return &list[w->count[id] - 1];
 }
 
 static void penalize(struct sampler_work *w, const struct rill_sampling *s, const int32_t *history,
@@ -230,10 +250,18 @@ static void only_allowed(struct sampler_work *w, const struct rill_sampling *s)
 
 /* -- the common case: top-k, top-p and min-p before temperature, without sorting all -- */
 
-static bool common(const struct rill_sampling *s)
+/* Sum of e^(logit - top), in the order that a device with a block of SUM_LANES threads adds in. */
+static double sum_of(const float *row, int n, double top)
 {
-    return !s->order[0] && !s->mirostat && s->typical_p >= 1 && s->top_n_sigma <= 0 &&
-           s->xtc_probability <= 0 && s->dynatemp_range <= 0;
+    double lane[SUM_LANES] = {0};
+
+    for (int i = 0; i < n; i += SUM_LANES)
+        for (int j = 0; j < SUM_LANES && i + j < n; j++)
+            lane[j] += exp64((double)row[i + j] - top);
+    for (int m = SUM_LANES / 2; m; m /= 2)
+        for (int j = 0; j < m; j++)
+            lane[j] += lane[j + m];
+    return lane[0];
 }
 
 /* Candidates within reach of the best: min-p bounds the distance of a logit from the largest,
@@ -245,7 +273,6 @@ static int gather(struct sampler_work *w, const struct rill_sampling *s, double 
     float top = -INFINITY;
     int n = 0;
 
-    *sum = 0;
     for (int i = 0; i < w->n_vocab; i++) {
         if (isnan(w->row[i]))
             return E_NUMERIC;
@@ -255,9 +282,8 @@ static int gather(struct sampler_work *w, const struct rill_sampling *s, double 
     if (!(top > -INFINITY && top < INFINITY))
         return E_NUMERIC;
     *least = s->min_p > 0 ? top + logf(s->min_p) : -INFINITY;
+    *sum = s->top_p < 1 && s->top_k == 0 ? sum_of(w->row, w->n_vocab, top) : 0;
     for (int i = 0; i < w->n_vocab; i++) {
-        if (s->top_p < 1 && s->top_k == 0)
-            *sum += exp((double)w->row[i] - top);
         if ((all || w->row[i] >= *least) && w->row[i] > -INFINITY)
             w->c[n++] = (struct candidate){w->row[i], w->row[i], i};
     }
@@ -280,9 +306,9 @@ static int keep(struct candidate *c, int n, const struct rill_sampling *s, doubl
         while (n - heap < most)
             heap = filters_pop(c, heap);
         for (int i = heap; i < n; i++)
-            sum += exp(c[i].logit - top);
+            sum += exp64(c[i].logit - top);
         for (int i = n - 1; i >= heap; i--) {
-            seen += exp(c[i].logit - top);
+            seen += exp64(c[i].logit - top);
             if (seen >= s->top_p * sum)
                 return n - i;
         }
@@ -290,7 +316,7 @@ static int keep(struct candidate *c, int n, const struct rill_sampling *s, doubl
     }
     while (n - heap < most) {
         heap = filters_pop(c, heap);
-        seen += exp(c[heap].logit - top);
+        seen += exp64(c[heap].logit - top);
         if (s->top_p < 1 && seen >= s->top_p * sum)
             break;
     }
@@ -305,9 +331,9 @@ static int32_t draw(const struct candidate *c, int n, int k, float temperature, 
     for (int i = n - k; i < n; i++)
         top = c[i].logit > top ? c[i].logit : top;
     for (int i = n - 1; i >= n - k; i--)
-        sum += exp((c[i].logit - top) / temperature);
+        sum += exp64((c[i].logit - top) / temperature);
     for (int i = n - 1; i >= n - k; i--) {
-        at += exp((c[i].logit - top) / temperature);
+        at += exp64((c[i].logit - top) / temperature);
         if (at > u * sum)
             return c[i].id;
     }
@@ -387,6 +413,44 @@ int sampler_draw(struct sampler_work *w, const struct sampler_in *in)
     while (k > 1 && s->top_k > 0 && w->c[n - k].logit < least)
         k--;
     return draw(w->c, n, k, s->temperature, u.token);
+}
+
+bool sampler_as_draw(struct sampler_work *w, const struct sampler_in *in, struct draw *out,
+                     struct draw_edit *room, int cap)
+{
+    const struct rill_sampling *s = in->sampling;
+    const bool penal = penalizes(s);
+    const int from = !penal                                           ? in->n
+                     : s->penalty_last > 0 && s->penalty_last < in->n ? in->n - s->penalty_last
+                                                                      : 0;
+    int n = 0;
+
+    if (!common(s) || s->n_allowed || s->dry_multiplier > 0 || s->no_repeat_ngram > 0 ||
+        (int64_t)s->n_bias + in->n - from + in->n_ban > cap)
+        return false;
+    for (int i = 0; i < s->n_bias; i++)
+        edit_of(w, s->bias[i].id, room, &n)->add += s->bias[i].add;
+    const bool twice = n < s->n_bias; // two numbers for one token: their sum would round otherwise
+    for (int i = from; i < in->n; i++)
+        edit_of(w, in->history[i], room, &n)->count++;
+    for (int i = 0; i < in->n_ban; i++)
+        edit_of(w, in->ban[i], room, &n)->count = -1;
+    for (int i = 0; i < n; i++)
+        w->count[room[i].id] = 0;
+    *out = (struct draw){.edit = room,
+                         .n_edit = n,
+                         .mask = in->mask,
+                         .n_mask = in->n_mask,
+                         .repetition = s->repetition_penalty,
+                         .presence = s->presence_penalty,
+                         .frequency = s->frequency_penalty,
+                         .temperature = s->temperature,
+                         .top_k = s->top_k,
+                         .top_p = s->top_p,
+                         .has_min = s->min_p > 0,
+                         .least = s->min_p > 0 ? logf(s->min_p) : 0.0f,
+                         .u = rng_unit(in->seed, in->choice, (uint64_t)in->n, 0)};
+    return !twice;
 }
 
 float sampler_logprobs(struct sampler_work *w, const float *logits, int32_t id,

@@ -12,6 +12,7 @@
 #define RILL_ENGINE_SAMPLER_H
 
 #include "engine/filters.h"
+#include "plan/backend.h"
 #include "text/tok.h"
 
 /* Memory shared by all requests of an engine, for one draw at a time. */
@@ -53,6 +54,11 @@ struct sampler_in {
 /* The token for this row, or E_NUMERIC when the row holds a NaN, an infinity above all, or nothing
  * that may be drawn. */
 int sampler_draw(struct sampler_work *w, const struct sampler_in *in);
+
+/* The same draw as a device takes it; its list of tokens whose logits change goes to room[cap].
+ * False: this request's settings are for the host. */
+bool sampler_as_draw(struct sampler_work *w, const struct sampler_in *in, struct draw *out,
+                     struct draw_edit *room, int cap);
 
 /* The log-probability of id in a row of logits, before anything is done to it, and the n_top
  * likeliest tokens, the lowest id first among equals. */

@@ -158,11 +158,24 @@ static void dump(struct rill_engine *g)
     }
 }
 
-int step_run(struct rill_engine *g, struct err *e)
+int step_fetch(struct rill_engine *g, struct err *e)
+{
+    const struct batch *b = &g->batch;
+    struct mem host = {.p = g->logits, .kind = MEM_HOST, .host = true};
+
+    if (!g->logits || !b->n_out)
+        return 0;
+    host.bytes = (uint64_t)b->n_out * (uint64_t)g->lim.n_vocab * 4;
+    if (g->be->copy(g->dev, host, 0, g->seg.arena, g->now->at[g->now->plan->logits], host.bytes) <
+        0)
+        return err_set(e, E_DEVICE, "the device failed to give back the logits");
+    return 0;
+}
+
+int step_run(struct rill_engine *g, bool here, struct err *e)
 {
     struct batch *b = &g->batch;
-    const struct plan *p = g->now->plan;
-    int ticket;
+    int ticket, rc;
 
     if (seats_copies(g) < 0)
         return err_set(e, E_DEVICE, "the device failed to copy keys and values");
@@ -171,13 +184,8 @@ int step_run(struct rill_engine *g, struct err *e)
     if (ticket < 0 || g->be->wait(g->dev, ticket) < 0)
         return err_set(e, E_DEVICE, "the device failed in a step of %d rows", b->n_p + b->n_g);
     g->n_out = b->n_out;
-    if (g->logits && b->n_out) {
-        struct mem host = {.p = g->logits, .kind = MEM_HOST, .host = true};
-
-        host.bytes = (uint64_t)b->n_out * (uint64_t)p->value[p->logits].cols * 4;
-        if (g->be->copy(g->dev, host, 0, g->seg.arena, g->now->at[p->logits], host.bytes) < 0)
-            return err_set(e, E_DEVICE, "the device failed to give back the logits");
-    }
+    if (here && (rc = step_fetch(g, e)) < 0)
+        return rc;
     if (g->dump)
         dump(g);
     if (g->columns)

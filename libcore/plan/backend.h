@@ -60,6 +60,28 @@ struct segment {
     void *impl;             // made by prepare; prepare with to == from frees it and kernel
 };
 
+/* A draw from a row of logits; engine/sampler.h says what the numbers mean. */
+struct draw_edit {
+    int32_t id;
+    float add;     // bias
+    int32_t count; // times it was there, for penalties; 0: none; -1: it may not come
+};
+struct draw {
+    int32_t row;                  // of the step's logits
+    const struct draw_edit *edit; // [n_edit] each id once
+    int32_t n_edit;
+    const uint32_t *mask; // bit i: token i may come; NULL: all may
+    int32_t n_mask;       // tokens it has bits for; others may not come
+    float repetition, presence, frequency;
+    float temperature; // 0: the largest
+    int32_t top_k;     // 0: all
+    float top_p;       // 1: all
+    bool has_min;
+    float least; // has_min: how far below the largest a logit may be, at most 0
+    double u;    // the random number
+};
+#define DRAW_HOST INT32_MIN // to be drawn from the logits on the host
+
 struct backend {
     const char *name;
     /* spec: what follows the colon in "cpu:4", "cuda:0"; may be empty. */
@@ -83,6 +105,9 @@ struct backend {
     int (*prepare)(struct dev *d, struct segment *s, struct err *e);
     int (*run)(struct dev *d, struct segment *s, const struct batch *b); // returns a ticket >= 0
     int (*wait)(struct dev *d, int ticket);
+    /* NULL, or tokens drawn from the logits of the segment's last run: id[n], each the very token
+     * that the engine's sampler would draw, or E_NUMERIC, or DRAW_HOST where the device cannot. */
+    int (*draw)(struct dev *d, struct segment *s, const struct draw *in, int n, int32_t *id);
 };
 
 #endif

@@ -1,0 +1,292 @@
+/* draw.cu - tokens drawn from rows of logits, as libcore/engine/sampler.c draws them, to the bit:
+ * the same order of additions in double precision, by the same e^x (base/exp64.h).
+ *
+ * A block draws from one row. Nothing is sorted but the candidates that can still be drawn: those
+ * within min-p's reach, and of these at most DRAW_SORT, found by bisection over the logits' bits.
+ * Where more would be needed the answer is DRAW_HOST.
+ */
+#include "base/err.h"
+#include "kernels/cuda/common.cuh"
+
+#define EXP64_FN DEVICE
+#include "base/exp64.h"
+
+static_assert(DRAW_SHARED == (DRAW_SORT + DRAW_THREADS) * sizeof(double) * 2, "as laid out below");
+
+/* Shared memory of a block. */
+struct draw_room {
+    uint64_t key[DRAW_SORT];
+    double e[DRAW_SORT];
+    double d[DRAW_THREADS];
+    uint64_t n[DRAW_THREADS];
+};
+
+/* Bits that compare as the numbers do; minus zero is zero. */
+DEVICE uint32_t order_of(float x)
+{
+    const uint32_t b = f32_bits(x + 0.0f);
+
+    return b & 0x80000000u ? ~b : b | 0x80000000u;
+}
+
+DEVICE float number_of(uint32_t order)
+{
+    return f32_of_bits(order & 0x80000000u ? order & 0x7fffffffu : ~order);
+}
+
+/* Over the block, the same in every thread: sums in the order of a tree, and the largest. */
+DEVICE double tree_sum(double x, double *t)
+{
+    const int i = (int)threadIdx.x;
+
+    t[i] = x;
+    __syncthreads();
+    for (int m = DRAW_THREADS / 2; m; m /= 2) {
+        if (i < m)
+            t[i] += t[i + m];
+        __syncthreads();
+    }
+    x = t[0];
+    __syncthreads();
+    return x;
+}
+
+DEVICE uint64_t tree_most(uint64_t x, uint64_t *t)
+{
+    const int i = (int)threadIdx.x;
+
+    t[i] = x;
+    __syncthreads();
+    for (int m = DRAW_THREADS / 2; m; m /= 2) {
+        if (i < m && t[i + m] > t[i])
+            t[i] = t[i + m];
+        __syncthreads();
+    }
+    x = t[0];
+    __syncthreads();
+    return x;
+}
+
+/* Of whole numbers any order will do. */
+DEVICE int tree_count(int x, uint64_t *t)
+{
+    const int warp = (int)threadIdx.x / WARP;
+    int sum = 0;
+
+    x = warp_sum_int(x);
+    if (threadIdx.x % WARP == 0)
+        t[warp] = (uint64_t)x;
+    __syncthreads();
+    for (int i = 0; i < DRAW_THREADS / WARP; i++)
+        sum += (int)t[i];
+    __syncthreads();
+    return sum;
+}
+
+/* The row as it is after the mask, biases and penalties. */
+DEVICE void draw_edits(const struct draw_args &a, const struct draw_row &r, float *w)
+{
+    const float *x = a.logits + r.row * a.ld;
+    const uint32_t *mask = a.mask + (int64_t)blockIdx.x * a.n_word;
+    const float none = -f32_of_bits(0x7f800000u);
+
+    for (int i = (int)threadIdx.x; i < a.n_vocab; i += DRAW_THREADS) {
+        const bool may = r.n_mask < 0 || (i < r.n_mask && (mask[i / 32] >> i % 32 & 1));
+        w[i] = may ? x[i] : none;
+    }
+    __syncthreads();
+    for (int i = (int)threadIdx.x; i < r.n_edit; i += DRAW_THREADS) {
+        const struct draw_edit e = a.edit[r.edit + i];
+        float l = w[e.id] + e.add;
+
+        if (e.count > 0) {
+            l = l > 0.0f ? l / r.repetition : l * r.repetition;
+            l -= r.presence + r.frequency * (float)e.count;
+        }
+        w[e.id] = e.count < 0 ? none : l;
+    }
+    __syncthreads();
+}
+
+/* Which tokens are candidates at all. */
+struct reach {
+    float least;
+    bool all;
+    uint32_t above; // and their order_of is more than this
+};
+
+DEVICE bool within(const struct reach &c, float x)
+{
+    return (c.all || x >= c.least) && x > -f32_of_bits(0x7f800000u) && order_of(x) > c.above;
+}
+
+DEVICE int count_within(const struct draw_args &a, const float *w, const struct reach &c,
+                        uint64_t *t)
+{
+    int n = 0;
+
+    for (int i = (int)threadIdx.x; i < a.n_vocab; i += DRAW_THREADS)
+        n += within(c, w[i]);
+    return tree_count(n, t);
+}
+
+/* Candidates in s->key, falling: by logit and the lowest id first, or by id. Returns how many. */
+DEVICE int draw_sorted(const struct draw_args &a, const float *w, const struct reach &c, bool by_id,
+                       struct draw_room *s)
+{
+    const int tid = (int)threadIdx.x;
+    int mine = 0, at = 0, all = 0, size = 2;
+
+    for (int i = tid; i < a.n_vocab; i += DRAW_THREADS)
+        mine += within(c, w[i]);
+    s->n[tid] = (uint64_t)mine;
+    __syncthreads();
+    for (int i = 0; i < DRAW_THREADS; i++) {
+        at += i < tid ? (int)s->n[i] : 0;
+        all += (int)s->n[i];
+    }
+    for (int i = tid; i < a.n_vocab; i += DRAW_THREADS)
+        if (within(c, w[i]))
+            s->key[at++] = by_id ? (uint64_t)i << 32 | order_of(w[i])
+                                 : (uint64_t)order_of(w[i]) << 32 | (0xffffffffu - (uint32_t)i);
+    while (size < all)
+        size *= 2;
+    for (int i = all + tid; i < size; i += DRAW_THREADS)
+        s->key[i] = 0;
+    __syncthreads();
+    for (int k = 2; k <= size; k *= 2) // bitonic
+        for (int j = k / 2; j; j /= 2) {
+            for (int i = tid; i < size; i += DRAW_THREADS) {
+                const uint64_t x = s->key[i], y = s->key[i ^ j];
+                if ((i ^ j) > i && (i & k ? x > y : x < y)) {
+                    s->key[i] = y;
+                    s->key[i ^ j] = x;
+                }
+            }
+            __syncthreads();
+        }
+    return all;
+}
+
+DEVICE float key_logit(uint64_t key, bool by_id)
+{
+    return number_of((uint32_t)(by_id ? key : key >> 32));
+}
+
+DEVICE int32_t key_id(uint64_t key, bool by_id)
+{
+    return (int32_t)(by_id ? key >> 32 : 0xffffffffu - (uint32_t)key);
+}
+
+/* sampler.c's keep(): how many of n candidates, of which `have` are here; 0: more are needed. */
+DEVICE int draw_kept(const struct draw_row &r, int n, int have, double sum, float least,
+                     const struct draw_room *s)
+{
+    const int most = r.top_k > 0 && r.top_k < n ? r.top_k : n;
+    double seen = 0.0;
+    int k = 0;
+
+    if (r.top_p < 1.0f && r.top_k > 0) {
+        if (most > have)
+            return 0;
+        for (int i = most - 1; i >= 0; i--)
+            sum += s->e[i];
+        for (k = 1; k < most; k++) {
+            seen += s->e[k - 1];
+            if (seen >= (double)r.top_p * sum)
+                break;
+        }
+    } else {
+        while (k < most) {
+            if (k == have)
+                return 0;
+            seen += s->e[k++];
+            if (r.top_p < 1.0f && seen >= (double)r.top_p * sum)
+                break;
+        }
+    }
+    while (k > 1 && r.top_k > 0 && key_logit(s->key[k - 1], false) < least)
+        k--;
+    return k;
+}
+
+static __global__ void __launch_bounds__(DRAW_THREADS) k_draw(struct draw_args a)
+{
+    const int tid = (int)threadIdx.x;
+    struct draw_room *s = (struct draw_room *)shared_memory();
+    float *w = a.work + (int64_t)blockIdx.x * a.n_vocab;
+
+    grid_wait();
+    const struct draw_row r = a.row[blockIdx.x];
+    int32_t *out = a.out + blockIdx.x;
+    uint64_t best = 0;
+    int bad = 0;
+
+    draw_edits(a, r, w);
+    for (int i = tid; i < a.n_vocab; i += DRAW_THREADS) {
+        const uint64_t key = (uint64_t)order_of(w[i]) << 32 | (0xffffffffu - (uint32_t)i);
+        bad |= w[i] != w[i];
+        best = key > best ? key : best;
+    }
+    best = tree_most(best, s->n);
+    bad = tree_count(bad, s->n);
+    const float high = key_logit(best, false);
+    if (bad || !(high - high == 0.0f)) { // not a number, or infinite
+        if (tid == 0)
+            *out = E_NUMERIC;
+        return;
+    }
+    if (r.temperature == 0.0f) {
+        if (tid == 0)
+            *out = key_id(best, false);
+        return;
+    }
+    const double top = high;
+    struct reach c = {r.has_min ? high + r.least : -f32_of_bits(0x7f800000u),
+                      r.top_k > 0 && r.top_p < 1.0f, 0};
+    double sum = 0.0;
+    if (r.top_p < 1.0f && r.top_k == 0) {
+        for (int i = tid; i < a.n_vocab; i += DRAW_THREADS)
+            sum += exp64((double)w[i] - top);
+        sum = tree_sum(sum, s->d);
+    }
+    const int n = count_within(a, w, c, s->n);
+    if (n > DRAW_SORT) { // the fewest bits that leave so many
+        uint32_t low = 0, end = 0xffffffffu;
+        while (low < end) {
+            c.above = low + (end - low) / 2;
+            if (count_within(a, w, c, s->n) <= DRAW_SORT)
+                end = c.above;
+            else
+                low = c.above + 1;
+        }
+        c.above = low;
+    }
+    const bool by_id = (r.top_k == 0 || r.top_k >= n) && r.top_p >= 1.0f; // nothing is left out
+    const int have = draw_sorted(a, w, c, by_id, s);
+    for (int i = tid; i < have; i += DRAW_THREADS)
+        s->e[i] = exp64((double)key_logit(s->key[i], by_id) - top);
+    __syncthreads();
+    int k = by_id ? (have < n ? 0 : n) : draw_kept(r, n, have, sum, c.least, s);
+    __syncthreads();
+    for (int i = tid; i < k; i += DRAW_THREADS)
+        s->e[i] = exp64(((double)key_logit(s->key[i], by_id) - top) / (double)r.temperature);
+    __syncthreads();
+    if (tid != 0)
+        return;
+    if (k == 0) {
+        *out = DRAW_HOST;
+        return;
+    }
+    double all = 0.0, at = 0.0;
+    int i = 0;
+    for (int j = 0; j < k; j++)
+        all += s->e[j];
+    for (; i + 1 < k; i++) {
+        at += s->e[i];
+        if (at > r.u * all)
+            break;
+    }
+    *out = key_id(s->key[i], by_id);
+}
+KERN(draw);

@@ -1,0 +1,141 @@
+/* devdraw.c - see devdraw.h. */
+#include "engine/devdraw.h"
+
+#include "base/mem.h"
+#include "engine/step.h"
+
+enum { EDITS = 1 << 15, MASKS = 64 }; // of a step
+
+struct devdraw {
+    struct draw *in; // [n]
+    int32_t *got;    // [n]
+    int32_t *id;     // [max_out] by row of the step
+    struct draw_edit *edit;
+    uint32_t *mask;  // [MASKS][n_word]
+    uint32_t n_word; // as many as all tokens need
+    int n, n_edit, n_mask, n_row;
+};
+
+void devdraw_close(struct devdraw *f)
+{
+    if (!f)
+        return;
+    mem_free(f->in);
+    mem_free(f->got);
+    mem_free(f->id);
+    mem_free(f->edit);
+    mem_free(f->mask);
+    mem_free(f);
+}
+
+int devdraw_open(struct devdraw **out, const struct rill_engine *g, struct err *e)
+{
+    const uint64_t n = (uint64_t)g->seg.max_s;
+    struct devdraw *f;
+
+    if (!g->be->draw || g->plan->encoder)
+        return 0;
+    *out = f = mem_new(sizeof *f, e);
+    if (!f)
+        return E_NOMEM;
+    f->n_word = ((uint32_t)g->lim.n_vocab + 31) / 32;
+    f->in = mem_array(n, sizeof *f->in, e);
+    f->got = mem_array(n, sizeof *f->got, e);
+    f->id = mem_array(n, sizeof *f->id, e);
+    f->edit = mem_array(EDITS, sizeof *f->edit, e);
+    f->mask = mem_array((uint64_t)MASKS * f->n_word, sizeof *f->mask, e);
+    return f->in && f->got && f->id && f->edit && f->mask ? 0 : E_NOMEM;
+}
+
+/* Answers to the same prompt draw from the first one's row. */
+static bool has_others(const struct rill_engine *g, const struct request *first)
+{
+    for (int i = 0; i < g->n_req; i++)
+        if (g->req[i] != first && g->req[i]->number == first->number)
+            return true;
+    return false;
+}
+
+static bool wanted_here(const struct rill_engine *g, const struct request *r)
+{
+    return r->logits || r->logprobs || (r->steer && g->steer) ||
+           (r->n == r->n_prompt && r->choice == 0 && has_others(g, r)) ||
+           (r->obey && g->vocab->n_word > g->devdraw->n_word);
+}
+
+/* What r draws from row `out`; false: on the host. */
+static bool ask(struct rill_engine *g, const struct request *r, int out)
+{
+    struct devdraw *f = g->devdraw;
+    struct sampler_in in = step_sampler(g, r, NULL, r->n);
+    struct draw *d = &f->in[f->n];
+
+    if (wanted_here(g, r))
+        return false;
+    if (r->obey) {
+        in.mask = f->mask + (uint64_t)f->n_mask * f->n_word;
+        in.n_mask = (int)g->vocab->n;
+        if (f->n_mask == MASKS ||
+            obey_mask(r->obey, r->place, f->mask + (uint64_t)f->n_mask * f->n_word, NULL) < 0)
+            return false;
+        f->n_mask++;
+    }
+    if (!sampler_as_draw(&g->work, &in, d, f->edit + f->n_edit, EDITS - f->n_edit))
+        return false;
+    d->row = out;
+    f->n_edit += d->n_edit;
+    f->n++;
+    return true;
+}
+
+bool devdraw_plan(struct rill_engine *g)
+{
+    struct devdraw *f = g->devdraw;
+    bool all = true;
+    int out = 0;
+
+    if (!f)
+        return false;
+    f->n = f->n_edit = f->n_mask = 0;
+    for (int i = 0; i < g->pick.n_part; i++) { // rows as engine.c's collect() counts them
+        const struct sched_part *part = &g->pick.part[i];
+        const struct request *r = g->req[part->req];
+        const bool whole = r->stored + part->rows == r->n;
+
+        if (r->embed)
+            continue;
+        if (r->s.outputs > 0) {
+            all = false;
+            out += part->rows;
+        } else if (whole) {
+            all = ask(g, r, out) && all;
+            out++;
+        }
+    }
+    f->n_row = out;
+    for (int i = 0; i < out; i++)
+        f->id[i] = DRAW_HOST;
+    return all;
+}
+
+int devdraw_run(struct rill_engine *g, bool *left, struct err *e)
+{
+    struct devdraw *f = g->devdraw;
+
+    *left = false;
+    if (!f || f->n == 0)
+        return 0;
+    if (g->be->draw(g->dev, g->now, f->in, f->n, f->got) < 0)
+        return err_set(e, E_DEVICE, "the device failed to draw %d tokens", f->n);
+    for (int i = 0; i < f->n; i++) {
+        f->id[f->in[i].row] = f->got[i];
+        *left = *left || f->got[i] == DRAW_HOST;
+        g->stats.device_drawn += f->got[i] != DRAW_HOST;
+    }
+    return 0;
+}
+
+int32_t devdraw_id(const struct rill_engine *g, int out)
+{
+    return g->devdraw && out < g->devdraw->n_row ? g->devdraw->id[out] : DRAW_HOST;
+}

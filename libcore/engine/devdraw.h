@@ -1,0 +1,27 @@
+/* devdraw.h - tokens that the device draws: the ids come back instead of rows of logits.
+ *
+ * What a request draws is the same wherever it is drawn (plan/backend.h), so which of them the
+ * device is asked for changes no byte. Asked for are the rows that end a part of the step and are
+ * wanted for nothing else; the others, and those that the device gives back, are drawn from logits.
+ */
+#ifndef RILL_ENGINE_DEVDRAW_H
+#define RILL_ENGINE_DEVDRAW_H
+
+#include "engine/engine.h"
+
+struct devdraw;
+
+/* *out stays NULL where the device draws nothing. */
+int devdraw_open(struct devdraw **out, const struct rill_engine *g, struct err *e);
+void devdraw_close(struct devdraw *f); // accepts NULL
+
+/* Before the step's plan runs: what the device will be asked for. True: no row of logits is wanted
+ * on the host. */
+bool devdraw_plan(struct rill_engine *g);
+/* When it has run: the device draws. *left: some of it must be drawn on the host. */
+int devdraw_run(struct rill_engine *g, bool *left, struct err *e);
+
+/* What the device drew from row `out` of the step, else DRAW_HOST. */
+int32_t devdraw_id(const struct rill_engine *g, int out);
+
+#endif

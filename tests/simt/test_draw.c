@@ -1,0 +1,299 @@
+/* test_draw.c - tokens drawn on the device are the very tokens that the engine's sampler draws:
+ * rows of all kinds, all settings the device knows; and an engine whose device draws answers the
+ * same as one that takes its logits to the host. */
+#include "tests/suite.h"
+
+#include <math.h>
+
+#include "base/mem.h"
+#include "base/rng.h"
+#include "engine/engine.h"
+#include "kernels/cuda/cuda.h"
+#include "tests/simt/simt_run.h"
+
+enum { VOCAB = 5003, HISTORY = 90, EDITS = 512 };
+
+struct bench {
+    struct rt *rt;
+    struct sampler_work w;
+    float *x; // [VOCAB]
+    float *dev_x, *dev_work;
+    struct draw_row *dev_row;
+    struct draw_edit *dev_edit;
+    uint32_t *dev_mask;
+    int32_t *dev_out;
+    int host; // draws given back
+};
+
+static void *device(struct rt *rt, uint64_t n)
+{
+    void *p = rt_alloc(rt, n);
+
+    ck_assert_ptr_nonnull(p);
+    return p;
+}
+
+static void open_bench(struct bench *b)
+{
+    *b = (struct bench){0};
+    ck_assert_int_eq(rt_open(&b->rt, 0), 0);
+    ck_assert_int_eq(sampler_work_init(&b->w, VOCAB, 1024, NULL), 0);
+    b->x = mem_array(VOCAB, sizeof *b->x, NULL);
+    b->dev_x = device(b->rt, VOCAB * sizeof *b->dev_x);
+    b->dev_work = device(b->rt, VOCAB * sizeof *b->dev_work);
+    b->dev_row = device(b->rt, sizeof *b->dev_row);
+    b->dev_edit = device(b->rt, EDITS * sizeof *b->dev_edit);
+    b->dev_mask = device(b->rt, (VOCAB + 31) / 32 * 4);
+    b->dev_out = device(b->rt, 4);
+}
+
+static void close_bench(struct bench *b)
+{
+    mem_free(b->x);
+    sampler_work_fini(&b->w);
+    rt_free(b->rt, b->dev_x);
+    rt_free(b->rt, b->dev_work);
+    rt_free(b->rt, b->dev_row);
+    rt_free(b->rt, b->dev_edit);
+    rt_free(b->rt, b->dev_mask);
+    rt_free(b->rt, b->dev_out);
+    rt_close(b->rt);
+}
+
+static void to_device(struct bench *b, void *to, const void *from, uint64_t n)
+{
+    ck_assert_int_eq(rt_copy(b->rt, to, from, n), 0);
+}
+
+static int32_t drawn(struct bench *b, const struct draw *d)
+{
+    const struct draw_row r = {.n_edit = d->n_edit,
+                               .n_mask = d->mask ? d->n_mask : -1,
+                               .repetition = d->repetition,
+                               .presence = d->presence,
+                               .frequency = d->frequency,
+                               .temperature = d->temperature,
+                               .top_p = d->top_p,
+                               .least = d->least,
+                               .top_k = d->top_k,
+                               .has_min = d->has_min,
+                               .u = d->u};
+    const struct draw_args a = {.logits = b->dev_x,
+                                .ld = VOCAB,
+                                .row = b->dev_row,
+                                .edit = b->dev_edit,
+                                .mask = b->dev_mask,
+                                .work = b->dev_work,
+                                .out = b->dev_out,
+                                .n_vocab = VOCAB,
+                                .n_word = (VOCAB + 31) / 32};
+    int32_t id = 0;
+
+    to_device(b, b->dev_x, b->x, VOCAB * sizeof *b->x);
+    to_device(b, b->dev_row, &r, sizeof r);
+    to_device(b, b->dev_edit, d->edit, (uint64_t)d->n_edit * sizeof *d->edit);
+    if (d->mask)
+        to_device(b, b->dev_mask, d->mask, (VOCAB + 31) / 32 * 4);
+    simt_seed++;
+    ck_assert_int_eq(
+        rt_launch(b->rt, &(struct rt_launch){&kern_draw, {1, 1, 1}, DRAW_THREADS, DRAW_SHARED, &a}),
+        0);
+    to_device(b, &id, b->dev_out, sizeof id);
+    ck_assert_int_eq(rt_sync(b->rt), 0);
+    return id;
+}
+
+/* kind 0: as models make them; 1: flat, many alike; 2: a few stand out. */
+static void fill(float *x, int kind, struct rng *r)
+{
+    for (int i = 0; i < VOCAB; i++) {
+        const double v = rng_next_normal(r);
+        x[i] = (float)(kind == 0 ? 3 * v : kind == 1 ? floor(4 * v) / 16 : v);
+        if (kind == 2 && i % 701 == 5)
+            x[i] += 9;
+    }
+}
+
+static void settings(struct rill_sampling *s, int i, struct rng *r)
+{
+    *s = rill_sampling_defaults();
+    s->temperature = i % 7 == 0 ? 0 : (float)(0.3 + 1.2 * rng_next_unit(r));
+    s->top_k = i % 3 == 0 ? 0 : i % 3 == 1 ? 1 + (int)(rng_next(r) % 60) : VOCAB / (1 + i % 5);
+    s->top_p = i % 4 == 0 ? 1 : (float)(0.2 + 0.75 * rng_next_unit(r));
+    s->min_p = i % 5 < 2 ? 0 : (float)(0.2 * rng_next_unit(r));
+    if (i % 2) {
+        s->repetition_penalty = 1.3f;
+        s->frequency_penalty = 0.2f;
+        s->presence_penalty = -0.4f;
+        s->penalty_last = i % 4 == 1 ? -1 : 30;
+    }
+}
+
+static void check(struct bench *b, int i, struct rng *r)
+{
+    static struct draw_edit room[EDITS];
+    static uint32_t mask[(VOCAB + 31) / 32];
+    const struct rill_bias bias[3] = {{17, 4.0f}, {901, -INFINITY}, {4999, 2.5f}};
+    const int32_t ban[2] = {17, 2000};
+    int32_t history[HISTORY];
+    struct rill_sampling s;
+    struct sampler_in in = {.sampling = &s,
+                            .logits = b->x,
+                            .history = history,
+                            .n = HISTORY,
+                            .n_prompt = 9,
+                            .seed = (uint64_t)i,
+                            .choice = (uint32_t)i % 3};
+    struct draw d;
+
+    settings(&s, i, r);
+    for (int k = 0; k < HISTORY; k++)
+        history[k] = (int32_t)(rng_next(r) % (k % 2 ? 40 : VOCAB));
+    if (i % 6 == 2)
+        s.bias = bias, s.n_bias = 3;
+    if (i % 8 == 3)
+        in.ban = ban, in.n_ban = 2;
+    if (i % 9 == 4) {
+        for (size_t k = 0; k < ARRAY_LEN(mask); k++)
+            mask[k] = (uint32_t)(rng_next(r) & rng_next(r));
+        in.mask = mask;
+        in.n_mask = VOCAB - 100;
+    }
+    ck_assert(sampler_as_draw(&b->w, &in, &d, room, EDITS));
+    const int32_t want = sampler_draw(&b->w, &in), got = drawn(b, &d);
+    b->host += got == DRAW_HOST;
+    ck_assert_msg(got == want || got == DRAW_HOST,
+                  "draw %d: %d, the sampler's is %d (temperature %g, top_k %d, top_p %g, min_p %g)",
+                  i, got, want, (double)s.temperature, s.top_k, (double)s.top_p, (double)s.min_p);
+    ck_assert_msg(got != DRAW_HOST || s.min_p == 0 || s.top_k > 0, "draw %d: left to the host", i);
+}
+
+START_TEST(draws_are_the_samplers)
+{
+    struct bench b;
+    struct rng r = {5, 0};
+
+    open_bench(&b);
+    for (int i = 0; i < 120; i++) {
+        fill(b.x, i % 3, &r);
+        check(&b, i, &r);
+    }
+    ck_assert_int_gt(b.host, 0); // some want more candidates than fit
+    ck_assert_int_lt(b.host, 40);
+    close_bench(&b);
+}
+END_TEST
+
+START_TEST(rows_that_are_no_numbers_are_told)
+{
+    struct rill_sampling s = rill_sampling_defaults();
+    struct bench b;
+    struct rng r = {6, 0};
+
+    open_bench(&b);
+    for (int i = 0; i < 6; i++) {
+        struct draw d = {.repetition = 1, .temperature = i % 2 ? 0.0f : s.temperature, .top_p = 1};
+
+        fill(b.x, 0, &r);
+        if (i < 2)
+            b.x[VOCAB - 1] = NAN;
+        else if (i < 4)
+            b.x[3] = INFINITY;
+        else
+            for (int k = 0; k < VOCAB; k++)
+                b.x[k] = -INFINITY;
+        ck_assert_int_eq(drawn(&b, &d), E_NUMERIC);
+    }
+    close_bench(&b);
+}
+END_TEST
+
+/* What the device has no way for stays on the host. */
+START_TEST(other_settings_stay_on_the_host)
+{
+    static const int32_t history[4] = {1, 2, 3, 4}, allowed[2] = {1, 2};
+    static const struct rill_bias twice[2] = {{7, 1.0f}, {7, 1.0f}};
+    struct draw_edit room[8];
+    struct sampler_work w = {0};
+    struct draw d;
+
+    ck_assert_int_eq(sampler_work_init(&w, 100, 16, NULL), 0);
+    for (int i = 0; i < 8; i++) {
+        struct rill_sampling s = rill_sampling_defaults();
+        const struct sampler_in in = {.sampling = &s, .history = history, .n = 4};
+
+        if (i == 1)
+            s.typical_p = 0.5f;
+        if (i == 2)
+            s.dry_multiplier = 1;
+        if (i == 3)
+            s.no_repeat_ngram = 2;
+        if (i == 4)
+            s.allowed = allowed, s.n_allowed = 2;
+        if (i == 5)
+            s.bias = twice, s.n_bias = 2;
+        if (i == 6)
+            s.order[0] = RILL_TEMPERATURE;
+        if (i == 7)
+            s.xtc_probability = 0.5f;
+        ck_assert_int_eq(sampler_as_draw(&w, &in, &d, room, 8), i == 0);
+    }
+    sampler_work_fini(&w);
+}
+END_TEST
+
+/* -- an engine -- */
+
+static void answer(struct rill_engine *g, int seed, bool logprobs, int32_t *id)
+{
+    const int32_t prompt[5] = {3, 1, 4, 1, 5};
+    struct rill_request q = {
+        .ids = prompt, .n_ids = 5, .max_tokens = 12, .ignore_eos = true, .logprobs = logprobs};
+    struct rill_event ev;
+    struct err e = {0};
+    int number, n = 0;
+
+    q.sampling = rill_sampling_defaults();
+    q.sampling.temperature = seed ? 1.2f : 0.0f;
+    q.sampling.repetition_penalty = 1.1f;
+    q.sampling.has_seed = true;
+    q.sampling.seed = (uint64_t)seed;
+    ck_ok(rill_engine_submit(g, &q, &number, &e), &e);
+    while (rill_engine_step(g, &ev, 1, &e) > 0)
+        if (ev.kind == RILL_TOKEN)
+            id[n++] = ev.id;
+    ck_assert_int_eq(n, 12);
+}
+
+START_TEST(engines_answer_the_same)
+{
+    static const char *const device[] = {"cuda:0", "cpu:1=1,cuda:0"};
+
+    for (size_t k = 0; k < ARRAY_LEN(device); k++) {
+        const struct rill_model_opts mo = {.device = device[k], .n_ctx = 64};
+        const struct rill_engine_opts eo = {.max_seq = 2, .max_batch = 16, .n_ctx = 64};
+        struct rill_model *m;
+        struct rill_engine *g;
+        struct rill_stats s;
+        struct err e = {0};
+
+        ck_ok(rill_model_open(&m, srcfile("tests/golden/arch/llama.gguf"), &mo, &e), &e);
+        ck_ok(rill_engine_open(&g, m, &eo, &e), &e);
+        for (int seed = 0; seed < 3; seed++) {
+            int32_t far[12], here[12];
+
+            answer(g, seed, false, far);
+            answer(g, seed, true, here);
+            ck_assert_mem_eq(far, here, sizeof far);
+        }
+        rill_engine_stats(g, &s);
+        ck_assert_uint_eq(s.device_drawn, 3 * 12);
+        ck_assert_uint_eq(s.drawn, 6 * 12);
+        rill_engine_close(g);
+        rill_model_close(m);
+    }
+}
+END_TEST
+
+TEST_MAIN("simt/draw", draws_are_the_samplers, rows_that_are_no_numbers_are_told,
+          other_settings_stay_on_the_host, engines_answer_the_same)
