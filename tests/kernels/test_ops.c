@@ -503,6 +503,31 @@ START_TEST(quantized_weights_make_the_same_bits)
 }
 END_TEST
 
+/* A device may pack a norm's result with the norm: whole rows, and rows that end within a group. */
+START_TEST(norms_feed_rounded_inputs)
+{
+    static const struct {
+        int fmt, cols, group;
+    } cases[] = {{FMT_Q8_0, 96, 0},
+                 {FMT_Q4_0, 1056, 0},
+                 {FMT_BF16, 70, 0},
+                 {FMT_F16, 300, 0},
+                 {FMT_Q8_0, 96, 32}};
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct rig *r = rig_three(i + 170, 17, 1, 20);
+        struct ref x = rig_embed(r, cases[i].cols), y = rig_value(r, ROWS_T, cases[i].cols);
+        struct op *op = rig_op(r, OP_rmsnorm, y, x);
+
+        op->a.norm.eps = 1e-5f;
+        op->a.norm.group = cases[i].group;
+        op->w[0] = (int16_t)rig_vec(r, cases[i].group ? cases[i].group : cases[i].cols);
+        rig_linear(r, y, 40, cases[i].fmt);
+        check_rig(r, 0.05);
+    }
+}
+END_TEST
+
 #ifndef RIG_NAME
 #define RIG_NAME "kernels/ops"
 #endif
@@ -510,4 +535,4 @@ TEST_MAIN(RIG_NAME, embed_scales_and_adds_positions, embed_adds_types, norms, li
           linear_of_columns_and_many, linear_per_head, adapters, gated_networks, rotary_positions,
           attention, attention_of_long_histories, rows_may_see_what_follows, experts,
           convolution_and_shift, state_space_scan, rwkv_time_mixing, column_by_column, mixes,
-          quantized_weights_make_the_same_bits)
+          quantized_weights_make_the_same_bits, norms_feed_rounded_inputs)
