@@ -184,9 +184,10 @@ uint64_t place_kib(uint64_t kib, uint32_t share)
 
 static uint64_t layer_bytes(const struct plan *p, const struct kv_layer *l)
 {
-    const uint64_t k = plan_kv_row(p->kv_type_k, l->n_kv * l->dk);
+    const uint64_t k = plan_kv_row(p->kv_type_k, l->dk);
+    const uint64_t v = l->dv ? plan_kv_row(p->kv_type_v, l->dv) : 0;
 
-    return KV_PAGE * (k + (l->dv ? plan_kv_row(p->kv_type_v, l->n_kv * l->dv) : 0));
+    return KV_PAGE * (uint64_t)l->n_kv * (k + v);
 }
 
 /* KiB that a device's layers of group g (-1: of all) take in a page. */
