@@ -56,15 +56,10 @@ struct toolcall_form {
     bool name_is_json;       // NAME is written as inside a JSON string
 };
 
-enum { TOOLCALL_N_TRIGGER = 4 };
-
 struct toolcall_format {
     const char *name;
     const char *about; // a call, for people
     struct toolcall_form form;
-    /* Marks: when one of them appears, a call may follow (a constrained decoder waits for one). A
-     * weak trigger counts only where the output begins. */
-    const char *trigger[TOOLCALL_N_TRIGGER];
     bool weak;                        // needs a known name and an arguments key to be a call
     const char *need[3];              // detection: a template has all of these; none: by name only
     const struct toolcall_read *read; // for the parser

@@ -137,8 +137,10 @@ START_TEST(calls_of_tools)
         "{" TOOL ",\"tool_choice\":\"required\",\"parallel_tool_calls\":false}";
     static const char other[] = "{" TOOL ",\"tool_choice\":{\"function\":{\"name\":\"run\"}}}";
     static const char up[] = "<tool_call>\n{\"name\": \"look\", \"arguments\": {\"where\":";
+    static const char asked[] = "[{\"role\":\"user\",\"content\":\"hi\"}]";
     struct rill_model *m = open_model();
     struct rill_constraint *c;
+    struct rill_prompt p;
     struct rill_chat *chat;
     struct err e = {0};
 
@@ -164,6 +166,12 @@ START_TEST(calls_of_tools)
     rill_chat_close(chat);
     e = (struct err){0};
     ck_ok(rill_chat_open(&chat, m, "t", plain, sizeof plain - 1, &e), &e);
+    ck_assert_ptr_null(rill_chat_stop(chat)); // a template's own end is a token
+    ck_ok(rill_chat_prompt(chat, asked, sizeof asked - 1, &p, &e), &e);
+    ck_assert_uint_eq(p.n_text, 2);
+    ck_assert_int_eq(memcmp(p.text, "hi", 2), 0);
+    ck_assert_uint_gt(p.n_ids, 0);
+    rill_prompt_free(&p);
     ck_fails(rill_chat_tools(&c, chat, NULL, must, sizeof must - 1, NULL, &e), &e, E_UNSUPPORTED,
              "knows no tools");
     rill_chat_close(chat);
