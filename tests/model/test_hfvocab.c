@@ -15,15 +15,25 @@ struct link {
     const char *from, *to; // in the test data; in the directory
 };
 
+static struct tok *open_dir(const char *dir)
+{
+    struct source *s;
+    struct tok *t;
+    struct err e = {0};
+
+    ck_ok(model_source(&s, dir, HF_VOCAB_ONLY, &e), &e);
+    ck_ok(model_source_vocab(&t, s, &e), &e);
+    source_close(s);
+    return t;
+}
+
 /* The tokenizer of a directory with these files (and text as tokenizer_config.json); NULL: skipped.
  */
 static struct tok *open_files(const struct link *files, const char *config)
 {
     const char *dir = tmpfile_path("vocab");
     char path[700];
-    struct source *s;
     struct tok *t;
-    struct err e = {0};
 
     for (int i = 0; i < MAX_FILES && files[i].from; i++)
         if (!testdata(files[i].from))
@@ -41,9 +51,7 @@ static struct tok *open_files(const struct link *files, const char *config)
         fputs(config, f);
         fclose(f);
     }
-    ck_ok(model_source(&s, dir, HF_VOCAB_ONLY, &e), &e);
-    ck_ok(model_source_vocab(&t, s, &e), &e);
-    source_close(s);
+    t = open_dir(dir);
     remove(path);
     for (int i = 0; i < MAX_FILES && files[i].from; i++) {
         snprintf(path, sizeof path, "%s/%s", dir, files[i].to);
@@ -150,6 +158,57 @@ START_TEST(tiktoken)
 END_TEST
 
 /* Every id of the samples comes back as a piece, and pieces as ids. */
+static void put_token(FILE *f, const char *bytes, int n, int rank)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    char four[5] = "====";
+    uint32_t v = 0;
+
+    for (int i = 0; i < 3; i++)
+        v = v << 8 | (i < n ? (unsigned char)bytes[i] : 0);
+    for (int i = 0; i <= n; i++)
+        four[i] = digits[v >> (18 - 6 * i) & 63];
+    fprintf(f, "%s{\"rank\":%d,\"token_bytes\":\"%s\",\"token_str\":null}", rank ? "," : "", rank,
+            four);
+}
+
+/* The bytes, "bc", "abc", " ab", and "ab", for which there is no room: special tokens come first,
+ * so ids are ranks and 3. Parts join by the rank of what they become; a whole word that is a token
+ * is that token, whatever its parts would come to. */
+START_TEST(tekken)
+{
+    static const int32_t want[] = {1, 260, 261, 3 + '9', 3 + 'x', 3 + 'y', 3 + ' ', 260},
+                         euro[] = {1, 3 + 0xe2, 3 + 0x82, 3 + 0xac};
+    const char *dir = tmpfile_path("tekken");
+    char path[700];
+    struct tok *t;
+    FILE *f;
+
+    ck_assert_int_eq(mkdir(dir, 0777), 0);
+    snprintf(path, sizeof path, "%s/tekken.json", dir);
+    f = fopen(path, "w");
+    ck_assert_ptr_nonnull(f);
+    fputs("{\"config\":{\"default_vocab_size\":262,\"default_num_special_tokens\":3,"
+          "\"version\":\"v3\"},\"special_tokens\":null,\"vocab\":[",
+          f);
+    for (int i = 0; i < 256; i++)
+        put_token(f, (char[]){(char)i}, 1, i);
+    put_token(f, "bc", 2, 256);
+    put_token(f, "abc", 3, 257);
+    put_token(f, " ab", 3, 258);
+    put_token(f, "ab", 2, 259);
+    fputs("]}", f);
+    fclose(f);
+    t = open_dir(dir);
+    ck_assert_uint_eq(tok_count(t), 262);
+    expect_ids(t, SLICE("\xe2\x82\xac"), TOK_ADD, euro, ARRAY_LEN(euro), "bytes");
+    expect_ids(t, SLICE("abc ab9xy abc"), TOK_ADD, want, ARRAY_LEN(want), "ranks");
+    tok_free(t);
+    remove(path);
+    rmdir(dir);
+}
+END_TEST
+
 START_TEST(sentencepiece)
 {
     const struct link files[2][MAX_FILES] = {
@@ -249,4 +308,5 @@ START_TEST(mistral_samples)
 }
 END_TEST
 
-TEST_MAIN("model/hfvocab", mistral_samples, vocab_txt, vocab_and_merges, tiktoken, sentencepiece)
+TEST_MAIN("model/hfvocab", mistral_samples, vocab_txt, vocab_and_merges, tiktoken, tekken,
+          sentencepiece)
