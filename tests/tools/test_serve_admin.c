@@ -197,17 +197,7 @@ START_TEST(not_here)
         unlink(path);
         return;
     }
-    for (int i = 0; i < 300; i++) {
-        struct reply r;
-        int status;
-
-        ask(&r, "GET", "/ready", "", NULL);
-        status = r.status;
-        reply_fini(&r);
-        if (status == 200)
-            break;
-        client_nap(10);
-    }
+    wait_ready();
     expect_status("POST", "/lora", one, "{\"load\":\"x\"}", 403, "scope_not_allowed");
     expect_status("POST", "/sessions", one, "{\"restore\":\"x\"}", 403, "scope_not_allowed");
     expect_status("POST", "/lora", two, "{\"load\":\"x\"}", 400, "no engine is here");

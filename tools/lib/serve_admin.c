@@ -28,7 +28,6 @@ int admin_none(struct job *j, struct err *e)
 int admin_body(struct job *j, struct err *e)
 {
     j->r.json = api_json(buf_view(&j->body), e);
-    buf_fini(&j->body);
     if (j->r.json && !json_is_object(j->r.json))
         return err_set(e, E_FORMAT, "the body is not a JSON object");
     return j->r.json ? 0 : e->code;
@@ -202,7 +201,6 @@ int session_read(struct job *j, struct err *e)
     bool save;
     int rc = v ? 0 : e->code;
 
-    buf_fini(&j->body);
     save = json_object_get(v, "save") != NULL;
     if (rc == 0 && save) {
         name = json_incref(json_object_get(v, "save"));

@@ -5,27 +5,14 @@
 #include "tools/lib/api_fields.h"
 #include "tools/lib/js.h"
 
-/* A request without a seed gets one, which the reply tells. */
-static int seed_and_parse(struct job *j, bool chat, struct err *e)
-{
-    int rc = api_parse_body(&j->r, &j->o, chat, buf_view(&j->body), e);
-    struct rill_sampling *s = &j->r.q.sampling;
-
-    buf_fini(&j->body);
-    if (!s->has_seed)
-        s->seed = j->id & 0x7fffffff;
-    s->has_seed = true;
-    return rc;
-}
-
 static int read_chat(struct job *j, struct err *e)
 {
-    return seed_and_parse(j, true, e);
+    return api_parse_body(&j->r, &j->o, true, buf_view(&j->body), e);
 }
 
 static int read_text(struct job *j, struct err *e)
 {
-    return seed_and_parse(j, false, e);
+    return api_parse_body(&j->r, &j->o, false, buf_view(&j->body), e);
 }
 
 /* {"input_prefix", "input_suffix", "prompt": what is typed between them already}, as editors ask,
@@ -59,10 +46,8 @@ static int read_infill(struct job *j, struct err *e)
 {
     json_t *v = api_json(buf_view(&j->body), e);
     bool extra = json_array_size(json_object_get(v, "input_extra")) > 0;
-    struct rill_sampling *s = &j->r.q.sampling;
     int rc = v ? infill_body(v, e) : e->code;
 
-    buf_fini(&j->body);
     if (rc < 0) {
         json_decref(v);
         return rc;
@@ -71,9 +56,6 @@ static int read_infill(struct job *j, struct err *e)
     rc = api_parse_json(&j->r, &j->o, false, v, e);
     if (extra)
         api_warn(&j->r, "field '%s' has no effect here", "input_extra");
-    if (!s->has_seed)
-        s->seed = j->id & 0x7fffffff;
-    s->has_seed = true;
     return rc;
 }
 
@@ -137,8 +119,8 @@ static void whole_infill(struct call *c, struct buf *out)
     buf_byte(out, '}');
 }
 
-static void error(struct buf *out, const struct api_status *s, const char *message,
-                  const char *param, const char *id)
+void form_error(struct buf *out, const struct api_status *s, const char *message, const char *param,
+                const char *id)
 {
     (void)id;
     api_error(out, s, message, param);
@@ -151,7 +133,7 @@ const struct form form_chat = {.prefix = "chatcmpl-",
                                .end = end_stream,
                                .ping = ": ping\n\n",
                                .whole = whole,
-                               .error = error};
+                               .error = form_error};
 const struct form form_text = {.prefix = "cmpl-",
                                .read = read_text,
                                .begin = begin_stream,
@@ -159,7 +141,7 @@ const struct form form_text = {.prefix = "cmpl-",
                                .end = end_stream,
                                .ping = ": ping\n\n",
                                .whole = whole,
-                               .error = error};
+                               .error = form_error};
 const struct form form_infill = {.prefix = "infill-",
                                  .read = read_infill,
                                  .begin = begin_stream,
@@ -167,4 +149,4 @@ const struct form form_infill = {.prefix = "infill-",
                                  .end = end_stream,
                                  .ping = ": ping\n\n",
                                  .whole = whole_infill,
-                                 .error = error};
+                                 .error = form_error};

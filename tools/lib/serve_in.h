@@ -34,6 +34,9 @@ struct form {
 
 extern const struct form form_chat, form_text, form_messages, form_responses, form_embed, form_rank,
     form_infill;
+/* struct form.error: errors as OpenAI has them. */
+void form_error(struct buf *out, const struct api_status *s, const char *message, const char *param,
+                const char *id);
 
 struct call {
     struct server *s;

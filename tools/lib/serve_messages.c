@@ -5,21 +5,13 @@
 
 static int read_messages(struct job *j, struct err *e)
 {
-    int rc = messages_parse(&j->r, &j->o, false, buf_view(&j->body), e);
-    struct rill_sampling *s = &j->r.q.sampling;
-
-    buf_fini(&j->body);
-    if (rc == 0 && !s->has_seed)
-        s->seed = j->id & 0x7fffffff;
-    s->has_seed = true;
-    return rc;
+    return messages_parse(&j->r, &j->o, false, buf_view(&j->body), e);
 }
 
 int text_count(struct job *j, struct err *e)
 {
     int rc = messages_parse(&j->r, &j->o, true, buf_view(&j->body), e);
 
-    buf_fini(&j->body);
     if (rc == 0)
         buf_printf(&j->reply, "{\"input_tokens\":%zu}", j->r.prompt[0].n);
     return rc;

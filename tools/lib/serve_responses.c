@@ -5,14 +5,7 @@
 
 static int read_response(struct job *j, struct err *e)
 {
-    int rc = responses_parse(&j->r, &j->o, buf_view(&j->body), e);
-    struct rill_sampling *s = &j->r.q.sampling;
-
-    buf_fini(&j->body);
-    if (rc == 0 && !s->has_seed)
-        s->seed = j->id & 0x7fffffff;
-    s->has_seed = true;
-    return rc;
+    return responses_parse(&j->r, &j->o, buf_view(&j->body), e);
 }
 
 static int begin(struct call *c, struct buf *out, struct err *e)
@@ -41,13 +34,6 @@ static void whole(struct call *c, struct buf *out)
     responses_reply(c->state, out, c->job->answer);
 }
 
-static void error(struct buf *out, const struct api_status *s, const char *message,
-                  const char *param, const char *id)
-{
-    (void)id;
-    api_error(out, s, message, param);
-}
-
 static void done(struct call *c)
 {
     if (c->state)
@@ -62,6 +48,6 @@ const struct form form_responses = {.prefix = "resp_",
                                     .end = end,
                                     .ping = ": ping\n\n",
                                     .whole = whole,
-                                    .error = error,
+                                    .error = form_error,
                                     .by_events = true,
                                     .done = done};

@@ -11,7 +11,6 @@ static json_t *body_of(struct job *j, struct err *e)
 {
     json_t *v = api_json(buf_view(&j->body), e);
 
-    buf_fini(&j->body);
     if (v && !json_is_object(v)) {
         json_decref(v);
         err_set(e, E_FORMAT, "the body is not a JSON object");
@@ -130,7 +129,6 @@ int text_template(struct job *j, struct err *e)
 {
     int rc = api_parse_body(&j->r, &j->o, true, buf_view(&j->body), e);
 
-    buf_fini(&j->body);
     if (rc < 0)
         return rc;
     buf_str(&j->reply, "{\"prompt\":");

@@ -4,18 +4,12 @@
 
 static int read_embed(struct job *j, struct err *e)
 {
-    int rc = vectors_parse(&j->r, &j->o, false, buf_view(&j->body), e);
-
-    buf_fini(&j->body);
-    return rc;
+    return vectors_parse(&j->r, &j->o, false, buf_view(&j->body), e);
 }
 
 static int read_rank(struct job *j, struct err *e)
 {
-    int rc = vectors_parse(&j->r, &j->o, true, buf_view(&j->body), e);
-
-    buf_fini(&j->body);
-    return rc;
+    return vectors_parse(&j->r, &j->o, true, buf_view(&j->body), e);
 }
 
 static int begin(struct call *c, struct buf *out, struct err *e)
@@ -44,13 +38,6 @@ static void whole(struct call *c, struct buf *out)
     vectors_reply(out, &c->job->r, &c->job->o, slice_of(c->id), c->job->answer);
 }
 
-static void error(struct buf *out, const struct api_status *s, const char *message,
-                  const char *param, const char *id)
-{
-    (void)id;
-    api_error(out, s, message, param);
-}
-
 const struct form form_embed = {.prefix = "embd-",
                                 .read = read_embed,
                                 .begin = begin,
@@ -58,7 +45,7 @@ const struct form form_embed = {.prefix = "embd-",
                                 .end = end,
                                 .ping = "",
                                 .whole = whole,
-                                .error = error,
+                                .error = form_error,
                                 .by_events = true};
 const struct form form_rank = {.prefix = "rerank-",
                                .read = read_rank,
@@ -67,5 +54,5 @@ const struct form form_rank = {.prefix = "rerank-",
                                .end = end,
                                .ping = "",
                                .whole = whole,
-                               .error = error,
+                               .error = form_error,
                                .by_events = true};

@@ -131,6 +131,21 @@ static int begin_answers(struct job *j, struct err *e)
     return rc;
 }
 
+/* The body is read once; an answer without a seed gets one, which its reply tells. */
+static int read_body(struct job *j, struct err *e)
+{
+    struct rill_sampling *s = &j->r.q.sampling;
+    int rc = j->read(j, e);
+
+    buf_fini(&j->body);
+    if (rc == 0 && j->kind == JOB_ANSWER) {
+        if (!s->has_seed)
+            s->seed = j->id & 0x7fffffff;
+        s->has_seed = true;
+    }
+    return rc;
+}
+
 static void read_job(struct worker *w, struct job *j)
 {
     struct err e = {0};
@@ -138,7 +153,7 @@ static void read_job(struct worker *w, struct job *j)
 
     if (is_cancelled(w, j))
         rc = err_set(&e, E_CANCELLED, "cancelled");
-    rc = rc < 0 ? rc : j->read(j, &e);
+    rc = rc < 0 ? rc : read_body(j, &e);
     j->read_at = tool_now();
     if (rc == 0 && j->kind != JOB_TEXT) {
         rc = j->kind == JOB_ANSWER ? begin_answers(j, &e) : 0;

@@ -47,7 +47,8 @@ struct job {
     uint64_t id;
     enum job_kind kind;
     struct worker *worker;
-    /* Reads the body into r (JOB_ANSWER) or makes the reply (JOB_TEXT), on the worker's thread. */
+    /* Reads the body, which is freed behind it, into r (JOB_ANSWER) or makes the reply (JOB_TEXT),
+     * on the worker's thread. */
     int (*read)(struct job *j, struct err *e);
     int (*act)(struct job *j, struct worker_hands *h, struct err *e); // on the engine's
     struct buf body;
