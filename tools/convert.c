@@ -105,13 +105,6 @@ struct job {
     const struct gguf_tensor *now;
 };
 
-static bool ends(struct slice s, const char *tail)
-{
-    size_t n = strlen(tail);
-
-    return s.n >= n && memcmp(s.p + s.n - n, tail, n) == 0;
-}
-
 static bool has(struct slice s, const char *part)
 {
     size_t n = strlen(part);
@@ -129,8 +122,9 @@ static bool stays_f32(const struct gguf_tensor *t)
         "ffn_gate_inp", "position_embd", "token_types", "ssm_conv1d", "ssm_a",
         "ssm_d",        "time_mix_lerp", "rope_f",      "attn_sinks", "exp_probs_b"};
 
-    if (t->n_dims < 2 || t->ne[1] * t->ne[2] * t->ne[3] == 1 || ends(t->name, "_norm.weight") ||
-        ends(t->name, ".bias") || ends(t->name, "ssm_norm.weight"))
+    if (t->n_dims < 2 || t->ne[1] * t->ne[2] * t->ne[3] == 1 ||
+        slice_ends(t->name, SLICE("_norm.weight")) || slice_ends(t->name, SLICE(".bias")) ||
+        slice_ends(t->name, SLICE("ssm_norm.weight")))
         return true;
     for (size_t i = 0; i < ARRAY_LEN(parts); i++)
         if (has(t->name, parts[i]))

@@ -168,7 +168,7 @@ static bool ends_with(struct slice s, const char *tail, struct slice *front)
     size_t n = strlen(tail);
 
     *front = (struct slice){s.p, s.n > n ? s.n - n : 0};
-    return s.n > n && memcmp(s.p + s.n - n, tail, n) == 0;
+    return s.n > n && slice_ends(s, slice_of(tail));
 }
 
 static int read_entry(struct imatrix *m, const struct gguf *g, const struct gguf_tensor *t,

@@ -158,8 +158,7 @@ static int gguf_pairs(struct lora *l, const struct gguf *g, const struct arch *a
     for (uint32_t i = 0; i < g->n_tensor && found < g->n_tensor; i++) {
         struct slice t = g->tensor[i].name;
 
-        if (t.n <= 7 ||
-            (memcmp(t.p + t.n - 7, ".lora_a", 7) && memcmp(t.p + t.n - 7, ".lora_b", 7)))
+        if (t.n <= 7 || (!slice_ends(t, SLICE(".lora_a")) && !slice_ends(t, SLICE(".lora_b"))))
             return err_set(e, E_UNSUPPORTED, "%s: tensor '%s' is none of a pair: not supported",
                            l->path, gguf_show(shown, sizeof shown, t));
         t.n -= 7;

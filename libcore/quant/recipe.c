@@ -166,14 +166,11 @@ static bool kept(struct slice name)
 /* May it be anything but what it is? Matrices called weight may. */
 bool recipe_may_change(const struct recipe_tensor *t, bool leave_output)
 {
-    static const char tail[] = "weight";
-    const size_t n = sizeof tail - 1;
-
     if (!fmt_find(t->fmt))
         return false;
     if (t->ne[1] <= 1 && t->ne[2] <= 1 && t->ne[3] <= 1)
         return false;
-    if (t->name.n < n || memcmp(t->name.p + t->name.n - n, tail, n) != 0)
+    if (!slice_ends(t->name, SLICE("weight")))
         return false;
     if (leave_output && slice_is(t->name, "output.weight"))
         return false;

@@ -36,7 +36,7 @@ static struct slice strip_open(struct slice t, bool *fenced)
         t.n--;
         t = dv_strip(t);
     }
-    if (t.n >= 7 && memcmp(t.p + t.n - 7, "```json", 7) == 0) {
+    if (slice_ends(t, SLICE("```json"))) {
         t.n -= 7;
         *fenced = true;
     }
@@ -257,7 +257,7 @@ static bool read_name_end(struct dv *v, struct slice mid)
     if (end.n >= 3 && slice_starts(end, SLICE("```"))) {
         r->fenced = true;
         end = (struct slice){"", 0};
-    } else if (end.n > 7 && memcmp(end.p + end.n - 7, "```json", 7) == 0) {
+    } else if (end.n > 7 && slice_ends(end, SLICE("```json"))) {
         r->fenced = true;
         end = dv_strip(dv_part(end, 0, end.n - 7));
     }
@@ -315,7 +315,7 @@ static bool read_rest(struct dv *v)
     if (dv_find(open, 0, "%i") != DV_NOWHERE || dv_find(close, 0, "%i") != DV_NOWHERE)
         return dv_no(v, "the id stands where it is not read");
     if (dv_find(text_of(f->mid), 0, "%d") != DV_NOWHERE && open.n > 10 &&
-        memcmp(open.p + open.n - 10, "functions.", 10) == 0)
+        slice_ends(open, SLICE("functions.")))
         open.n -= 10; // as the parser takes it from the id
     if (!find_marks(v, dv_strip(text_of(f->begin)), open,
                     dv_find(text_of(f->mid), 0, "```") != DV_NOWHERE ? strip_fence(close, NULL)

@@ -208,7 +208,7 @@ static int byte_of(struct slice s)
 static void spell_as_is(const struct tok_spec *s, struct slice piece, struct buf *out)
 {
     size_t n = s->word_end.n, inside = s->word_inside.n;
-    bool end = n && piece.n >= n && memcmp(piece.p + piece.n - n, s->word_end.p, n) == 0;
+    bool end = n && slice_ends(piece, s->word_end);
 
     if (inside && slice_starts(piece, s->word_inside)) {
         buf_byte(out, MARK_INSIDE);

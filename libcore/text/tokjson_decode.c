@@ -221,9 +221,7 @@ static void strip(const struct dec_step *s, struct slice text, struct buf *out)
 
     for (size_t i = 0; i < s->front && what.n && slice_starts(text, what); i++)
         text = (struct slice){text.p + what.n, text.n - what.n};
-    for (size_t i = 0; i < s->back && what.n && text.n >= what.n &&
-                       memcmp(text.p + text.n - what.n, what.p, what.n) == 0;
-         i++)
+    for (size_t i = 0; i < s->back && what.n && slice_ends(text, what); i++)
         text.n -= what.n;
     buf_slice(out, text);
 }

@@ -224,7 +224,7 @@ static int read_prefix(struct toolcall *t)
 static int name_ended(struct toolcall *t, size_t skip, enum tc_state st)
 {
     if (t->style == READ_PYTHON && t->rd->dot_call && t->name.n > 5 &&
-        memcmp(t->name.p + t->name.n - 5, ".call", 5) == 0)
+        slice_ends(buf_view(&t->name), SLICE(".call")))
         t->name.n -= 5;
     if (t->rd->id_is_name)
         name_from_id(t);

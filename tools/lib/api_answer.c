@@ -140,7 +140,7 @@ static struct slice clean(const struct api_answer *a, const struct api_request *
         return text;
     rill_piece(o->model, ev->id, false, &n);
     own.p = rill_piece(o->model, ev->id, true, &own.n);
-    if (n > 0 || own.n == 0 || own.n > text.n || memcmp(text.p + text.n - own.n, own.p, own.n) != 0)
+    if (n > 0 || own.n == 0 || !slice_ends(text, own))
         return text;
     if (api_chat_is_mark(o->chat, ev->id) && !rill_is_end(o->model, ev->id))
         *control = true;

@@ -352,8 +352,7 @@ static void show_role(struct show *o, const struct gguf_key *k, const struct ggu
     int64_t id;
 
     if (!slice_starts(role, SLICE(prefix)) || role.n < sizeof prefix + sizeof suffix - 1 ||
-        memcmp(role.p + role.n - (sizeof suffix - 1), suffix, sizeof suffix - 1) != 0 ||
-        !gguf_type_is_int(k->type))
+        !slice_ends(role, SLICE(suffix)) || !gguf_type_is_int(k->type))
         return;
     role.p += sizeof prefix - 1;
     role.n -= sizeof prefix - 1 + sizeof suffix - 1;

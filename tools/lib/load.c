@@ -333,7 +333,7 @@ static bool frame(struct client *c, char b)
     switch (c->where) {
     case HEAD:
         buf_byte(&c->head, b);
-        if (c->head.n >= 4 && memcmp(c->head.p + c->head.n - 4, "\r\n\r\n", 4) == 0)
+        if (slice_ends(buf_view(&c->head), SLICE("\r\n\r\n")))
             return !read_head(c);
         return c->head.n > 65536;
     case SIZE:

@@ -100,13 +100,6 @@ bool prune_name(const struct prune *p, struct slice name, char out[GGUF_MAX_NAME
     return true;
 }
 
-static bool ends_with(struct slice s, const char *tail)
-{
-    size_t n = strlen(tail);
-
-    return s.n >= n && memcmp(s.p + s.n - n, tail, n) == 0;
-}
-
 /* How many of the first n layers stay. */
 static uint32_t left_of(const struct prune *p, uint64_t n)
 {
@@ -147,7 +140,7 @@ int prune_key(const struct prune *p, struct gguf_out *w, const struct gguf_key *
         !slice_starts(k->name, SLICE("tokenizer.")) && !slice_starts(k->name, SLICE("general.")))
         return prune_array(p, w, k, e);
     for (size_t i = 0; p->to && gguf_type_is_int(k->type) && i < ARRAY_LEN(counts); i++)
-        if (ends_with(k->name, counts[i])) {
+        if (slice_ends(k->name, slice_of(counts[i]))) {
             int64_t n = gguf_int_at(&one, 0);
             char name[256];
 

@@ -64,15 +64,14 @@ static int hear_all(struct speak *s, const struct toolcall_event *ev, int n, str
 static struct slice token_text(const struct speak *s, const struct rill_event *ev, bool control)
 {
     struct slice text = {ev->text, ev->n_text};
-    size_t n;
-    const char *p;
+    struct slice own;
 
     if (ev->kind != RILL_TOKEN || (!rill_is_end(s->model, ev->id) && !control) ||
         is_mark(s, ev->id))
         return text;
-    p = rill_piece(s->model, ev->id, true, &n);
-    if (n && text.n >= n && memcmp(text.p + text.n - n, p, n) == 0)
-        text.n -= n;
+    own.p = rill_piece(s->model, ev->id, true, &own.n);
+    if (own.n && slice_ends(text, own))
+        text.n -= own.n;
     return text;
 }
 
