@@ -1,6 +1,6 @@
 /* cuda.h - inside the CUDA backend: a plan's records as launches.
  *
- * prepare.c owns a segment's memory and its launches, lower.c says what launches a record is, and
+ * prepare.c owns a segment's memory and its launches, lower*.c say what launches a record is, and
  * cuda.c opens devices and runs steps. A launch's arguments never change: what differs from step to
  * step lies in one block of device memory (struct step), and kernels read from there how many rows
  * there are.

@@ -1,0 +1,385 @@
+/* lower_mat.c - the launches of records that multiply with matrices: linear, glu, experts,
+ * adapters.
+ */
+#include "kernels/cuda/lower.h"
+
+/* -- matrices -- */
+
+/* Has the norm that was launched last pack its result, if that is what k wants packed. */
+static bool norm_packs(struct prep *p, const struct pack_args *k)
+{
+    struct launch *l = p->g->n > 0 ? &p->g->l[p->g->n - 1] : NULL;
+    struct norm_args *a = l ? l->args : NULL;
+
+    if (!a || l->k != &kern_norm || l->grid_y != 1 || a->out.p != k->x.p || a->group != k->cols ||
+        a->rows != k->rows || k->n_head != 1 || a->to || a->halves)
+        return false;
+    a->to = k->to;
+    a->halves = k->halves;
+    return true;
+}
+
+/* in[0] of op in the form weight w wants; packed by a launch if it is not there yet. */
+static void input_for(struct prep *p, const struct op *op, const struct weight *w,
+                      struct gemv_args *a, int32_t n_head, int32_t head_in, int32_t at_in)
+{
+    struct ref r = op->in[0];
+    const enum fmt_input form = cuda_fmt(w->fmt)->input;
+    const int rows = cuda_rows(p, r);
+    const uint64_t bytes = (uint64_t)cuda_max_rows(p, rows) * (uint64_t)n_head *
+                           (((uint64_t)w->cols + 31) / 32) *
+                           (form == INPUT_X16 ? sizeof(struct x16) : sizeof(struct q32));
+    void *to;
+
+    r.at += at_in;
+    a->x = cuda_view(p, r);
+    a->head_in = head_in;
+    a->n_head = n_head;
+    if (form == INPUT_PLAIN)
+        return;
+    r.cols = (int32_t)w->cols;
+    to = cuda_slot(p, SLOT_PACK, bytes);
+    if (!to) // sizes are being learnt: any address that says "packed"
+        to = p->g->block;
+    a->xq = form == INPUT_Q32 ? to : NULL;
+    a->xh = form == INPUT_X16 ? to : NULL;
+    if (p->packed.v == r.v && p->packed.at == r.at && p->packed.cols == r.cols &&
+        p->packed_heads == n_head && p->packed_form == form)
+        return;
+    p->packed = r;
+    p->packed_heads = n_head;
+    p->packed_form = form;
+    const struct pack_args k = {.s = p->g->step,
+                                .x = a->x,
+                                .to = form == INPUT_Q32 ? to : NULL,
+                                .halves = form == INPUT_X16 ? to : NULL,
+                                .cols = w->cols,
+                                .rows = rows,
+                                .n_used = p->p->n_used,
+                                .n_head = n_head,
+                                .head_in = head_in};
+    if (!norm_packs(p, &k))
+        cuda_prep_launch(p, &kern_pack, &k, rows)->grid_y =
+            cuda_blocks(n_head * ((w->cols + 31) / 32), GEMV_THREADS / 32, 64);
+}
+
+static void set_matrix(struct prep *p, struct gemv_args *a, int w, int bias, int64_t at)
+{
+    const struct weight *from = &p->p->w[w];
+    struct mat *m = &a->m[a->n_m++];
+    uint64_t bytes = 0;
+
+    fmt_row_bytes(from->fmt, (uint64_t)from->cols, &bytes);
+    *m = (struct mat){from->part[0].p, cuda_vector(p, bias, NULL), from->rows, at};
+    a->row_bytes = (int64_t)bytes;
+    a->cols = from->cols;
+    a->each = (int64_t)bytes * from->rows;
+    a->bias_each = from->rows;
+}
+
+/* The second half of a matrix that holds gate and up. */
+static void split_matrix(struct gemv_args *a)
+{
+    struct mat *m = a->m;
+
+    m[0].rows /= 2;
+    m[1] = m[0];
+    m[1].w += m[0].rows * a->row_bytes;
+    if (m[0].bias)
+        m[1].bias = m[0].bias + m[0].rows;
+    a->n_m = 2;
+}
+
+static const struct fmt_launch *kernel_for(const struct fmt_kern *k, int v)
+{
+    return v == ONE_ROW ? &k->few : v == MANY_ROWS && k->tiles.k.name ? &k->tiles : &k->many;
+}
+
+/* Launches for one row, for few and for many: a grid of tiles of rows, columns, and matrices.
+ * n_expert: of TILES. */
+static void launch_gemv(struct prep *p, const struct gemv_args *a, int fmt, int rows, int64_t n_out,
+                        int64_t n_matrix, int32_t n_expert)
+{
+    for (int v = VARIANTS - 1; v >= 0; v--) {
+        const struct fmt_launch *k = kernel_for(cuda_fmt(fmt), v);
+        const bool halves = a->glu && k == &cuda_fmt(fmt)->tiles;
+        struct launch *l = cuda_prep_launch(p, &k->k, a, rows);
+
+        l->when = 1u << v;
+        l->per = (uint32_t)k->rows;
+        l->block = k->block;
+        l->shared = k->shared;
+        l->grid_y = cuda_blocks(n_out, halves ? k->cols / 2 : k->cols, 65535);
+        l->grid_z = (uint32_t)n_matrix;
+        l->n_expert = n_expert;
+    }
+}
+
+static struct gemv_args gemv_of(const struct prep *p, const struct op *op)
+{
+    return (struct gemv_args){.s = p->g->step,
+                              .out = cuda_view(p, op->out[0]),
+                              .mode = GEMV_ROWS,
+                              .rows = cuda_rows(p, op->in[0]),
+                              .n_used = p->p->n_used,
+                              .scale = 1.0f,
+                              .div = 1};
+}
+
+/* linear, and linear_multi: matrices of one format go in one launch. */
+void cuda_low_linear(struct prep *p, const struct op *op)
+{
+    const bool multi = op->kind == OP_linear_multi;
+    int64_t at = 0;
+
+    for (int i = 0, k; i < (multi ? 4 : 1) && op->w[i] >= 0 && p->rc == 0; i = k) {
+        const struct weight *w = &p->p->w[op->w[i]];
+        struct gemv_args a = gemv_of(p, op);
+        const int64_t first = at;
+
+        if (!cuda_want(p, w->cols == op->in[0].cols, op, "input is not as wide as the matrix"))
+            return;
+        if (!multi) {
+            a.act = op->act;
+            a.scale = op->a.lin.scale == 0.0f ? 1.0f : op->a.lin.scale;
+            a.add = cuda_view(p, op->in[1]);
+        }
+        for (k = i; k < (multi ? 4 : 1) && op->w[k] >= 0; k++) {
+            const struct weight *o = &p->p->w[op->w[k]];
+            if (o->fmt != w->fmt ||
+                !cuda_want(p, o->cols == w->cols, op, "matrices of unequal width"))
+                break;
+            set_matrix(p, &a, op->w[k], op->w[multi ? 4 + k : 1], at - first);
+            at += o->rows;
+        }
+        a.out.p += first;
+        if (p->rc)
+            return;
+        input_for(p, op, w, &a, 1, 0, 0);
+        launch_gemv(p, &a, w->fmt, a.rows, at - first, 1, 0);
+    }
+    cuda_want(p, at == op->out[0].cols, op, "result is not as wide as the matrices");
+}
+
+void cuda_low_linear_heads(struct prep *p, const struct op *op)
+{
+    const struct weight *w = &p->p->w[op->w[0]];
+    struct gemv_args a = gemv_of(p, op);
+
+    if (!cuda_want(p,
+                   w->n == op->a.heads.n_head && w->cols == op->a.heads.n_in &&
+                       w->rows == op->a.heads.n_out,
+                   op, "stack of matrices and heads disagree"))
+        return;
+    set_matrix(p, &a, op->w[0], -1, 0);
+    a.mode = GEMV_HEADS;
+    a.head_out = op->a.heads.head_out;
+    a.out.p += op->a.heads.at_out;
+    input_for(p, op, w, &a, op->a.heads.n_head, op->a.heads.head_in, op->a.heads.at_in);
+    launch_gemv(p, &a, w->fmt, a.rows, w->rows, w->n, 0);
+}
+
+/* Gate and up: two matrices, or the halves of one. */
+static bool gate_up(struct prep *p, struct gemv_args *a, const struct op *op, bool fused)
+{
+    set_matrix(p, a, op->w[0], op->w[2], 0);
+    if (fused)
+        split_matrix(a);
+    else
+        set_matrix(p, a, op->w[1], op->w[3], 0);
+    a->glu = 1;
+    if (fused)
+        a->bias_each = 2 * a->m[0].rows;
+    return cuda_want(p, a->m[0].rows == op->out[0].cols && a->m[1].rows == a->m[0].rows, op,
+                     "result is not as wide as the matrices");
+}
+
+/* Pairs by expert, for ids in in[1]: tiles for each number of rows that k's kernels take at once.
+ */
+static void sort_pairs(struct prep *p, const struct op *op, struct gemv_args *g,
+                       const struct fmt_kern *k)
+{
+    const int64_t pairs = cuda_max_rows(p, ROWS_E);
+    const int32_t n = op->a.moe.n_expert;
+    int32_t *at = cuda_slot(p, SLOT_SORT, (uint64_t)(4 + 4 * pairs) * sizeof *at);
+    struct sort_args a = {.s = p->g->step,
+                          .id = (const int32_t *)cuda_view(p, op->in[1]).p,
+                          .n_expert = n,
+                          .n_used = p->p->n_used};
+    bool same = p->sorted == op->in[1].v;
+
+    if (!at)
+        at = (int32_t *)p->g->block;
+    g->n_tile = a.n_tile = at;
+    g->pair = a.pair = at + 4;
+    g->tile = a.tile = at + 4 + pairs;
+    for (int v = 0; v < VARIANTS; v++)
+        same = same && p->sorted_per[v] == kernel_for(k, v)->rows;
+    if (same)
+        return;
+    p->sorted = op->in[1].v;
+    for (int v = 0; v < VARIANTS; v++) {
+        struct launch *l;
+
+        a.per = p->sorted_per[v] = kernel_for(k, v)->rows;
+        l = cuda_prep_launch(p, &kern_sort, &a, ROWS_1);
+        l->when = 1u << v;
+        l->block = SORT_THREADS;
+        l->shared = (uint32_t)n * 3 * sizeof(int32_t);
+    }
+}
+
+/* Gate and up of different formats: the gate goes to memory of its own first. */
+static void two_formats(struct prep *p, const struct op *op, struct gemv_args *a, int rows)
+{
+    const int64_t n_out = op->out[0].cols;
+    const int of = rows == TILES ? ROWS_E : a->rows;
+
+    a->n_m = 0;
+    a->gate = (struct view){cuda_slot(p, SLOT_PAIRS, (uint64_t)(cuda_max_rows(p, of) * n_out) * 4),
+                            n_out};
+    for (int up = 0; up < 2 && p->rc == 0; up++) {
+        const struct weight *w = &p->p->w[op->w[up]];
+        struct gemv_args k = *a;
+
+        if (!cuda_want(p, w->cols == op->in[0].cols && w->rows == n_out, op, "widths disagree"))
+            return;
+        set_matrix(p, &k, op->w[up], op->w[2 + up], 0);
+        if (!up) {
+            k.out = a->gate;
+            k.gate = (struct view){NULL, 0};
+            k.act = ACT_NONE;
+        }
+        if (rows == TILES)
+            sort_pairs(p, op, &k, cuda_fmt(w->fmt));
+        input_for(p, op, w, &k, 1, 0, 0);
+        launch_gemv(p, &k, w->fmt, rows, n_out, 1, op->a.moe.n_expert);
+    }
+}
+
+/* glu, and moe_glu with the rows of its pairs. */
+static void lower_glu(struct prep *p, const struct op *op, struct gemv_args *a, int rows,
+                      bool fused)
+{
+    const struct weight *w = &p->p->w[op->w[0]];
+
+    if (!fused && w->fmt != p->p->w[op->w[1]].fmt) {
+        two_formats(p, op, a, rows);
+        return;
+    }
+    if (!cuda_want(p, w->cols == op->in[0].cols, op, "input is not as wide as the matrix") ||
+        !gate_up(p, a, op, fused))
+        return;
+    if (rows == TILES)
+        sort_pairs(p, op, a, cuda_fmt(w->fmt));
+    input_for(p, op, w, a, 1, 0, 0);
+    launch_gemv(p, a, w->fmt, rows, op->out[0].cols, 1, op->a.moe.n_expert);
+}
+
+void cuda_low_glu(struct prep *p, const struct op *op)
+{
+    struct gemv_args a = gemv_of(p, op);
+
+    a.act = op->act;
+    a.limit = op->a.lin.limit;
+    lower_glu(p, op, &a, a.rows, op->a.lin.fused || op->w[1] < 0);
+}
+
+/* -- experts -- */
+
+void cuda_low_route(struct prep *p, const struct op *op)
+{
+    struct route_args a = {.s = p->g->step,
+                           .logits = cuda_view(p, op->in[0]),
+                           .id = (int32_t *)cuda_view(p, op->out[0]).p,
+                           .w = cuda_view(p, op->out[1]).p,
+                           .m = op->a.moe};
+    struct launch *l;
+    int64_t n_bias;
+
+    a.m.scale = a.m.scale == 0.0f ? 1.0f : a.m.scale;
+    a.bias = cuda_vector(p, op->w[0], &n_bias);
+    cuda_want(p,
+              a.m.n_expert > 0 && a.m.n_used > 0 && a.m.n_used <= a.m.n_expert &&
+                  a.m.n_used == p->p->n_used && op->in[0].cols == a.m.n_expert &&
+                  (!a.bias || n_bias == a.m.n_expert) && a.m.n_group <= ROUTE_GROUPS &&
+                  (a.m.n_group < 2 || a.m.n_expert % a.m.n_group == 0) &&
+                  cuda_whole(p, op->out[0]) && cuda_whole(p, op->out[1]),
+              op, "router and experts disagree");
+    l = cuda_prep_launch(p, &kern_route, &a, ROWS_T);
+    l->block = 32;
+    l->shared = (uint32_t)(2 * a.m.n_expert + ROUTE_GROUPS + a.m.n_used) * 4;
+}
+
+void cuda_low_moe_glu(struct prep *p, const struct op *op)
+{
+    struct gemv_args a = gemv_of(p, op);
+
+    if (!cuda_want(p, cuda_whole(p, op->in[1]) && p->p->w[op->w[0]].n == op->a.moe.n_expert, op,
+                   "experts' matrices disagree"))
+        return;
+    a.mode = GEMV_PAIRS;
+    a.div = p->p->n_used;
+    a.act = op->a.moe.act;
+    a.limit = op->a.moe.limit;
+    lower_glu(p, op, &a, TILES, op->w[1] < 0);
+}
+
+void cuda_low_moe_down(struct prep *p, const struct op *op)
+{
+    const struct weight *w = &p->p->w[op->w[0]];
+    struct gemv_args a = gemv_of(p, op);
+    struct combine_args c = {.s = p->g->step,
+                             .w = cuda_view(p, op->in[2]).p,
+                             .add = cuda_view(p, op->in[3]),
+                             .out = cuda_view(p, op->out[0]),
+                             .cols = op->out[0].cols,
+                             .n_used = p->p->n_used,
+                             .scale = op->a.moe.scale == 0.0f ? 1.0f : op->a.moe.scale};
+    const uint64_t bytes = (uint64_t)cuda_max_rows(p, ROWS_E) * (uint64_t)c.cols * sizeof(float);
+
+    if (!cuda_want(p,
+                   cuda_whole(p, op->in[1]) && cuda_whole(p, op->in[2]) &&
+                       w->n == op->a.moe.n_expert && w->cols == op->in[0].cols &&
+                       w->rows == op->out[0].cols,
+                   op, "experts' matrices disagree"))
+        return;
+    set_matrix(p, &a, op->w[0], op->w[1], 0);
+    a.mode = GEMV_PAIRS;
+    a.out = (struct view){cuda_slot(p, SLOT_PAIRS, bytes), c.cols};
+    c.x = a.out.p;
+    sort_pairs(p, op, &a, cuda_fmt(w->fmt));
+    input_for(p, op, w, &a, 1, 0, 0);
+    launch_gemv(p, &a, w->fmt, TILES, w->rows, 1, op->a.moe.n_expert);
+    cuda_prep_launch(p, &kern_combine, &c, ROWS_T)->grid_y = cuda_blocks(c.cols, MAP_COLS, 64);
+}
+
+/* -- adapters -- */
+
+void cuda_low_lora(struct prep *p, const struct op *op)
+{
+    const int rows = cuda_rows(p, op->out[0]);
+    struct lora_args a = {.s = p->g->step,
+                          .pair = p->g->pair + op->w[0],
+                          .n_pair = p->p->n_w,
+                          .x = cuda_view(p, op->in[0]),
+                          .out = cuda_view(p, op->out[0]),
+                          .cols = op->in[0].cols,
+                          .out_cols = op->out[0].cols,
+                          .rows = rows,
+                          .n_used = p->p->n_used};
+    struct launch *l;
+
+    if (!p->g->pair ||
+        !cuda_want(p,
+                   op->in[1].v == op->out[0].v && op->in[1].at == op->out[0].at && rows != ROWS_E,
+                   op, "adapts another value than it reads"))
+        return;
+    a.low = cuda_slot(p, SLOT_LORA,
+                      (uint64_t)cuda_max_rows(p, rows) * LORA_MIX * LORA_RANK * sizeof *a.low);
+    l = cuda_prep_launch(p, &kern_lora_low, &a, rows);
+    l->grid_y = LORA_MIX;
+    l->grid_z = 4;
+    cuda_prep_launch(p, &kern_lora_add, &a, rows)->grid_y =
+        cuda_blocks(a.out_cols, MAP_THREADS, 64);
+}
