@@ -36,8 +36,8 @@ static void open_model(void)
 
     snprintf(path, sizeof path, "%s/share/rill-tales.gguf", dir ? dir : ".");
     need(rill_model_open(&on.model, path, &o, &e) == 0);
-    need(api_chat_open(&on.chat[0], on.model, NULL, (struct slice){NULL, 0}, &e) == 0);
-    need(api_chat_open(&on.chat[1], on.model, "marks", slice_of(marks), &e) == 0);
+    need(api_chat_open(&on.chat[0], on.model, NULL, (struct slice){NULL, 0}, NULL, &e) == 0);
+    need(api_chat_open(&on.chat[1], on.model, "marks", slice_of(marks), NULL, &e) == 0);
 }
 
 static void check_json(struct slice s)

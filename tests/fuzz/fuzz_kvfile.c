@@ -4,6 +4,7 @@
  *
  * The checksum is put right, so that what it guards is looked at.
  */
+#define _GNU_SOURCE 1 // memfd_create
 #include "tests/fuzz/replay.h"
 
 #include <fcntl.h>
