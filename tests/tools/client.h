@@ -18,6 +18,7 @@ static struct {
     pid_t pid;
     int port;
     char script[1100];
+    const char *fields; // of requests for metrics, where a key is needed
 } served;
 
 static inline double client_now(void)
@@ -94,6 +95,27 @@ static inline void serve_stop(void)
         unlink(served.script);
     ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the server ended with %x",
                   (unsigned)status);
+}
+
+/* Processor seconds of the server so far. */
+static inline double client_used(void)
+{
+    char path[64], text[512] = "";
+    unsigned long user = 0, sys = 0;
+    const char *p;
+    FILE *f;
+
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)served.pid);
+    f = fopen(path, "r");
+    if (f && fgets(text, sizeof text, f) && (p = strrchr(text, ')')) != NULL) {
+        for (int i = 0; i < 12 && p; i++)
+            p = strchr(p + 1, ' ');
+        if (p)
+            sscanf(p, "%lu %lu", &user, &sys);
+    }
+    if (f)
+        fclose(f);
+    return (double)(user + sys) / (double)sysconf(_SC_CLK_TCK);
 }
 
 static inline int dial(void)
@@ -278,7 +300,7 @@ static inline double metric(const char *name)
     const char *p;
     double v = -1;
 
-    ask(&r, "GET", "/metrics", "", NULL);
+    ask(&r, "GET", "/metrics", served.fields ? served.fields : "", NULL);
     p = r.body.p;
     while (p && (p = strstr(p, name)) != NULL && p > r.body.p && p[-1] != '\n')
         p++;

@@ -183,27 +183,6 @@ END_TEST
 
 /* -- more than there is room for -- */
 
-/* Processor seconds of the server so far. */
-static double used(void)
-{
-    char path[64], text[512] = "";
-    unsigned long user = 0, sys = 0;
-    const char *p;
-    FILE *f;
-
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)served.pid);
-    f = fopen(path, "r");
-    if (f && fgets(text, sizeof text, f) && (p = strrchr(text, ')')) != NULL) {
-        for (int i = 0; i < 12 && p; i++)
-            p = strchr(p + 1, ' ');
-        if (p)
-            sscanf(p, "%lu %lu", &user, &sys);
-    }
-    if (f)
-        fclose(f);
-    return (double)(user + sys) / (double)sysconf(_SC_CLK_TCK);
-}
-
 /* Without descriptors left the server waits for one, and takes no processor for it. */
 START_TEST(no_descriptors)
 {
@@ -230,9 +209,9 @@ START_TEST(no_descriptors)
         _exit(0);
     }
     client_nap(300);
-    from = used();
+    from = client_used();
     client_nap(600);
-    ck_assert_msg(used() - from < 0.3, "%.2f s of processor", used() - from);
+    ck_assert_msg(client_used() - from < 0.3, "%.2f s of processor", client_used() - from);
     for (int i = 0; i < 30; i++)
         close(fd[i]);
     wait(NULL);
