@@ -70,6 +70,31 @@ START_TEST(valid_replies)
 }
 END_TEST
 
+/* Each path with and without /v1 in front and a slash behind is there, by each of its methods. */
+static void every_spelling(json_t *paths)
+{
+    const char *path, *method;
+    json_t *methods, *m;
+
+    json_object_foreach(paths, path, methods) json_object_foreach(methods, method, m)
+    {
+        const bool post = strcmp(method, "post") == 0;
+
+        for (int i = 0; i < 4; i++) {
+            char where[200];
+            struct reply r;
+
+            if ((i & 1) && strcmp(path, "/") == 0)
+                continue;
+            snprintf(where, sizeof where, "%s%s%s", i & 1 ? "/v1" : "",
+                     strncmp(path, "/v1/", 4) == 0 ? path + 3 : path, i & 2 ? "/" : "");
+            ask(&r, post ? "POST" : "GET", where, "", post ? "{}" : NULL);
+            ck_assert_msg(r.status == 200 || r.status == 400, "%s: %d", where, r.status);
+            reply_fini(&r);
+        }
+    }
+}
+
 /* The description has each path, and the fields that requests may have. */
 START_TEST(description)
 {
@@ -100,6 +125,7 @@ START_TEST(description)
         ck_assert_msg(json_object_get(fields, "model") != NULL, "%s lacks model", posts[i]);
     }
     ck_assert_ptr_nonnull(json_object_get(json_object_get(v, "paths"), "/health"));
+    every_spelling(json_object_get(v, "paths"));
     json_decref(v);
     reply_fini(&r);
     serve_stop();

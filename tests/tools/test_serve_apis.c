@@ -290,6 +290,147 @@ START_TEST(no_json)
 }
 END_TEST
 
+/* A field that is none, for each kind of request: what stands for %s, and what it may have meant. */
+static const struct {
+    const char *path, *body, *wrong, *near;
+} kinds[] = {
+    {"/v1/chat/completions", "{" MESSAGES "%s}", "max_tokenz", "max_tokens"},
+    {"/v1/completions", "{\"prompt\":\"a\"%s}", "ecko", "echo"},
+    {"/v1/messages", "{\"max_tokens\":9," MESSAGES "%s}", "stop_sequence", "stop_sequences"},
+    {"/v1/messages/count_tokens", "{" MESSAGES "%s}", "sistem", "system"},
+    {"/v1/responses", "{\"input\":\"a\"%s}", "max_output_token", "max_output_tokens"},
+    {"/infill", "{\"input_prefix\":\"a\"%s}", "input_sufix", "input_suffix"},
+    {"/v1/embeddings", "{\"input\":\"a\"%s}", "dimension", "dimensions"},
+    {"/v1/rerank", "{\"query\":\"a\",\"documents\":[\"b\"]%s}", "top_m", "top_n"},
+    {"/apply-template", "{" MESSAGES "%s}", "tool", "tools"},
+    {"/tokenize", "{\"content\":\"a\"%s}", "with_piece", "with_pieces"},
+    {"/tokenize", "{" MESSAGES "%s}", "tool_choise", "tool_choice"},
+    {"/detokenize", "{\"tokens\":[1]%s}", "token", "tokens"},
+    {"/lora", "{\"load\":\"a\"%s}", "scales", "scale"},
+    {"/sessions", "{\"fork\":\"a\"%s}", "az", "as"},
+    {"/sessions", "{\"save\":\"a\",\"prompt\":\"a\"%s}", "cache_sald", "cache_salt"},
+};
+
+static void put_body(struct buf *b, size_t i, const char *name, const char *value)
+{
+    const char *hole = strstr(kinds[i].body, "%s");
+
+    buf_clear(b);
+    buf_add(b, kinds[i].body, (size_t)(hole - kinds[i].body));
+    buf_printf(b, ",\"%s\":%s}", name, value);
+}
+
+/* Unknown fields are errors that name the nearest known one, or warnings in the reply; null is as
+ * if a field were not there, and no reason to warn of one without effect. */
+START_TEST(unknown_fields)
+{
+    static const char *const strictly[] = {"--strict", NULL};
+    struct buf b = {0};
+    struct reply r;
+    char want[100];
+
+    if (!serve_script(SCRIPT, strictly))
+        return;
+    wait_ready();
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        put_body(&b, i, kinds[i].wrong, "1");
+        snprintf(want, sizeof want, "did you mean '%s'?", kinds[i].near);
+        expect_status("POST", kinds[i].path, "", b.p, 400, want);
+        snprintf(want, sizeof want, "\"param\":\"%s\"", kinds[i].wrong);
+        if (!strstr(kinds[i].path, "messages"))
+            expect_status("POST", kinds[i].path, "", b.p, 400, want);
+    }
+    serve_stop();
+    if (!start())
+        return;
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        put_body(&b, i, kinds[i].wrong, "1");
+        ask(&r, "POST", kinds[i].path, "", b.p);
+        snprintf(want, sizeof want, "\"field '%s' is not known: ignored\"", kinds[i].wrong);
+        ck_assert_msg(r.status != 200 || strstr(r.body.p, want), "%s: %s", b.p, r.body.p);
+        reply_fini(&r);
+        put_body(&b, i, "metadata", "null");
+        ask(&r, "POST", kinds[i].path, "", b.p);
+        ck_assert_msg(!strstr(r.body.p, "'metadata' has no effect"), "%s: %s", b.p, r.body.p);
+        reply_fini(&r);
+    }
+    expect_status("POST", "/v1/messages", "",
+                  "{\"max_tokens\":9," MESSAGES ",\"metadata\":{\"user_id\":\"u\"}}", 200,
+                  "'metadata' has no effect");
+    expect_status("POST", "/v1/messages", "",
+                  "{\"max_tokens\":9," MESSAGES ",\"stream\":true,\"mcp_servers\":[]}", 200,
+                  "'mcp_servers' has no effect");
+    expect_status("POST", "/v1/completions", "",
+                  "{\"prompt\":\"a\",\"stream\":true,\"user\":\"u\"}", 200,
+                  "'user' has no effect");
+    /* errors call a field as the client does */
+    expect_status("POST", "/v1/responses", "", "{\"input\":\"a\",\"max_output_tokens\":0}", 400,
+                  "\"message\":\"max_output_tokens: must be a whole number from 1 on\","
+                  "\"type\":\"invalid_request_error\",\"param\":\"max_output_tokens\"");
+    expect_status("POST", "/v1/messages", "",
+                  "{\"max_tokens\":9," MESSAGES ",\"stop_sequences\":7}", 400,
+                  "\"message\":\"stop_sequences: must be");
+    expect_status("POST", "/v1/responses", "", "{\"messages\":[]}", 400, "input: must be");
+    buf_fini(&b);
+    serve_stop();
+}
+END_TEST
+
+/* max_tokens 0: of a text, what its prompt is like and nothing else; of a chat, a mistake. */
+START_TEST(scored)
+{
+    static const char *const with[] = {"-c", "512", "-t", "1", NULL};
+    static const char *const some[] = {
+        "{\"prompt\":\"The fox ran home.\",\"max_tokens\":0,\"echo\":true,\"logprobs\":2}",
+        "{\"prompt\":\"The fox ran home.\",\"max_tokens\":3,\"echo\":true,\"logprobs\":2}"};
+    json_t *v[2], *c, *list[2];
+    struct reply r;
+
+    if (!serve_start(with))
+        return;
+    wait_ready();
+    for (int i = 0; i < 2; i++) {
+        ask(&r, "POST", "/v1/completions", "", some[i]);
+        ck_assert_msg(r.status == 200, "%s", r.body.p);
+        v[i] = body_of(&r);
+        reply_fini(&r);
+        c = json_array_get(json_object_get(v[i], "choices"), 0);
+        list[i] = json_object_get(json_object_get(c, "logprobs"), "token_logprobs");
+    }
+    c = json_array_get(json_object_get(v[0], "choices"), 0);
+    ck_assert_str_eq(str(c, "text"), "The fox ran home.");
+    ck_assert_str_eq(str(c, "finish_reason"), "length");
+    c = json_object_get(v[0], "usage");
+    ck_assert_int_eq(json_integer_value(json_object_get(c, "completion_tokens")), 0);
+    ck_assert_int_eq(json_integer_value(json_object_get(c, "prompt_tokens")),
+                     (json_int_t)json_array_size(list[0]));
+    ck_assert_uint_eq(json_array_size(list[1]), json_array_size(list[0]) + 3);
+    ck_assert(json_is_null(json_array_get(list[0], 0)));
+    for (size_t i = 1; i < json_array_size(list[0]); i++) {
+        double x = json_number_value(json_array_get(list[0], i));
+
+        ck_assert(x < 0 && x == json_number_value(json_array_get(list[1], i)));
+    }
+    json_decref(v[0]);
+    json_decref(v[1]);
+    ask(&r, "POST", "/v1/completions", "",
+        "{\"prompt\":\"The fox\",\"max_tokens\":0,\"echo\":true,\"stream\":true}");
+    ck_assert_msg(strstr(r.body.p, "\"text\":\"The fox\"") && strstr(r.body.p, "\"length\"") &&
+                      strstr(r.body.p, "[DONE]"),
+                  "%s", r.body.p);
+    reply_fini(&r);
+    expect_status("POST", "/v1/completions", "", "{\"prompt\":\"a\",\"max_tokens\":0}", 200,
+                  "\"text\":\"\"");
+    expect_status("POST", "/v1/completions", "", "{\"prompt\":\"a\",\"max_tokens\":-1}", 400,
+                  "\"param\":\"max_tokens\"");
+    expect_status("POST", "/v1/chat/completions", "", "{\"max_tokens\":0," MESSAGES "}", 400,
+                  "max_tokens: must be a whole number from 1 on");
+    expect_status("POST", "/v1/chat/completions", "", "{\"max_completion_tokens\":0," MESSAGES "}",
+                  400, "\"param\":\"max_completion_tokens\"");
+    serve_stop();
+}
+END_TEST
+
 /* -- the cache -- */
 
 /* Two turns of a session with a tool: of the second prompt at least 95 % are there already. */
@@ -348,4 +489,4 @@ START_TEST(second_turn)
 END_TEST
 
 TEST_MAIN("tools/serve_apis", messages, messages_stream, noise, responses, responses_stream,
-          no_json, second_turn)
+          no_json, unknown_fields, scored, second_turn)

@@ -305,10 +305,10 @@ int api_parse(struct api_request *r, const struct api_opts *o, struct slice line
     return rc < 0 ? rc : read_body(r, o, body, e);
 }
 
-int api_parse_json(struct api_request *r, const struct api_opts *o, bool chat, json_t *take,
-                   struct err *e)
+int api_parse_json(struct api_request *r, const struct api_opts *o, enum api_kind kind,
+                   json_t *take, struct err *e)
 {
-    api_begin(r, o, chat ? API_CHAT : API_TEXT);
+    api_begin(r, o, kind);
     r->batch = true; // a body has no custom_id of its own
     r->json = take;
     if (!json_is_object(take))
@@ -325,7 +325,35 @@ int api_parse_body(struct api_request *r, const struct api_opts *o, bool chat, s
         api_begin(r, o, chat ? API_CHAT : API_TEXT);
         return e->code;
     }
-    return api_parse_json(r, o, chat, v, e);
+    return api_parse_json(r, o, chat ? API_CHAT : API_TEXT, v, e);
+}
+
+int api_parse_form(struct api_request *r, const struct api_opts *o, enum api_kind kind,
+                   int (*translate)(json_t *out, const json_t *body, struct api_request *noted,
+                                    struct err *e),
+                   struct slice body, struct err *e)
+{
+    json_t *given = api_json(body, e), *chat = json_object();
+    struct api_request noted = {0};
+    int rc = !given ? e->code : !chat ? err_nomem(e, 0) : 0;
+
+    *r = (struct api_request){0};
+    if (rc == 0 && !json_is_object(given))
+        rc = err_set(e, E_FORMAT, "the body is not a JSON object");
+    rc = rc < 0 ? rc : api_translate(chat, &noted, o, kind, given, e);
+    rc = rc < 0 ? rc : translate(chat, given, &noted, e);
+    if (rc < 0) {
+        r->param = noted.param;
+        json_decref(chat);
+    } else if ((rc = api_parse_json(r, o, API_CHAT, chat, e)) < 0) {
+        api_call_it(r, kind, given, e);
+    }
+    r->form = given; // what param may point into
+    if (noted.warnings.n && r->warnings.n)
+        buf_byte(&r->warnings, ',');
+    buf_slice(&r->warnings, buf_view(&noted.warnings));
+    buf_fini(&noted.warnings);
+    return rc;
 }
 
 void api_fini(struct api_request *r)
@@ -340,5 +368,6 @@ void api_fini(struct api_request *r)
     buf_fini(&r->warnings);
     buf_fini(&r->repeated);
     json_decref(r->json);
+    json_decref(r->form);
     *r = (struct api_request){0};
 }

@@ -23,7 +23,19 @@
 enum { API_STOPS = 64 };
 
 /* What is asked for; bits, as the table of fields says which of them has a field. */
-enum api_kind { API_TEXT = 1, API_CHAT = 2, API_EMBED = 4, API_RANK = 8, API_INFILL = 16 };
+enum api_kind {
+    API_TEXT = 1,
+    API_CHAT = 2,
+    API_EMBED = 4,
+    API_RANK = 8,
+    API_INFILL = 16, // beside API_TEXT
+    API_MESSAGES = 32, // read as chats (api_parse_form)
+    API_RESPONSES = 64,
+    API_TOKENIZE = 128, // read by rill-serve alone
+    API_DETOKENIZE = 256,
+    API_LORA = 512,
+    API_SESSION = 1024
+};
 
 /* What a request says of its tools. */
 enum api_calls {
@@ -43,6 +55,7 @@ struct api_request {
     struct rill_request q; // ids and seed are the caller's to fill in
     int n, best_of;
     bool echo;
+    bool score_only;          // max_tokens 0: nothing is told but of the prompt
     int logprobs;             // likeliest tokens to list, -1: no log-probabilities
     bool stream, usage_chunk; // asked for, where api_opts.stream allows it
     bool base64;              // of vectors (api_vectors.h)
@@ -65,6 +78,7 @@ struct api_request {
     struct rill_constraint *constraint; // what q.constraint points to; or NULL
     /* what q points to */
     json_t *json;
+    json_t *form; // the body that json was translated from; or NULL
     struct rill_stop stop[API_STOPS];
     struct rill_bias *bias;
     int32_t *allowed;
@@ -96,8 +110,14 @@ struct api_opts {
 int api_parse(struct api_request *r, const struct api_opts *o, struct slice line, struct err *e);
 int api_parse_body(struct api_request *r, const struct api_opts *o, bool chat, struct slice body,
                    struct err *e);
-int api_parse_json(struct api_request *r, const struct api_opts *o, bool chat, json_t *take,
-                   struct err *e);
+int api_parse_json(struct api_request *r, const struct api_opts *o, enum api_kind kind,
+                   json_t *take, struct err *e);
+/* A body of an API whose requests are read as chats: translate makes the parts of a chat's body
+ * that its fields do not say; what it warns of and its param go to noted. */
+int api_parse_form(struct api_request *r, const struct api_opts *o, enum api_kind kind,
+                   int (*translate)(json_t *out, const json_t *body, struct api_request *noted,
+                                    struct err *e),
+                   struct slice body, struct err *e);
 void api_fini(struct api_request *r);
 
 /* JSON of at most API_BODY_MAX bytes without repeated keys, or NULL. */
@@ -162,6 +182,10 @@ void api_reply_error(struct buf *out, const struct api_who *who, const struct er
 void api_body(struct buf *out, const struct api_request *r, const struct api_opts *o,
               struct slice id, struct api_answer *answers, const char *timings);
 
+/* ,"warnings":[...], where there are any: those of the request (NULL: left out), and of what was
+ * wrong with the calls of n answers. */
+void api_put_warnings(struct buf *out, const struct api_request *r, const struct api_answer *a,
+                      int n);
 /* Why an answer ended, as a chat (or a text) completion says it. */
 const char *api_finish(const struct api_answer *a, bool chat);
 /* "usage":{...}, summed over the answers. */

@@ -206,15 +206,22 @@ static int take_pieces(struct api_answer *a, const struct api_request *r,
 int api_take(struct api_answer *a, const struct api_request *r, const struct api_opts *o,
              const struct api_prompt *p, const struct rill_event *ev, struct err *e)
 {
+    const bool untold = r->score_only && ev->kind != RILL_LOGITS;
     bool control;
     size_t n = 0;
 
+    if (untold && ev->kind == RILL_TOKEN)
+        return 0;
     if (ev->kind == RILL_TOKEN || ev->kind == RILL_LOGITS)
         count_token(a, r, o, p, ev);
     if (ev->kind == RILL_DONE) {
         a->finish = ev->finish;
         a->cached = ev->cached;
         a->ending = true;
+    }
+    if (untold) {
+        a->finish = a->finish == RILL_STOP ? RILL_LENGTH : a->finish;
+        return 0;
     }
     a->shown += ev->n_text;
     a->drawn = ev->kind == RILL_TOKEN;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "tools/lib/js.h"
 #include "tools/lib/opt.h"
 #include "tools/lib/sampling.h"
 
@@ -57,6 +58,21 @@ static int read_stop(struct reading *g, const char *name, const json_t *v, struc
     }
     g->r->q.stop = g->r->stop;
     g->r->q.n_stop = (int)n;
+    return 0;
+}
+
+/* A prompt that is only scored: the one token that the engine draws is not told. */
+static int read_max(struct reading *g, const char *name, const json_t *v, struct err *e)
+{
+    const bool infill = strcmp(name, "n_predict") == 0; // where -1 is without limit
+
+    if (infill && json_is_integer(v) && json_integer_value(v) == -1)
+        return 0;
+    if (api_int(name, v, 0, &g->r->q.max_tokens, e) < 0)
+        return E_RANGE;
+    g->r->score_only = g->r->q.max_tokens == 0;
+    if (g->r->score_only)
+        g->r->q.max_tokens = 1;
     return 0;
 }
 
@@ -349,7 +365,15 @@ static int read_encoding(struct reading *g, const char *name, const json_t *v, s
 
 /* -- the table -- */
 
-enum { TEXT = API_TEXT, CHAT = API_CHAT, BOTH = TEXT | CHAT, ALL = BOTH | API_EMBED | API_RANK };
+enum {
+    TEXT = API_TEXT,
+    CHAT = API_CHAT,
+    BOTH = TEXT | CHAT,
+    ALL = BOTH | API_EMBED | API_RANK,
+    MESSAGES = API_MESSAGES,
+    RESPONSES = API_RESPONSES,
+    FORMS = MESSAGES | RESPONSES // which are translated to chats
+};
 enum kind {
     K_FLOAT, // float at offset
     K_INT,   // int, from 0 on
@@ -358,16 +382,20 @@ enum kind {
     K_BOOL,
     K_CALL,
     K_STREAM, // bool at offset, or a call; without effect where nothing is streamed
+    K_AS,     // what chats have under another name
     K_ELSE,   // read elsewhere
     K_NOTHING // known, without effect
 };
 
+/* A name may have several rows, for requests of different kinds. */
 struct field {
     const char *name;
-    unsigned char where, kind;
+    unsigned short where;
+    unsigned char kind;
     size_t at; // offset in struct api_request
     read_fn *call;
-    const char *types; // JSON's, by first letters, where the kind does not say them
+    const char *types; // JSON's, by first letters, where the kind does not say them; of K_AS the
+                       // other name
 };
 
 #define REQ(m) offsetof(struct api_request, q.m)
@@ -375,13 +403,25 @@ struct field {
 #define OWN(m) offsetof(struct api_request, m)
 
 static const struct field fields[] = {
-    {"model", ALL, K_CALL, 0, read_string, "s"},
+    {"model", ALL | FORMS, K_CALL, 0, read_string, "s"},
     {"prompt", TEXT, K_ELSE, 0, NULL, "sa"},
-    {"messages", CHAT, K_ELSE, 0, NULL, "a"},
+    {"messages", CHAT | MESSAGES | API_TOKENIZE, K_ELSE, 0, NULL, "a"},
+    {"messages", RESPONSES, K_NOTHING, 0, NULL, NULL},
+    {"system", MESSAGES, K_ELSE, 0, NULL, "sa"},
+    {"instructions", RESPONSES, K_ELSE, 0, NULL, "s"},
     {"tools", CHAT, K_CALL, 0, read_tools, "a"},
+    {"tools", FORMS | API_TOKENIZE, K_ELSE, 0, NULL, "a"},
     {"tool_choice", CHAT, K_CALL, 0, read_tool_choice, "so"},
-    {"parallel_tool_calls", CHAT, K_CALL, 0, read_parallel, "b"},
-    {"input", API_EMBED, K_ELSE, 0, NULL, "sa"},
+    {"tool_choice", MESSAGES, K_ELSE, 0, NULL, "o"},
+    {"tool_choice", RESPONSES, K_ELSE, 0, NULL, "so"},
+    {"parallel_tool_calls", CHAT | RESPONSES, K_CALL, 0, read_parallel, "b"},
+    {"input", API_EMBED | RESPONSES, K_ELSE, 0, NULL, "sa"},
+    {"thinking", MESSAGES, K_ELSE, 0, NULL, "o"},
+    {"reasoning", RESPONSES, K_ELSE, 0, NULL, "o"},
+    {"text", RESPONSES, K_ELSE, 0, NULL, "o"},
+    {"previous_response_id", RESPONSES, K_ELSE, 0, NULL, "s"},
+    {"conversation", RESPONSES, K_ELSE, 0, NULL, "so"},
+    {"background", RESPONSES, K_ELSE, 0, NULL, "b"},
     {"encoding_format", API_EMBED, K_CALL, 0, read_encoding, "s"},
     {"dimensions", API_EMBED, K_COUNT, OWN(dimensions), NULL, NULL},
     {"query", API_RANK, K_ELSE, 0, NULL, "s"},
@@ -397,8 +437,11 @@ static const struct field fields[] = {
     {"suffix", TEXT, K_CALL, 0, read_string, "s"},
     {"chat_template_kwargs", CHAT, K_ELSE, 0, NULL, "o"},
     {"add_generation_prompt", CHAT, K_ELSE, 0, NULL, "b"},
-    {"max_tokens", BOTH, K_INT, REQ(max_tokens), NULL, NULL},
-    {"max_completion_tokens", CHAT, K_INT, REQ(max_tokens), NULL, NULL},
+    {"max_tokens", CHAT | MESSAGES, K_COUNT, REQ(max_tokens), NULL, NULL},
+    {"max_tokens", TEXT, K_CALL, 0, read_max, "i"},
+    {"n_predict", API_INFILL, K_CALL, 0, read_max, "i"},
+    {"max_completion_tokens", CHAT, K_COUNT, REQ(max_tokens), NULL, NULL},
+    {"max_output_tokens", RESPONSES, K_AS, 0, NULL, "max_tokens"},
     {"min_tokens", BOTH, K_INT, REQ(min_tokens), NULL, NULL},
     {"ignore_eos", BOTH, K_BOOL, REQ(ignore_eos), NULL, NULL},
     {"priority", ALL, K_ANY, REQ(priority), NULL, NULL},
@@ -408,6 +451,7 @@ static const struct field fields[] = {
     {"logprobs", BOTH, K_CALL, 0, read_logprobs, "bi"},
     {"top_logprobs", CHAT, K_CALL, 0, read_top_logprobs, "i"},
     {"stop", BOTH, K_CALL, 0, read_stop, "sa"},
+    {"stop_sequences", MESSAGES, K_AS, 0, NULL, "stop"},
     {"seed", BOTH, K_CALL, 0, read_seed, "i"},
     {"logit_bias", BOTH, K_CALL, 0, read_bias, "o"},
     {"allowed_token_ids", BOTH, K_CALL, 0, read_allowed, "a"},
@@ -424,11 +468,11 @@ static const struct field fields[] = {
     {"guided_choice", BOTH, K_CALL, 0, read_obey, "a"},
     {"guided_grammar", BOTH, K_CALL, 0, read_obey, "s"},
     {"structured_outputs", BOTH, K_CALL, 0, read_structured, "o"},
-    {"temperature", BOTH, K_FLOAT, SAM(temperature), NULL, NULL},
+    {"temperature", BOTH | FORMS, K_FLOAT, SAM(temperature), NULL, NULL},
     {"dynatemp_range", BOTH, K_FLOAT, SAM(dynatemp_range), NULL, NULL},
     {"dynatemp_exponent", BOTH, K_FLOAT, SAM(dynatemp_exponent), NULL, NULL},
-    {"top_k", BOTH, K_INT, SAM(top_k), NULL, NULL},
-    {"top_p", BOTH, K_FLOAT, SAM(top_p), NULL, NULL},
+    {"top_k", BOTH | MESSAGES, K_INT, SAM(top_k), NULL, NULL},
+    {"top_p", BOTH | FORMS, K_FLOAT, SAM(top_p), NULL, NULL},
     {"min_p", BOTH, K_FLOAT, SAM(min_p), NULL, NULL},
     {"typical_p", BOTH, K_FLOAT, SAM(typical_p), NULL, NULL},
     {"top_n_sigma", BOTH, K_FLOAT, SAM(top_n_sigma), NULL, NULL},
@@ -447,26 +491,62 @@ static const struct field fields[] = {
     {"dry_last", BOTH, K_ANY, SAM(dry_last), NULL, NULL},
     {"dry_sequence_breakers", BOTH, K_CALL, 0, read_breakers, "a"},
     {"no_repeat_ngram_size", BOTH, K_INT, SAM(no_repeat_ngram), NULL, NULL},
-    {"stream", BOTH, K_STREAM, OWN(stream), NULL, NULL},
+    {"stream", BOTH | FORMS, K_STREAM, OWN(stream), NULL, NULL},
     {"stream_options", BOTH, K_STREAM, 0, read_options, "o"},
-    {"user", ALL, K_NOTHING, 0, NULL, NULL},
-    {"metadata", BOTH, K_NOTHING, 0, NULL, NULL},
-    {"store", BOTH, K_NOTHING, 0, NULL, NULL},
-    {"service_tier", BOTH, K_NOTHING, 0, NULL, NULL},
-    {"safety_identifier", BOTH, K_NOTHING, 0, NULL, NULL},
-    {"prompt_cache_key", BOTH, K_NOTHING, 0, NULL, NULL},
+    {"load", API_LORA, K_ELSE, 0, NULL, "s"},
+    {"unload", API_LORA, K_ELSE, 0, NULL, "i"},
+    {"id", API_LORA, K_ELSE, 0, NULL, "i"},
+    {"scale", API_LORA, K_ELSE, 0, NULL, "n"},
+    {"save", API_SESSION, K_ELSE, 0, NULL, "s"},
+    {"restore", API_SESSION, K_ELSE, 0, NULL, "s"},
+    {"fork", API_SESSION, K_ELSE, 0, NULL, "s"},
+    {"as", API_SESSION, K_ELSE, 0, NULL, "s"},
+    {"erase", API_SESSION, K_ELSE, 0, NULL, "s"},
+    {"model", API_TOKENIZE | API_DETOKENIZE | API_LORA | API_SESSION, K_ELSE, 0, NULL, "s"},
+    {"content", API_TOKENIZE, K_ELSE, 0, NULL, "s"},
+    {"prompt", API_TOKENIZE, K_ELSE, 0, NULL, "s"},
+    {"add_special", API_TOKENIZE, K_ELSE, 0, NULL, "b"},
+    {"add_special_tokens", API_TOKENIZE, K_ELSE, 0, NULL, "b"},
+    {"parse_special", API_TOKENIZE, K_ELSE, 0, NULL, "b"},
+    {"with_pieces", API_TOKENIZE, K_ELSE, 0, NULL, "b"},
+    {"return_token_strs", API_TOKENIZE, K_ELSE, 0, NULL, "b"},
+    {"tokens", API_DETOKENIZE, K_ELSE, 0, NULL, "a"},
+    {"user", ALL | RESPONSES, K_NOTHING, 0, NULL, NULL},
+    {"metadata", RESPONSES, K_ELSE, 0, NULL, "o"},
+    {"metadata", BOTH | MESSAGES, K_NOTHING, 0, NULL, NULL},
+    {"store", BOTH | RESPONSES, K_NOTHING, 0, NULL, NULL},
+    {"service_tier", BOTH | FORMS, K_NOTHING, 0, NULL, NULL},
+    {"safety_identifier", BOTH | RESPONSES, K_NOTHING, 0, NULL, NULL},
+    {"prompt_cache_key", BOTH | RESPONSES, K_NOTHING, 0, NULL, NULL},
     {"cache_prompt", BOTH, K_NOTHING, 0, NULL, NULL},
-    {"prompt_cache_retention", BOTH, K_NOTHING, 0, NULL, NULL},
+    {"prompt_cache_retention", BOTH | RESPONSES, K_NOTHING, 0, NULL, NULL},
+    {"container", MESSAGES, K_NOTHING, 0, NULL, NULL},
+    {"context_management", MESSAGES, K_NOTHING, 0, NULL, NULL},
+    {"output_config", MESSAGES, K_NOTHING, 0, NULL, NULL},
+    {"mcp_servers", MESSAGES, K_NOTHING, 0, NULL, NULL},
+    {"cache_control", MESSAGES, K_NOTHING, 0, NULL, NULL},
+    {"include", RESPONSES, K_NOTHING, 0, NULL, NULL},
+    {"stream_options", RESPONSES, K_NOTHING, 0, NULL, NULL},
+    {"top_logprobs", RESPONSES, K_NOTHING, 0, NULL, NULL},
+    {"max_tool_calls", RESPONSES, K_NOTHING, 0, NULL, NULL},
+    {"truncation", RESPONSES, K_NOTHING, 0, NULL, NULL},
+    {"client_metadata", RESPONSES, K_NOTHING, 0, NULL, NULL},
+    {"prompt", RESPONSES, K_NOTHING, 0, NULL, NULL},
+    {"n_indent", API_INFILL, K_NOTHING, 0, NULL, NULL},
+    {"id_slot", API_INFILL, K_NOTHING, 0, NULL, NULL},
+    {"t_max_prompt_ms", API_INFILL, K_NOTHING, 0, NULL, NULL},
+    {"t_max_predict_ms", API_INFILL, K_NOTHING, 0, NULL, NULL},
+    {"response_fields", API_INFILL, K_NOTHING, 0, NULL, NULL},
     {"prediction", CHAT, K_NOTHING, 0, NULL, NULL},
     {"verbosity", CHAT, K_NOTHING, 0, NULL, NULL},
     {"modalities", CHAT, K_NOTHING, 0, NULL, NULL},
     {"web_search_options", CHAT, K_NOTHING, 0, NULL, NULL},
 };
 
-static const struct field *find_field(const char *name, enum api_kind kind)
+static const struct field *find_field(const char *name, unsigned kinds)
 {
     for (size_t i = 0; i < ARRAY_LEN(fields); i++)
-        if (strcmp(fields[i].name, name) == 0 && (fields[i].where & kind))
+        if (strcmp(fields[i].name, name) == 0 && (fields[i].where & kinds))
             return &fields[i];
     return NULL;
 }
@@ -475,34 +555,38 @@ bool api_field_at(size_t i, struct api_field *out)
 {
     static const char *const types[] = {[K_FLOAT] = "n", [K_INT] = "i",  [K_COUNT] = "i",
                                         [K_ANY] = "i",   [K_BOOL] = "b", [K_STREAM] = "b"};
-    const struct field *f = &fields[i];
+    const struct field *f = &fields[i], *is = f;
 
     if (i >= ARRAY_LEN(fields))
         return false;
+    if (f->kind == K_AS)
+        is = find_field(f->types, CHAT);
     *out = (struct api_field){.name = f->name,
                               .kinds = f->where,
                               .effect = f->kind != K_NOTHING,
-                              .lo = f->kind == K_INT     ? 0
-                                    : f->kind == K_COUNT ? 1
-                                                         : INT_MIN};
-    out->types = f->types                                       ? f->types
-                 : f->kind < ARRAY_LEN(types) && types[f->kind] ? types[f->kind]
-                                                                : "";
+                              .lo = is->kind == K_INT     ? 0
+                                    : is->kind == K_COUNT ? 1
+                                                          : INT_MIN};
+    out->types = is->types                                        ? is->types
+                 : is->kind < ARRAY_LEN(types) && types[is->kind] ? types[is->kind]
+                                                                  : "";
     return true;
 }
 
-static int unknown(struct reading *g, const char *name, struct err *e)
+/* An error, or a warning where that will do. kinds: of requests whose fields it may have meant. */
+static int unknown(struct api_request *r, const struct api_opts *o, unsigned kinds,
+                   const char *name, struct err *e)
 {
     const char *names[ARRAY_LEN(fields)];
     int near, n = 0;
 
-    for (size_t i = 0; i < ARRAY_LEN(fields); i++)
-        if (fields[i].where & g->r->kind)
-            names[n++] = fields[i].name;
-    if (g->o->lenient) {
-        api_warn(g->r, "field '%.60s' is not known: ignored", name);
+    if (o->lenient) {
+        api_warn(r, "field '%.60s' is not known: ignored", name);
         return 0;
     }
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++)
+        if (fields[i].where & kinds)
+            names[n++] = fields[i].name;
     near = opt_nearest_of(names, n, name);
     if (near >= 0)
         return err_set(e, E_USAGE, "field '%.60s' is not known; did you mean '%s'?", name,
@@ -561,8 +645,74 @@ int api_field(struct api_request *r, const struct api_opts *o, const char *name,
 
     if (f && json_is_null(v)) // as if it were not there
         return 0;
-    rc = f ? read_field(&g, f, v, e) : unknown(&g, name, e);
+    rc = f ? read_field(&g, f, v, e) : unknown(r, o, r->kind, name, e);
     if (rc < 0)
         r->param = f ? f->name : name;
     return rc;
+}
+
+int api_known(struct api_request *r, const struct api_opts *o, unsigned kinds, const json_t *body,
+              struct err *e)
+{
+    const char *name;
+    json_t *v;
+    int rc = 0;
+
+    json_object_foreach((json_t *)(uintptr_t)body, name, v)
+    {
+        if (rc == 0 && !find_field(name, kinds)) {
+            r->param = name;
+            rc = unknown(r, o, kinds, name, e);
+        }
+    }
+    return rc;
+}
+
+/* -- bodies of other forms -- */
+
+int api_translate(json_t *out, struct api_request *noted, const struct api_opts *o,
+                  enum api_kind kind, const json_t *body, struct err *e)
+{
+    const char *name;
+    json_t *v;
+    int rc = 0;
+
+    json_object_foreach((json_t *)(uintptr_t)body, name, v)
+    {
+        const struct field *own = find_field(name, kind);
+        const struct field *f = own ? own : find_field(name, CHAT); // or a setting of ours
+
+        if (rc < 0)
+            break;
+        noted->param = name;
+        if (!f)
+            rc = unknown(noted, o, kind | CHAT, name, e);
+        else if (json_is_null(v) || f->kind == K_ELSE)
+            rc = own || json_is_null(v) ? 0 : js_set(out, name, json_incref(v), e);
+        else if (f->kind == K_NOTHING)
+            api_warn(noted, "field '%s' has no effect here", name);
+        else
+            rc = js_set(out, f->kind == K_AS ? f->types : name, json_incref(v), e);
+    }
+    return rc;
+}
+
+void api_call_it(struct api_request *r, enum api_kind kind, const json_t *body, struct err *why)
+{
+    char rest[sizeof why->text];
+
+    for (size_t i = 0; r->param && i < ARRAY_LEN(fields); i++) {
+        const struct field *f = &fields[i];
+        size_t n = strlen(r->param);
+
+        if (f->kind != K_AS || !(f->where & kind) || strcmp(f->types, r->param) != 0 ||
+            !json_object_get(body, f->name))
+            continue;
+        if (strncmp(why->text, r->param, n) == 0 && why->text[n] == ':') {
+            snprintf(rest, sizeof rest, "%s", why->text + n);
+            snprintf(why->text, sizeof why->text, "%s%.400s", f->name, rest);
+        }
+        r->param = f->name;
+        return;
+    }
 }

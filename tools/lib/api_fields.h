@@ -23,6 +23,17 @@ struct api_field {
 };
 bool api_field_at(size_t i, struct api_field *out);
 
+/* A body whose members are read elsewhere: whether all are known to requests of these kinds. */
+int api_known(struct api_request *r, const struct api_opts *o, unsigned kinds, const json_t *body,
+              struct err *e);
+
+/* A body of the form `kind` to a chat's: fields that chats have join out, under their names; those
+ * that mean something else there are left to the caller. noted gets warnings and param. */
+int api_translate(json_t *out, struct api_request *noted, const struct api_opts *o,
+                  enum api_kind kind, const json_t *body, struct err *e);
+/* What a failure of the chat says of a field, by the name that it has in the body. */
+void api_call_it(struct api_request *r, enum api_kind kind, const json_t *body, struct err *why);
+
 /* api.c: a request with nothing in it yet; all fields of a body; its prompts, which errors call
  * name. */
 void api_begin(struct api_request *r, const struct api_opts *o, enum api_kind kind);

@@ -254,72 +254,17 @@ static int add_choice(json_t *out, const json_t *v, struct err *e)
     return rc;
 }
 
-/* Fields that go on as they are, by another name or by none. */
-static const struct {
-    const char *name, *as; // as NULL: read elsewhere; "": without effect
-} settings[] = {{"model", "model"},
-                {"max_tokens", "max_tokens"},
-                {"temperature", "temperature"},
-                {"top_p", "top_p"},
-                {"top_k", "top_k"},
-                {"stop_sequences", "stop"},
-                {"stream", "stream"},
-                {"messages", NULL},
-                {"system", NULL},
-                {"tools", NULL},
-                {"tool_choice", NULL},
-                {"thinking", NULL},
-                {"metadata", ""},
-                {"service_tier", ""},
-                {"container", ""},
-                {"context_management", ""},
-                {"output_config", ""},
-                {"mcp_servers", ""}};
-
-const char *messages_field_at(size_t i, const char **as)
+static int translate(json_t *out, const json_t *body, struct api_request *noted, struct err *e)
 {
-    if (i >= ARRAY_LEN(settings))
-        return NULL;
-    *as = settings[i].as;
-    return settings[i].name;
-}
-
-static int add_field(json_t *out, struct api_request *r, const char *name, json_t *v, struct err *e)
-{
-    r->param = name;
-    for (size_t i = 0; i < ARRAY_LEN(settings); i++) {
-        if (strcmp(settings[i].name, name) != 0)
-            continue;
-        if (settings[i].as && !settings[i].as[0])
-            api_warn(r, "field '%s' has no effect here", name);
-        else if (settings[i].as && !json_is_null(v))
-            return js_set(out, settings[i].as, json_incref(v), e);
-        return 0;
-    }
-    /* what it does not know is a setting of ours, or unknown to both */
-    return js_set(out, name, json_incref(v), e);
-}
-
-static int translate(json_t *out, const json_t *body, struct api_request *r, bool count,
-                     struct err *e)
-{
-    const json_t *tools = json_object_get(body, "tools");
     const json_t *choice = json_object_get(body, "tool_choice");
     const json_t *thinking = json_object_get(body, "thinking");
-    const char *name;
-    json_t *v;
-    int rc = 0;
+    int rc;
 
-    json_object_foreach((json_t *)(uintptr_t)body, name, v) if (rc == 0) rc =
-        add_field(out, r, name, v, e);
-    r->param = "max_tokens";
-    if (rc == 0 && !count && json_integer_value(json_object_get(body, "max_tokens")) < 1)
-        rc = err_set(e, E_RANGE, "max_tokens: a whole number from 1 on is required");
-    r->param = rc < 0 ? r->param : "messages";
-    rc = rc < 0 ? rc : add_messages(out, body, e);
-    r->param = rc < 0 ? r->param : "tools";
-    rc = rc < 0 ? rc : add_tools(out, tools, r, e);
-    r->param = rc < 0 ? r->param : "tool_choice";
+    noted->param = "messages";
+    rc = add_messages(out, body, e);
+    noted->param = rc < 0 ? noted->param : "tools";
+    rc = rc < 0 ? rc : add_tools(out, json_object_get(body, "tools"), noted, e);
+    noted->param = rc < 0 ? noted->param : "tool_choice";
     if (rc == 0 && json_is_object(choice))
         rc = add_choice(out, choice, e);
     if (rc == 0 && json_is_object(thinking))
@@ -330,39 +275,19 @@ static int translate(json_t *out, const json_t *body, struct api_request *r, boo
 int messages_parse(struct api_request *r, const struct api_opts *o, bool count, struct slice body,
                    struct err *e)
 {
-    json_t *given = api_json(body, e), *chat = json_object();
-    struct api_request noted = {0};
     struct err why = {0};
-    int rc;
+    int rc = api_parse_form(r, o, API_MESSAGES, translate, body, &why);
 
-    *r = (struct api_request){0};
-    if (!json_is_object(given) || !chat) {
-        rc = !given  ? e->code
-             : !chat ? err_nomem(e, 0)
-                     : err_set(e, E_FORMAT, "the body is not a JSON object");
-        json_decref(given);
-        json_decref(chat);
-        return rc;
+    if (rc == E_CONTEXT)
+        return err_set(e, rc, "prompt is too long: %zu tokens > %d maximum", r->prompt[0].n,
+                       o->n_ctx);
+    if (rc < 0)
+        return err_set(e, rc, "%s", why.text);
+    if (!count && !json_object_get(r->json, "max_tokens")) {
+        r->param = "max_tokens";
+        return err_set(e, E_RANGE, "max_tokens: a whole number from 1 on is required");
     }
-    rc = translate(chat, given, &noted, count, &why);
-    if (rc == 0) {
-        rc = api_parse_json(r, o, true, chat, &why);
-        if (rc == E_CONTEXT) {
-            why = (struct err){0};
-            err_set(&why, rc, "prompt is too long: %zu tokens > %d maximum", r->prompt[0].n,
-                    o->n_ctx);
-        }
-        if (noted.warnings.n && r->warnings.n)
-            buf_byte(&r->warnings, ',');
-        buf_slice(&r->warnings, buf_view(&noted.warnings));
-        json_decref(given);
-    } else {
-        r->json = given; // what param points into
-        r->param = noted.param;
-        json_decref(chat);
-    }
-    buf_fini(&noted.warnings);
-    return rc < 0 ? err_set(e, rc, "%s", why.text) : 0;
+    return 0;
 }
 
 /* -- replies -- */
@@ -469,11 +394,7 @@ void messages_reply(struct buf *b, const struct api_request *r, const struct api
     put_stop(b, r, o, a);
     buf_byte(b, ',');
     put_usage(b, r, a);
-    if (r->warnings.n) {
-        buf_str(b, ",\"warnings\":[");
-        buf_slice(b, buf_view(&r->warnings));
-        buf_byte(b, ']');
-    }
+    api_put_warnings(b, r, a, 1);
     buf_byte(b, '}');
 }
 
@@ -508,6 +429,7 @@ void messages_begin(struct messages_stream *m, struct buf *b, const struct api_r
     open_message(b, o, id);
     buf_str(b, "],\"stop_reason\":null,\"stop_sequence\":null,");
     put_usage(b, r, NULL);
+    api_put_warnings(b, r, NULL, 0);
     buf_str(b, "}}\n\n");
 }
 

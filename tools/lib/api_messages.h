@@ -6,10 +6,6 @@
 
 #include "tools/lib/api.h"
 
-/* The i-th field that is this API's own, or NULL behind the last; *as: what chat completions call
- * it, "" where it has no effect, NULL where it has no counterpart. */
-const char *messages_field_at(size_t i, const char **as);
-
 /* Reads a body. count: only the prompt matters, max_tokens may be missing. */
 int messages_parse(struct api_request *r, const struct api_opts *o, bool count, struct slice body,
                    struct err *e);

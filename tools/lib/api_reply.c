@@ -166,23 +166,22 @@ void api_usage(struct buf *b, const struct api_request *r, const struct api_opts
     buf_byte(b, '}');
 }
 
-/* The request's, and what was wrong with calls. */
-static void put_warnings(struct buf *b, const struct api_request *r,
-                         const struct api_answer *answers)
+void api_put_warnings(struct buf *b, const struct api_request *r, const struct api_answer *a, int n)
 {
-    bool any = r->warnings.n > 0;
+    bool any = r && r->warnings.n > 0;
 
     buf_str(b, ",\"warnings\":[");
-    buf_slice(b, buf_view(&r->warnings));
-    for (int i = 0; i < r->n_prompt * r->best_of; i++)
-        if (answers[i].chosen && answers[i].errors.n) {
+    if (any)
+        buf_slice(b, buf_view(&r->warnings));
+    for (int i = 0; i < n; i++)
+        if (a[i].errors.n) {
             buf_str(b, any ? "," : "");
-            buf_slice(b, buf_view(&answers[i].errors));
+            buf_slice(b, buf_view(&a[i].errors));
             any = true;
         }
     if (any)
         buf_byte(b, ']');
-    else
+    else if (!b->bad)
         b->n -= sizeof ",\"warnings\":[" - 1;
 }
 
@@ -207,7 +206,7 @@ void api_body(struct buf *b, const struct api_request *r, const struct api_opts 
     }
     buf_str(b, "],");
     api_usage(b, r, o, answers);
-    put_warnings(b, r, answers);
+    api_put_warnings(b, r, answers, r->n_prompt * r->best_of);
     buf_str(b, timings);
 }
 

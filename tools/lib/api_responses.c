@@ -49,11 +49,8 @@ static void put_response(const struct responses *s, struct buf *b, const struct 
     buf_byte(b, ']');
     if (a)
         put_usage(b, s->r, a);
-    if (a && s->r->warnings.n) {
-        buf_str(b, ",\"warnings\":[");
-        buf_slice(b, buf_view(&s->r->warnings));
-        buf_byte(b, ']');
-    }
+    if (a)
+        api_put_warnings(b, s->r, a, 1);
     buf_byte(b, '}');
 }
 

@@ -7,10 +7,6 @@
 
 #include "tools/lib/api.h"
 
-/* The i-th field that is this API's own, or NULL behind the last; *as: what chat completions call
- * it, "" where it has no effect, NULL where it has no counterpart. */
-const char *responses_field_at(size_t i, const char **as);
-
 /* Reads a body; what replies repeat of it goes to r->repeated. */
 int responses_parse(struct api_request *r, const struct api_opts *o, struct slice body,
                     struct err *e);

@@ -214,63 +214,6 @@ static int add_format(json_t *out, const json_t *text, struct err *e)
     return js_set(out, "response_format", json_incref(f), e);
 }
 
-static const struct {
-    const char *name, *as; // as NULL: read elsewhere; "": without effect
-} settings[] = {{"model", "model"},
-                {"max_output_tokens", "max_tokens"},
-                {"temperature", "temperature"},
-                {"top_p", "top_p"},
-                {"stream", "stream"},
-                {"parallel_tool_calls", "parallel_tool_calls"},
-                {"input", NULL},
-                {"instructions", NULL},
-                {"tools", NULL},
-                {"tool_choice", NULL},
-                {"text", NULL},
-                {"reasoning", NULL},
-                {"previous_response_id", NULL},
-                {"conversation", NULL},
-                {"background", NULL},
-                {"metadata", NULL},
-                {"store", ""},
-                {"include", ""},
-                {"stream_options", ""},
-                {"top_logprobs", ""},
-                {"max_tool_calls", ""},
-                {"truncation", ""},
-                {"user", ""},
-                {"service_tier", ""},
-                {"safety_identifier", ""},
-                {"prompt_cache_key", ""},
-                {"prompt_cache_retention", ""},
-                {"client_metadata", ""},
-                {"prompt", ""}};
-
-const char *responses_field_at(size_t i, const char **as)
-{
-    if (i >= ARRAY_LEN(settings))
-        return NULL;
-    *as = settings[i].as;
-    return settings[i].name;
-}
-
-static int add_field(json_t *out, struct api_request *r, const char *name, json_t *v, struct err *e)
-{
-    r->param = name;
-    for (size_t i = 0; i < ARRAY_LEN(settings); i++) {
-        if (strcmp(settings[i].name, name) != 0)
-            continue;
-        if (json_is_null(v))
-            return 0;
-        if (settings[i].as && !settings[i].as[0])
-            api_warn(r, "field '%s' has no effect here", name);
-        else if (settings[i].as)
-            return js_set(out, settings[i].as, json_incref(v), e);
-        return 0;
-    }
-    return js_set(out, name, json_incref(v), e); // a setting of ours, or unknown to both
-}
-
 static int stateless(const json_t *body, struct api_request *r, struct err *e)
 {
     static const char *const names[] = {"previous_response_id", "conversation"};
@@ -293,12 +236,8 @@ static int stateless(const json_t *body, struct api_request *r, struct err *e)
 static int translate(json_t *out, const json_t *body, struct api_request *r, struct err *e)
 {
     const json_t *effort = json_object_get(json_object_get(body, "reasoning"), "effort");
-    const char *name;
-    json_t *v;
     int rc = stateless(body, r, e);
 
-    json_object_foreach((json_t *)(uintptr_t)body, name, v) if (rc == 0) rc =
-        add_field(out, r, name, v, e);
     r->param = rc < 0 ? r->param : "input";
     rc = rc < 0 ? rc : add_input(out, body, r, e);
     r->param = rc < 0 ? r->param : "tools";
@@ -372,32 +311,11 @@ static void echo_all(struct buf *b, const json_t *body, const struct api_request
 int responses_parse(struct api_request *r, const struct api_opts *o, struct slice body,
                     struct err *e)
 {
-    json_t *given = api_json(body, e), *chat = json_object();
-    struct api_request noted = {0};
-    int rc;
+    int rc = api_parse_form(r, o, API_RESPONSES, translate, body, e);
 
-    *r = (struct api_request){0};
-    if (!json_is_object(given) || !chat) {
-        rc = !given  ? e->code
-             : !chat ? err_nomem(e, 0)
-                     : err_set(e, E_FORMAT, "the body is not a JSON object");
-        json_decref(given);
-        json_decref(chat);
-        return rc;
-    }
-    rc = translate(chat, given, &noted, e);
-    if (rc == 0) {
-        rc = api_parse_json(r, o, true, chat, e);
-        if (noted.warnings.n && r->warnings.n)
-            buf_byte(&r->warnings, ',');
-        buf_slice(&r->warnings, buf_view(&noted.warnings));
-        echo_all(&r->repeated, given, r);
-        json_decref(given);
-    } else {
-        r->json = given; // what param points into
-        r->param = noted.param;
-        json_decref(chat);
-    }
-    buf_fini(&noted.warnings);
+    if (rc < 0 && r->param && strcmp(r->param, "messages") == 0)
+        r->param = "input";
+    if (rc == 0)
+        echo_all(&r->repeated, r->form, r);
     return rc;
 }

@@ -34,6 +34,16 @@ static void open_chunk(const struct api_stream *s, struct buf *b, int index)
     buf_str(b, s->r->chat ? "\"delta\":{" : "\"text\":");
 }
 
+/* The end of a chunk; the last of an answer tells what there was to warn of. */
+static void close_all(const struct api_stream *s, struct buf *b, const struct api_answer *a,
+                      bool first, bool last)
+{
+    buf_str(b, "}]");
+    if (last)
+        api_put_warnings(b, first ? s->r : NULL, a, 1);
+    buf_str(b, s->r->usage_chunk ? ",\"usage\":null}\n\n" : "}\n\n");
+}
+
 /* What no chunk has told yet of the log-probabilities goes with this one. */
 static void put_logprobs(const struct api_stream *s, struct buf *b, struct api_answer *a)
 {
@@ -58,7 +68,7 @@ static void close_chunk(const struct api_stream *s, struct buf *b, struct api_an
         buf_printf(b, "\"%s\"", finish);
     else
         buf_str(b, "null");
-    buf_str(b, s->r->usage_chunk ? "}],\"usage\":null}\n\n" : "}]}\n\n");
+    close_all(s, b, a, a == s->answers, finish != NULL);
 }
 
 static void begin_answer(const struct api_stream *s, struct buf *b, struct api_answer *a, int index)
@@ -76,13 +86,8 @@ static void begin_answer(const struct api_stream *s, struct buf *b, struct api_a
     }
     open_chunk(s, b, index);
     buf_str(b, "\"role\":\"assistant\",\"content\":\"\"");
-    buf_str(b, "},\"logprobs\":null,\"finish_reason\":null}]");
-    if (s->r->warnings.n && index == 0) {
-        buf_str(b, ",\"warnings\":[");
-        buf_slice(b, buf_view(&s->r->warnings));
-        buf_byte(b, ']');
-    }
-    buf_str(b, s->r->usage_chunk ? ",\"usage\":null}\n\n" : "}\n\n");
+    buf_str(b, "},\"logprobs\":null,\"finish_reason\":null");
+    close_all(s, b, a, false, false);
 }
 
 static void put_piece(const struct api_stream *s, struct buf *b, struct api_answer *a, int index,

@@ -250,10 +250,6 @@ void vectors_reply(struct buf *b, const struct api_request *r, const struct api_
     buf_str(b, ",\"model\":");
     buf_json(b, slice_of(o->name));
     buf_printf(b, ",\"usage\":{\"prompt_tokens\":%zu,\"total_tokens\":%zu}", n, n);
-    if (r->warnings.n) {
-        buf_str(b, ",\"warnings\":[");
-        buf_slice(b, buf_view(&r->warnings));
-        buf_byte(b, ']');
-    }
+    api_put_warnings(b, r, NULL, 0);
     buf_byte(b, '}');
 }

@@ -25,12 +25,9 @@ int admin_none(struct job *j, struct err *e)
     return 0;
 }
 
-int admin_body(struct job *j, struct err *e)
+int lora_read(struct job *j, struct err *e)
 {
-    j->r.json = api_json(buf_view(&j->body), e);
-    if (j->r.json && !json_is_object(j->r.json))
-        return err_set(e, E_FORMAT, "the body is not a JSON object");
-    return j->r.json ? 0 : e->code;
+    return text_body(j, API_LORA, e);
 }
 
 /* "DIR/NAME" and an ending, where the name is one: letters, digits, dots inside, - and _. */
@@ -77,7 +74,9 @@ int lora_list(struct job *j, struct worker_hands *h, struct err *e)
                 put_adapter(&j->reply, &h->adapter[i], &list[k]);
                 comma = ",";
             }
-    buf_str(&j->reply, "]}");
+    buf_byte(&j->reply, ']');
+    api_put_warnings(&j->reply, &j->r, NULL, 0);
+    buf_byte(&j->reply, '}');
     return 0;
 }
 
@@ -197,25 +196,22 @@ enum { SAVE, RESTORE, FORK, ERASE };
  * {"erase": NAME}. What the prompt is, the reading thread finds out. */
 int session_read(struct job *j, struct err *e)
 {
-    json_t *v = api_json(buf_view(&j->body), e), *name = NULL, *as;
-    bool save;
-    int rc = v ? 0 : e->code;
+    json_t *v = api_json(buf_view(&j->body), e), *save;
 
-    save = json_object_get(v, "save") != NULL;
-    if (rc == 0 && save) {
-        name = json_incref(json_object_get(v, "save"));
-        json_object_del(v, "save");
-        rc = api_parse_json(&j->r, &j->o, json_object_get(v, "messages") != NULL, v, e);
-        as = rc == 0 ? json_pack("{so}", "save", name) : NULL;
-        if (!as)
-            json_decref(name);
-        j->custom = as;
-        return rc < 0 ? rc : as ? 0 : err_nomem(e, 0);
+    if (!v)
+        return e->code;
+    save = json_object_get(v, "save");
+    if (!save) {
+        json_decref(v);
+        return text_body(j, API_SESSION, e);
     }
-    if (rc == 0 && !json_is_object(v))
-        rc = err_set(e, E_FORMAT, "the body is not a JSON object");
-    j->custom = v;
-    return rc;
+    j->custom = json_pack("{sO}", "save", save);
+    json_object_del(v, "save");
+    if (!j->custom) {
+        json_decref(v);
+        return err_nomem(e, 0);
+    }
+    return api_parse_json(&j->r, &j->o, json_object_get(v, "messages") ? API_CHAT : API_TEXT, v, e);
 }
 
 static int copy_file(const char *from, const char *to, struct err *e)
@@ -237,6 +233,12 @@ static int save(struct job *j, struct rill_engine *g, const char *path, struct r
     return rc < 0 ? rc : rill_kv_open(out, path, e);
 }
 
+/* The names that it is about. */
+static const json_t *what_of(const struct job *j)
+{
+    return j->custom ? j->custom : j->r.json;
+}
+
 int session_change(struct job *j, struct worker_hands *h, struct err *e)
 {
     const char *dir = worker_opts(j->worker)->session_dir;
@@ -245,14 +247,14 @@ int session_change(struct job *j, struct worker_hands *h, struct err *e)
     const char *name = NULL;
     int what = 0, rc;
 
-    while (what < 4 && !json_object_get(j->custom, verbs[what]))
+    while (what < 4 && !json_object_get(what_of(j), verbs[what]))
         what++;
     if (what == 4)
         return err_set(e, E_RANGE, "one of save, restore, fork and erase must be given");
-    name = js_str(j->custom, verbs[what]);
+    name = js_str(what_of(j), verbs[what]);
     rc = path_of(j, path, sizeof path, dir, "--sessions", verbs[what], name, SESSION_END, e);
     if (rc == 0 && what == FORK)
-        rc = path_of(j, other, sizeof other, dir, "--sessions", "as", js_str(j->custom, "as"),
+        rc = path_of(j, other, sizeof other, dir, "--sessions", "as", js_str(what_of(j), "as"),
                      SESSION_END, e);
     if (rc < 0)
         return rc;
@@ -268,10 +270,11 @@ int session_change(struct job *j, struct worker_hands *h, struct err *e)
         rc = rill_engine_kv_load(h->engine, path, &kv, e);
     if (rc == 0) {
         buf_str(&j->reply, "{\"name\":");
-        buf_json(&j->reply, slice_of(what == FORK ? js_str(j->custom, "as") : name));
+        buf_json(&j->reply, slice_of(what == FORK ? js_str(what_of(j), "as") : name));
         if (what == SAVE || what == RESTORE)
             buf_printf(&j->reply, ",\"tokens\":%zu,\"positions\":%d,\"bytes\":%llu", kv.n, kv.n_pos,
                        (unsigned long long)kv.bytes);
+        api_put_warnings(&j->reply, &j->r, NULL, 0);
         buf_byte(&j->reply, '}');
     }
     rill_kv_fini(&kv);

@@ -37,26 +37,19 @@ static int infill_body(json_t *v, struct err *e)
             buf_add(&b, json_string_value(part), json_string_length(part));
     }
     buf_fini(&b);
-    json_object_del(v, "input_prefix");
-    json_object_del(v, "input_suffix");
     return rc;
 }
 
 static int read_infill(struct job *j, struct err *e)
 {
     json_t *v = api_json(buf_view(&j->body), e);
-    bool extra = json_array_size(json_object_get(v, "input_extra")) > 0;
     int rc = v ? infill_body(v, e) : e->code;
 
     if (rc < 0) {
         json_decref(v);
         return rc;
     }
-    json_object_del(v, "input_extra");
-    rc = api_parse_json(&j->r, &j->o, false, v, e);
-    if (extra)
-        api_warn(&j->r, "field '%s' has no effect here", "input_extra");
-    return rc;
+    return api_parse_json(&j->r, &j->o, API_TEXT | API_INFILL, v, e);
 }
 
 /* Members that tell how it was made. */

@@ -115,9 +115,6 @@ enum route_kind {
     R_PROPS
 };
 
-/* Fields of bodies beside those of enum api_kind. */
-enum { FIELDS_MESSAGES = 256, FIELDS_RESPONSES = 512 };
-
 struct route {
     const char *path; // without /v1 and trailing slash
     const char *method;
@@ -126,7 +123,7 @@ struct route {
     unsigned scope;
     const struct form *form; // of its errors, too
     int (*read)(struct job *j, struct err *e);
-    unsigned fields; // of the body
+    unsigned fields; // of the body, enum api_kind
     const char *about;
     int (*act)(struct job *j, struct worker_hands *h, struct err *e); // R_ACT
 };
@@ -145,7 +142,7 @@ void openapi_write(struct buf *out);
 
 /* -- serve_admin.c: adapters and sessions -- */
 int admin_none(struct job *j, struct err *e);
-int admin_body(struct job *j, struct err *e);
+int lora_read(struct job *j, struct err *e);
 int lora_list(struct job *j, struct worker_hands *h, struct err *e);
 int lora_change(struct job *j, struct worker_hands *h, struct err *e);
 int session_list(struct job *j, struct err *e);
@@ -153,6 +150,8 @@ int session_read(struct job *j, struct err *e);
 int session_change(struct job *j, struct worker_hands *h, struct err *e);
 
 /* -- serve_texts.c: requests without an engine -- */
+/* Reads a body that is an object into j->r.json; whether its members are known to these kinds. */
+int text_body(struct job *j, unsigned kinds, struct err *e);
 int text_tokenize(struct job *j, struct err *e);
 int text_detokenize(struct job *j, struct err *e);
 int text_template(struct job *j, struct err *e);

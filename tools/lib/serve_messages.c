@@ -12,9 +12,12 @@ int text_count(struct job *j, struct err *e)
 {
     int rc = messages_parse(&j->r, &j->o, true, buf_view(&j->body), e);
 
-    if (rc == 0)
-        buf_printf(&j->reply, "{\"input_tokens\":%zu}", j->r.prompt[0].n);
-    return rc;
+    if (rc < 0)
+        return rc;
+    buf_printf(&j->reply, "{\"input_tokens\":%zu", j->r.prompt[0].n);
+    api_put_warnings(&j->reply, &j->r, NULL, 0);
+    buf_byte(&j->reply, '}');
+    return 0;
 }
 
 static int begin(struct call *c, struct buf *out, struct err *e)

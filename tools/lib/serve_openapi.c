@@ -3,17 +3,7 @@
 #include <limits.h>
 
 #include "tools/lib/api_fields.h"
-#include "tools/lib/api_messages.h"
-#include "tools/lib/api_responses.h"
 #include "tools/lib/serve_in.h"
-
-static bool field_named(const char *name, struct api_field *f)
-{
-    for (size_t i = 0; api_field_at(i, f); i++)
-        if (strcmp(f->name, name) == 0)
-            return true;
-    return false;
-}
 
 static void put_type(struct buf *b, const struct api_field *f)
 {
@@ -46,20 +36,6 @@ static void put_field(struct buf *b, const char *name, const struct api_field *f
     *any = true;
 }
 
-/* Fields of an API of its own: those that are chat completions' by another name have their type. */
-static void put_own(struct buf *b, const char *(*at)(size_t i, const char **as), bool *any)
-{
-    const char *name, *as;
-
-    for (size_t i = 0; (name = at(i, &as)); i++) {
-        struct api_field f;
-
-        if (!as || !field_named(as, &f))
-            f = (struct api_field){.types = "", .lo = INT_MIN, .effect = !as || as[0]};
-        put_field(b, name, &f, any);
-    }
-}
-
 static void put_body(struct buf *b, const struct route *t)
 {
     struct api_field f;
@@ -67,10 +43,6 @@ static void put_body(struct buf *b, const struct route *t)
 
     buf_str(b, ",\"requestBody\":{\"required\":true,\"content\":{\"application/json\":{\"schema\":"
                "{\"type\":\"object\",\"properties\":{");
-    if (t->fields & FIELDS_MESSAGES)
-        put_own(b, messages_field_at, &any);
-    if (t->fields & FIELDS_RESPONSES)
-        put_own(b, responses_field_at, &any);
     for (size_t i = 0; api_field_at(i, &f); i++)
         if (f.kinds & t->fields)
             put_field(b, f.name, &f, &any);

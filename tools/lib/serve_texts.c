@@ -4,19 +4,22 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "tools/lib/api_fields.h"
 
 /* -- text and tokens -- */
 
-static json_t *body_of(struct job *j, struct err *e)
+int text_body(struct job *j, unsigned kinds, struct err *e)
 {
     json_t *v = api_json(buf_view(&j->body), e);
 
-    if (v && !json_is_object(v)) {
-        json_decref(v);
-        err_set(e, E_FORMAT, "the body is not a JSON object");
-        return NULL;
-    }
-    return v;
+    j->r.json = v;
+    if (!v)
+        return e->code;
+    if (!json_is_object(v))
+        return err_set(e, E_FORMAT, "the body is not a JSON object");
+    if ((kinds & API_TOKENIZE) && json_object_get(v, "messages"))
+        kinds |= API_CHAT;
+    return api_known(&j->r, &j->o, kinds, v, e);
 }
 
 static void put_ids(struct buf *b, const int32_t *ids, size_t n)
@@ -45,12 +48,11 @@ static void put_pieces(const struct job *j, const int32_t *ids, size_t n)
 /* {"content" or "prompt": text, "add_special", "parse_special", "with_pieces"}, or messages. */
 int text_tokenize(struct job *j, struct err *e)
 {
-    json_t *v = body_of(j, e);
-    const json_t *text = json_object_get(v, "content");
+    int rc = text_body(j, API_TOKENIZE, e);
+    const json_t *v = j->r.json, *text = json_object_get(v, "content");
     const json_t *special = json_object_get(v, "add_special");
     struct api_prompt p = {0};
     unsigned flags = 0;
-    int rc = v ? 0 : e->code;
 
     text = text ? text : json_object_get(v, "prompt");
     special = special ? special : json_object_get(v, "add_special_tokens");
@@ -77,20 +79,19 @@ int text_tokenize(struct job *j, struct err *e)
         if (json_is_true(json_object_get(v, "with_pieces")) ||
             json_is_true(json_object_get(v, "return_token_strs")))
             put_pieces(j, p.ids, p.n);
+        api_put_warnings(&j->reply, &j->r, NULL, 0);
         buf_byte(&j->reply, '}');
     }
     api_prompt_fini(&p);
-    json_decref(v);
     return rc < 0 ? rc : j->reply.bad ? err_nomem(e, 0) : 0;
 }
 
 int text_detokenize(struct job *j, struct err *e)
 {
-    json_t *v = body_of(j, e);
-    const json_t *list = json_object_get(v, "tokens"), *id;
+    int rc = text_body(j, API_DETOKENIZE, e);
+    const json_t *list = json_object_get(j->r.json, "tokens"), *id;
     struct buf text = {0};
     size_t i;
-    int rc = v ? 0 : e->code;
 
     if (rc == 0 && !json_is_array(list)) {
         j->r.param = "tokens";
@@ -117,10 +118,10 @@ int text_detokenize(struct job *j, struct err *e)
         buf_json(&j->reply, buf_view(&text));
         buf_str(&j->reply, ",\"prompt\":");
         buf_json(&j->reply, buf_view(&text));
+        api_put_warnings(&j->reply, &j->r, NULL, 0);
         buf_byte(&j->reply, '}');
     }
     buf_fini(&text);
-    json_decref(v);
     return rc < 0 ? rc : j->reply.bad ? err_nomem(e, 0) : 0;
 }
 
@@ -133,6 +134,7 @@ int text_template(struct job *j, struct err *e)
         return rc;
     buf_str(&j->reply, "{\"prompt\":");
     buf_json(&j->reply, buf_view(&j->r.prompt[0].text));
+    api_put_warnings(&j->reply, &j->r, NULL, 0);
     buf_byte(&j->reply, '}');
     return j->reply.bad ? err_nomem(e, 0) : 0;
 }
