@@ -475,6 +475,8 @@ struct rill_stats {
     double prompt_seconds; // wall time of steps that had prompt rows
     double decode_seconds; // of the others
     uint64_t decode_bytes; // bytes of those
+    double prompt_flops;   // operations by the plan's formulas, of steps that had prompt rows
+    double decode_flops;   // of the others
     int pages_used;        // of keys and values, those kept for later requests included
     double kv_held;        // part of the memory for them that requests have, 0 to 1
     int blocks_known;      // blocks of tokens whose pages can be found by their text

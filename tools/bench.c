@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "base/thread.h"
+#include "kernels/cpu/cpu_kernels.h"
 #include "model/hfdir.h"
 #include "model/random.h"
 #include "rill.h"
@@ -121,12 +122,13 @@ static double deviation(const struct samples *s)
 
 /* -- the limit -- */
 
-/* Memory to read, and the best rate seen with this many threads, in four or eight places each. */
+/* Memory to read, and the best rates seen with this many threads: bytes a second, in four or eight
+ * places each; products a second, in registers alone. */
 struct limit {
     char *p;
     size_t bytes;
     struct team *team;
-    double best;
+    double best, best_products;
 };
 
 static void limit_close(struct limit *l)
@@ -156,13 +158,22 @@ static double limit_sample(struct limit *l)
     return v;
 }
 
+static double limit_products(struct limit *l)
+{
+    const double v = cpu_products(l->team);
+
+    l->best_products = v > l->best_products ? v : l->best_products;
+    return v;
+}
+
 /* -- rows of output -- */
 
 struct row {
     const char *test; // "prompt", "generate"
     int n_prompt, n_gen, depth, batch, threads;
     struct samples tok_s;
-    double gb_s, percent; // percent: of the limit
+    double gb_s, percent;             // percent: of the limit
+    double gmul_s, products_percent; // 10^9 products a second
 };
 
 static enum figures_form form;
@@ -170,7 +181,7 @@ static bool below;              // some figure was below its baseline
 static struct baseline *before; // of --baseline
 static struct plot *plot;
 
-enum { ROW_KEYS = 6, ROW_FIGURES = 11 };
+enum { ROW_KEYS = 6, ROW_FIGURES = 13 };
 
 static void row_figures(struct figure *f, const struct row *r)
 {
@@ -185,6 +196,8 @@ static void row_figures(struct figure *f, const struct row *r)
     figure_set(f++, "tok_s_best", 3, r->tok_s.best);
     figure_set(f++, "gb_s", 3, r->gb_s);
     figure_set(f++, "bandwidth_pct", 1, r->percent);
+    figure_set(f++, "gmul_s", 2, r->gmul_s);
+    figure_set(f++, "products_pct", 1, r->products_percent);
 }
 
 static void row_label(char *text, size_t cap, const struct row *r)
@@ -239,11 +252,11 @@ static void row_print(const struct row *r, bool head)
         figures_print(form, f, ROW_FIGURES, head);
     else {
         if (head)
-            printf("%-10s %8s %8s %8s %6s %7s %20s %8s %5s\n", "test", "prompt", "gen", "depth",
-                   "batch", "threads", "tokens/s", "GB/s", "%");
-        printf("%-10s %8d %8d %8d %6d %7d %12.2f +- %4.2f %8.2f %5.0f\n", r->test, r->n_prompt,
-               r->n_gen, r->depth, r->batch, r->threads, mean(&r->tok_s), deviation(&r->tok_s),
-               r->gb_s, r->percent);
+            printf("%-10s %8s %8s %8s %6s %7s %20s %8s %5s %8s %5s\n", "test", "prompt", "gen",
+                   "depth", "batch", "threads", "tokens/s", "GB/s", "%", "Gmul/s", "%");
+        printf("%-10s %8d %8d %8d %6d %7d %12.2f +- %4.2f %8.2f %5.0f %8.1f %5.0f\n", r->test,
+               r->n_prompt, r->n_gen, r->depth, r->batch, r->threads, mean(&r->tok_s),
+               deviation(&r->tok_s), r->gb_s, r->percent, r->gmul_s, r->products_percent);
     }
     fflush(stdout);
     row_compare(r, f);
@@ -368,18 +381,39 @@ static int run_once(struct rill_engine *g, const struct bench *b, int n_prompt, 
     out->decode_seconds -= was.decode_seconds;
     out->prompt_rows -= was.prompt_rows;
     out->decode_bytes -= was.decode_bytes;
+    out->prompt_flops -= was.prompt_flops;
+    out->decode_flops -= was.decode_flops;
     out->drawn -= was.drawn;
     return rc;
 }
 
-/* The first token of a sequence belongs to its prompt's steps; one more is made to make up. Memory
- * and model take turns, and means are compared: what else the machine does hits both. */
+/* What a row's runs took, and the limits measured between them. */
+struct sums {
+    double bytes, flops, seconds;
+    struct samples read, products;
+};
+
+static void row_sums(struct row *r, const struct sums *t)
+{
+    const double products = t->flops / 2 / t->seconds;
+
+    r->gmul_s = products * 1e-9;
+    if (mean(&t->products) > 0)
+        r->products_percent = 100 * products / mean(&t->products);
+    if (t->bytes > 0) {
+        r->gb_s = t->bytes / t->seconds * 1e-9;
+        r->percent = 100 * t->bytes / t->seconds / mean(&t->read);
+    }
+}
+
+/* The first token of a sequence belongs to its prompt's steps; one more is made to make up. The
+ * machine's limits and the model take turns, and means are compared: what else the machine does
+ * hits all. */
 static int bench_row(struct rill_engine *g, struct bench *b, struct row *r, struct err *e)
 {
     const bool prompt = r->n_gen == 0;
     const int before = prompt ? r->n_prompt : r->depth ? r->depth : 1;
-    double bytes = 0, took = 0;
-    struct samples limit = {0};
+    struct sums t = {0};
 
     for (int i = 0; i <= opt_repeat && !tool_interrupted(); i++) {
         struct rill_stats s;
@@ -388,21 +422,20 @@ static int bench_row(struct rill_engine *g, struct bench *b, struct row *r, stru
         if (rc < 0)
             return rc;
         for (int k = 0; k < 3; k++)
-            sample(&limit, limit_sample(&b->limit));
+            sample(&t.read, limit_sample(&b->limit));
+        if (strncmp(b->info.device, "cpu", 3) == 0)
+            sample(&t.products, limit_products(&b->limit));
         if (i == 0)
             continue; /* the first touches pages */
         sample(&r->tok_s, prompt ? (double)s.prompt_rows / s.prompt_seconds
                                  : (double)r->n_gen * r->batch / s.decode_seconds);
-        if (!prompt) {
-            bytes += (double)s.decode_bytes;
-            took += s.decode_seconds;
-        }
+        t.seconds += prompt ? s.prompt_seconds : s.decode_seconds;
+        t.flops += prompt ? s.prompt_flops : s.decode_flops;
+        t.bytes += prompt ? 0 : (double)s.decode_bytes;
     }
     r->threads = b->threads;
-    if (took > 0) {
-        r->gb_s = bytes / took * 1e-9;
-        r->percent = 100 * bytes / took / mean(&limit);
-    }
+    if (t.seconds > 0)
+        row_sums(r, &t);
     if (tool_interrupted())
         return 0;
     row_print(r, !b->headed);
@@ -557,6 +590,9 @@ static int bench_threads(struct bench *b, const char *path, int threads, struct 
     if (rc == 0)
         tool_note("memory was read at %.1f GB/s at best, by %d threads", b->limit.best * 1e-9,
                   b->threads);
+    if (rc == 0 && b->limit.best_products > 0)
+        tool_note("%.0f G multiplications a second at best, in registers alone",
+                  b->limit.best_products * 1e-9);
     rill_engine_close(g);
     limit_close(&b->limit);
     rill_model_close(b->model);

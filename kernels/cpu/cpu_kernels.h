@@ -70,6 +70,7 @@ struct cpu_tiles {
      * so. A result depends in no bit on n_r or n_x. */
     void (*rows)(float *restrict y, int64_t ldy, const struct cpu_tile_job *j, void *own);
     bool (*works)(void); // multiplies as it should on this machine
+    uint64_t (*peak)(uint64_t n); // as cpu_kernels' peak
 };
 
 /* One head of a sequence's rows in ssm_scan; x, dt and y point at the head's first column. */
@@ -162,12 +163,23 @@ struct cpu_kernels {
     void (*encode[CPU_FMT_MAX])(const float *in, const float *column, float mean2, void *blocks,
                                 size_t n_blocks);
     void (*decode_f16)(const void *blocks, float *out, size_t n);
+
+    /* peak.inc: n rounds of the fastest products there are, in registers alone; how many were
+     * made. */
+    uint64_t (*peak)(uint64_t n);
 };
 
 /* The level named by RILL_CPU, or the best one this machine can run; *tiles (which may be NULL) is
  * its second path, NULL when it has none. NULL and *e when a forced level is unknown, was not built
  * or cannot run here. */
 const struct cpu_kernels *cpu_detect(const struct cpu_tiles **tiles, struct err *e);
+
+struct team;
+
+/* Products a second that the level in use makes with the team's threads at most, in registers
+ * alone: of bf16 in tiles, of 8-bit numbers, or of floats, by what prompt rows of quantized
+ * matrices take. The best of a few milliseconds; 0: no level can run. */
+double cpu_products(struct team *t);
 
 /* Level i of all that were built and can run here, the plainest first; NULL past the end. */
 const struct cpu_kernels *cpu_level(int i);

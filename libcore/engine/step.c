@@ -218,22 +218,17 @@ const float *step_logits(const struct rill_engine *g, int out)
     return (const float *)(const void *)base + (int64_t)out * g->plan->value[g->plan->logits].cols;
 }
 
-static double bytes_of(const struct plan *p, int n_t, int n_s, int64_t n_pos)
+static struct op_cost cost_of(const struct plan *p, int n_t, int n_s, int64_t n_pos)
 {
-    double bytes = 0;
+    struct op_cost sum = {0, 0};
 
-    for (int i = 0; i < p->n_op; i++)
-        bytes += op_cost(p, &p->op[i], n_t, n_s, n_pos).bytes;
-    return bytes;
-}
+    for (int i = 0; i < p->n_op; i++) {
+        const struct op_cost c = op_cost(p, &p->op[i], n_t, n_s, n_pos);
 
-static double flops_of(const struct plan *p, int n_t, int64_t n_pos)
-{
-    double flops = 0;
-
-    for (int i = 0; i < p->n_op; i++)
-        flops += op_cost(p, &p->op[i], n_t, 1, n_pos).flops;
-    return flops;
+        sum.flops += c.flops;
+        sum.bytes += c.bytes;
+    }
+    return sum;
 }
 
 /* A first guess of what a unit can do, put right by what steps are measured to take. */
@@ -243,11 +238,11 @@ static double flops_of(const struct plan *p, int n_t, int64_t n_pos)
 void step_cost_init(struct rill_engine *g, int units)
 {
     const double flops = FLOPS_PER_UNIT * (units > 0 ? units : 1);
-    const double one = flops_of(g->plan, 1, 0), many = flops_of(g->plan, 65, 0);
+    const struct op_cost one = cost_of(g->plan, 1, 1, 0), many = cost_of(g->plan, 65, 1, 0);
 
-    g->cost_bytes = bytes_of(g->plan, 1, 1, 0) / BYTES_PER_SECOND;
-    g->cost_row = (many - one) / 64 / flops;
-    g->cost_pos = (flops_of(g->plan, 1, 1000) - one) / 1000 / flops;
+    g->cost_bytes = one.bytes / BYTES_PER_SECOND;
+    g->cost_row = (many.flops - one.flops) / 64 / flops;
+    g->cost_pos = (cost_of(g->plan, 1, 1, 1000).flops - one.flops) / 1000 / flops;
     g->seconds_per_cost = 1;
 }
 
@@ -273,35 +268,41 @@ static void learn(struct rill_engine *g, double guess, double seconds)
     }
 }
 
-static double batch_bytes(const struct plan *p, const struct batch *b)
+static struct op_cost batch_cost(const struct plan *p, const struct batch *b)
 {
     const int n = b->n_p + b->n_g;
     int64_t n_pos = 0;
 
     for (int i = 0; i < b->n_seq; i++)
         n_pos += b->seqs[i].len;
-    return n ? bytes_of(p, n, b->n_out, n_pos) : 0;
+    return n ? cost_of(p, n, b->n_out, n_pos) : (struct op_cost){0, 0};
 }
 
 void step_count(struct rill_engine *g, double seconds)
 {
     const struct batch *b = &g->batch, *apart = g->embed ? embed_batch(g->embed) : NULL;
-    double bytes = batch_bytes(g->plan, b), guess = guess_of(g, b);
+    struct op_cost cost = batch_cost(g->plan, b);
+    double guess = guess_of(g, b);
     int n_p = b->n_p;
 
     if (apart) {
-        bytes += batch_bytes(g->plan, apart);
+        const struct op_cost more = batch_cost(g->plan, apart);
+
+        cost.bytes += more.bytes;
+        cost.flops += more.flops;
         guess += guess_of(g, apart);
         n_p += apart->n_p;
     }
     learn(g, guess, seconds);
     g->stats.steps++;
     g->stats.prompt_rows += (uint64_t)n_p;
-    g->stats.bytes += (uint64_t)bytes;
+    g->stats.bytes += (uint64_t)cost.bytes;
     if (n_p) {
         g->stats.prompt_seconds += seconds;
+        g->stats.prompt_flops += cost.flops;
     } else {
         g->stats.decode_seconds += seconds;
-        g->stats.decode_bytes += (uint64_t)bytes;
+        g->stats.decode_bytes += (uint64_t)cost.bytes;
+        g->stats.decode_flops += cost.flops;
     }
 }
