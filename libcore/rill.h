@@ -110,6 +110,11 @@ enum rill_token_flags {
 /* *ids is the caller's (rill_free). */
 int rill_tokenize(const struct rill_model *m, const char *text, size_t n, unsigned flags,
                   int32_t **ids, size_t *n_ids, struct err *e);
+/* A pair of texts, as a reranker has it, in the form the vocabulary asks for; of each token its
+ * type (struct rill_request), 0 where the model knows none. Both arrays are the caller's. */
+int rill_tokenize_pair(const struct rill_model *m, const char *first, size_t n_first,
+                       const char *second, size_t n_second, unsigned flags, int32_t **ids,
+                       unsigned char **types, size_t *n_ids, struct err *e);
 /* The bytes of one token. control: also those of control tokens (else they are empty). Borrowed. */
 const char *rill_piece(const struct rill_model *m, int32_t id, bool control, size_t *n);
 int32_t rill_bos(const struct rill_model *m); // -1: none

@@ -5,10 +5,11 @@ Usage: ref-tokjson.py OUT TEXT              writes OUT/NAME.jsonl
        ref-tokjson.py --check N TOOL FILE... compares N texts with `TOOL -0 --special -m DIR`
 
 With the package tokenizers (0.23). OUT/NAME.jsonl: the first line is the tokenizer.json, each other
-line {"text", "ids"}, ids with the special tokens it adds; with "decoded" what its decoder makes of
-them again, where no special token is in the text; with "decode" instead of "text" only that. The vocabularies are trained on TEXT (the
-first 60 kB); together the files use every kind of model, normalizer, pre-tokenizer, post-processor
-and decoder that is read. --check takes lines of the texts beside TOOL's own and random strings, for
+line {"text", "ids"}, or {"pair", "ids", "types"} of two texts, ids with the special tokens it adds;
+with "decoded" what its decoder makes of them again, where no special token is in the text; with
+"decode" instead of "text" only that. The vocabularies are trained on TEXT (the first 60 kB);
+together the files use every kind of model, normalizer, pre-tokenizer, post-processor and decoder
+that is read. --check takes lines of the texts beside TOOL's own and random strings, for
 tokenizer.json files of any size, and prints how many differ.
 """
 import json
@@ -45,7 +46,8 @@ def byte_level(corpus):
     t.add_tokens([AddedToken("<tool>", normalized=False), AddedToken("Thee", single_word=True)])
     t.post_processor = processors.Sequence([
         processors.ByteLevel(trim_offsets=False),
-        processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])])
+        processors.TemplateProcessing(single="<s> $A", pair="$A:1 <s>:2 $B:0 <s>",
+                                      special_tokens=[("<s>", 0)])])
     return t
 
 
@@ -336,6 +338,13 @@ def rows(t, corpus, name):
         yield {"decode": ids, "decoded": t.decode(ids)}
 
 
+def pairs(t, corpus, name):
+    some = HARD[:9] + list(texts(corpus, 6, name + "pair"))
+    for a, b in zip(some, some[1:] + some[:1]):
+        e = t.encode(a, b)
+        yield {"pair": [a, b], "ids": e.ids, "types": e.type_ids}
+
+
 def make(out, text):
     corpus = pathlib.Path(text).read_text()[:60000].split("\n")
     out = pathlib.Path(out)
@@ -344,7 +353,7 @@ def make(out, text):
         t = fn(corpus)
         d = json.loads(t.to_str())
         lines = [json.dumps(d, separators=(",", ":"), ensure_ascii=False)]
-        for row in rows(t, corpus, fn.__name__):
+        for row in [*rows(t, corpus, fn.__name__), *pairs(t, corpus, fn.__name__)]:
             lines.append(json.dumps(row, separators=(",", ":")))
         (out / f"{fn.__name__}.jsonl").write_text("\n".join(lines) + "\n")
         print(f"{fn.__name__:18} {t.get_vocab_size():5} tokens, {len(lines) - 1} texts")

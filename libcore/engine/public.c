@@ -249,14 +249,17 @@ int rill_model_plan(struct rill_model *m, char **out, size_t *n, struct err *e)
 
 /* -- vocabulary -- */
 
+static unsigned tok_flags(unsigned flags)
+{
+    return (flags & RILL_ADD_SPECIAL ? TOK_ADD : 0) | (flags & RILL_PARSE_SPECIAL ? TOK_PARSE : 0) |
+           (flags & RILL_AFTER ? TOK_AFTER : 0);
+}
+
 int rill_tokenize(const struct rill_model *m, const char *text, size_t n, unsigned flags,
                   int32_t **ids, size_t *n_ids, struct err *e)
 {
     struct tok_ids list = {0};
-    unsigned f = (flags & RILL_ADD_SPECIAL ? TOK_ADD : 0) |
-                 (flags & RILL_PARSE_SPECIAL ? TOK_PARSE : 0) |
-                 (flags & RILL_AFTER ? TOK_AFTER : 0);
-    int rc = m->tok ? tok_encode(m->tok, (struct slice){text, n}, f, &list, e)
+    int rc = m->tok ? tok_encode(m->tok, (struct slice){text, n}, tok_flags(flags), &list, e)
                     : err_set(e, E_UNSUPPORTED, "%s: the file has no vocabulary", m->path);
 
     if (rc < 0) {
@@ -264,6 +267,33 @@ int rill_tokenize(const struct rill_model *m, const char *text, size_t n, unsign
         return rc;
     }
     *ids = list.id;
+    *n_ids = list.n;
+    return 0;
+}
+
+int rill_tokenize_pair(const struct rill_model *m, const char *first, size_t n_first,
+                       const char *second, size_t n_second, unsigned flags, int32_t **ids,
+                       unsigned char **types, size_t *n_ids, struct err *e)
+{
+    struct rill_model_info info;
+    struct tok_ids list = {0};
+    struct buf type = {0};
+    int rc = m->tok ? tok_encode_pair(m->tok, (struct slice){first, n_first},
+                                      (struct slice){second, n_second}, tok_flags(flags), &list,
+                                      &type, e)
+                    : err_set(e, E_UNSUPPORTED, "%s: the file has no vocabulary", m->path);
+
+    if (rc < 0) {
+        tok_ids_fini(&list);
+        buf_fini(&type);
+        return rc;
+    }
+    rill_model_info(m, &info);
+    for (size_t i = 0; i < type.n; i++)
+        if ((unsigned char)type.p[i] >= info.n_type)
+            type.p[i] = 0;
+    *ids = list.id;
+    *types = (unsigned char *)type.p;
     *n_ids = list.n;
     return 0;
 }

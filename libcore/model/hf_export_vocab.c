@@ -116,13 +116,22 @@ static json_t *cuts(const struct pre_row *row)
     return json_pack("{ss so}", "type", "Sequence", "pretokenizers", list);
 }
 
-static json_t *special(const struct pieces *p, int64_t id)
+static void put_special(json_t *list, const struct pieces *p, int64_t id, int type)
 {
-    return json_pack("{s{so si}}", "SpecialToken", "id", text_of(p, id), "type_id", 0);
+    if (id >= 0)
+        json_array_append_new(
+            list, json_pack("{s{so si}}", "SpecialToken", "id", text_of(p, id), "type_id", type));
+}
+
+static void put_text(json_t *list, const char *id, int type)
+{
+    json_array_append_new(list, json_pack("{s{ss si}}", "Sequence", "id", id, "type_id", type));
 }
 
 static void name_special(json_t *all, const struct pieces *p, int64_t id)
 {
+    if (id < 0)
+        return;
     struct slice s = gguf_str_at(&p->text, (uint64_t)id);
 
     json_object_setn_new(all, s.p, s.n,
@@ -130,25 +139,31 @@ static void name_special(json_t *all, const struct pieces *p, int64_t id)
                                    "tokens", text_of(p, id)));
 }
 
-/* BOS and EOS around a text; null: none. */
+static int64_t added_role(const struct pieces *p, const char *key, const char *id)
+{
+    return flag(p, key, false) ? role(p, id) : -1;
+}
+
+/* BOS and EOS around a text, and what goes around a pair. */
 static json_t *around(const struct pieces *p)
 {
-    int64_t bos = flag(p, KEY("add_bos_token"), false) ? role(p, KEY("bos_token_id")) : -1;
-    int64_t eos = flag(p, KEY("add_eos_token"), false) ? role(p, KEY("eos_token_id")) : -1;
-    json_t *single = json_array(), *names = json_object();
+    const int64_t bos = added_role(p, KEY("add_bos_token"), KEY("bos_token_id")),
+                  eos = added_role(p, KEY("add_eos_token"), KEY("eos_token_id")),
+                  sep = added_role(p, KEY("add_sep_token"), KEY("seperator_token_id"));
+    json_t *single = json_array(), *pair = json_array(), *names = json_object();
 
-    if (bos >= 0) {
-        json_array_append_new(single, special(p, bos));
-        name_special(names, p, bos);
-    }
-    json_array_append_new(single, json_pack("{s{ss si}}", "Sequence", "id", "A", "type_id", 0));
-    if (eos >= 0) {
-        json_array_append_new(single, special(p, eos));
-        name_special(names, p, eos);
-    }
-    return json_pack("{ss so s[{s{sssi}}{s{sssi}}] so}", "type", "TemplateProcessing", "single",
-                     single, "pair", "Sequence", "id", "A", "type_id", 0, "Sequence", "id", "B",
-                     "type_id", 1, "special_tokens", names);
+    put_special(single, p, bos, 0);
+    put_text(single, "A", 0);
+    put_special(single, p, eos, 0);
+    json_array_extend(pair, single);
+    put_special(pair, p, sep, 0);
+    put_text(pair, "B", 1);
+    put_special(pair, p, eos, 1);
+    name_special(names, p, bos);
+    name_special(names, p, eos);
+    name_special(names, p, sep);
+    return json_pack("{ss so so so}", "type", "TemplateProcessing", "single", single, "pair", pair,
+                     "special_tokens", names);
 }
 
 static int write_bpe(struct pieces *p, struct err *e)

@@ -456,6 +456,28 @@ static int pieces_keys(struct hf_vocab *v, struct gguf_out *w, int64_t rows, str
     return 0;
 }
 
+/* GGUF can say of a pair's form only that the separating token stands between two texts that each
+ * end as one alone does. */
+static bool sep_between(const struct tok_spec *s)
+{
+    const uint32_t back = s->n_front + 1, second = back + s->n_back + 1;
+
+    if (s->model == TOK_WPM || s->n_pair != second + 1 + s->n_back)
+        return false;
+    for (uint32_t i = 0; i < s->n_pair; i++) {
+        const int32_t want = i < s->n_front    ? s->front[i]
+                             : i == back - 1   ? TOK_FIRST
+                             : i < second - 1  ? s->back[i - back]
+                             : i == second - 1 ? s->role[TOK_SEP]
+                             : i == second     ? TOK_SECOND
+                                               : s->back[i - second - 1];
+
+        if (s->pair[i].id != want)
+            return false;
+    }
+    return true;
+}
+
 int hf_vocab_keys(struct hf_vocab *v, struct gguf_out *w, const struct config *c, struct err *e)
 {
     uint32_t n = v->j ? v->j->spec.n : v->p.n;
@@ -481,6 +503,8 @@ int hf_vocab_keys(struct hf_vocab *v, struct gguf_out *w, const struct config *c
             v->j->spec.role[roles[i].role] = id;
         gguf_put_u32(w, roles[i].key, (uint32_t)id);
     }
+    if (v->j && sep_between(&v->j->spec))
+        gguf_put_bool(w, T("add_sep_token"), true);
     find_ends(v, c, n);
     put_template(v, w);
     return 0;

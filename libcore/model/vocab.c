@@ -257,17 +257,16 @@ static int read_add(struct reader *r, const char *key, bool *flag, enum tok_role
 static int read_flags(struct reader *r)
 {
     struct tok_spec *s = &r->s;
-    bool wpm = s->model == TOK_WPM, sep = s->add_sep;
+    const bool wpm = s->model == TOK_WPM;
     int rc;
 
     if ((rc = read_add(r, KEY("add_bos_token"), &s->add_bos, wpm ? TOK_CLS : TOK_BOS)) < 0 ||
         (rc = read_add(r, KEY("add_eos_token"), &s->add_eos, TOK_EOS)) < 0 ||
-        (rc = read_add(r, KEY("add_sep_token"), &sep, TOK_SEP)) < 0 ||
+        (rc = read_add(r, KEY("add_sep_token"), &s->add_sep, TOK_SEP)) < 0 ||
         (rc = gguf_get_bool(r->g, KEY("add_space_prefix"), &s->add_space_prefix, r->e)) < 0 ||
         (rc = gguf_get_bool(r->g, KEY("remove_extra_whitespaces"), &s->remove_extra_spaces, r->e)) <
             0)
         return rc;
-    s->add_sep = sep && wpm;               /* others use it between texts only */
     if (strcmp(r->c->name, "gemma4") == 0) /* published files say false by mistake */
         s->add_bos = s->role[TOK_BOS] >= 0;
     s->lowercase = true;

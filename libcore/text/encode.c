@@ -342,3 +342,70 @@ int tok_encode_parts(const struct tok *t, struct slice text, const struct byte_s
     enc_fini(&x);
     return rc;
 }
+
+/* -- pairs ----------------------------------------------------------------------------------- */
+
+/* Types of the tokens that lack them. */
+static int fill_types(struct buf *types, size_t n, uint8_t type, struct err *e)
+{
+    while (types->n < n && !types->bad)
+        buf_byte(types, (char)type);
+    return types->bad ? err_nomem(e, n) : 0;
+}
+
+/* The form that the description has. */
+static int pair_parts(const struct tok *t, const struct slice text[2], unsigned flags,
+                      struct tok_ids *out, struct buf *types, size_t base, struct err *e)
+{
+    int rc = 0;
+
+    for (uint32_t i = 0; i < t->n_both && rc == 0; i++) {
+        const struct tok_part *p = &t->both[i];
+
+        if (p->id < 0)
+            rc = tok_encode(t, text[p->id == TOK_SECOND], flags & ~(unsigned)TOK_ADD, out, e);
+        else if (flags & TOK_ADD)
+            rc = tok_ids_add(out, p->id, e);
+        if (rc == 0)
+            rc = fill_types(types, base + out->n, p->type, e);
+    }
+    return rc;
+}
+
+/* Without one: what goes in front of a text goes in front of the first only. */
+static int pair_usual(const struct tok *t, const struct slice text[2], unsigned flags,
+                      struct tok_ids *out, struct buf *types, size_t base, struct err *e)
+{
+    const size_t front = !(flags & TOK_ADD) ? 0 : t->pipe ? t->n_front : t->add_bos;
+    size_t at;
+    int rc = tok_encode(t, text[0], flags, out, e);
+
+    if (rc == 0 && flags & TOK_ADD && t->sep_between)
+        rc = tok_ids_add(out, t->role[TOK_SEP], e);
+    if (rc == 0)
+        rc = fill_types(types, base + out->n, 0, e);
+    at = out->n;
+    if (rc == 0)
+        rc = tok_encode(t, text[1], flags, out, e);
+    if (rc < 0)
+        return rc;
+    if (front) {
+        memmove(out->id + at, out->id + at + front, (out->n - at - front) * sizeof *out->id);
+        out->n -= front;
+    }
+    return fill_types(types, base + out->n, 1, e);
+}
+
+int tok_encode_pair(const struct tok *t, struct slice first, struct slice second, unsigned flags,
+                    struct tok_ids *out, struct buf *types, struct err *e)
+{
+    const struct slice text[2] = {first, second};
+    const size_t n = out->n, n_types = types->n;
+    int rc = (t->n_both ? pair_parts : pair_usual)(t, text, flags, out, types, n_types - n, e);
+
+    if (rc < 0) {
+        out->n = n;
+        types->n = n_types;
+    }
+    return rc;
+}

@@ -773,22 +773,44 @@ static int read_inside(struct build *b)
     return b->t->inside_text ? 0 : E_NOMEM;
 }
 
+static int check_end(const struct build *b, int32_t id)
+{
+    if (id >= 0 && (uint32_t)id < b->s->n)
+        return 0;
+    return err_set(b->e, E_RANGE, "%s: an added token is %d of %u", b->name, (int)id,
+                   (unsigned)b->s->n);
+}
+
+/* What goes around two texts. */
+static int read_pair(struct build *b)
+{
+    const struct tok_spec *s = b->s;
+    int rc;
+
+    if (s->n_pair == 0)
+        return 0;
+    for (uint32_t i = 0; i < s->n_pair; i++)
+        if (s->pair[i].id != TOK_FIRST && s->pair[i].id != TOK_SECOND &&
+            (rc = check_end(b, s->pair[i].id)) < 0)
+            return rc;
+    b->t->n_both = s->n_pair;
+    b->t->both = mem_dup(s->pair, s->n_pair * sizeof *s->pair, b->e);
+    return b->t->both ? 0 : E_NOMEM;
+}
+
 /* What goes around a text, when it is more than flags can say. */
 static int read_ends(struct build *b)
 {
     struct tok *t = b->t;
     const struct tok_spec *s = b->s;
     uint64_t n = (uint64_t)s->n_front + s->n_back;
+    int rc;
 
     if (n == 0)
         return 0;
-    for (uint64_t i = 0; i < n; i++) {
-        int32_t id = i < s->n_front ? s->front[i] : s->back[i - s->n_front];
-
-        if (id < 0 || (uint32_t)id >= s->n)
-            return err_set(b->e, E_RANGE, "%s: an added token is %d of %u", b->name, (int)id,
-                           (unsigned)s->n);
-    }
+    for (uint64_t i = 0; i < n; i++)
+        if ((rc = check_end(b, i < s->n_front ? s->front[i] : s->back[i - s->n_front])) < 0)
+            return rc;
     if (!(t->ends = mem_array(n, sizeof *t->ends, b->e)))
         return E_NOMEM;
     if (s->n_front)
@@ -829,7 +851,8 @@ static void copy_flags(struct tok *t, const struct tok_spec *s)
     t->n = s->n;
     t->add_bos = s->add_bos;
     t->add_eos = s->add_eos;
-    t->add_sep = s->add_sep;
+    t->add_sep = s->add_sep && s->model == TOK_WPM;
+    t->sep_between = s->add_sep && s->model != TOK_WPM && s->role[TOK_SEP] >= 0;
     t->add_space_prefix = s->add_space_prefix;
     t->remove_extra_spaces = s->remove_extra_spaces;
     t->lowercase = s->lowercase;
@@ -871,7 +894,7 @@ int tok_new(struct tok **out, const struct tok_spec *s, struct err *e)
     t->kind = mem_array(t->n, sizeof *t->kind, e);
     t->flag = mem_array(t->n, sizeof *t->flag, e);
     t->score = mem_array(t->n, sizeof *t->score, e);
-    if (!t->kind || !t->flag || !t->score || (rc = read_ends(&b)) < 0 ||
+    if (!t->kind || !t->flag || !t->score || (rc = read_ends(&b)) < 0 || (rc = read_pair(&b)) < 0 ||
         (s->model == TOK_WPM && (rc = read_inside(&b)) < 0) || (rc = read_pieces(&b)) < 0 ||
         (rc = build_names(&b)) < 0 || (rc = build_model(&b)) < 0 || (rc = read_shown(&b)) < 0)
         goto fail;
@@ -897,6 +920,7 @@ void tok_free(struct tok *t)
     pre_free(t->pre);
     pipe_free(t->pipe);
     mem_free(t->ends);
+    mem_free(t->both);
     if (t->pre_name && *t->pre_name)
         mem_free((char *)t->pre_name);
     mem_free((char *)t->arena);

@@ -68,6 +68,13 @@ enum tok_role {
         TOK_N_ROLE
 };
 
+/* A piece of the form that a pair of texts is given. */
+enum { TOK_FIRST = -1, TOK_SECOND = -2 };
+struct tok_part {
+    int32_t id;   // a token's, or TOK_FIRST, TOK_SECOND: a text
+    uint8_t type; // token type
+};
+
 /* How white space beside a special token goes with it (Hugging Face: lstrip, rstrip). */
 enum { TOK_LSTRIP = 1, TOK_RSTRIP = 2 };
 
@@ -100,8 +107,8 @@ struct tok_spec {
     const int32_t *end;       // [n_end] further tokens that end a generation
     uint32_t n_end;
 
-    bool add_bos, add_eos; // with TOK_ADD. WordPiece: add_bos adds CLS, add_sep SEP
-    bool add_sep;
+    bool add_bos, add_eos;     // with TOK_ADD. WordPiece: add_bos adds CLS, add_sep SEP
+    bool add_sep;              // elsewhere SEP goes between the texts of a pair
     bool add_space_prefix;     // SPM, Unigram: " x" for "x" at the start and behind special tokens
     bool remove_extra_spaces;  // runs of spaces are one, none at either end
     bool lowercase;            // WordPiece: to lower case,
@@ -120,6 +127,8 @@ struct tok_spec {
     uint32_t max_word;      // WordPiece: characters; longer words are unknown. 0: 100
     const int32_t *front, *back;
     uint32_t n_front, n_back;
+    const struct tok_part *pair; // [n_pair] what TOK_ADD makes of two texts; 0: as tok_encode_pair
+    uint32_t n_pair;
 };
 
 void tok_spec_init(struct tok_spec *s); // zero, and no roles
@@ -182,6 +191,12 @@ int tok_encode(const struct tok *t, struct slice text, unsigned flags, struct to
  * Everything else is as if the text were one: pieces go across the ends of spans. */
 int tok_encode_parts(const struct tok *t, struct slice text, const struct byte_span *content,
                      size_t n_content, unsigned flags, struct tok_ids *out, struct err *e);
+
+/* A pair of texts in the form that the vocabulary asks for, each encoded by itself; types gets a
+ * byte a token. Where no form is described: the first text as tok_encode has it, SEP where the
+ * description says so, the second without what goes in front, and with type 1. */
+int tok_encode_pair(const struct tok *t, struct slice first, struct slice second, unsigned flags,
+                    struct tok_ids *out, struct buf *types, struct err *e);
 
 /* -- decoding -- */
 

@@ -59,10 +59,13 @@ struct tok {
     size_t n_charsmap;
     int32_t role[TOK_N_ROLE];
     bool add_bos, add_eos, add_sep, add_space_prefix, remove_extra_spaces;
+    bool sep_between; // the texts of a pair
     bool lowercase, strip_accents, nfc;
     struct pipe *pipe; // NULL: the steps of the models themselves
     int32_t *ends;     // [n_front + n_back]
     uint32_t n_front, n_back;
+    struct tok_part *both; // [n_both] the form of a pair
+    uint32_t n_both;
     uint32_t max_word;
     bool marks_end;    // the last character of a word is another symbol,
     bool marks_inside; //   and so are all but the first

@@ -314,39 +314,129 @@ static int put_end(struct tokjson *j, bool front, int32_t id)
     return 0;
 }
 
+static int put_part(struct tokjson *j, int32_t id, json_int_t type)
+{
+    uint32_t n = j->spec.n_pair;
+    struct tok_part *p = mem_resize(j->pair, n, (uint64_t)n + 1, sizeof *p, j->e);
+
+    if (!p)
+        return E_NOMEM;
+    j->pair = p;
+    if (type < 0 || type > UINT8_MAX)
+        return tokjson_bad(j, E_RANGE, "the template has the token type %lld", (long long)type);
+    p[n] = (struct tok_part){id, (uint8_t)type};
+    j->spec.n_pair++;
+    return 0;
+}
+
+/* An id of a post-processor: a number that fits (that it is a token's is seen later). */
+static int read_id(const struct tokjson *j, const json_t *v, int32_t *id)
+{
+    if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > INT32_MAX)
+        return tokjson_bad(j, E_FORMAT, "the post-processor has an id that is no number");
+    *id = (int32_t)json_integer_value(v);
+    return 0;
+}
+
+/* One item of a template: fn is called for each token of a special one. */
+static int special_ids(struct tokjson *j, const json_t *v, const json_t *special,
+                       int (*fn)(struct tokjson *, int32_t, json_int_t), json_int_t how)
+{
+    struct slice name = tokjson_str(v, "id");
+    const json_t *ids = name.p ? json_object_get(json_object_get(special, name.p), "ids") : NULL;
+    int32_t id;
+    int rc = 0;
+
+    if (!json_is_array(ids))
+        return tokjson_bad(j, E_FORMAT, "the template names an unknown special token");
+    for (size_t i = 0; i < json_array_size(ids) && rc == 0; i++)
+        if ((rc = read_id(j, json_array_get(ids, i), &id)) == 0)
+            rc = fn(j, id, how);
+    return rc;
+}
+
+static int put_end_at(struct tokjson *j, int32_t id, json_int_t front)
+{
+    return put_end(j, front, id);
+}
+
 /* The template of a single text: special tokens, the text, special tokens. */
+static int read_single(struct tokjson *j, const json_t *list, const json_t *special)
+{
+    int rc = 0, n_text = 0;
+
+    for (size_t i = 0; i < json_array_size(list) && rc == 0; i++) {
+        const json_t *v = json_array_get(list, i);
+
+        if (json_object_get(v, "Sequence"))
+            n_text++;
+        else
+            rc = special_ids(j, json_object_get(v, "SpecialToken"), special, put_end_at,
+                             n_text == 0);
+    }
+    if (rc == 0 && n_text == 0)
+        return tokjson_bad(j, E_FORMAT, "the template has no place for a text");
+    if (rc == 0 && n_text > 1)
+        return tokjson_bad(j, E_UNSUPPORTED, "a template that repeats the text is not supported");
+    return rc;
+}
+
+/* The template of two texts, each with the type of its tokens. */
+static int read_pair(struct tokjson *j, const json_t *list, const json_t *special)
+{
+    bool has[2] = {false, false};
+    int rc = 0;
+
+    for (size_t i = 0; i < json_array_size(list) && rc == 0; i++) {
+        const json_t *v = json_array_get(list, i), *text = json_object_get(v, "Sequence");
+        const bool second = text && slice_is(tokjson_str(text, "id"), "B");
+        const json_t *it = text ? text : json_object_get(v, "SpecialToken");
+        const json_int_t type = json_integer_value(json_object_get(it, "type_id"));
+
+        has[second] |= text != NULL;
+        rc = text ? put_part(j, second ? TOK_SECOND : TOK_FIRST, type)
+                  : special_ids(j, it, special, put_part, type);
+    }
+    if (rc == 0 && list && (!has[0] || !has[1]))
+        return tokjson_bad(j, E_FORMAT, "the template has no place for both texts of a pair");
+    return rc;
+}
+
 static int read_template(struct tokjson *j, const json_t *v)
 {
-    const json_t *single = json_object_get(v, "single"),
-                 *special = json_object_get(v, "special_tokens"), *item;
-    bool front = true;
-    size_t i, k;
+    const json_t *special = json_object_get(v, "special_tokens");
+    int rc = read_single(j, json_object_get(v, "single"), special);
+
+    return rc < 0 ? rc : read_pair(j, json_object_get(v, "pair"), special);
+}
+
+/* BERT: "[CLS] A [SEP] B [SEP]", the second text and what ends it of type 1. RoBERTa: "<s> A </s>
+ * </s> B </s>", all of type 0. */
+static int read_bert_ends(struct tokjson *j, const json_t *v, bool bert)
+{
+    int32_t cls, sep;
     int rc;
 
-    for (i = 0; i < json_array_size(single); i++) {
-        struct slice name;
+    if ((rc = read_id(j, json_array_get(json_object_get(v, "cls"), 1), &cls)) < 0 ||
+        (rc = read_id(j, json_array_get(json_object_get(v, "sep"), 1), &sep)) < 0)
+        return rc;
+    const struct tok_part part[] = {{cls, 0}, {TOK_FIRST, 0},     {sep, 0},
+                                    {sep, 0}, {TOK_SECOND, bert}, {sep, bert}};
 
-        item = json_array_get(single, i);
-        if (json_object_get(item, "Sequence")) {
-            front = false;
-            continue;
-        }
-        name = tokjson_str(json_object_get(item, "SpecialToken"), "id");
-        item = name.p ? json_object_get(json_object_get(special, name.p), "ids") : NULL;
-        if (!json_is_array(item))
-            return tokjson_bad(j, E_FORMAT, "the template names an unknown special token");
-        for (k = 0; k < json_array_size(item); k++)
-            if ((rc = put_end(j, front, (int32_t)json_integer_value(json_array_get(item, k)))) < 0)
-                return rc;
-    }
-    return front ? tokjson_bad(j, E_FORMAT, "the template has no place for a text") : 0;
+    if ((rc = put_end(j, true, cls)) < 0 || (rc = put_end(j, false, sep)) < 0)
+        return rc;
+    for (size_t i = 0; i < ARRAY_LEN(part) && rc == 0; i++)
+        if (!bert || i != 3)
+            rc = put_part(j, part[i].id, part[i].type);
+    return rc;
 }
 
 static int read_post(struct tokjson *j, const json_t *v)
 {
     const char *type = tokjson_type(v);
     const json_t *list = json_object_get(v, "processors");
-    bool bert = strcmp(type, "BertProcessing") == 0 || strcmp(type, "RobertaProcessing") == 0;
+    const bool template = strcmp(type, "TemplateProcessing") == 0,
+               bert = strcmp(type, "BertProcessing") == 0;
     int rc = 0;
 
     if (!v || json_is_null(v) || strcmp(type, "ByteLevel") == 0)
@@ -356,16 +446,13 @@ static int read_post(struct tokjson *j, const json_t *v)
             rc = read_post(j, json_array_get(list, i));
         return rc;
     }
-    if (strcmp(type, "TemplateProcessing") == 0)
-        return read_template(j, v);
-    if (!bert)
+    if (!template && !bert && strcmp(type, "RobertaProcessing") != 0)
         return tokjson_bad(j, E_UNSUPPORTED, "post-processor '%.40s' is not known", type);
-    rc =
-        put_end(j, true, (int32_t)json_integer_value(json_array_get(json_object_get(v, "cls"), 1)));
-    return rc < 0
-               ? rc
-               : put_end(j, false,
-                         (int32_t)json_integer_value(json_array_get(json_object_get(v, "sep"), 1)));
+    if (j->around)
+        return tokjson_bad(j, E_UNSUPPORTED, "a second post-processor '%.40s' is not supported",
+                           type);
+    j->around = true;
+    return template ? read_template(j, v) : read_bert_ends(j, v, bert);
 }
 
 /* -- all of it -- */
@@ -421,6 +508,7 @@ static int parse(struct tokjson *j)
     j->spec.score = j->score;
     j->spec.front = j->ends;
     j->spec.back = j->ends ? j->ends + j->spec.n_front : NULL;
+    j->spec.pair = j->pair;
     guess_roles(j);
     j->spec.add_bos = j->spec.n_front > 0;
     j->spec.add_eos = j->spec.n_back > 0 && j->spec.model != TOK_WPM;
@@ -470,6 +558,7 @@ void tokjson_close(struct tokjson *j)
     mem_free(j->kind);
     mem_free(j->merge);
     mem_free(j->ends);
+    mem_free(j->pair);
     mem_free(j->added);
     mem_free(j->charsmap_bytes);
     mem_free((char *)(uintptr_t)j->name);

@@ -32,6 +32,8 @@ struct tokjson {
     uint8_t *kind;
     struct slice (*merge)[2];
     int32_t *ends;
+    struct tok_part *pair;
+    bool around; // a post-processor that adds tokens was read
     char *charsmap_bytes;
     struct dec_step *dec; // [n_dec] tokjson_decode.c
     int n_dec;

@@ -16,6 +16,7 @@
 #include "model/hf_names.h"
 #include "model/hf_place.h"
 #include "model/hfdir.h"
+#include "model/vocab.h"
 #include "quant/half.h"
 
 enum { N = 40 };
@@ -522,12 +523,52 @@ START_TEST(eight_bit_floats)
 }
 END_TEST
 
+/* What goes around a pair of texts goes into the exported tokenizer.json. */
+START_TEST(exported_pairs)
+{
+    const struct hf_export_opts keep = {.type = -1};
+    const char *dir = tmpfile_path("pairs");
+    struct source *s;
+    struct tok *tok;
+    struct tok_ids ids[2] = {{0}, {0}};
+    struct buf types[2] = {{0}, {0}};
+    struct err e = {0};
+
+    ck_ok(model_source(&s, srcfile("tests/golden/hfdir"), 0, &e), &e);
+    ck_ok(vocab_from_gguf(&tok, s->g, &e), &e);
+    ck_ok(hf_export(s, dir, &keep, &e), &e);
+    source_close(s);
+    for (int i = 0; i < 2; i++) {
+        ck_ok(tok_encode_pair(tok, SLICE("The King"), SLICE("The lord"), TOK_ADD, &ids[i],
+                              &types[i], &e),
+              &e);
+        tok_free(tok);
+        if (i == 0) {
+            ck_ok(model_source(&s, dir, 0, &e), &e);
+            ck_ok(model_source_vocab(&tok, s, &e), &e);
+            source_close(s);
+        }
+    }
+    ck_assert_int_eq(ids[0].id[0], 0); /* <s>, once */
+    ck_assert_int_ne(ids[0].id[1], 0);
+    ck_assert_uint_eq(ids[0].n, ids[1].n);
+    ck_assert_mem_eq(ids[0].id, ids[1].id, ids[0].n * sizeof *ids[0].id);
+    ck_assert(slice_eq(buf_view(&types[0]), buf_view(&types[1])));
+    for (int i = 0; i < 2; i++) {
+        tok_ids_fini(&ids[i]);
+        buf_fini(&types[i]);
+    }
+    remove_export(dir);
+}
+END_TEST
+
 ARCH_CASES(ARCH_TEST)
 
 int main(int argc, char **argv)
 {
     const TTest *const all[] = {ARCH_CASES(ARCH_ITEM) eight_bit_floats,
-                                pooling_of_sentence_transformers, json_as_python_writes_it};
+                                pooling_of_sentence_transformers, json_as_python_writes_it,
+                                exported_pairs};
 
     return suite_main("model/hfdir", all, (int)ARRAY_LEN(all), argc, argv);
 }

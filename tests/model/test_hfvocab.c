@@ -61,7 +61,7 @@ static struct tok *open_files(const struct link *files, const char *config)
     return t;
 }
 
-/* A list of {text, ids}; pairs of texts are left out. */
+/* A list of {text, ids}, in some also {text_pair}. */
 static void run_json(const struct tok *t, const char *name, unsigned flags, int least)
 {
     json_t *list = json_load_file(testdata(name), JSON_ALLOW_NUL, NULL), *row;
@@ -71,16 +71,19 @@ static void run_json(const struct tok *t, const char *name, unsigned flags, int 
     ck_assert_ptr_nonnull(list);
     json_array_foreach(list, i, row)
     {
-        json_t *ids = json_object_get(row, "ids"), *text = json_object_get(row, "text");
+        json_t *ids = json_object_get(row, "ids"), *text = json_object_get(row, "text"),
+               *pair = json_object_get(row, "text_pair");
         int32_t want[1024];
 
-        if (json_object_get(row, "text_pair"))
-            continue;
         ck_assert_uint_le(json_array_size(ids), ARRAY_LEN(want));
         for (size_t k = 0; k < json_array_size(ids); k++)
             want[k] = (int32_t)json_integer_value(json_array_get(ids, k));
-        expect_ids(t, (struct slice){json_string_value(text), json_string_length(text)}, flags,
-                   want, json_array_size(ids), json_string_value(json_object_get(row, "name")));
+        if (pair)
+            expect_pair_ids(t, slice_of(json_string_value(text)), slice_of(json_string_value(pair)),
+                            want, json_array_size(ids), name);
+        else
+            expect_ids(t, (struct slice){json_string_value(text), json_string_length(text)}, flags,
+                       want, json_array_size(ids), json_string_value(json_object_get(row, "name")));
         n++;
     }
     ck_assert_int_ge(n, least);
@@ -96,6 +99,64 @@ START_TEST(vocab_txt)
         return;
     run_json(t, "tokenizers/hf-vectors/Xenova__bert-base-uncased.json", TOK_ADD | TOK_PARSE, 20);
     tok_free(t);
+}
+END_TEST
+
+/* RoBERTa's form of a pair survives as the key that GGUF has for it; a first text that begins as
+ * the second one does keeps all its tokens. */
+START_TEST(pairs)
+{
+    static const char *const config[] = {"{\"sep_token\": \"</s>\"}", "{}"};
+    static const char *const text[] = {" the king", " the lord"};
+    const char *dir = tmpfile_path("pairs");
+    char path[700];
+    struct file_view v;
+    struct err e = {0};
+
+    ck_ok(file_map(&v, srcfile("tests/golden/text/tokjson/gpt2.jsonl"), &e), &e);
+    ck_assert_int_eq(mkdir(dir, 0777), 0);
+    for (int i = 0; i < 2; i++) {
+        struct source *s;
+        struct tok *own, *gguf;
+        struct tok_ids ids[2] = {{0}, {0}};
+        struct buf types = {0};
+        FILE *f;
+
+        snprintf(path, sizeof path, "%s/tokenizer_config.json", dir);
+        f = fopen(path, "w");
+        ck_assert_ptr_nonnull(f);
+        fputs(config[i], f);
+        fclose(f);
+        snprintf(path, sizeof path, "%s/tokenizer.json", dir);
+        f = fopen(path, "w");
+        ck_assert_ptr_nonnull(f);
+        fwrite(v.p, 1, (size_t)((const uint8_t *)memchr(v.p, '\n', v.n) - v.p), f);
+        fclose(f);
+        ck_ok(model_source(&s, dir, HF_VOCAB_ONLY, &e), &e);
+        ck_ok(model_source_vocab(&own, s, &e), &e);
+        ck_ok(vocab_from_gguf(&gguf, s->g, &e), &e);
+        for (int k = 0; k < 2; k++)
+            ck_ok(tok_encode_pair(k ? gguf : own, slice_of(text[0]), slice_of(text[1]), TOK_ADD,
+                                  &ids[k], &types, &e),
+                  &e);
+        /* <s> A </s></s> B </s>; without a separating token there is no way to say the second */
+        ck_assert_uint_eq(ids[1].n, ids[0].n - (size_t)i);
+        if (i == 0)
+            ck_assert_mem_eq(ids[0].id, ids[1].id, ids[0].n * sizeof *ids[0].id);
+        ck_assert_int_eq(ids[1].id[0], 0);
+        ck_assert_int_eq(ids[1].id[ids[1].n - 1], 1);
+        for (int k = 0; k < 2; k++)
+            tok_ids_fini(&ids[k]);
+        buf_fini(&types);
+        tok_free(own);
+        tok_free(gguf);
+        source_close(s);
+    }
+    remove(path);
+    snprintf(path, sizeof path, "%s/tokenizer_config.json", dir);
+    remove(path);
+    rmdir(dir);
+    file_unmap(&v);
 }
 END_TEST
 
@@ -309,4 +370,4 @@ START_TEST(mistral_samples)
 END_TEST
 
 TEST_MAIN("model/hfvocab", mistral_samples, vocab_txt, vocab_and_merges, tiktoken, tekken,
-          sentencepiece)
+          sentencepiece, pairs)

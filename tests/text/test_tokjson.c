@@ -58,6 +58,35 @@ static void expect_decoded(const struct tok *t, const json_t *row, const char *l
     buf_fini(&all);
 }
 
+/* Two texts: ids and the types of tokens. */
+static void expect_pair(const struct tok *t, const json_t *row, const char *label)
+{
+    const json_t *pair = json_object_get(row, "pair"), *ids = json_object_get(row, "ids"),
+                 *types = json_object_get(row, "types");
+    struct slice text[2];
+    struct tok_ids got = {0};
+    struct buf type = {0};
+    struct err e = {0};
+
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *v = json_array_get(pair, i);
+
+        text[i] = (struct slice){json_string_value(v), json_string_length(v)};
+    }
+    /* behind others, which stay as they are */
+    ck_ok(tok_ids_add(&got, 7, &e), &e);
+    ck_ok(tok_encode_pair(t, text[0], text[1], TOK_ADD | TOK_PARSE, &got, &type, &e), &e);
+    ck_assert_msg(got.n == json_array_size(ids) + 1 && type.n == json_array_size(types),
+                  "%s: %zu ids, %zu types", label, got.n - 1, type.n);
+    for (size_t i = 0; i < type.n; i++)
+        ck_assert_msg(got.id[i + 1] == json_integer_value(json_array_get(ids, i)) &&
+                          type.p[i] == json_integer_value(json_array_get(types, i)),
+                      "%s: id %zu is %d of type %d", label, i, (int)got.id[i + 1], type.p[i]);
+    ck_assert_int_eq(got.id[0], 7);
+    tok_ids_fini(&got);
+    buf_fini(&type);
+}
+
 static void run_golden(const char *name)
 {
     char path[200], label[80];
@@ -81,6 +110,11 @@ static void run_golden(const char *name)
         }
         row = json_loadb(p, (size_t)(nl - p), JSON_ALLOW_NUL, NULL);
         snprintf(label, sizeof label, "%s line %d", name, n + 1);
+        if (json_object_get(row, "pair")) {
+            expect_pair(t, row, label);
+            json_decref(row);
+            continue;
+        }
         expect_decoded(t, row, label);
         if (json_object_get(row, "decode")) {
             json_decref(row);
@@ -137,6 +171,11 @@ GOLDENS(X)
 #define MODEL                                                                                      \
     "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]}"
 
+#define BERT_ENDS "{\"type\":\"BertProcessing\",\"cls\":[\"c\",0],\"sep\":[\"s\",1]}"
+#define TEXT_A    "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}"
+#define TEMPLATE(single, pair)                                                                     \
+    "{\"type\":\"TemplateProcessing\",\"single\":[" single "],\"pair\":[" pair "]}"
+
 START_TEST(what_is_refused)
 {
     static const struct {
@@ -192,6 +231,21 @@ START_TEST(what_is_refused)
         {"{" MODEL ",\"post_processor\":{\"type\":\"BertProcessing\",\"cls\":[\"c\",9],"
          "\"sep\":[\"s\",1]}}",
          "an added token is 9 of 3", E_RANGE},
+        {"{" MODEL ",\"post_processor\":{\"type\":\"BertProcessing\",\"cls\":[\"c\",0]}}",
+         "an id that is no number", E_FORMAT},
+        {"{" MODEL ",\"post_processor\":{\"type\":\"Sequence\",\"processors\":[" BERT_ENDS
+         "," BERT_ENDS "]}}",
+         "a second post-processor 'BertProcessing' is not supported", E_UNSUPPORTED},
+        {"{" MODEL ",\"post_processor\":" TEMPLATE(TEXT_A "," TEXT_A, "") "}",
+         "a template that repeats the text is not supported", E_UNSUPPORTED},
+        {"{" MODEL ",\"post_processor\":" TEMPLATE(TEXT_A, TEXT_A "," TEXT_A) "}",
+         "no place for both texts of a pair", E_FORMAT},
+        {"{" MODEL ",\"post_processor\":" TEMPLATE(
+             TEXT_A, TEXT_A ",{\"Sequence\":{\"id\":\"B\",\"type_id\":256}}") "}",
+         "has the token type 256", E_RANGE},
+        {"{" MODEL ",\"post_processor\":" TEMPLATE(
+             TEXT_A, TEXT_A ",{\"SpecialToken\":{\"id\":\"q\",\"type_id\":0}}") "}",
+         "unknown special token", E_FORMAT},
         {"{" MODEL ",\"added_tokens\":[{\"id\":1}]}", "lacks its id or content", E_FORMAT},
         {"{" MODEL ",\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"!!\"}}",
          "no base64", E_FORMAT},
@@ -243,6 +297,18 @@ START_TEST(memory_runs_out)
             if (rc < 0 && rc != E_NOMEM)
                 ck_abort_msg("allocation %ld: %ld %s", n, rc, e.text);
             tok_ids_fini(&ids);
+        }
+        for (long n = 0, rc = -1; rc < 0; n++) {
+            struct tok_ids ids = {0};
+            struct buf types = {0};
+
+            e = (struct err){0};
+            mem_fail_after(n);
+            rc = tok_encode_pair(t, SLICE("King"), SLICE("a 9"), TOK_ADD, &ids, &types, &e);
+            if (rc < 0 && (rc != E_NOMEM || ids.n || types.n))
+                ck_abort_msg("allocation %ld: %ld %s", n, rc, e.text);
+            tok_ids_fini(&ids);
+            buf_fini(&types);
         }
         mem_fail_after(-1);
         tok_free(t);

@@ -55,6 +55,21 @@ static inline void expect_ids(const struct tok *t, struct slice text, unsigned f
     tok_ids_fini(&got);
 }
 
+/* The same of two texts. */
+static inline void expect_pair_ids(const struct tok *t, struct slice a, struct slice b,
+                                   const int32_t *want, size_t n, const char *what)
+{
+    struct tok_ids got = {0};
+    struct buf types = {0};
+    struct err e = {0};
+
+    ck_ok(tok_encode_pair(t, a, b, TOK_ADD | TOK_PARSE, &got, &types, &e), &e);
+    ck_assert_msg(got.n == n && types.n == n && memcmp(got.id, want, n * sizeof *want) == 0,
+                  "%s: %zu ids, expected %zu", what, got.n, n);
+    tok_ids_fini(&got);
+    buf_fini(&types);
+}
+
 /* Decoding what was encoded gives the text. */
 static inline void expect_identity(const struct tok *t, struct slice text, unsigned flags)
 {

@@ -7,7 +7,6 @@
 
 #include "base/mem.h"
 #include "tools/lib/api_fields.h"
-#include "tools/lib/vectors.h"
 
 /* -- requests -- */
 
@@ -77,16 +76,11 @@ static int read_pairs(struct api_request *r, const struct api_opts *o, const jso
     r->n_prompt = (int)json_array_size(list);
     for (int i = 0; i < r->n_prompt && rc == 0; i++) {
         struct slice d = text_of(json_array_get(list, (size_t)i));
-        struct vectors_pair p;
 
         if (!d.p)
             return err_set(e, E_RANGE, "documents: entry %d must be a string", i);
-        rc = vectors_pair(&p, o->model, q, d, 0, e);
-        if (rc == 0) {
-            r->prompt[i].ids = p.ids;
-            r->prompt[i].types = p.types;
-            r->prompt[i].n = p.n;
-        }
+        rc = rill_tokenize_pair(o->model, q.p, q.n, d.p, d.n, RILL_ADD_SPECIAL, &r->prompt[i].ids,
+                                &r->prompt[i].types, &r->prompt[i].n, e);
     }
     return rc;
 }

@@ -32,64 +32,36 @@ struct vectors {
 
 /* -- tokens -- */
 
-void vectors_pair_fini(struct vectors_pair *p)
-{
-    rill_free(p->ids);
-    mem_free(p->types);
-    *p = (struct vectors_pair){0};
-}
+/* The tokens of a record. */
+struct ids {
+    int32_t *ids;
+    unsigned char *types; // of a pair, or NULL
+    size_t n;
+};
 
-int vectors_pair(struct vectors_pair *out, const struct rill_model *m, struct slice first,
-                 struct slice second, unsigned flags, struct err *e)
+static int pair_of(const struct vectors *v, struct slice first, struct slice second, unsigned flags,
+                   struct ids *out, struct err *e)
 {
-    struct rill_model_info info;
-    int32_t *a = NULL, *b = NULL;
-    size_t n_a, n_b, skip;
-    int rc = rill_tokenize(m, first.p, first.n, flags | RILL_ADD_SPECIAL, &a, &n_a, e);
-
-    *out = (struct vectors_pair){0};
-    rill_model_info(m, &info);
-    rc = rc < 0 ? rc : rill_tokenize(m, second.p, second.n, flags | RILL_ADD_SPECIAL, &b, &n_b, e);
-    if (rc < 0)
-        goto done;
-    skip = n_a && n_b && a[0] == b[0]; // the token that begins a text, once
-    out->n = n_a + n_b - skip;
-    out->ids = mem_array(out->n, sizeof *out->ids, e);
-    out->types = mem_array(out->n, 1, e);
-    if (!out->ids || !out->types) {
-        rc = E_NOMEM;
-        vectors_pair_fini(out);
-        goto done;
-    }
-    if (n_a)
-        memcpy(out->ids, a, n_a * sizeof *a);
-    if (n_b > skip)
-        memcpy(out->ids + n_a, b + skip, (n_b - skip) * sizeof *b);
-    memset(out->types + n_a, info.n_type > 1, n_b - skip);
-done:
-    rill_free(a);
-    rill_free(b);
-    return rc;
+    return rill_tokenize_pair(v->o->model, first.p, first.n, second.p, second.n,
+                              flags | RILL_ADD_SPECIAL, &out->ids, &out->types, &out->n, e);
 }
 
 /* What one record is made of. */
-static int tokens(const struct vectors *v, struct slice text, struct vectors_pair *out,
-                  struct err *e)
+static int tokens(const struct vectors *v, struct slice text, struct ids *out, struct err *e)
 {
     const unsigned flags = v->o->special ? RILL_PARSE_SPECIAL : 0;
     const char *tab;
 
-    *out = (struct vectors_pair){0};
     if (v->o->embed != RILL_EMBED_RANK)
         return rill_tokenize(v->o->model, text.p, text.n, flags | RILL_ADD_SPECIAL, &out->ids,
                              &out->n, e);
     if (v->o->has_query)
-        return vectors_pair(out, v->o->model, v->prompt, text, flags, e);
+        return pair_of(v, v->prompt, text, flags, out, e);
     tab = text.n ? memchr(text.p, '\t', text.n) : NULL;
     if (!tab)
         return err_set(e, E_FORMAT, "a pair is a query, a tab and a document");
-    return vectors_pair(out, v->o->model, (struct slice){text.p, (size_t)(tab - text.p)},
-                        (struct slice){tab + 1, text.n - (size_t)(tab - text.p) - 1}, flags, e);
+    return pair_of(v, (struct slice){text.p, (size_t)(tab - text.p)},
+                   (struct slice){tab + 1, text.n - (size_t)(tab - text.p) - 1}, flags, out, e);
 }
 
 /* -- reading -- */
@@ -130,7 +102,7 @@ static int blame(const struct vectors *v, uint64_t number, struct err *e)
 static int submit(struct vectors *v, struct err *e)
 {
     struct place *p = &v->place[v->next % v->cap];
-    struct vectors_pair ids = {0};
+    struct ids ids = {0};
     struct rill_request q = {.embed = v->o->embed, .raw_vector = v->o->raw, .user = p};
     int number;
     int rc = tokens(v, buf_view(&v->text), &ids, e);
@@ -143,7 +115,8 @@ static int submit(struct vectors *v, struct err *e)
         q.types = ids.types;
         rc = rill_engine_submit(v->g, &q, &number, e);
     }
-    vectors_pair_fini(&ids);
+    rill_free(ids.ids);
+    rill_free(ids.types);
     if (rc < 0)
         return blame(v, v->next, e);
     v->next++;

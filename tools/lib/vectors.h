@@ -26,16 +26,4 @@ struct vectors_opts {
 int vectors_run(struct rill_engine *g, const struct vectors_opts *o, struct records *in,
                 struct slice prompt, struct err *e);
 
-/* The tokens of a pair as BERT has them: the first text with its control tokens, then the second
- * with the closing one alone, whose tokens have type 1 where the model knows types. All arrays are
- * the caller's (rill_free). */
-struct vectors_pair {
-    int32_t *ids;
-    unsigned char *types;
-    size_t n;
-};
-int vectors_pair(struct vectors_pair *out, const struct rill_model *m, struct slice first,
-                 struct slice second, unsigned flags, struct err *e);
-void vectors_pair_fini(struct vectors_pair *p);
-
 #endif
