@@ -29,7 +29,7 @@ BEGIN {
     law["tools/inspect.c"] = many " plan model/hfdir.h"
     law["tools/lib/quantize"] = many " kernels/encode.h"
     law["tools/lib/inspect"] = many " model/hfdir.h kernels/encode.h"
-    law["tools/bench.c"] = law["tools"] " plan text model/random.h model/hfdir.h"
+    law["tools/bench.c"] = law["tools"] " plan text model/random.h model/hfdir.h kernels/peak.h"
 }
 # the room a path belongs to: libcore/model/arch/x.c -> model
 function room(path, p) {

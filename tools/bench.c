@@ -11,7 +11,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "base/thread.h"
-#include "kernels/cpu/cpu_kernels.h"
+#include "kernels/peak.h"
 #include "model/hfdir.h"
 #include "model/random.h"
 #include "rill.h"
@@ -160,7 +160,7 @@ static double limit_sample(struct limit *l)
 
 static double limit_products(struct limit *l)
 {
-    const double v = cpu_products(l->team);
+    const double v = peak_products(l->team);
 
     l->best_products = v > l->best_products ? v : l->best_products;
     return v;

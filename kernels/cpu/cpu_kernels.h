@@ -174,13 +174,6 @@ struct cpu_kernels {
  * or cannot run here. */
 const struct cpu_kernels *cpu_detect(const struct cpu_tiles **tiles, struct err *e);
 
-struct team;
-
-/* Products a second that the level in use makes with the team's threads at most, in registers
- * alone: of bf16 in tiles, of 8-bit numbers, or of floats, by what prompt rows of quantized
- * matrices take. The best of a few milliseconds; 0: no level can run. */
-double cpu_products(struct team *t);
-
 /* Level i of all that were built and can run here, the plainest first; NULL past the end. */
 const struct cpu_kernels *cpu_level(int i);
 

@@ -1,8 +1,8 @@
-/* peak.c - see cpu_products() in cpu_kernels.h. */
+/* peak.c - see kernels/peak.h. */
 #include <time.h>
 
-#include "base/thread.h"
 #include "kernels/cpu/cpu_kernels.h"
+#include "kernels/peak.h"
 
 enum { ROUNDS = 1 << 14, TIMES = 40 }; // a member's time at a time, a few milliseconds in all
 
@@ -28,7 +28,7 @@ static void member_peak(void *arg, int member, int n)
     __atomic_fetch_add(&j->done, j->peak(ROUNDS), __ATOMIC_RELAXED);
 }
 
-double cpu_products(struct team *t)
+double peak_products(struct team *t)
 {
     struct err e = {0};
     const struct cpu_tiles *tiles;
