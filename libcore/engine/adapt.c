@@ -89,7 +89,7 @@ void adapt_close(struct rill_engine *g)
     a->seg.to = a->seg.from;
     if (a->seg.impl)
         g->be->prepare(g->dev, &a->seg, NULL);
-    for (int i = 0; a->loaded && i < a->max; i++)
+    for (int i = 0; a->loaded && a->slot && i < a->max; i++)
         unload(a, i);
     plan_free(a->plan);
     mem_free(a->at);
