@@ -64,7 +64,8 @@ struct cuda_seg {
     float *embd;
     int64_t embd_width; // 0: no record reads them
     struct step step;
-    struct lora_pair *pair; // [n_lora][n_w] adapters as the device has them; NULL: no record wants
+    struct lora_pair *pair; // [n_lora][n_pair] adapters as the device has them; NULL: none wanted
+    int64_t n_pair;         // weights, then layers
     struct {
         void *p;
         uint64_t bytes;

@@ -232,7 +232,7 @@ struct combine_args {
     float scale;
 };
 
-/* An adapter's pair for one matrix; rank 0: none. */
+/* An adapter's pair for one matrix, or in a what is added behind a layer; rank 0: none. */
 struct lora_pair {
     const float *a, *b; // [rank x cols], [columns of the result x rank]
     int32_t rank;
@@ -289,7 +289,7 @@ extern const struct rt_kern kern_draw;
 extern const struct rt_kern kern_pack, kern_norm, kern_rope_table, kern_rope_run, kern_map;
 extern const struct rt_kern kern_store, kern_attn_run[3], kern_attn_merge; // 1, 4, 8 heads
 extern const struct rt_kern kern_route, kern_sort, kern_combine;
-extern const struct rt_kern kern_lora_low, kern_lora_add;
+extern const struct rt_kern kern_lora_low, kern_lora_add, kern_steer;
 extern const struct rt_kern kern_conv, kern_shift, kern_scan, kern_rwkv;
 
 /* One table of formats a file; NULL: it does not have this one. */

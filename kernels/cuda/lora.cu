@@ -1,4 +1,5 @@
-/* lora.cu - adapters: rows of requests that chose some get y += scale * B (A x), in place.
+/* lora.cu - adapters: rows of requests that chose some get y += scale * B (A x), in place,
+ * and behind a layer x += scale * v.
  *
  * Same bytes: a row's sums depend on the matrices alone. A x by a chain of every 32nd column a lane
  * and a butterfly; B's products by a chain over the rank; adapters are added in the row's order.
@@ -72,3 +73,22 @@ static __global__ void __launch_bounds__(MAP_THREADS) k_lora_add(struct lora_arg
     }
 }
 extern "C" const struct rt_kern kern_lora_add = KERN_OF(k_lora_add, struct lora_args, "cuda:lora");
+
+static __global__ void __launch_bounds__(MAP_THREADS) k_steer(struct lora_args a)
+{
+    grid_wait();
+    const int64_t r = blockIdx.x;
+
+    if (r >= n_rows(&a.s, a.rows, a.n_used))
+        return;
+    for (int k = 0; k < LORA_MIX; k++) {
+        float scale;
+        const struct lora_pair p = pair_of(a, r, k, &scale);
+        float *x = at_row(a.out, r);
+
+        for (int64_t c = (int64_t)blockIdx.y * MAP_THREADS + threadIdx.x;
+             p.rank > 0 && c < a.out_cols; c += (int64_t)gridDim.y * MAP_THREADS)
+            x[c] += p.a[c] * scale;
+    }
+}
+extern "C" const struct rt_kern kern_steer = KERN_OF(k_steer, struct lora_args, "cuda:steer");

@@ -423,6 +423,7 @@ static void (*const lower[OP_KINDS])(struct prep *p, const struct op *op) = {
     [OP_linear_multi] = cuda_low_linear,
     [OP_linear_heads] = cuda_low_linear_heads,
     [OP_lora] = cuda_low_lora,
+    [OP_steer] = cuda_low_steer,
     [OP_glu] = cuda_low_glu,
     [OP_rope] = low_rope,
     [OP_kv_store] = cuda_low_kv_store,

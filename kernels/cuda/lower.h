@@ -29,7 +29,7 @@ uint32_t cuda_blocks(int64_t n, int64_t per, int64_t most);
 typedef void cuda_low_fn(struct prep *p, const struct op *op);
 cuda_low_fn cuda_low_linear, cuda_low_linear_heads, cuda_low_glu;
 cuda_low_fn cuda_low_route, cuda_low_moe_glu, cuda_low_moe_down;
-cuda_low_fn cuda_low_lora;
+cuda_low_fn cuda_low_lora, cuda_low_steer;
 cuda_low_fn cuda_low_kv_store, cuda_low_attn;
 bool cuda_attn_good(const struct plan *p, const struct op *op);
 

@@ -361,7 +361,7 @@ void cuda_low_lora(struct prep *p, const struct op *op)
     const int rows = cuda_rows(p, op->out[0]);
     struct lora_args a = {.s = p->g->step,
                           .pair = p->g->pair + op->w[0],
-                          .n_pair = p->p->n_w,
+                          .n_pair = p->g->n_pair,
                           .x = cuda_view(p, op->in[0]),
                           .out = cuda_view(p, op->out[0]),
                           .cols = op->in[0].cols,
@@ -382,4 +382,20 @@ void cuda_low_lora(struct prep *p, const struct op *op)
     l->grid_z = 4;
     cuda_prep_launch(p, &kern_lora_add, &a, rows)->grid_y =
         cuda_blocks(a.out_cols, MAP_THREADS, 64);
+}
+
+void cuda_low_steer(struct prep *p, const struct op *op)
+{
+    const int rows = cuda_rows(p, op->out[0]);
+    const struct lora_args a = {.s = p->g->step,
+                                .pair = p->g->pair + p->p->n_w + op->layer,
+                                .n_pair = p->g->n_pair,
+                                .out = cuda_view(p, op->out[0]),
+                                .out_cols = op->out[0].cols,
+                                .rows = rows,
+                                .n_used = p->p->n_used};
+
+    if (cuda_want(p, p->g->pair && op->layer >= 0 && rows != ROWS_E, op, "steers no layer's rows"))
+        cuda_prep_launch(p, &kern_steer, &a, rows)->grid_y =
+            cuda_blocks(a.out_cols, MAP_THREADS, 64);
 }

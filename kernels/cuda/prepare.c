@@ -187,23 +187,37 @@ static bool lay_step(struct prep *p)
 static bool wants_adapters(const struct segment *s)
 {
     for (int32_t i = s->from; i < s->to && s->n_lora > 0; i++)
-        if (s->plan->op[i].kind == OP_lora)
+        if (s->plan->op[i].kind == OP_lora || s->plan->op[i].kind == OP_steer)
             return true;
     return false;
+}
+
+/* Pairs of an adapter: one for each weight, and for each layer its direction in a's place. */
+static int64_t pairs_of(const struct plan *p)
+{
+    int64_t n = p->n_w;
+
+    for (int32_t i = 0; i < p->n_op; i++)
+        if (p->op[i].layer >= n - p->n_w)
+            n = (int64_t)p->n_w + p->op[i].layer + 1;
+    return n;
 }
 
 static bool lay_adapters(struct prep *p)
 {
     struct cuda_seg *g = p->g;
     const uint64_t n = (uint64_t)p->s->n_lora;
+    uint64_t bytes;
 
     if (!wants_adapters(p->s))
         return true;
     g->adapter = mem_array(n, sizeof *g->adapter, p->e);
     if (!g->adapter)
         p->rc = p->rc ? p->rc : E_NOMEM;
-    g->pair = cuda_prep_mem(p, n * (uint64_t)p->p->n_w * sizeof *g->pair);
-    if (p->rc == 0 && rt_zero(p->d->rt, g->pair, n * (uint64_t)p->p->n_w * sizeof *g->pair) < 0)
+    g->n_pair = pairs_of(p->p);
+    bytes = n * (uint64_t)g->n_pair * sizeof *g->pair;
+    g->pair = cuda_prep_mem(p, bytes);
+    if (p->rc == 0 && rt_zero(p->d->rt, g->pair, bytes) < 0)
         p->rc = err_set(p->e, E_DEVICE, "cuda: %s", rt_error());
     return p->rc == 0;
 }
@@ -216,9 +230,23 @@ static void drop_adapter(struct dev *d, struct cuda_seg *g, int slot)
     }
 }
 
-/* Goes through an adapter's matrices that records of the segment want; to NULL: only counts their
- * bytes, each matrix from a multiple of 16. Else they are copied there and row[] tells where. */
-static int walk_adapter(struct dev *d, const struct segment *s, const struct lora_mat *mat,
+/* n floats to the next multiple of 16 bytes; to NULL: only counts them. */
+static int put_floats(struct dev *d, const float **out, const float *x, uint64_t n, uint8_t *to,
+                      uint64_t *bytes)
+{
+    int rc = 0;
+
+    if (to) {
+        *out = (const float *)(const void *)(to + *bytes);
+        rc = rt_copy(d->rt, to + *bytes, x, n * sizeof *x);
+    }
+    *bytes += (n * sizeof *x + 15) / 16 * 16;
+    return rc;
+}
+
+/* Goes through what records of the segment want of an adapter, as put_floats does; row[] tells
+ * where it is. */
+static int walk_adapter(struct dev *d, const struct segment *s, const struct lora_slot *from,
                         uint8_t *to, struct lora_pair *row, uint64_t *bytes)
 {
     int rc = 0;
@@ -226,24 +254,21 @@ static int walk_adapter(struct dev *d, const struct segment *s, const struct lor
     *bytes = 0;
     for (int32_t i = s->from; i < s->to && rc == 0; i++) {
         const struct op *op = &s->plan->op[i];
-        const int16_t w = op->w[0];
+        const struct lora_mat *m = op->kind == OP_lora && from->mat ? &from->mat[op->w[0]] : NULL;
+        const float *dir = op->kind == OP_steer && from->dir ? from->dir[op->layer] : NULL;
+        struct lora_pair p = {.rank = 1, .scale = 1.0f};
 
-        if (op->kind != OP_lora || mat[w].rank <= 0)
-            continue;
-        const struct lora_mat *m = &mat[w];
-        const uint64_t rank = (uint64_t)m->rank, a = rank * (uint64_t)op->in[0].cols * 4,
-                       b = rank * (uint64_t)op->out[0].cols * 4;
-        if (to) {
-            row[w] = (struct lora_pair){
-                .a = (const float *)(to + *bytes), .rank = m->rank, .scale = m->scale};
-            rc = rt_copy(d->rt, to + *bytes, m->a, a);
+        if (dir) {
+            rc = put_floats(d, &p.a, dir, (uint64_t)op->out[0].cols, to, bytes);
+            row[s->plan->n_w + op->layer] = p;
+        } else if (m && m->rank > 0) {
+            p = (struct lora_pair){.rank = m->rank, .scale = m->scale};
+            rc = put_floats(d, &p.a, m->a, (uint64_t)m->rank * (uint64_t)op->in[0].cols, to, bytes);
+            if (rc == 0)
+                rc = put_floats(d, &p.b, m->b, (uint64_t)m->rank * (uint64_t)op->out[0].cols, to,
+                                bytes);
+            row[op->w[0]] = p;
         }
-        *bytes += (a + 15) / 16 * 16;
-        if (to) {
-            row[w].b = (const float *)(to + *bytes);
-            rc = rc < 0 ? rc : rt_copy(d->rt, to + *bytes, m->b, b);
-        }
-        *bytes += (b + 15) / 16 * 16;
     }
     return rc;
 }
@@ -251,8 +276,7 @@ static int walk_adapter(struct dev *d, const struct segment *s, const struct lor
 int cuda_adapt(struct dev *d, struct segment *s, int slot, struct err *e)
 {
     struct cuda_seg *g = s->impl;
-    const struct lora_mat *mat = s->lora[slot].mat;
-    const uint64_t n = (uint64_t)s->plan->n_w;
+    const uint64_t n = g ? (uint64_t)g->n_pair : 0;
     struct lora_pair *row;
     uint64_t bytes = 0;
     int rc = 0;
@@ -264,8 +288,7 @@ int cuda_adapt(struct dev *d, struct segment *s, int slot, struct err *e)
         return E_NOMEM;
     rc = rt_sync(d->rt);
     drop_adapter(d, g, slot);
-    if (mat)
-        walk_adapter(d, s, mat, NULL, NULL, &bytes);
+    walk_adapter(d, s, &s->lora[slot], NULL, row, &bytes);
     if (bytes && !(g->adapter[slot].p = cuda_take(d, bytes))) {
         err_set(e, E_DEVICE, "cuda:%s: %llu bytes wanted for an adapter, %llu free", d->info.name,
                 (unsigned long long)bytes, (unsigned long long)cuda_free_bytes(d));
@@ -274,7 +297,7 @@ int cuda_adapt(struct dev *d, struct segment *s, int slot, struct err *e)
     }
     g->adapter[slot].bytes = bytes;
     if (rc == 0 && bytes)
-        rc = walk_adapter(d, s, mat, g->adapter[slot].p, row, &bytes);
+        rc = walk_adapter(d, s, &s->lora[slot], g->adapter[slot].p, row, &bytes);
     rc = rc < 0 ? rc : rt_copy(d->rt, g->pair + (uint64_t)slot * n, row, n * sizeof *row);
     rc = rc < 0 ? rc : rt_sync(d->rt);
     mem_free(row);
