@@ -28,9 +28,20 @@
 #define FMT_FN   static __device__ inline
 #define V_SCALAR 1
 
+#ifndef RILL_SIMT // a device has instructions for these; only what is no number gets other bits
+#define f16_to_f32  f16_to_f32_by_bits
+#define f32_to_f16  f32_to_f16_by_bits
+#define f32_to_bf16 f32_to_bf16_by_bits
+#include "quant/half.h"
+#undef f16_to_f32
+#undef f32_to_f16
+#undef f32_to_bf16
+#endif
+
+#include "kernels/cuda/ptx.cuh"
+
 #include "kernels/cpu/fmath.h"
 #include "kernels/cuda/kern.h"
-#include "kernels/cuda/ptx.cuh"
 
 #define WARP 32
 
@@ -56,6 +67,12 @@ DEVICE float fma_(float a, float b, float c)
 DEVICE int dot4(int a, int b, int c)
 {
     return __dp4a(a, b, c);
+}
+
+/* The bytes of low and high that the digits of `pick` name. */
+DEVICE uint32_t byte_perm(uint32_t low, uint32_t high, uint32_t pick)
+{
+    return __byte_perm(low, high, pick);
 }
 
 DEVICE float warp_sum(float x)

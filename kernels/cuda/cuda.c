@@ -41,6 +41,16 @@ static int parse_spec(const char *spec, int n, uint64_t *limit, struct err *e)
     return (int)i;
 }
 
+/* For measuring: how matrices lie and are read. */
+static int parse_layout(const char *want, struct err *e)
+{
+    if (!want || !*want || strcmp(want, "panels") == 0)
+        return LAYOUT_PANELS;
+    if (strcmp(want, "file") == 0)
+        return LAYOUT_FILE;
+    return err_set(e, E_USAGE, "RILL_CUDA_GEMV is '%s': expected 'panels' or 'file'", want);
+}
+
 bool cuda_there(void)
 {
     int n;
@@ -68,6 +78,11 @@ static int cuda_open(struct dev **out, const char *spec, struct err *e)
     }
     rt_info(d->rt, &d->info);
     d->limit = limit;
+    if ((n = parse_layout(getenv("RILL_CUDA_GEMV"), e)) < 0) {
+        cuda_close(d);
+        return n;
+    }
+    d->layout = (enum layout)n;
     *out = d;
     return 0;
 }
@@ -147,7 +162,7 @@ static int cuda_copy(struct dev *d, struct mem to, uint64_t at, struct mem from,
     return rt_sync(d->rt) < 0 ? E_DEVICE : 0;
 }
 
-/* The parts as the file has them, in device memory. */
+/* In device memory as the kernels read them: panels, or as the file has them. */
 static int cuda_load(struct dev *d, struct weight *w, struct err *e)
 {
     for (unsigned i = 0; i < ARRAY_LEN(w->part) && w->part[i].p; i++) {
@@ -156,10 +171,16 @@ static int cuda_load(struct dev *d, struct weight *w, struct err *e)
 
         if (!w->part[i].host)
             continue;
-        rc = cuda_mem(d, w->part[i].bytes, MEM_DEVICE, NULL, &m, e);
-        if (rc < 0)
-            return err_prefix(e, w->name);
-        rc = cuda_copy(d, m, 0, w->part[i], 0, m.bytes);
+        if (i == 0 && cuda_wants_panels(d, w)) {
+            if ((rc = cuda_repack(d, w, &m, e)) < 0)
+                return rc;
+            w->dev = m.p;
+        } else {
+            rc = cuda_mem(d, w->part[i].bytes, MEM_DEVICE, NULL, &m, e);
+            if (rc < 0)
+                return err_prefix(e, w->name);
+            rc = cuda_copy(d, m, 0, w->part[i], 0, m.bytes);
+        }
         cuda_unmem(d, &w->part[i]);
         w->part[i] = m;
         if (rc < 0)

@@ -17,6 +17,7 @@ struct dev {
     struct rt *rt;
     struct rt_info info;
     uint64_t limit, taken; // most bytes that may be taken, and those that are
+    enum layout { LAYOUT_PANELS, LAYOUT_FILE } layout; // of matrices that can be repacked
     uint32_t ticket;
 };
 
@@ -89,6 +90,28 @@ bool cuda_choose_lay(struct prep *p); // false: p->rc says why
 void cuda_choose_free(struct dev *d, struct cuda_choose *c);
 int cuda_draw(struct dev *d, struct segment *s, const struct draw *in, int n, int32_t *id);
 
+/* -- weights.c -- */
+
+#define GEMV_WARPS_ENOUGH 16 // of a multiprocessor that ask for weights at once
+
+const struct fmt_kern *cuda_fmt(int fmt); // for rows as in the file; NULL: there are none
+const struct fmt_kern *cuda_kern(const struct weight *w); // for where it lies
+/* Of a row, or of the rows of a panel. */
+int64_t cuda_row_bytes(const struct fmt_kern *k, int fmt, int64_t cols);
+
+/* A kernel's shared memory, the columns of the result that a block makes, and how many warps share
+ * some of them: no bit depends on it. units: the device's multiprocessors. */
+struct gemv_shape {
+    uint32_t shared;
+    int32_t cols, split;
+};
+struct gemv_shape cuda_gemv_shape(const struct fmt_launch *f, int64_t cols, int64_t n_out, bool glu,
+                                  int units);
+
+bool cuda_wants_panels(const struct dev *d, const struct weight *w);
+/* part[0] of w, which the host has, as panels in new memory. */
+int cuda_repack(struct dev *d, const struct weight *w, struct mem *out, struct err *e);
+
 /* -- lower.c -- */
 
 struct table {
@@ -131,7 +154,6 @@ void *cuda_prep_mem(struct prep *p, uint64_t bytes);
 struct launch *cuda_prep_launch(struct prep *p, const struct rt_kern *k, const void *args,
                                 int rows);
 
-const struct fmt_kern *cuda_fmt(int fmt); // NULL: no kernels for it
 bool cuda_can(const struct dev *d, const struct plan *p, const struct op *op);
 void cuda_lower(struct prep *p, const struct op *op);
 int cuda_most_runs(const struct segment *s); // sequences with recurrent state in one step

@@ -67,7 +67,7 @@ template <class R> DEVICE void gemm_fetch(struct gemm_load *l, const struct gemm
     const int64_t u = at.unit + (int)threadIdx.x / GEMM_COLS * CHAINS;
 
     if (u < at.units)
-        R::unit(l->row, u, &l->w);
+        R::unit(l->row, u, at.units, &l->w);
 #pragma unroll
     for (int i = 0; i < 2; i++) {
         const int64_t unit =

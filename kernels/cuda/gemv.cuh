@@ -49,7 +49,7 @@ DEVICE const uint8_t *gemv_weights(const struct gemv_args &a, int32_t matrix, in
         c = 0;
         k = gemv_matrix(a, &c);
     }
-    return a.m[k + up].w + matrix * a.each + c * a.row_bytes;
+    return a.m[k + up].w + matrix * a.each + (c >> a.together) * a.row_bytes;
 }
 
 /* The rows of this block: of inputs (xr), of the result (yr), and the matrix of a stack. */
@@ -92,6 +92,38 @@ DEVICE const void *gemv_input(const struct gemv_args &a, int32_t i, int32_t h)
     return at_row(a.x, i) + head * a.head_in;
 }
 
+/* The products of unit u join acc: codes w, a scale and a min for 32 or for each 16 of them. */
+template <int SUB, int MIN, int NX>
+DEVICE void unit_join(float *acc, const uint32_t *w, const float *s, const float *m,
+                      const void *const *x, int64_t u, int n)
+{
+#pragma unroll
+    for (int j = 0; j < NX; j++) {
+        if (j >= n)
+            continue;
+        const struct q32 *in = (const struct q32 *)x[j] + u;
+        const int4 lo = ((const int4 *)in->q)[0], hi = ((const int4 *)in->q)[1];
+        const float4 d = *(const float4 *)&in->d;
+        int one = dot4((int)w[0], lo.x,
+                       dot4((int)w[1], lo.y, dot4((int)w[2], lo.z, dot4((int)w[3], lo.w, 0))));
+        int two = dot4((int)w[4], hi.x,
+                       dot4((int)w[5], hi.y, dot4((int)w[6], hi.z, dot4((int)w[7], hi.w, 0))));
+
+        if (SUB == 32) {
+            acc[j] = fma_((float)(one + two), s[0] * d.x, acc[j]);
+            if (MIN)
+                acc[j] = fma_(m[0], d.y, acc[j]);
+        } else {
+            acc[j] = fma_((float)one, s[0] * d.x, acc[j]);
+            acc[j] = fma_((float)two, s[1] * d.x, acc[j]);
+            if (MIN) {
+                acc[j] = fma_(m[0], d.z, acc[j]);
+                acc[j] = fma_(m[1], d.w, acc[j]);
+            }
+        }
+    }
+}
+
 /* While the kernel before this one may still be running: so many bytes of column c, and of those of
  * the warp's other lanes, start on their way to the second cache, a line a lane. */
 DEVICE void gemv_ahead(const struct gemv_args &a, int64_t c, int64_t skip)
@@ -128,6 +160,35 @@ DEVICE void gemv_finish(const struct gemv_args &a, const struct mat &m, int64_t 
     if (a.add.p)
         v += at_row(a.add, yr)[at];
     at_row(a.out, yr)[at] = v;
+}
+
+/* -- rows of a table -- */
+
+#define FETCH_NONE INT64_MIN
+
+/* The row of the table that block t brings, FETCH_NONE, or ID_EMBD. */
+DEVICE int64_t fetch_row(const struct fetch_args &a, int64_t t)
+{
+    if (a.mode == FETCH_ALL)
+        return t;
+    if (t >= a.s.n[0])
+        return FETCH_NONE;
+    return a.mode == FETCH_TOKEN ? a.s.id[t] : a.mode == FETCH_TYPE ? a.s.type[t] : a.s.pos[t];
+}
+
+/* Whether the row is one that the caller gave, which is copied. */
+DEVICE bool fetch_embd(const struct fetch_args &a, int64_t t, int64_t row)
+{
+    if (a.mode != FETCH_TOKEN || row != ID_EMBD)
+        return false;
+    for (int64_t i = threadIdx.x; i < a.cols; i += MAP_THREADS)
+        at_row(a.out, t)[i] = a.s.embd[t * a.cols + i];
+    return true;
+}
+
+DEVICE void fetch_put(const struct fetch_args &a, float *y, float v)
+{
+    *y = a.mode == FETCH_POSITION || a.mode == FETCH_TYPE ? *y + v : v * a.scale;
 }
 
 #endif

@@ -16,6 +16,7 @@
 #define ATTN_THREADS 128
 #define GEMV_THREADS 128 // four warps, a row of the matrix each
 #define GEMV_MANY    8   // rows of inputs for which a weight is read once
+#define PANEL        4   // rows of a matrix that panel.cuh keeps together
 #define GEMM_THREADS 256
 #define GEMM_COLS    128 // columns of the result that a block makes with the tensor cores
 #define GEMM_ROWS    64  // and for as many rows of inputs
@@ -107,8 +108,10 @@ struct gemv_args {
     int32_t act;
     float scale, limit;
     int32_t n_head, head_in, head_out; // GEMV_HEADS
-    int32_t div;                       // GEMV_PAIRS: the input's row is the pair's number / div
-    const int32_t *n_tile, *tile;      // [1], [tiles][3] expert, first place in pair, count
+    int32_t together;             // 2^together rows of the matrix lie together and are row_bytes
+    int32_t split;                // warps that share columns of the result
+    int32_t div;                  // GEMV_PAIRS: the input's row is the pair's number / div
+    const int32_t *n_tile, *tile; // [1], [tiles][3] expert, first place in pair, count
     const int32_t *pair;
 };
 
@@ -123,11 +126,19 @@ struct fetch_args {
     int32_t mode;
 };
 
+/* Rows in the file's order to panels (panel.cuh). */
+struct repack_args {
+    const uint8_t *from;
+    uint8_t *to;
+    int64_t cols, row_bytes, panel_bytes;
+};
+
 /* A kernel with what a block of it makes: columns of the result for rows of inputs. */
 struct fmt_launch {
     struct rt_kern k;
     int32_t rows, cols;
     uint32_t block, shared;
+    int32_t sums; // rows of inputs whose chains lie in shared memory (panel.cuh); 0: none do
 };
 
 enum fmt_input { INPUT_PLAIN, INPUT_Q32, INPUT_X16 };
@@ -138,6 +149,8 @@ struct fmt_kern {
     struct fmt_launch few, many, tiles;
     struct rt_kern fetch;
     enum fmt_input input;
+    struct rt_kern repack; // k.name NULL: rows lie as in the file
+    int32_t slice;         // bytes of 256 columns of a panel's rows
 };
 
 struct norm_args {
@@ -298,6 +311,7 @@ const struct fmt_kern *gemv_plain(int fmt);
 const struct fmt_kern *gemv_small(int fmt);
 const struct fmt_kern *gemv_large(int fmt);
 const struct fmt_kern *gemv_points(int fmt);
+const struct fmt_kern *gemv_panels(int fmt); // of matrices that were repacked
 #ifdef __cplusplus
 }
 #endif

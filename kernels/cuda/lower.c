@@ -9,16 +9,6 @@
 #include "kernels/cuda/lower.h"
 #include "kernels/tables.h"
 
-const struct fmt_kern *cuda_fmt(int fmt)
-{
-    const struct fmt_kern *k = gemv_half(fmt);
-
-    k = k ? k : gemv_plain(fmt);
-    k = k ? k : gemv_small(fmt);
-    k = k ? k : gemv_large(fmt);
-    return k ? k : gemv_points(fmt);
-}
-
 bool cuda_want(struct prep *p, bool good, const struct op *op, const char *what)
 {
     if (!good)
@@ -73,8 +63,8 @@ float *cuda_upload(struct prep *p, const float *x, uint64_t n)
 const float *cuda_vector(struct prep *p, int w, int64_t *n)
 {
     const struct weight *from = w < 0 ? NULL : &p->p->w[w];
-    const struct fmt_kern *k = from ? cuda_fmt(from->fmt) : NULL;
-    uint64_t row_bytes;
+    const struct fmt_kern *k = from ? cuda_kern(from) : NULL;
+    int64_t row_bytes;
 
     if (n)
         *n = from ? from->n * from->rows * from->cols : 0;
@@ -82,7 +72,8 @@ const float *cuda_vector(struct prep *p, int w, int64_t *n)
         return NULL;
     if (from->fmt == FMT_F32 && (uintptr_t)from->part[0].p % sizeof(float) == 0)
         return from->part[0].p;
-    if (!k || !fmt_row_bytes(from->fmt, (uint64_t)from->cols, &row_bytes)) {
+    row_bytes = k ? cuda_row_bytes(k, from->fmt, from->cols) : 0;
+    if (!row_bytes) {
         p->rc = err_set(p->e, E_UNSUPPORTED, "cuda: %s: no kernel for its format", from->name);
         return NULL;
     }
@@ -90,7 +81,7 @@ const float *cuda_vector(struct prep *p, int w, int64_t *n)
         const int64_t rows = from->n * from->rows;
         float *to = cuda_prep_mem(p, (uint64_t)(rows * from->cols) * sizeof *to);
         const struct fetch_args a = {.w = from->part[0].p,
-                                     .row_bytes = (int64_t)row_bytes,
+                                     .row_bytes = row_bytes,
                                      .cols = from->cols,
                                      .out = {to, from->cols},
                                      .scale = 1.0f,
@@ -198,13 +189,14 @@ static void low_embed(struct prep *p, const struct op *op)
         const struct weight *w = &p->p->w[op->w[i]];
         struct fetch_args a = {.s = p->g->step,
                                .w = w->part[0].p,
+                               .row_bytes = cuda_row_bytes(cuda_kern(w), w->fmt, w->cols),
                                .cols = w->cols,
                                .out = cuda_view(p, op->out[0]),
                                .scale = op->a.lin.scale == 0.0f ? 1.0f : op->a.lin.scale,
                                .mode = mode[i]};
 
         if (cuda_want(p, w->cols == op->out[0].cols, op, "table is not as wide as the value"))
-            cuda_prep_launch(p, &cuda_fmt(w->fmt)->fetch, &a, ROWS_T);
+            cuda_prep_launch(p, &cuda_kern(w)->fetch, &a, ROWS_T);
     }
 }
 

@@ -24,7 +24,7 @@ static void input_for(struct prep *p, const struct op *op, const struct weight *
                       struct gemv_args *a, int32_t n_head, int32_t head_in, int32_t at_in)
 {
     struct ref r = op->in[0];
-    const enum fmt_input form = cuda_fmt(w->fmt)->input;
+    const enum fmt_input form = cuda_kern(w)->input;
     const int rows = cuda_rows(p, r);
     const uint64_t bytes = (uint64_t)cuda_max_rows(p, rows) * (uint64_t)n_head *
                            (((uint64_t)w->cols + 31) / 32) *
@@ -66,14 +66,14 @@ static void input_for(struct prep *p, const struct op *op, const struct weight *
 static void set_matrix(struct prep *p, struct gemv_args *a, int w, int bias, int64_t at)
 {
     const struct weight *from = &p->p->w[w];
+    const struct fmt_kern *k = cuda_kern(from);
     struct mat *m = &a->m[a->n_m++];
-    uint64_t bytes = 0;
 
-    fmt_row_bytes(from->fmt, (uint64_t)from->cols, &bytes);
     *m = (struct mat){from->part[0].p, cuda_vector(p, bias, NULL), from->rows, at};
-    a->row_bytes = (int64_t)bytes;
+    a->row_bytes = cuda_row_bytes(k, from->fmt, from->cols);
+    a->together = k->slice ? 2 : 0;
     a->cols = from->cols;
-    a->each = (int64_t)bytes * from->rows;
+    a->each = a->row_bytes * (from->rows >> a->together);
     a->bias_each = from->rows;
 }
 
@@ -84,7 +84,7 @@ static void split_matrix(struct gemv_args *a)
 
     m[0].rows /= 2;
     m[1] = m[0];
-    m[1].w += m[0].rows * a->row_bytes;
+    m[1].w += (m[0].rows >> a->together) * a->row_bytes;
     if (m[0].bias)
         m[1].bias = m[0].bias + m[0].rows;
     a->n_m = 2;
@@ -97,19 +97,22 @@ static const struct fmt_launch *kernel_for(const struct fmt_kern *k, int v)
 
 /* Launches for one row, for few and for many: a grid of tiles of rows, columns, and matrices.
  * n_expert: of TILES. */
-static void launch_gemv(struct prep *p, const struct gemv_args *a, int fmt, int rows, int64_t n_out,
-                        int64_t n_matrix, int32_t n_expert)
+static void launch_gemv(struct prep *p, struct gemv_args *a, const struct fmt_kern *fk, int rows,
+                        int64_t n_out, int64_t n_matrix, int32_t n_expert)
 {
     for (int v = VARIANTS - 1; v >= 0; v--) {
-        const struct fmt_launch *k = kernel_for(cuda_fmt(fmt), v);
-        const bool halves = a->glu && k == &cuda_fmt(fmt)->tiles;
-        struct launch *l = cuda_prep_launch(p, &k->k, a, rows);
+        const struct fmt_launch *k = kernel_for(fk, v);
+        const struct gemv_shape shape =
+            cuda_gemv_shape(k, a->cols, n_out, a->glu, p->d->info.units);
+        struct launch *l;
 
+        a->split = shape.split;
+        l = cuda_prep_launch(p, &k->k, a, rows);
         l->when = 1u << v;
         l->per = (uint32_t)k->rows;
         l->block = k->block;
-        l->shared = k->shared;
-        l->grid_y = cuda_blocks(n_out, halves ? k->cols / 2 : k->cols, 65535);
+        l->shared = shape.shared;
+        l->grid_y = cuda_blocks(n_out, shape.cols, 65535);
         l->grid_z = (uint32_t)n_matrix;
         l->n_expert = n_expert;
     }
@@ -146,7 +149,7 @@ void cuda_low_linear(struct prep *p, const struct op *op)
         }
         for (k = i; k < (multi ? 4 : 1) && op->w[k] >= 0; k++) {
             const struct weight *o = &p->p->w[op->w[k]];
-            if (o->fmt != w->fmt ||
+            if (cuda_kern(o) != cuda_kern(w) ||
                 !cuda_want(p, o->cols == w->cols, op, "matrices of unequal width"))
                 break;
             set_matrix(p, &a, op->w[k], op->w[multi ? 4 + k : 1], at - first);
@@ -156,7 +159,7 @@ void cuda_low_linear(struct prep *p, const struct op *op)
         if (p->rc)
             return;
         input_for(p, op, w, &a, 1, 0, 0);
-        launch_gemv(p, &a, w->fmt, a.rows, at - first, 1, 0);
+        launch_gemv(p, &a, cuda_kern(w), a.rows, at - first, 1, 0);
     }
     cuda_want(p, at == op->out[0].cols, op, "result is not as wide as the matrices");
 }
@@ -176,7 +179,7 @@ void cuda_low_linear_heads(struct prep *p, const struct op *op)
     a.head_out = op->a.heads.head_out;
     a.out.p += op->a.heads.at_out;
     input_for(p, op, w, &a, op->a.heads.n_head, op->a.heads.head_in, op->a.heads.at_in);
-    launch_gemv(p, &a, w->fmt, a.rows, w->rows, w->n, 0);
+    launch_gemv(p, &a, cuda_kern(w), a.rows, w->rows, w->n, 0);
 }
 
 /* Gate and up: two matrices, or the halves of one. */
@@ -251,9 +254,9 @@ static void two_formats(struct prep *p, const struct op *op, struct gemv_args *a
             k.act = ACT_NONE;
         }
         if (rows == TILES)
-            sort_pairs(p, op, &k, cuda_fmt(w->fmt));
+            sort_pairs(p, op, &k, cuda_kern(w));
         input_for(p, op, w, &k, 1, 0, 0);
-        launch_gemv(p, &k, w->fmt, rows, n_out, 1, op->a.moe.n_expert);
+        launch_gemv(p, &k, cuda_kern(w), rows, n_out, 1, op->a.moe.n_expert);
     }
 }
 
@@ -263,7 +266,7 @@ static void lower_glu(struct prep *p, const struct op *op, struct gemv_args *a, 
 {
     const struct weight *w = &p->p->w[op->w[0]];
 
-    if (!fused && w->fmt != p->p->w[op->w[1]].fmt) {
+    if (!fused && cuda_kern(w) != cuda_kern(&p->p->w[op->w[1]])) {
         two_formats(p, op, a, rows);
         return;
     }
@@ -271,9 +274,9 @@ static void lower_glu(struct prep *p, const struct op *op, struct gemv_args *a, 
         !gate_up(p, a, op, fused))
         return;
     if (rows == TILES)
-        sort_pairs(p, op, a, cuda_fmt(w->fmt));
+        sort_pairs(p, op, a, cuda_kern(w));
     input_for(p, op, w, a, 1, 0, 0);
-    launch_gemv(p, a, w->fmt, rows, op->out[0].cols, 1, op->a.moe.n_expert);
+    launch_gemv(p, a, cuda_kern(w), rows, op->out[0].cols, 1, op->a.moe.n_expert);
 }
 
 void cuda_low_glu(struct prep *p, const struct op *op)
@@ -348,9 +351,9 @@ void cuda_low_moe_down(struct prep *p, const struct op *op)
     a.mode = GEMV_PAIRS;
     a.out = (struct view){cuda_slot(p, SLOT_PAIRS, bytes), c.cols};
     c.x = a.out.p;
-    sort_pairs(p, op, &a, cuda_fmt(w->fmt));
+    sort_pairs(p, op, &a, cuda_kern(w));
     input_for(p, op, w, &a, 1, 0, 0);
-    launch_gemv(p, &a, w->fmt, TILES, w->rows, 1, op->a.moe.n_expert);
+    launch_gemv(p, &a, cuda_kern(w), TILES, w->rows, 1, op->a.moe.n_expert);
     cuda_prep_launch(p, &kern_combine, &c, ROWS_T)->grid_y = cuda_blocks(c.cols, MAP_COLS, 64);
 }
 

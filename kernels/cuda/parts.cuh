@@ -167,18 +167,15 @@ DEVICE void q3_k_part(const struct q3_k *b, int p, int8_t *q, float *s, float *m
 
 /* The head of a Q4_K or Q5_K block, d and dmin and 12 bytes of scales: scale and min of part p, as
  * quant/k_scales.h has them. */
-DEVICE void k_head(const void *b, int p, float *s, float *m)
+DEVICE void k_head(const uint4 &w, int p, float *s, float *m)
 {
-    uint32_t w[4];
-
-    words_at<16, 4>(w, b);
     const int at = p % 4 * 8;
-    const uint32_t x = w[1] >> at, y = w[2] >> at, z = w[3] >> at;
+    const uint32_t x = w.y >> at, y = w.z >> at, z = w.w >> at;
     const uint32_t scale = p < 4 ? x & 63u : (z & 15u) | (x >> 6 & 3u) << 4;
     const uint32_t min = p < 4 ? y & 63u : (z >> 4 & 15u) | (y >> 6 & 3u) << 4;
 
-    s[0] = f16_to_f32((uint16_t)w[0]) * (float)scale;
-    m[0] = -(f16_to_f32((uint16_t)(w[0] >> 16)) * (float)min);
+    s[0] = f16_to_f32((uint16_t)w.x) * (float)scale;
+    m[0] = -(f16_to_f32((uint16_t)(w.x >> 16)) * (float)min);
 }
 
 DEVICE void q4_k_part(const struct q4_k *b, int p, int8_t *q, float *s, float *m)
@@ -191,7 +188,7 @@ DEVICE void q4_k_part(const struct q4_k *b, int p, int8_t *q, float *s, float *m
     for (int i = 0; i < 8; i++)
         w[i] = w[i] >> shift & 0x0f0f0f0fu;
     memcpy(q, w, sizeof w);
-    k_head(b, p, s, m);
+    k_head(*(const uint4 *)b, p, s, m);
 }
 
 DEVICE void q5_k_part(const struct q5_k *b, int p, int8_t *q, float *s, float *m)
@@ -205,7 +202,7 @@ DEVICE void q5_k_part(const struct q5_k *b, int p, int8_t *q, float *s, float *m
     for (int i = 0; i < 8; i++)
         w[i] = (w[i] >> shift & 0x0f0f0f0fu) | (high[i] >> p & 0x01010101u) << 4;
     memcpy(q, w, sizeof w);
-    k_head(b, p, s, m);
+    k_head(*(const uint4 *)b, p, s, m);
 }
 
 DEVICE void q6_k_part(const struct q6_k *b, int p, int8_t *q, float *s, float *m)

@@ -11,7 +11,33 @@
 #ifndef RILL_KERNELS_CUDA_PTX_CUH
 #define RILL_KERNELS_CUDA_PTX_CUH
 
+#include <stdint.h>
+
 #ifndef RILL_SIMT
+static __device__ __forceinline__ float f16_to_f32(uint16_t h)
+{
+    float f;
+
+    asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(h));
+    return f;
+}
+
+static __device__ __forceinline__ uint16_t f32_to_f16(float f)
+{
+    uint16_t h;
+
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(f));
+    return h;
+}
+
+static __device__ __forceinline__ uint16_t f32_to_bf16(float f)
+{
+    uint16_t h;
+
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(h) : "f"(f));
+    return h;
+}
+
 /* Every kernel's first words. Where launches may overlap (rt_cuda.cu, programmatic dependent
  * launch) the next kernel's blocks may come to the device from here on, and what the one before
  * wrote is there once this returns; elsewhere neither does anything. */
@@ -27,6 +53,44 @@ static __device__ __forceinline__ void grid_wait(void)
 static __device__ __forceinline__ void prefetch_l2(const void *p)
 {
     asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
+}
+
+/* Loads of what is read once: they leave the first cache to the inputs. They stay in front of a
+ * grid_wait that they are written in front of. */
+static __device__ __forceinline__ uint4 stream_16(const void *p)
+{
+    uint4 v;
+
+    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "l"(p));
+    return v;
+}
+
+static __device__ __forceinline__ uint2 stream_8(const void *p)
+{
+    uint2 v;
+
+    asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0,%1}, [%2];"
+                 : "=r"(v.x), "=r"(v.y)
+                 : "l"(p));
+    return v;
+}
+
+static __device__ __forceinline__ uint32_t stream_4(const void *p)
+{
+    uint32_t v;
+
+    asm volatile("ld.global.nc.L1::no_allocate.u32 %0, [%1];" : "=r"(v) : "l"(p));
+    return v;
+}
+
+static __device__ __forceinline__ uint32_t stream_2(const void *p)
+{
+    uint16_t v;
+
+    asm volatile("ld.global.nc.L1::no_allocate.u16 %0, [%1];" : "=h"(v) : "l"(p));
+    return v;
 }
 
 static __device__ __forceinline__ void mma_s8_k32(int *c, const int *a, const int *b)

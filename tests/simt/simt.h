@@ -27,6 +27,9 @@ struct simt_place {
 struct alignas(16) uint4 {
     uint32_t x, y, z, w;
 };
+struct alignas(8) uint2 {
+    uint32_t x, y;
+};
 struct alignas(16) int4 {
     int32_t x, y, z, w;
 };
@@ -73,6 +76,44 @@ static inline char *shared_memory(void)
 
 static inline void grid_wait(void)
 {
+}
+
+/* Loads must be aligned as on a device. */
+template <class T> static inline T simt_load(const void *p)
+{
+    if ((uintptr_t)p % sizeof(T))
+        __builtin_trap();
+    return *(const T *)p;
+}
+
+static inline uint4 stream_16(const void *p)
+{
+    return simt_load<uint4>(p);
+}
+
+static inline uint2 stream_8(const void *p)
+{
+    return simt_load<uint2>(p);
+}
+
+static inline uint32_t stream_4(const void *p)
+{
+    return simt_load<uint32_t>(p);
+}
+
+static inline uint32_t stream_2(const void *p)
+{
+    return simt_load<uint16_t>(p);
+}
+
+static inline uint32_t byte_perm(uint32_t low, uint32_t high, uint32_t pick)
+{
+    const uint64_t from = low | (uint64_t)high << 32;
+    uint32_t w = 0;
+
+    for (int i = 0; i < 4; i++)
+        w |= (uint32_t)(from >> (pick >> 4 * i & 7) * 8 & 0xff) << 8 * i;
+    return w;
 }
 
 static inline void prefetch_l2(const void *p)

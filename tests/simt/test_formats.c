@@ -26,7 +26,7 @@ struct problem {
     float *x;
     struct q32 *q;
     struct {
-        uint8_t *w;
+        uint8_t *w, *panels;
         float *x, *y;
         struct q32 *q;
         struct x16 *h;
@@ -88,6 +88,8 @@ static void problem_free(struct problem *p)
     mem_free(p->x);
     mem_free(p->q);
     rt_free(p->rt, p->dev.w);
+    if (p->dev.panels)
+        rt_free(p->rt, p->dev.panels);
     rt_free(p->rt, p->dev.x);
     rt_free(p->rt, p->dev.q);
     rt_free(p->rt, p->dev.h);
@@ -106,43 +108,48 @@ static void fetch(const struct problem *p, void *to, const void *from, uint64_t 
     ck_assert_msg(rt_copy(p->rt, to, from, n) == 0 && rt_sync(p->rt) == 0, "%s", rt_error());
 }
 
-/* The results for n rows of inputs. With glu the matrix is gate and up, of half the rows each. */
-static void multiply(struct problem *p, int n, enum kernel which, bool glu, float *y)
+/* The results for n rows of inputs. With glu the matrix is gate and up, of half the rows each. To
+ * panels: rows lie so, and as if the device had so many multiprocessors; 0: as in the file. */
+static void multiply(struct problem *p, int n, enum kernel which, bool glu, int panels, float *y)
 {
-    const struct fmt_kern *k = cuda_fmt((int)p->f->id);
+    const struct fmt_kern *k = panels ? gemv_panels((int)p->f->id) : cuda_fmt((int)p->f->id);
     const struct fmt_launch *f = which == BY_TILES ? &k->tiles
                                  : which == BY_FEW ? &k->many
                                                    : &k->few;
-    const uint32_t per = (uint32_t)f->rows,
-                   tiles = (uint32_t)(p->rows + f->cols - 1) / (uint32_t)f->cols;
     const int64_t cols = glu ? p->rows / 2 : p->rows;
+    const struct gemv_shape shape = cuda_gemv_shape(f, p->cols, cols, glu, panels);
+    const uint32_t per = (uint32_t)f->rows,
+                   tiles = (uint32_t)(cols + shape.cols - 1) / (uint32_t)shape.cols;
     struct gemv_args a = {.s = {.n = p->dev.n},
                           .x = {p->dev.x, p->cols},
                           .xq = k->input == INPUT_Q32 ? p->dev.q : NULL,
                           .xh = k->input == INPUT_X16 ? p->dev.h : NULL,
                           .out = {p->dev.y, cols},
-                          .m = {{p->dev.w, NULL, cols, 0}},
+                          .m = {{panels ? p->dev.panels : p->dev.w, NULL, cols, 0}},
                           .n_m = glu ? 2 : 1,
                           .glu = glu,
                           .act = ACT_SILU,
                           .cols = p->cols,
-                          .row_bytes = (int64_t)p->row_bytes,
+                          .row_bytes = cuda_row_bytes(k, (int)p->f->id, p->cols),
                           .rows = ROWS_T,
+                          .together = panels ? 2 : 0,
+                          .split = shape.split,
                           .scale = 1.0f,
                           .n_head = 1,
                           .div = 1};
-    const struct rt_launch l = {&f->k,
-                                {((uint32_t)n + per - 1) / per, which == BY_TILES ? tiles : 2, 1},
-                                f->block,
-                                f->shared,
-                                &a};
+    const struct rt_launch l = {
+        &f->k,
+        {((uint32_t)n + per - 1) / per, which == BY_TILES || tiles < 2 ? tiles : 2, 1},
+        f->block,
+        shape.shared,
+        &a};
 
     const int32_t rows[4] = {n, 0, 0, 0};
     ck_assert_int_eq(rt_copy(p->rt, p->dev.n, rows, sizeof rows), 0);
     if (!glu)
         a.act = ACT_NONE;
     a.m[1] = a.m[0];
-    a.m[1].w += (uint64_t)cols * p->row_bytes;
+    a.m[1].w += (cols >> a.together) * a.row_bytes;
     if (k->input != INPUT_PLAIN) {
         struct pack_args pack = {.s = a.s,
                                  .x = a.x,
@@ -192,10 +199,10 @@ static void check_format(struct rt *rt, const struct fmt_info *f, int64_t cols)
     struct problem p = problem_new(rt, f, cols, ROWS, INPUTS);
     float *all = need(INPUTS * ROWS * sizeof *all), *some = need(INPUTS * ROWS * sizeof *some);
 
-    multiply(&p, INPUTS, BY_ONE, false, all);
+    multiply(&p, INPUTS, BY_ONE, false, 0, all);
     check_values(&p, all);
     for (int n = 1; n <= INPUTS; n += n < 3 ? 1 : 4) {
-        multiply(&p, n, BY_FEW, false, some);
+        multiply(&p, n, BY_FEW, false, 0, some);
         ck_assert_msg(memcmp(all, some, (size_t)n * ROWS * sizeof *all) == 0,
                       "%s: other bits for %d rows of inputs", f->name, n);
     }
@@ -213,8 +220,8 @@ static void check_tiles(struct rt *rt, const struct fmt_info *f, int64_t cols, i
 
     for (int glu = 0; glu < 2; glu++) {
         const size_t made = glu ? n / 2 : n;
-        multiply(&p, inputs, BY_ONE, glu, want);
-        multiply(&p, inputs, BY_TILES, glu, got);
+        multiply(&p, inputs, BY_ONE, glu, 0, want);
+        multiply(&p, inputs, BY_TILES, glu, 0, got);
         ck_assert_msg(memcmp(want, got, made * sizeof *want) == 0,
                       "%s: other bits by tiles: %d columns, %d rows, %d inputs%s", f->name,
                       (int)cols, rows, inputs, glu ? ", gate and up" : "");
@@ -299,5 +306,97 @@ START_TEST(tiles_make_the_same_bits)
 }
 END_TEST
 
-TEST_MAIN("simt/formats", every_format_multiplies, tiles_make_the_same_bits,
-          every_format_gives_rows)
+static void to_panels(struct problem *p)
+{
+    const struct fmt_kern *k = gemv_panels((int)p->f->id);
+    struct repack_args a = {.from = p->dev.w,
+                            .cols = p->cols,
+                            .row_bytes = (int64_t)p->row_bytes,
+                            .panel_bytes = cuda_row_bytes(k, (int)p->f->id, p->cols)};
+    const uint32_t panels = (uint32_t)(p->rows / PANEL);
+
+    ck_assert_msg(p->cols % 256 || a.panel_bytes < (int64_t)(PANEL * p->row_bytes + 16), "%s: %d",
+                  p->f->name, (int)a.panel_bytes);
+    a.to = p->dev.panels = device(p->rt, NULL, panels * (uint64_t)a.panel_bytes);
+    start(p->rt, &(struct rt_launch){&k->repack, {panels, 1, 1}, MAP_THREADS, 0, &a});
+}
+
+/* Rows of a table that lie in panels. */
+static void check_rows(struct problem *p)
+{
+    const struct fmt_kern *k = gemv_panels((int)p->f->id);
+    const size_t n = (size_t)p->rows * (size_t)p->cols;
+    float *y = need(n * sizeof *y), *want = need(n * sizeof *want),
+          *dev = device(p->rt, NULL, n * sizeof *y);
+    const struct fetch_args a = {.w = p->dev.panels,
+                                 .row_bytes = cuda_row_bytes(k, (int)p->f->id, p->cols),
+                                 .cols = p->cols,
+                                 .out = {dev, p->cols},
+                                 .scale = 1.0f,
+                                 .mode = FETCH_ALL};
+
+    p->f->decode(p->w, want, n / (size_t)p->f->block);
+    start(p->rt, &(struct rt_launch){&k->fetch, {(uint32_t)p->rows, 1, 1}, MAP_THREADS, 0, &a});
+    fetch(p, y, dev, n * sizeof *y);
+    ck_assert_msg(memcmp(y, want, n * sizeof *y) == 0, "%s: other rows of panels", p->f->name);
+    rt_free(p->rt, dev);
+    mem_free(y);
+    mem_free(want);
+}
+
+static void check_panels(struct rt *rt, const struct fmt_info *f, int64_t cols, int rows,
+                         int inputs)
+{
+    static const int units[] = {1, 2,
+                                1000}; // warps that share a panel: 1, 2 or more, as many as can
+    struct problem p = problem_new(rt, f, cols, rows, inputs);
+    const size_t n = (size_t)rows * (size_t)inputs;
+    float *want = need(n * sizeof *want), *got = need(n * sizeof *got);
+
+    to_panels(&p);
+    check_rows(&p);
+    for (int glu = 0; glu < 2; glu++) {
+        const size_t bytes = (glu ? n / 2 : n) * sizeof *want;
+
+        multiply(&p, inputs, BY_ONE, glu, 0, want);
+        for (size_t i = 0; i < ARRAY_LEN(units); i++) {
+            multiply(&p, inputs, BY_ONE, glu, units[i], got);
+            ck_assert_msg(memcmp(want, got, bytes) == 0,
+                          "%s: other bits of panels: %d columns, %d rows, %d inputs%s, units %d",
+                          f->name, (int)cols, rows, inputs, glu ? ", gate and up" : "", units[i]);
+        }
+        for (enum kernel k = BY_FEW; k <= BY_TILES; k++) {
+            multiply(&p, inputs, k, glu, 1, got);
+            ck_assert_msg(memcmp(want, got, bytes) == 0,
+                          "%s: other bits of panels %s: %d columns, %d rows, %d inputs%s", f->name,
+                          k == BY_FEW ? "for few rows" : "by tiles", (int)cols, rows, inputs,
+                          glu ? ", gate and up" : "");
+        }
+    }
+    mem_free(want);
+    mem_free(got);
+    problem_free(&p);
+}
+
+START_TEST(panels_make_the_same_bits)
+{
+    struct rt *rt = open_device();
+    int n = 0;
+
+    for (size_t i = 0; fmt_at(i); i++) {
+        const struct fmt_info *f = fmt_at(i);
+
+        if (!gemv_panels((int)f->id))
+            continue;
+        n++;
+        check_panels(rt, f, 256, 136, 10);
+        check_panels(rt, f, f->block == 256 ? 2304 : 1376, 16, 3);
+        check_panels(rt, f, f->block == 256 ? 1280 : 32, 24, 9);
+    }
+    ck_assert_int_ge(n, 7);
+    rt_close(rt);
+}
+END_TEST
+
+TEST_MAIN("simt/formats", panels_make_the_same_bits, every_format_multiplies,
+          tiles_make_the_same_bits, every_format_gives_rows)
