@@ -329,6 +329,12 @@ END
     body schema 000 000 <<'END'
 {"messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_schema","json_schema":{"name":"n","strict":true,"schema":{"type":"object","properties":{"a":{"enum":["x",1]}},"required":["a"]}}}}
 END
+    body schema2 000 340 <<'END'
+{"messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"type":"object","properties":{"a":{"type":"string","pattern":"^a+$"}}}}}}
+END
+    body tools2 000 366 <<'END'
+{"messages":[{"role":"user","content":"x"}],"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object","properties":{"x":{"type":"integer"}}}}}],"tool_choice":"required"}
+END
     body text 001 003 <<'END'
 {"prompt":["a",[5,6]],"echo":true,"logprobs":1,"best_of":2,"n":1,"max_tokens":3,"regex":"[a-c]+"}
 END
@@ -353,8 +359,43 @@ END
     cd - >/dev/null
 }
 
+# source NAME KIND TEXT: a source of constraints on standard input (fuzz_constrain.c: KIND is the
+# first byte, in octal digits), and a text for it
+source() {
+    # shellcheck disable=SC2059
+    { printf "\\$2" && printf '%s\000%s' "$(cat)" "$3"; } >"$1"
+}
+
+constrain() {
+    mkdir -p "$dir/constrain"
+    cd "$dir/constrain"
+    source gbnf 000 '(1+x)*23' <<'END'
+root ::= term (op term)*   # sums
+op ::= [+*/-] | "\x5e"
+term ::= [0-9]+ | [^0-9()+*/^-]{1,3} | "(" root ")" | ident?
+ident ::= "a" ("b" | "c"){2} "d"{0,}
+END
+    source regex 001 'ab-12@x.yz' <<'END'
+^(?:[a-z]+-\d{1,3}|\w*?[^\s@]{2,})@(x|y)\.[\x41-\u005aa-z]{2}$
+END
+    source tools 002 '{"name":"f","arguments":{"x":1}}' <<'END'
+[{"type":"function","function":{"name":"f","parameters":{"type":"object","properties":{"x":{"type":"integer"}},"required":["x"]}}},{"type":"function","function":{"name":"g_h"}}]
+END
+    source tools2 052 '<tool_call>{"name":"f"' <<'END'
+[{"type":"function","function":{"name":"f","parameters":{"type":"object","properties":{"s":{"type":"string","enum":["a","b"]}}}}}]
+END
+    source line 003 '{"a":[1,-2.5e3],"b":"2024-02-29"}' <<'END'
+{"type":"object","properties":{"a":{"type":"array","items":{"type":"number","minimum":-9,"maximum":1000},"minItems":1,"maxItems":3,"uniqueItems":true},"b":{"type":"string","format":"date"},"c":{"$ref":"#/$defs/n"}},"required":["a"],"additionalProperties":false,"$defs":{"n":{"anyOf":[{"type":"null"},{"const":{"x":[true]}}]}}}
+END
+    source any 004 '[ "ab" , { "k" : null } ]' <<'END'
+{"type":"array","prefixItems":[{"type":"string","pattern":"^a","minLength":1,"maxLength":4}],"items":{"oneOf":[{"type":"object","patternProperties":{"^k":{}},"minProperties":1},{"type":"integer","multipleOf":3}]},"allOf":[{"minItems":1}]}
+END
+    cd - >/dev/null
+}
+
 (reqhead)
 (api)
+(constrain)
 (gguf)
 (zst)
 (tok)

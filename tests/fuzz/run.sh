@@ -22,7 +22,7 @@ for f in "$@"; do
     model) max=200000 made=$SRCDIR/tests/golden/arch ;;
     *) max=4096 made= ;;
     esac
-    if "$f" -runs="$RUNS" -timeout=2 -max_len=$max -rss_limit_mb=2048 -print_final_stats=1 \
+    if "$f" -runs="$RUNS" -timeout=2 -entropic=0 -max_len=$max -rss_limit_mb=2048 -print_final_stats=1 \
         -artifact_prefix="obj/fuzz/found/$name-" $([ ! -f "$dict" ] || echo "-dict=$dict") \
         "$corpus" "obj/fuzz/seeds/$name" ${made:+"$made"} >"$log" 2>&1; then
         echo "fuzz_$name: $(sed -n 's/^stat::number_of_executed_units: //p' "$log") executions, nothing found"
