@@ -14,6 +14,17 @@
 #include "base/mem.h"
 #include "tests/suite.h"
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0 // 1: memory that was freed is kept for a while, so its size says nothing
+#endif
+
 static struct {
     pid_t pid;
     int port;
@@ -116,6 +127,23 @@ static inline double client_used(void)
     if (f)
         fclose(f);
     return (double)(user + sys) / (double)sysconf(_SC_CLK_TCK);
+}
+
+/* A number of /proc/PID/status: "VmRSS:" (kB), "Threads:". */
+static inline long client_status(const char *name)
+{
+    char path[64], line[200];
+    long n = -1;
+    FILE *f;
+
+    snprintf(path, sizeof path, "/proc/%d/status", (int)served.pid);
+    f = fopen(path, "r");
+    while (f && fgets(line, sizeof line, f))
+        if (strncmp(line, name, strlen(name)) == 0)
+            n = strtol(line + strlen(name), NULL, 10);
+    if (f)
+        fclose(f);
+    return n;
 }
 
 static inline int dial(void)

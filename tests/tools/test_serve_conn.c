@@ -1,9 +1,10 @@
 /* test_serve_conn.c - rill-serve and clients whose connection is unusual: half-closed, dripping,
- * slow, too many.
+ * slow, too many, with heads that are none.
  */
 #include <sys/resource.h>
 
 #include "tests/tools/client.h"
+#include "tests/tools/heads.h"
 
 #define SCRIPT "{\"answers\":[{\"text\":\"One two three.\"}]}"
 #define SLOW   "{\"prompt_ms\":300,\"answers\":[{\"text\":\"One two three.\"}]}"
@@ -220,5 +221,136 @@ START_TEST(no_descriptors)
 }
 END_TEST
 
+/* Thousands that say nothing, and thousands whose streams are silent: everybody else is served, and
+ * little is kept for them. In make check-long as many as the promise is about. */
+START_TEST(silent)
+{
+    static const char *const many[] = {
+        "--parallel", "4096",           "--max-queue", "10000", "--max-connections",
+        "12000",      "--idle-seconds", "600",         NULL};
+    static const char stream[] = "{" USER ",\"stream\":true}";
+    const bool whole = getenv("LONG") && *getenv("LONG");
+    const int n = whole ? 10000 : 300;
+    int *fd = calloc((size_t)n, sizeof *fd);
+    struct rlimit r;
+    struct reply reply;
+    long before, idle, open;
+
+    getrlimit(RLIMIT_NOFILE, &r);
+    if (r.rlim_max < (rlim_t)n + 1000) {
+        test_skip("too few descriptors");
+        free(fd);
+        return;
+    }
+    r.rlim_cur = r.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &r);
+    if (!serve_script("{\"prompt_ms\":3600000,\"parallel\":20000,\"answers\":[{\"text\":\"a\"}]}",
+                      many)) {
+        free(fd);
+        return;
+    }
+    wait_ready();
+    before = client_status("VmRSS:");
+    for (int i = 0; i < n; i++)
+        fd[i] = dial();
+    for (int i = 0; i < 500 && metric("rill_connections") < n; i++)
+        client_nap(10);
+    ck_assert_int_eq((int)metric("rill_connections"), n + 1);
+    idle = client_status("VmRSS:");
+    for (int i = 0; i < n; i++) {
+        put_request(fd[i], "POST", CHAT, "", stream);
+        get_head(fd[i], &reply);
+        ck_assert_int_eq(reply.status, 200);
+        reply_fini(&reply);
+    }
+    ck_assert_int_eq((int)metric("rill_requests_running"), n);
+    open = client_status("VmRSS:");
+    printf("%d connections: %ld kB, idle %ld, with silent streams %ld\n", n, before, idle, open);
+    ck_assert_msg(open < 100000, "%ld kB", open);
+    expect_status("POST", "/tokenize", "", "{\"content\":\"a\"}", 200, NULL);
+    for (int i = 0; i < n; i++)
+        close(fd[i]);
+    wait_idle(20);
+    free(fd);
+    serve_stop();
+}
+END_TEST
+
+/* Many that read nothing of long answers cost no more than they may be behind, and are dropped. */
+START_TEST(slow_readers)
+{
+    static const char *const little[] = {"--max-behind", "64K", "--write-seconds", "600", NULL};
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    int fd[24], small = 4096;
+    long before, most = 0;
+
+    if (!serve_script("{\"answers\":[{\"text\":\"word \",\"repeat\":60000}]}", little))
+        return;
+    wait_ready();
+    a.sin_port = htons((uint16_t)served.port);
+    before = client_status("VmRSS:");
+    for (int i = 0; i < 24; i++) {
+        fd[i] = socket(AF_INET, SOCK_STREAM, 0);
+        setsockopt(fd[i], SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+        ck_assert_int_eq(connect(fd[i], (void *)&a, sizeof a), 0);
+        put_request(fd[i], "POST", CHAT, "", "{" USER ",\"stream\":true}");
+    }
+    client_nap(50);
+    for (int i = 0; i < 2000 && (i == 0 || metric("rill_connections") > 1); i++) {
+        long now = client_status("VmRSS:");
+
+        most = now > most ? now : most;
+        client_nap(5);
+    }
+    ck_assert_int_eq((int)metric("rill_connections"), 1);
+    ck_assert_int_eq((int)metric("rill_requests_finished_total{model_name=\"tales\",reason="
+                                 "\"cancelled\"}"),
+                     24);
+    ck_assert_msg(SANITIZED || most < before + 24 * 256 + 8192, "%ld kB, then %ld", before, most);
+    for (int i = 0; i < 24; i++)
+        close(fd[i]);
+    serve_stop();
+}
+END_TEST
+
+/* -- heads that are none -- */
+
+/* Each is refused with what is said of it, and nothing behind it is taken for a request. */
+START_TEST(smuggled)
+{
+    static const char *const with[] = {"--allow-host", "a", NULL};
+    static const char inner[] = "GET /health HTTP/1.1\r\nHost: a\r\n\r\n";
+    struct reply r, second;
+
+    if (!serve_script(SCRIPT, with))
+        return;
+    wait_ready();
+    for (size_t i = 0; i < ARRAY_LEN(bad_heads); i++) {
+        int fd = dial();
+
+        put_bytes(fd, bad_heads[i].text, bad_heads[i].n);
+        put_text(fd, inner);
+        get_reply(fd, &r);
+        ck_assert_msg(r.status == bad_heads[i].status, "%zu: %d, not %d: %s", i, r.status,
+                      bad_heads[i].status, bad_heads[i].text);
+        ck_assert_msg(!get_head(fd, &second), "%zu: a second reply", i);
+        reply_fini(&r);
+        reply_fini(&second);
+        close(fd);
+    }
+    ck_assert_int_eq((int)metric("rill_http_replies_total{class=\"2xx\"}"), 1); // of wait_ready
+    {
+        int fd = dial();
+
+        put_text(fd, inner); // alone it is one
+        get_reply(fd, &r);
+        ck_assert_int_eq(r.status, 200);
+        reply_fini(&r);
+        close(fd);
+    }
+    serve_stop();
+}
+END_TEST
+
 TEST_MAIN("tools/serve_conn", half_closed_is_answered, half_closed_and_gone, drip, takes_nothing,
-          no_descriptors)
+          no_descriptors, silent, slow_readers, smuggled)

@@ -15,17 +15,6 @@
 #include "base/rng.h"
 #include "tests/tools/client.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0 // 1: memory that was freed is kept for a while, so its size says nothing
-#endif
-
 enum { CLIENTS = 8, PARTS_MAX = 20, PROBES = 25 };
 
 #define FOX  "Tell of the fox"
@@ -183,7 +172,7 @@ static bool leaving(uint64_t bits)
 
     if (bits % 2) { // while its prompt is computed: never the same, so never found in memory
         buf_printf(&b, "{\"max_tokens\":4,\"prompt\":\"%llu", (unsigned long long)bits);
-        for (int i = 0; i < 300; i++)
+        for (int i = 0; i < 120; i++)
             buf_str(&b, i % 3 ? " and the fox" : " went to the wood");
         buf_str(&b, "\"}");
         put_request(fd, "POST", TEXT, KEY, b.p);
@@ -475,22 +464,6 @@ struct state {
     double ms;           // of a lone request: one in ten is quicker
 };
 
-static long status_of(const char *name)
-{
-    char path[64], line[200];
-    long n = -1;
-    FILE *f;
-
-    snprintf(path, sizeof path, "/proc/%d/status", (int)served.pid);
-    f = fopen(path, "r");
-    while (f && fgets(line, sizeof line, f))
-        if (strncmp(line, name, strlen(name)) == 0)
-            n = strtol(line + strlen(name), NULL, 10);
-    if (f)
-        fclose(f);
-    return n;
-}
-
 static int files(void)
 {
     char path[64];
@@ -536,8 +509,8 @@ static void look(struct state *s)
     ck_assert_int_eq((int)metric("rill_connections"), 1);
     v.kv = metric("rill_kv_used_ratio");
     v.replies = metric("rill_http_replies_total{class=\"2xx\"}");
-    v.kb = status_of("VmRSS:");
-    v.threads = (int)status_of("Threads:");
+    v.kb = client_status("VmRSS:");
+    v.threads = (int)client_status("Threads:");
     v.files = files();
     for (int i = 0; i < 40; i++) { // the server may not have seen yet that we have hung up
         const int now = files();

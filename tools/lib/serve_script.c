@@ -24,7 +24,7 @@ struct script {
     struct line *line; // [n]
     size_t n;
     double prompt_s, prompt_token_s, token_s;
-    int parallel;
+    int parallel, fail_after, fail_open; // -1: never
 };
 
 /* An answer that runs or waits. */
@@ -49,6 +49,7 @@ struct script_engine {
     int n, cap, running, number;
     size_t turn;
     struct rill_stats stats;
+    int opened; // how often, before
 };
 
 /* -- the file -- */
@@ -101,6 +102,8 @@ int script_read(struct script **out, const char *path, struct err *e)
     s->prompt_token_s = number_of(s->json, "prompt_token_us", 0) * 1e-6;
     s->token_s = number_of(s->json, "token_ms", 0) * 1e-3;
     s->parallel = (int)number_of(s->json, "parallel", 256);
+    s->fail_after = (int)number_of(s->json, "fail_after", -1);
+    s->fail_open = (int)number_of(s->json, "fail_open", -1);
     file_unmap(&v);
     *out = s;
     return 0;
@@ -299,7 +302,8 @@ int script_step(struct script_engine *g, struct rill_event *ev, int max, struct 
     double now = tool_now();
     int n = 0, k = 0;
 
-    (void)e;
+    if (g->s->fail_after >= 0 && g->stats.drawn >= (uint64_t)g->s->fail_after && g->n > 0)
+        return err_set(e, E_DEVICE, "the device has failed, as the script says");
     place(g, now);
     for (int i = 0; i < g->n; i++) {
         struct said *a = g->said[i];
@@ -322,6 +326,18 @@ int script_step(struct script_engine *g, struct rill_event *ev, int max, struct 
     if (n == 0)
         nanosleep(&nap, NULL);
     return n;
+}
+
+int script_reopen(struct script_engine *g, struct err *e)
+{
+    if (g->s->fail_open >= 0 && g->opened >= g->s->fail_open)
+        return err_set(e, E_DEVICE, "the device cannot be opened again, as the script says");
+    for (int i = 0; i < g->n; i++)
+        said_free(g->said[i]);
+    g->n = g->running = 0;
+    g->opened++;
+    g->stats = (struct rill_stats){0};
+    return 0;
 }
 
 void script_stats(const struct script_engine *g, struct rill_stats *out)

@@ -8,6 +8,8 @@
  *   prompt_token_us  the same, for each token of the prompt (0)
  *   token_ms         before each further token (0)
  *   parallel         answers at once (256)
+ *   fail_after       tokens that are drawn before the device fails (never)
+ *   fail_open        how often it can be opened again when it has failed (always)
  *   answers[].text   what is said, cut into the vocabulary's tokens
  *   answers[].when   only where the prompt ends with a text that has this in its last 4,000 bytes;
  *                    the last such entry is taken, else those without it in turn
@@ -34,6 +36,8 @@ int script_submit(struct script_engine *g, const struct rill_request *r, int *nu
                   struct err *e);
 int script_step(struct script_engine *g, struct rill_event *ev, int max, struct err *e);
 void script_cancel(struct script_engine *g, int number);
+/* After a failed step: empty again. */
+int script_reopen(struct script_engine *g, struct err *e);
 void script_stats(const struct script_engine *g, struct rill_stats *out);
 
 #endif

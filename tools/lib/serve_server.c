@@ -555,7 +555,10 @@ static void worker_state(struct server *s, const struct out_record *r)
         i++;
     if (r->rc < 0) {
         err_set(&s->why, r->rc, "%s", r->why);
-        stop(s, r->rc);
+        if (!s->loaded[i])
+            stop(s, r->rc);
+        else if (s->drain_until == 0) // its engine is gone: what is being answered still is
+            s->drain_until = tool_now() + s->o.drain_seconds;
         return;
     }
     s->loaded[i] = true;
@@ -570,7 +573,7 @@ static void end_drained(struct server *s)
         return;
     http_drain(s->http);
     if (s->n_calls == 0 && http_connections(s->http) == 0)
-        stop(s, 0);
+        stop(s, s->why.code);
 }
 
 static void on_records(evutil_socket_t fd, short what, void *ctx)
@@ -615,7 +618,7 @@ static void on_timer(evutil_socket_t fd, short what, void *ctx)
         }
     }
     if (s->drain_until > 0 && now > s->drain_until)
-        stop(s, 0);
+        stop(s, s->why.code);
     end_drained(s);
 }
 
@@ -626,7 +629,7 @@ static void on_stop(evutil_socket_t fd, short what, void *ctx)
     (void)fd;
     (void)what;
     if (s->drain_until > 0) { // asked twice
-        stop(s, 0);
+        stop(s, s->why.code);
         return;
     }
     tool_note("no new requests; %d are still being answered", s->n_calls);

@@ -29,6 +29,7 @@ struct worker {
     struct job **active; // [n_active] the engine has them: the runner's
     int n_active, cap_active;
     unsigned seen_cancels;
+    struct err gone;                       // why there is no engine any more: the runner's
     struct adapter adapter[RILL_LORA_MAX]; // [n_adapter]: the runner's
     int n_adapter;
 
@@ -242,6 +243,17 @@ static int load_lora(struct worker *w, const char *arg, struct err *e)
     return rc;
 }
 
+/* Those that were given at the start. */
+static int load_loras(struct worker *w, struct err *e)
+{
+    int rc = 0;
+
+    w->n_adapter = 0;
+    for (size_t i = 0; w->engine && w->o.lora && i < w->o.lora->n && rc == 0; i++)
+        rc = load_lora(w, w->o.lora->at[i].value, e);
+    return rc;
+}
+
 static int load(struct worker *w, struct err *e)
 {
     struct rill_model_info info;
@@ -250,10 +262,7 @@ static int load(struct worker *w, struct err *e)
     w->o.model.vocab_only = w->o.script != NULL;
     rc = rill_model_open(&w->model, w->o.path, &w->o.model, e);
     rc = rc < 0 ? rc : open_engine(w, e);
-    if (rc < 0)
-        return rc;
-    for (size_t i = 0; w->engine && w->o.lora && i < w->o.lora->n && rc == 0; i++)
-        rc = load_lora(w, w->o.lora->at[i].value, e);
+    rc = rc < 0 ? rc : load_loras(w, e);
     if (rc < 0)
         return rc;
     rill_model_info(w->model, &info);
@@ -366,11 +375,14 @@ static void start(struct worker *w, struct job *j)
     struct err e = {0};
     int rc = 0;
 
+    if (w->gone.code) {
+        say(w, OUT_END, j, &w->gone);
+        return;
+    }
     if (j->kind == JOB_ACT) {
         act(w, j);
         return;
     }
-
     if (is_cancelled(w, j))
         rc = err_set(&e, E_CANCELLED, "cancelled");
     j->start_at = tool_now();
@@ -425,22 +437,27 @@ static void take_event(struct worker *w, struct buf *out, const struct rill_even
     put_record(out, &r);
 }
 
-/* The device failed: so have all requests; a new engine may do better. */
-static bool recover(struct worker *w, const struct err *why)
+static int reopen(struct worker *w, struct err *e)
 {
-    struct err e = {0};
+    int rc;
 
+    rill_engine_close(w->engine);
+    w->engine = NULL;
+    rc = w->script ? script_reopen(w->script, e) : open_engine(w, e);
+    return rc < 0 ? rc : load_loras(w, e);
+}
+
+/* The device failed: so have all requests; a new engine may do better. What requests had loaded or
+ * restored is gone. Where there is none the server ends, and its supervisor starts it again. */
+static void recover(struct worker *w, const struct err *why)
+{
+    tool_warn("%s: %s: all its requests have failed, the engine is opened again", w->o.name,
+              why->text);
     for (int i = 0; i < w->n_active; i++)
         say(w, OUT_END, w->active[i], why);
     w->n_active = 0;
-    tool_warn("%s: %s: all its requests have failed, the engine is opened again", w->o.name,
-              why->text);
-    rill_engine_close(w->engine);
-    w->engine = NULL;
-    if (open_engine(w, &e) == 0)
-        return true;
-    say(w, OUT_STATE, NULL, &e);
-    return false;
+    if (reopen(w, &w->gone) < 0)
+        say(w, OUT_STATE, NULL, &w->gone);
 }
 
 static void *run_all(void *ctx)
@@ -466,8 +483,11 @@ static void *run_all(void *ctx)
         see_cancels(w);
         e = (struct err){0};
         rc = do_step(w, ev, &e);
-        if (rc < 0 && recover(w, &e))
+        if (rc < 0) {
+            recover(w, &e);
             rc = 0;
+            continue;
+        }
         now = tool_now();
         for (int i = 0; i < rc; i++)
             take_event(w, &out, &ev[i], now);
