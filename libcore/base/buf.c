@@ -71,22 +71,34 @@ void buf_slice(struct buf *b, struct slice s)
     buf_add(b, s.p, s.n);
 }
 
+/* Mostly there is room already, and the first call writes it. */
 void buf_printf(struct buf *b, const char *fmt, ...)
 {
+    size_t room = b->bad ? 0 : b->cap - b->n;
     va_list ap;
     int n;
 
     va_start(ap, fmt);
-    n = vsnprintf(NULL, 0, fmt, ap);
+    n = vsnprintf(room ? b->p + b->n : NULL, room, fmt, ap);
     va_end(ap);
     if (n < 0 || !buf_reserve(b, (size_t)n)) {
+        if (room)
+            b->p[b->n] = 0;
         b->bad = true;
         return;
     }
-    va_start(ap, fmt);
-    vsnprintf(b->p + b->n, (size_t)n + 1, fmt, ap);
-    va_end(ap);
+    if ((size_t)n >= room) {
+        va_start(ap, fmt);
+        vsnprintf(b->p + b->n, (size_t)n + 1, fmt, ap);
+        va_end(ap);
+    }
     b->n += (size_t)n;
+}
+
+/* What stands for itself in a JSON string. */
+static bool is_plain(unsigned char c)
+{
+    return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
 }
 
 static void json_ascii(struct buf *b, unsigned c)
@@ -116,8 +128,13 @@ void buf_json(struct buf *b, struct slice s)
         uint32_t cp;
 
         if (c < 0x80) {
-            json_ascii(b, c);
-            i++;
+            size_t from = i;
+
+            while (i < s.n && is_plain((unsigned char)s.p[i]))
+                i++;
+            buf_add(b, s.p + from, i - from);
+            if (i == from)
+                json_ascii(b, (unsigned char)s.p[i++]);
             continue;
         }
         n = utf8_decode(s.p + i, s.n - i, &cp);

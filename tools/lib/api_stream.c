@@ -30,7 +30,10 @@ void api_stream_fini(struct api_stream *s)
 static void open_chunk(const struct api_stream *s, struct buf *b, int index)
 {
     buf_slice(b, buf_view(&s->head));
-    buf_printf(b, "{\"index\":%d,", index);
+    if (index == 0) // that of nearly all
+        buf_str(b, "{\"index\":0,");
+    else
+        buf_printf(b, "{\"index\":%d,", index);
     buf_str(b, s->r->chat ? "\"delta\":{" : "\"text\":");
 }
 

@@ -195,6 +195,19 @@ void http_stream(struct http_x *x, const char *type, const struct buf *fields)
     put_head(x, 200, type, fields, 0);
 }
 
+/* The line in front of a chunk. */
+static size_t chunk_line(char out[24], size_t n)
+{
+    size_t k = 1, at = 0;
+
+    while (k < 2 * sizeof n && n >> 4 * k)
+        k++;
+    while (k-- > 0)
+        out[at++] = "0123456789abcdef"[n >> 4 * k & 15];
+    memcpy(out + at, "\r\n", 2);
+    return at + 2;
+}
+
 void http_add(struct http_x *x, struct slice s)
 {
     char size[24];
@@ -208,7 +221,7 @@ void http_add(struct http_x *x, struct slice s)
     }
     if (x->chunked) {
         v[1] = v[0];
-        v[0] = (struct iovec){size, (size_t)snprintf(size, sizeof size, "%zx\r\n", s.n)};
+        v[0] = (struct iovec){size, chunk_line(size, s.n)};
         v[2] = (struct iovec){(void *)(uintptr_t) "\r\n", 2};
     }
     put_now(x, v, x->chunked ? 3 : 1);

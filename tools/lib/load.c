@@ -405,7 +405,8 @@ static void on_event(const struct epoll_event *ev)
 
     if (c->fd < 0)
         return;
-    getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &n);
+    if (ev->events & EPOLLERR)
+        getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &n);
     if (error && c->where != IDLE) {
         end(c, strerror(error));
         return;

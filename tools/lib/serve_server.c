@@ -167,8 +167,8 @@ static void push(struct call *c)
 {
     if (c->x && c->out.n) {
         c->bytes += c->out.n;
-        c->wrote = tool_now();
         http_add(c->x, buf_view(&c->out));
+        c->wrote = tool_now();
     }
     buf_clear(&c->out);
 }
@@ -395,8 +395,8 @@ static void call_event(struct call *c, const struct out_record *r)
         return;
     }
     push(c);
-    if (c->streaming && r->ev.kind == RILL_TOKEN)
-        histogram_add(&c->s->metrics[c->model].front, tool_now() - r->at);
+    if (c->streaming && r->ev.kind == RILL_TOKEN && c->wrote > r->at)
+        histogram_add(&c->s->metrics[c->model].front, c->wrote - r->at);
 }
 
 /* http's call: the connection is gone. */
