@@ -204,9 +204,20 @@ static inline void reply_fini(struct reply *r)
     buf_fini(&r->body);
 }
 
+/* Being stopped and continued ends a recv() that has a time limit. */
+static inline ssize_t get_some(int fd, void *p, size_t n)
+{
+    ssize_t k;
+
+    do
+        k = recv(fd, p, n, 0);
+    while (k < 0 && errno == EINTR);
+    return k;
+}
+
 static inline bool get_byte(int fd, char *c)
 {
-    return recv(fd, c, 1, 0) == 1;
+    return get_some(fd, c, 1) == 1;
 }
 
 /* A line with its CR LF; false at the end. */
@@ -227,7 +238,7 @@ static inline bool get_n(int fd, struct buf *b, size_t n)
     char c[4096];
 
     while (n > 0) {
-        ssize_t k = recv(fd, c, n < sizeof c ? n : sizeof c, 0);
+        ssize_t k = get_some(fd, c, n < sizeof c ? n : sizeof c);
 
         if (k <= 0)
             return false;

@@ -589,7 +589,7 @@ END_TEST
 START_TEST(errors)
 {
     static const int codes[] = {E_FORMAT, E_CONTEXT, E_BUSY, E_NOMEM, E_DEVICE, E_NOTFOUND};
-    static const int status[] = {400, 400, 429, 500, 500, 404};
+    static const int status[] = {400, 400, 429, 503, 500, 404};
 
     open_api();
     openapi_open();

@@ -240,6 +240,8 @@ struct api_status api_status(const struct err *why)
     case E_RANGE:
     case E_UNSUPPORTED:
         return (struct api_status){400, bad, NULL};
+    case E_NOMEM: // of the machine, or for keys and values: later there may be some
+        return (struct api_status){503, "server_error", "out_of_memory"};
     case E_CANCELLED:
         return (struct api_status){503, "server_error", "cancelled"};
     default:
