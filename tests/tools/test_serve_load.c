@@ -14,6 +14,7 @@
 
 #include "base/rng.h"
 #include "tests/tools/client.h"
+#include "tools/lib/load.h"
 
 enum { CLIENTS = 8, PARTS_MAX = 20, PROBES = 25 };
 
@@ -431,7 +432,7 @@ static void client(int number, uint64_t seed, double until, int rest)
 }
 
 /* All clients for some seconds; the keys are read again meanwhile. */
-static void load(double seconds, uint64_t seed, int rest)
+static void load_mixed(double seconds, uint64_t seed, int rest)
 {
     const double until = client_now() + seconds;
     int left = CLIENTS, turn = 0, status;
@@ -626,8 +627,8 @@ START_TEST(mixed)
         keep_answer();
         errors = metric("rill_http_replies_total{class=\"5xx\"}"); // from before it was ready
         for (int i = 0; i < n; i++) {
-            load(seconds > 0 ? seconds / n : 0.7, 1000 * (uint64_t)(i + 1),
-                 pause ? (int)strtol(pause, NULL, 10) : 0);
+            load_mixed(seconds > 0 ? seconds / n : 0.7, 1000 * (uint64_t)(i + 1),
+                       pause ? (int)strtol(pause, NULL, 10) : 0);
             look(&s[i]);
         }
         compare(s, n, seconds >= 300);
@@ -639,14 +640,73 @@ START_TEST(mixed)
 }
 END_TEST
 
+/* -- the front end alone -- */
+
+/* Processor seconds of the thread that has HTTP and JSON: the first. */
+static double front_used(void)
+{
+    char path[64], text[512] = "";
+    unsigned long user = 0, sys = 0;
+    const char *p;
+    FILE *f;
+
+    snprintf(path, sizeof path, "/proc/%d/task/%d/stat", (int)served.pid, (int)served.pid);
+    f = fopen(path, "r");
+    p = f && fgets(text, sizeof text, f) ? strrchr(text, ')') : NULL;
+    if (f)
+        fclose(f);
+    ck_assert(p && sscanf(p, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &sys));
+    return (double)(user + sys) / (double)sysconf(_SC_CLK_TCK);
+}
+
+/* 256 streams at once with a token every 12.8 ms, 20,000 a second, take less than 30 % of a core.
+ */
+START_TEST(front_end)
+{
+    static const char *const with[] = {"--parallel", "512", NULL};
+    enum { STREAMS = 256, TOKENS = 400 };
+    const int tokens = minutes() > 0 ? TOKENS : TOKENS / 8;
+    struct load_item item[STREAMS];
+    struct load_result r = {0};
+    struct load_opts o = {.item = item, .n = STREAMS, .at_once = STREAMS};
+    struct err e = {0};
+    char url[64];
+    double used, all, soon;
+
+    if (!serve_script("{\"token_ms\":12.8,\"parallel\":512,\"answers\":[{\"text\":\"word \","
+                      "\"repeat\":1000}]}",
+                      with))
+        return;
+    wait_ready();
+    for (int i = 0; i < STREAMS; i++)
+        item[i] = (struct load_item){.n_prompt = 20, .n_gen = tokens};
+    snprintf(url, sizeof url, "http://127.0.0.1:%d", served.port);
+    o.url = url;
+    used = front_used();
+    ck_ok(load_run(&r, &o, NULL, &e), &e);
+    used = front_used() - used;
+    ck_assert_uint_eq(r.done, STREAMS);
+    ck_assert_uint_eq(r.tokens, (uint64_t)STREAMS * (uint64_t)tokens);
+    all = metric("rill_front_seconds_count");
+    soon = metric("rill_front_seconds_bucket{model_name=\"tales\",le=\"0.001\"}");
+    printf("%.0f tokens a second, %.1f us of processor each; %.2f %% written within 1 ms\n",
+           (double)r.tokens / r.seconds, 1e6 * used / (double)r.tokens, 100 * soon / all);
+    ck_assert_double_eq(all, (double)r.tokens);
+    if (minutes() > 0 && !SANITIZED)
+        ck_assert_double_lt(used / (double)r.tokens, 0.3 / 20000);
+    load_fini(&r);
+    serve_stop();
+}
+END_TEST
+
 /* libcheck's limit, a minute, does not know how long this one is meant to be. */
 int main(int argc, char **argv)
 {
-    const TTest *const all[] = {mixed};
+    const TTest *const all[] = {mixed, front_end};
     char times[32];
 
     snprintf(times, sizeof times, "%d", (int)(minutes() * 1.5) + 5);
     if (minutes() > 0)
         setenv("CK_TIMEOUT_MULTIPLIER", times, 1);
-    return suite_main("tools/serve_load", all, 1, argc, argv);
+    return suite_main("tools/serve_load", all, 2, argc, argv);
 }
