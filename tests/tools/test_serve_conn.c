@@ -2,7 +2,6 @@
  * slow, too many, with heads that are none.
  */
 #include <sys/resource.h>
-#include <sys/syscall.h>
 
 #include "tests/tools/client.h"
 #include "tests/tools/heads.h"
@@ -314,31 +313,6 @@ START_TEST(slow_readers)
 }
 END_TEST
 
-/* The loop does not wait behind others' long slices, where the scheduler can be told. */
-START_TEST(short_slices)
-{
-    struct {
-        uint32_t size, policy;
-        uint64_t flags;
-        int32_t nice;
-        uint32_t priority;
-        uint64_t runtime, deadline, period;
-    } a = {0}, own = {0};
-
-    if (!serve_script(SCRIPT, NULL))
-        return;
-    wait_ready();
-    if (syscall(SYS_sched_getattr, 0, &own, sizeof own, 0) == 0 && own.runtime > 0) {
-        ck_assert_int_eq(syscall(SYS_sched_getattr, served.pid, &a, sizeof a, 0), 0);
-        ck_assert_uint_lt(a.runtime, own.runtime);
-        ck_assert_int_eq(a.nice, own.nice);
-    } else {
-        test_skip("no slices of a task's own");
-    }
-    serve_stop();
-}
-END_TEST
-
 /* -- heads that are none -- */
 
 /* Each is refused with what is said of it, and nothing behind it is taken for a request. */
@@ -379,4 +353,4 @@ START_TEST(smuggled)
 END_TEST
 
 TEST_MAIN("tools/serve_conn", half_closed_is_answered, half_closed_and_gone, drip, takes_nothing,
-          no_descriptors, silent, slow_readers, short_slices, smuggled)
+          no_descriptors, silent, slow_readers, smuggled)

@@ -8,10 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/mem.h"
 #include "base/rng.h"
@@ -745,24 +742,8 @@ int server_new(struct server **out, const struct server_opts *o, struct err *e)
     return rc;
 }
 
-/* The loop runs for moments and must not wait for them: where the scheduler knows slices of a
- * task's own (Linux 6.12) it asks for the shortest, 0.1 ms. Anywhere else nothing happens. */
-static void ask_short_slices(void)
-{
-    struct {
-        uint32_t size, policy;
-        uint64_t flags;
-        int32_t nice;
-        uint32_t priority;
-        uint64_t runtime, deadline, period;
-    } a = {.size = sizeof a, .nice = getpriority(PRIO_PROCESS, 0), .runtime = 100000};
-
-    (void)syscall(SYS_sched_setattr, 0, &a, 0);
-}
-
 int server_run(struct server *s, struct err *e)
 {
-    ask_short_slices();
     if (event_base_dispatch(s->base) < 0)
         return err_set(e, E_IO, "the event loop failed");
     if (s->rc < 0)
