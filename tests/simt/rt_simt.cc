@@ -33,10 +33,25 @@ struct rt {
 
 static const char *reason = "no error";
 
+int64_t simt_fail_after = -1;
+
 static int bad(const char *why)
 {
     reason = why;
     return -1;
+}
+
+/* Once a call has failed all others do, as on a device. */
+static bool failed(void)
+{
+    if (simt_fail_after < 0)
+        return false;
+    if (simt_fail_after > 0) {
+        simt_fail_after--;
+        return false;
+    }
+    reason = "an illegal memory access was encountered";
+    return true;
 }
 
 const char *rt_error(void)
@@ -128,6 +143,8 @@ void rt_free_host(struct rt *d, void *p)
 int rt_zero(struct rt *d, void *p, uint64_t n)
 {
     (void)d;
+    if (failed())
+        return -1;
     memset(p, 0, n);
     return 0;
 }
@@ -135,6 +152,8 @@ int rt_zero(struct rt *d, void *p, uint64_t n)
 int rt_copy(struct rt *d, void *to, const void *from, uint64_t n)
 {
     (void)d;
+    if (failed())
+        return -1;
     memmove(to, from, n);
     return 0;
 }
@@ -142,7 +161,7 @@ int rt_copy(struct rt *d, void *to, const void *from, uint64_t n)
 int rt_sync(struct rt *d)
 {
     (void)d;
-    return 0;
+    return failed() ? -1 : 0;
 }
 
 int rt_launch(struct rt *d, const struct rt_launch *l)
@@ -150,6 +169,8 @@ int rt_launch(struct rt *d, const struct rt_launch *l)
     struct rt_graph *g = d->graph;
     void *args;
 
+    if (failed())
+        return -1;
     if (!d->recording) {
         simt_run(l);
         return 0;
@@ -181,6 +202,8 @@ int rt_record_end(struct rt *d, struct rt_graph **out)
 int rt_replay(struct rt *d, struct rt_graph *g)
 {
     (void)d;
+    if (failed())
+        return -1;
     for (int i = 0; i < g->n; i++)
         simt_run(&g->l[i]);
     return 0;
@@ -200,14 +223,14 @@ int rt_mark(struct rt *d, int i)
 {
     (void)d;
     (void)i;
-    return 0;
+    return failed() ? -1 : 0;
 }
 
 int rt_reached(struct rt *d, int i)
 {
     (void)d;
     (void)i;
-    return 0;
+    return failed() ? -1 : 0;
 }
 
 int rt_between(struct rt *d, int a, int b, double *seconds)
