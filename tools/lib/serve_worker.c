@@ -439,20 +439,20 @@ static void take_event(struct worker *w, struct buf *out, const struct rill_even
 
 static int reopen(struct worker *w, struct err *e)
 {
-    int rc;
+    int rc = w->script ? script_reopen(w->script, e) : open_engine(w, e);
 
-    rill_engine_close(w->engine);
-    w->engine = NULL;
-    rc = w->script ? script_reopen(w->script, e) : open_engine(w, e);
     return rc < 0 ? rc : load_loras(w, e);
 }
 
 /* The device failed: so have all requests; a new engine may do better. What requests had loaded or
- * restored is gone. Where there is none the server ends, and its supervisor starts it again. */
+ * restored is gone. Where there is none the server ends, and its supervisor starts it again. The
+ * old engine goes first: its requests use what is freed with their jobs. */
 static void recover(struct worker *w, const struct err *why)
 {
     tool_warn("%s: %s: all its requests have failed, the engine is opened again", w->o.name,
               why->text);
+    rill_engine_close(w->engine);
+    w->engine = NULL;
     for (int i = 0; i < w->n_active; i++)
         say(w, OUT_END, w->active[i], why);
     w->n_active = 0;
