@@ -8,10 +8,11 @@
  */
 #include "kernels/cuda/common.cuh"
 
-DEVICE int type_bytes(int type)
-{
-    return type == FMT_F32 ? 4 : 2;
-}
+/* One head's row of K or V in a page. Blocks have their codes apart from their scales. */
+struct kv_row {
+    const uint8_t *code;
+    const uint16_t *scale;
+};
 
 DEVICE uint8_t *page_of(const struct kv_args &kv, int32_t slot, int32_t page)
 {
@@ -20,54 +21,154 @@ DEVICE uint8_t *page_of(const struct kv_args &kv, int32_t slot, int32_t page)
     return kv.pool + (uint64_t)(uint32_t)kib * 1024 + kv.at;
 }
 
-DEVICE void kv_put(void *p, int type, int64_t i, float x)
+DEVICE int row_codes(int type, int n) // bytes
 {
-    if (type == FMT_F32)
-        ((float *)p)[i] = x;
-    else
-        ((uint16_t *)p)[i] = type == FMT_F16 ? f32_to_f16(x) : f32_to_bf16(x);
+    return type == FMT_F32 ? 4 * n : type == FMT_Q8_0 ? n : type == FMT_Q4_0 ? n / 2 : 2 * n;
 }
 
-DEVICE float kv_get(const void *p, int type, int64_t i)
+DEVICE bool in_blocks(int type)
+{
+    return type == FMT_Q8_0 || type == FMT_Q4_0;
+}
+
+/* Position `at` of a head of n columns; part: where K or V of the page begins. */
+DEVICE struct kv_row kv_row_of(const uint8_t *part, int type, int n, int64_t head, int at)
+{
+    const int codes = row_codes(type, n), scales = in_blocks(type) ? n / 32 : 0;
+    const uint8_t *p = part + head * KV_PAGE * (codes + 2 * scales);
+
+    return {p + at * codes, (const uint16_t *)(p + KV_PAGE * codes) + at * scales};
+}
+
+DEVICE float kv_get(const struct kv_row &r, int type, int d)
 {
     if (type == FMT_F32)
-        return ((const float *)p)[i];
-    const uint16_t h = ((const uint16_t *)p)[i];
+        return ((const float *)r.code)[d];
+    if (type == FMT_Q8_0)
+        return f16_to_f32(r.scale[d / 32]) * (float)(int8_t)r.code[d];
+    if (type == FMT_Q4_0)
+        return f16_to_f32(r.scale[d / 32]) *
+               (float)((r.code[d / 32 * 16 + d % 16] >> d % 32 / 16 * 4 & 15) - 8);
+    const uint16_t h = ((const uint16_t *)r.code)[d];
     return type == FMT_F16 ? f16_to_f32(h) : bf16_to_f32(h);
 }
 
+/* -- storing -- */
+
+/* Blocks of the largest power of two that divides n columns become sums of their columns with the
+ * signs of a Hadamard matrix, times 2^-exponent: a query and a key turned have the product that
+ * they had, and what is large in few columns is spread (arXiv 2404.00456). x is shared memory. */
+DEVICE void turn(float *x, int n, int total, bool query)
+{
+    const int w = n & -n, bits = 31 - __clz(w), half = query ? bits - bits / 2 : bits / 2;
+    const float s = 1.0f / (float)(1 << half);
+
+    for (int k = 1; k < w; k *= 2) {
+        __syncthreads();
+        for (int i = (int)threadIdx.x; i < total / 2; i += ATTN_THREADS) {
+            const int j = i / k * 2 * k + i % k;
+            const float a = x[j], b = x[j + k];
+            x[j] = a + b;
+            x[j + k] = a - b;
+        }
+    }
+    __syncthreads();
+    for (int i = (int)threadIdx.x; i < total; i += ATTN_THREADS)
+        x[i] *= s;
+    __syncthreads();
+}
+
+/* 32 columns by a warp: what the formats' encoders give (quant/q8_0.h, quant/q4_0.h). */
+DEVICE void put_block(uint8_t *code, uint16_t *scale, int type, const float *x, int lane)
+{
+    const float size = x[lane] > 0.0f ? x[lane] : x[lane] < 0.0f ? -x[lane] : 0.0f;
+    const float high = warp_max(size);
+
+    if (type == FMT_Q8_0) {
+        const float d = high / 127.0f, inv = d != 0.0f ? 1.0f / d : 0.0f;
+        code[lane] = (uint8_t)fmt_round(x[lane] * inv, -128, 127);
+        if (lane == 0)
+            *scale = f32_to_f16(d);
+        return;
+    }
+    const int first = 31 - warp_max_int(size == high ? 31 - lane : 0);
+    const float d = (high > 0.0f ? x[first] : 0.0f) / -8.0f, inv = d != 0.0f ? 1.0f / d : 0.0f;
+    if (lane < 16)
+        code[lane] = (uint8_t)(fmt_cut(x[lane] * inv + 8.5f, 0, 15) |
+                               fmt_cut(x[lane + 16] * inv + 8.5f, 0, 15) << 4);
+    if (lane == 0)
+        *scale = f32_to_f16(d);
+}
+
+/* A head's row x, n columns, to its place. t: shared memory for a row, used by blocks. */
+DEVICE void put_row(const struct kv_row &to, int type, const float *x, int n, bool turned, float *t)
+{
+    const int tid = (int)threadIdx.x;
+
+    if (!in_blocks(type)) {
+        for (int i = tid; i < n; i += ATTN_THREADS)
+            if (type == FMT_F32)
+                ((float *)to.code)[i] = x[i];
+            else
+                ((uint16_t *)to.code)[i] = type == FMT_F16 ? f32_to_f16(x[i]) : f32_to_bf16(x[i]);
+        return;
+    }
+    for (int i = tid; i < n; i += ATTN_THREADS)
+        t[i] = x[i];
+    if (turned)
+        turn(t, n, n, false);
+    __syncthreads();
+    for (int b = tid / WARP; b < n / 32; b += ATTN_THREADS / WARP)
+        put_block((uint8_t *)to.code + b * row_codes(type, 32), (uint16_t *)to.scale + b, type,
+                  t + 32 * b, tid % WARP);
+    __syncthreads();
+}
+
+/* A row of the batch, a head of it. */
 static __global__ void __launch_bounds__(ATTN_THREADS) k_store(struct store_args a)
 {
     grid_wait();
-    const int64_t t = blockIdx.x;
+    const int64_t t = blockIdx.x, head = blockIdx.y;
     const struct kv_args &kv = a.kv;
+    float *row = (float *)shared_memory();
 
     if (t >= a.s.n[0])
         return;
     const int32_t pos = a.s.pos[t], at = pos % KV_PAGE;
-    uint8_t *page = page_of(kv, a.s.slot[t], pos / KV_PAGE);
-    for (int i = (int)threadIdx.x; i < kv.n_kv * kv.dk; i += ATTN_THREADS)
-        kv_put(page, kv.type_k, ((int64_t)(i / kv.dk) * KV_PAGE + at) * kv.dk + i % kv.dk,
-               at_row(a.k, t)[i]);
-    for (int i = (int)threadIdx.x; a.v.p && i < kv.n_kv * kv.dv; i += ATTN_THREADS)
-        kv_put(page + kv.v_at, kv.type_v, ((int64_t)(i / kv.dv) * KV_PAGE + at) * kv.dv + i % kv.dv,
-               at_row(a.v, t)[i]);
+    const uint8_t *page = page_of(kv, a.s.slot[t], pos / KV_PAGE);
+    put_row(kv_row_of(page, kv.type_k, kv.dk, head, at), kv.type_k, at_row(a.k, t) + head * kv.dk,
+            kv.dk, kv.turned, row);
+    if (a.v.p)
+        put_row(kv_row_of(page + kv.v_at, kv.type_v, kv.dv, head, at), kv.type_v,
+                at_row(a.v, t) + head * kv.dv, kv.dv, false, row);
 }
 KERN(store);
 
 /* -- scores -- */
 
 /* Columns [d, d + 8) of a row of K. */
-DEVICE void k_eight(float *k, const uint8_t *row, int type, int d)
+DEVICE void k_eight(float *k, const struct kv_row &r, int type, int d)
 {
     if (type == FMT_F32) {
-        const float4 *from = (const float4 *)(row + d * 4);
+        const float4 *from = (const float4 *)(r.code + d * 4);
         const float4 lo = from[0], hi = from[1];
         k[0] = lo.x, k[1] = lo.y, k[2] = lo.z, k[3] = lo.w;
         k[4] = hi.x, k[5] = hi.y, k[6] = hi.z, k[7] = hi.w;
         return;
     }
-    const uint4 v = *(const uint4 *)(row + d * 2);
+    if (in_blocks(type)) {
+        const float s = f16_to_f32(r.scale[d / 32]);
+        const bool four = type == FMT_Q4_0;
+        const uint2 v = *(const uint2 *)(r.code + (four ? d / 32 * 16 + d % 16 : d));
+        const uint32_t w[2] = {v.x, v.y};
+#pragma unroll
+        for (int i = 0; i < 8; i++) {
+            const uint32_t q = w[i / 4] >> (i % 4 * 8);
+            k[i] = s * (four ? (float)((int)(q >> d % 32 / 16 * 4 & 15) - 8) : (float)(int8_t)q);
+        }
+        return;
+    }
+    const uint4 v = *(const uint4 *)(r.code + d * 2);
     const uint32_t w[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
     for (int i = 0; i < 8; i++) {
@@ -77,7 +178,8 @@ DEVICE void k_eight(float *k, const uint8_t *row, int type, int d)
 }
 
 template <int GH>
-DEVICE void score_of(float *s, const struct attn_run_args &a, const float *q, const uint8_t *row)
+DEVICE void score_of(float *s, const struct attn_run_args &a, const float *q,
+                     const struct kv_row &row)
 {
     int d = 0;
 
@@ -159,6 +261,8 @@ static __global__ void __launch_bounds__(ATTN_THREADS) k_attn(struct attn_run_ar
     const int32_t from = a.window > 0 && pos - a.window + 1 > 0 ? pos - a.window + 1 : 0;
     for (int i = tid; i < GH * a.dk; i += ATTN_THREADS)
         q[i] = i < nh * a.dk ? at_row(a.q, t)[(int64_t)head * a.dk + i] * a.scale : 0.0f;
+    if (a.kv.turned)
+        turn(q, a.dk, GH * a.dk, true);
 #pragma unroll
     for (int g = 0; g < GH; g++)
         run[g] = {-f32_of_bits(0x7f800000u), 0.0f, 1.0f, 1.0f};
@@ -166,7 +270,8 @@ static __global__ void __launch_bounds__(ATTN_THREADS) k_attn(struct attn_run_ar
         acc[i] = 0.0f;
     __syncthreads();
 
-    const int dk_bytes = a.dk * type_bytes(a.kv.type_k);
+    const int v_type = a.v_in_k ? a.kv.type_k : a.kv.type_v, v_cols = a.v_in_k ? a.dk : a.dv;
+    const uint32_t v_at = a.v_in_k ? 0 : a.kv.v_at;
     for (int32_t c = from / ATTN_CHUNK; c <= (to - 1) / ATTN_CHUNK; c++) {
         const int32_t base = c * ATTN_CHUNK;
         const int j0 = from > base ? from - base : 0;
@@ -179,8 +284,8 @@ static __global__ void __launch_bounds__(ATTN_THREADS) k_attn(struct attn_run_ar
             float s[GH];
             if (j >= j0 && j < j1)
                 score_of<GH>(s, a, q,
-                             page_of(a.kv, slot, (base + j) / KV_PAGE) +
-                                 ((int64_t)kv_head * KV_PAGE + j % KV_PAGE) * dk_bytes);
+                             kv_row_of(page_of(a.kv, slot, (base + j) / KV_PAGE), a.kv.type_k, a.dk,
+                                       kv_head, j % KV_PAGE));
 #pragma unroll
             for (int g = 0; g < GH; g++) {
                 float x = -f32_of_bits(0x7f800000u);
@@ -225,9 +330,8 @@ static __global__ void __launch_bounds__(ATTN_THREADS) k_attn(struct attn_run_ar
                 sum[g] = 0.0f;
             for (int j = j0; j < j1; j++) {
                 const uint8_t *page = page_of(a.kv, slot, (base + j) / KV_PAGE);
-                const int64_t row = (int64_t)kv_head * KV_PAGE + j % KV_PAGE;
-                const float v = a.v_in_k ? kv_get(page, a.kv.type_k, row * a.dk + d)
-                                         : kv_get(page + a.kv.v_at, a.kv.type_v, row * a.dv + d);
+                const float v =
+                    kv_get(kv_row_of(page + v_at, v_type, v_cols, kv_head, j % KV_PAGE), v_type, d);
 #pragma unroll
                 for (int g = 0; g < GH; g++)
                     sum[g] = fma_(score[g * ATTN_CHUNK + j], v, sum[g]);

@@ -191,7 +191,7 @@ struct map_args {
 };
 
 /* A layer's place in key/value memory: K of a page is [n_kv][KV_PAGE][dk], V is
- * [n_kv][KV_PAGE][dv]. */
+ * [n_kv][KV_PAGE][dv]; for formats of blocks a head's codes come first, then its scales. */
 struct kv_args {
     uint8_t *pool;
     const int32_t *table; // of the layer's group: [max_seq][max_page]
@@ -199,6 +199,7 @@ struct kv_args {
     uint32_t at, v_at;
     int32_t type_k, type_v;
     int32_t n_kv, dk, dv;
+    int32_t turned; // K and queries (attn.cu)
 };
 
 struct store_args {

@@ -6,11 +6,6 @@
 
 /* -- attention -- */
 
-static uint32_t type_bytes(int type)
-{
-    return type == FMT_F32 ? 4 : 2;
-}
-
 static struct kv_args kv_of(struct prep *p, const struct op *op)
 {
     const struct plan *pl = p->p;
@@ -26,21 +21,26 @@ static struct kv_args kv_of(struct prep *p, const struct op *op)
         .table = (const int32_t *)b->table.p + (int64_t)l->group * b->max_seq * b->max_page,
         .max_page = b->max_page,
         .at = l->at,
-        .v_at = (uint32_t)l->n_kv * KV_PAGE * (uint32_t)l->dk * type_bytes(pl->kv_type_k),
+        .v_at = (uint32_t)l->n_kv * KV_PAGE * plan_kv_row(pl->kv_type_k, l->dk),
         .type_k = pl->kv_type_k,
         .type_v = pl->kv_type_v,
         .n_kv = l->n_kv,
         .dk = l->dk,
-        .dv = op->a.attn.dv};
+        .dv = op->a.attn.dv,
+        .turned = pl->kv_type_k == FMT_Q4_0 && l->dv > 0}; // V is not read out of turned K
 }
 
 void cuda_low_kv_store(struct prep *p, const struct op *op)
 {
     const struct store_args a = {p->g->step, kv_of(p, op), cuda_view(p, op->in[0]),
                                  cuda_view(p, op->in[1])};
+    struct launch *l;
 
     cuda_want(p, (int64_t)a.kv.n_kv * a.kv.dk == op->in[0].cols, op, "K has another width");
-    cuda_prep_launch(p, &kern_store, &a, ROWS_T)->block = ATTN_THREADS;
+    l = cuda_prep_launch(p, &kern_store, &a, ROWS_T);
+    l->grid_y = (uint32_t)a.kv.n_kv;
+    l->block = ATTN_THREADS;
+    l->shared = (uint32_t)(a.kv.dk > a.kv.dv ? a.kv.dk : a.kv.dv) * sizeof(float);
 }
 
 /* Query heads that go together: as many as share a key/value head and fit shared memory. */
@@ -113,7 +113,7 @@ void cuda_low_attn(struct prep *p, const struct op *op)
                        (int64_t)m->n_head * m->dv == op->out[0].cols,
                    op, "heads and widths disagree"))
         return;
-    a.wide = (uint64_t)m->dk * type_bytes(a.kv.type_k) % 16 == 0 && a.kv.at % 16 == 0;
+    a.wide = (m->dk % 32 == 0 || plan_kv_row(a.kv.type_k, m->dk) % 16 == 0) && a.kv.at % 16 == 0;
     a.sink = cuda_vector(p, op->w[0], &n_sink);
     cuda_want(p, !a.sink || n_sink == m->n_head, op, "one sink per head expected");
     a.slope = slopes(p, op);
@@ -138,14 +138,18 @@ void cuda_low_attn(struct prep *p, const struct op *op)
     l->block = ATTN_THREADS;
 }
 
+static bool kv_fits(int type, int cols)
+{
+    return type == FMT_F32 || type == FMT_F16 || type == FMT_BF16 ||
+           ((type == FMT_Q8_0 || type == FMT_Q4_0) && cols % 32 == 0);
+}
+
 bool cuda_attn_good(const struct plan *p, const struct op *op)
 {
     const struct attn_args *m = &op->a.attn;
     uint32_t shared;
-    const bool types =
-        (p->kv_type_k == FMT_F32 || p->kv_type_k == FMT_F16 || p->kv_type_k == FMT_BF16) &&
-        (p->kv_type_v == FMT_F32 || p->kv_type_v == FMT_F16 || p->kv_type_v == FMT_BF16);
 
-    return types && m->kv >= 0 && m->kv < p->n_kv && m->n_kv > 0 &&
+    return kv_fits(p->kv_type_k, m->dk) && (m->v_in_k || kv_fits(p->kv_type_v, m->dv)) &&
+           m->kv >= 0 && m->kv < p->n_kv && m->n_kv > 0 && m->dk <= 4096 && m->dv <= 4096 &&
            (op->kind == OP_kv_store || heads_at_once(m, &shared) >= 0);
 }

@@ -1,5 +1,5 @@
-/* test_kv.c - keys and values in fewer bits: what is left of them, and attention over them.
- */
+/* test_kv.c - keys and values in fewer bits: what is left of them (attention over them:
+ * test_ops.c). */
 #include "tests/kernels/ref.h"
 
 enum { HEADS = 2 };
@@ -88,38 +88,6 @@ START_TEST(turning_keeps_products)
 }
 END_TEST
 
-static const struct {
-    struct attn_args a;
-    int type_k, type_v;
-    double tol; // a code that was on the edge may be another one
-} attentions[] = {
-    {{.n_head = 6, .n_kv = 2, .dk = 20, .dv = 7, .scale = 0.4f}, FMT_BF16, FMT_BF16, 2e-3},
-    {{.n_head = 4, .n_kv = 2, .dk = 64, .dv = 32, .scale = 0.2f}, FMT_Q8_0, FMT_Q4_0, 1e-2},
-    {{.n_head = 6, .n_kv = 3, .dk = 96, .dv = 32, .scale = 0.2f, .window = 50},
-     FMT_Q4_0,
-     FMT_Q8_0,
-     1e-2},
-    {{.n_head = 4, .n_kv = 4, .dk = 32, .dv = 32, .scale = 0.3f}, FMT_Q4_0, FMT_F16, 1e-2},
-    {{.n_head = 8, .n_kv = 1, .dk = 64, .dv = 32, .scale = 0.3f, .v_in_k = true},
-     FMT_Q4_0,
-     FMT_Q4_0,
-     1e-2},
-};
-
-/* Against the definition, and the same bits under every schedule and number of threads. */
-START_TEST(attention_over_packed_pages)
-{
-    for (size_t i = 0; i < ARRAY_LEN(attentions); i++) {
-        struct rig *r = rig_three(i + 70, 75, 1, 40);
-
-        r->p.kv_type_k = attentions[i].type_k;
-        r->p.kv_type_v = attentions[i].type_v;
-        ref_attention(r, &attentions[i].a, false);
-        check_rig(r, attentions[i].tol);
-    }
-}
-END_TEST
-
 /* Few columns with large values: turned, 4 bits keep more of the keys. */
 START_TEST(turned_keys_lose_less)
 {
@@ -143,4 +111,4 @@ START_TEST(turned_keys_lose_less)
 END_TEST
 
 TEST_MAIN("kernels/kv", what_was_put_is_what_the_format_makes_of_it, turning_keeps_products,
-      attention_over_packed_pages, turned_keys_lose_less)
+          turned_keys_lose_less)

@@ -531,8 +531,42 @@ END_TEST
 #ifndef RIG_NAME
 #define RIG_NAME "kernels/ops"
 #endif
+/* Keys and values in fewer bits. */
+static const struct {
+    struct attn_args a;
+    int type_k, type_v;
+    double tol; // a code that was on the edge may be another one
+} packed[] = {
+    {{.n_head = 6, .n_kv = 2, .dk = 20, .dv = 7, .scale = 0.4f}, FMT_BF16, FMT_BF16, 2e-3},
+    {{.n_head = 4, .n_kv = 2, .dk = 64, .dv = 32, .scale = 0.2f}, FMT_Q8_0, FMT_Q4_0, 1e-2},
+    {{.n_head = 6, .n_kv = 3, .dk = 96, .dv = 32, .scale = 0.2f, .window = 50},
+     FMT_Q4_0,
+     FMT_Q8_0,
+     1e-2},
+    {{.n_head = 4, .n_kv = 4, .dk = 32, .dv = 32, .scale = 0.3f}, FMT_Q4_0, FMT_F16, 1e-2},
+    {{.n_head = 8, .n_kv = 1, .dk = 64, .dv = 32, .scale = 0.3f, .v_in_k = true},
+     FMT_Q4_0,
+     FMT_Q4_0,
+     1e-2},
+};
+
+/* Against the definition, and the same bits under every schedule and number of threads. */
+START_TEST(attention_over_packed_pages)
+{
+    for (size_t i = 0; i < ARRAY_LEN(packed); i++) {
+        struct rig *r = rig_three(i + 70, 75, 1, 40);
+
+        r->p.kv_type_k = packed[i].type_k;
+        r->p.kv_type_v = packed[i].type_v;
+        ref_attention(r, &packed[i].a, false);
+        check_rig(r, packed[i].tol);
+    }
+}
+END_TEST
+
 TEST_MAIN(RIG_NAME, embed_scales_and_adds_positions, embed_adds_types, norms, linears,
           linear_of_columns_and_many, linear_per_head, adapters, gated_networks, rotary_positions,
           attention, attention_of_long_histories, rows_may_see_what_follows, experts,
           convolution_and_shift, state_space_scan, rwkv_time_mixing, column_by_column, mixes,
-          quantized_weights_make_the_same_bits, norms_feed_rounded_inputs)
+          quantized_weights_make_the_same_bits, norms_feed_rounded_inputs,
+          attention_over_packed_pages)

@@ -181,6 +181,11 @@ static inline float fma_(float a, float b, float c)
     return fmaf(a, b, c);
 }
 
+static inline int __clz(int x)
+{
+    return __builtin_clz((unsigned)x);
+}
+
 static inline int dot4(int a, int b, int c)
 {
     for (int k = 0; k < 32; k += 8)

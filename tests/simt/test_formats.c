@@ -398,5 +398,76 @@ START_TEST(panels_make_the_same_bits)
 }
 END_TEST
 
-TEST_MAIN("simt/formats", panels_make_the_same_bits, every_format_multiplies,
-          tiles_make_the_same_bits, every_format_gives_rows)
+/* -- keys and values -- */
+
+enum { HEADS = 2, WIDE = 96, PLACES = 5 };
+
+/* Codes and scales of a row as its format's encoder makes them. */
+static void check_row(const struct fmt_info *f, const float *x, const uint8_t *head, int at)
+{
+    const int n = WIDE / 32, codes = f->bytes - 2;
+    uint8_t want[WIDE * 4];
+
+    if (f->encode)
+        f->encode(x, want, (size_t)n);
+    else
+        f->encode_weighted(x, NULL, 0.0f, want, (size_t)n);
+    for (int b = 0; b < n; b++) {
+        const uint8_t *block = want + b * f->bytes;
+        const uint8_t *code = head + (at * n + b) * codes,
+                      *scale = head + KV_PAGE * n * codes + (at * n + b) * 2;
+        ck_assert_msg(memcmp(code, block + 2, (size_t)codes) == 0 && memcmp(scale, block, 2) == 0,
+                      "%s: position %d, block %d", f->name, at, b);
+    }
+}
+
+START_TEST(what_is_stored_is_what_the_format_makes)
+{
+    static const int types[] = {FMT_Q8_0, FMT_Q4_0};
+    struct rt *rt = open_device();
+    struct rng rng = {9, 0};
+    float x[PLACES * HEADS * WIDE];
+
+    for (int i = 0; i < PLACES * HEADS * WIDE; i++)
+        x[i] = (float)rng_next_normal(&rng) * (i % 37 == 0 ? 30.0f : i / WIDE == 3 ? 0.0f : 1.0f);
+    x[70] = -x[64]; // two as large, x[64] counts
+    for (size_t k = 0; k < ARRAY_LEN(types); k++) {
+        const struct fmt_info *f = fmt_find(types[k]);
+        const int32_t step[4 + 2 * PLACES] = {PLACES, 0, 0, 0, 3, 4, 31, 0, 7}, table[1] = {1};
+        const size_t head = KV_PAGE * WIDE / 32 * (size_t)f->bytes;
+        uint8_t *pool = device(rt, NULL, 64 << 10), *got = need(64 << 10);
+        int32_t *n = device(rt, step, sizeof step), *t = device(rt, table, sizeof table);
+        float *dev = device(rt, x, sizeof x);
+        const struct store_args a = {.s = {.n = n, .pos = n + 4, .slot = n + 4 + PLACES},
+                                     .kv = {.pool = pool,
+                                            .table = t,
+                                            .max_page = 1,
+                                            .v_at = (uint32_t)(HEADS * head),
+                                            .type_k = types[k],
+                                            .type_v = types[k],
+                                            .n_kv = HEADS,
+                                            .dk = WIDE,
+                                            .dv = WIDE},
+                                     .k = {dev, HEADS * WIDE},
+                                     .v = {dev, HEADS * WIDE}};
+
+        start(rt, &(struct rt_launch){
+                      &kern_store, {PLACES, HEADS, 1}, ATTN_THREADS, WIDE * sizeof(float), &a});
+        ck_assert(rt_copy(rt, got, pool, 64 << 10) == 0 && rt_sync(rt) == 0);
+        for (int i = 0; i < 2 * PLACES * HEADS; i++)
+            check_row(f, x + i / 2 * WIDE,
+                      got + 1024 + (size_t)(i % 2 * HEADS + i / 2 % HEADS) * head,
+                      step[4 + i / 2 / HEADS]);
+        rt_free(rt, pool);
+        rt_free(rt, n);
+        rt_free(rt, t);
+        rt_free(rt, dev);
+        mem_free(got);
+    }
+    rt_close(rt);
+}
+END_TEST
+
+TEST_MAIN("simt/formats", every_format_multiplies, tiles_make_the_same_bits,
+          panels_make_the_same_bits, every_format_gives_rows,
+          what_is_stored_is_what_the_format_makes)
