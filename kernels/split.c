@@ -53,8 +53,10 @@ struct dev {
     } * state;
     int n_state;
     uint32_t state_bytes;
+    char pages[96];   // layers with keys and values by device, as dev_info has it
     int last, ticket; // of the run that was started last
     int32_t tickets;
+    int chooser; // run of the segment whose device draws, -1: none
 };
 
 struct split_seg {
@@ -193,6 +195,7 @@ static void split_info(const struct dev *d, struct dev_info *out)
     uint64_t shared = 0;
 
     *out = (struct dev_info){0};
+    memcpy(out->pages, d->pages, sizeof out->pages);
     for (int i = 0; i < d->n; i++) {
         const struct child *c = &d->c[i];
         struct dev_info one;
@@ -473,6 +476,28 @@ static int learn_weights(struct dev *d, const struct plan *p, const uint8_t *dev
     return d->use ? 0 : E_NOMEM;
 }
 
+/* "cpu 2 + cuda 14": layers that follow each other on one device. A page's bytes lie device by
+ * device, each device's as its backend has them, so that this says how. There are at most PLACE_MAX
+ * such runs. */
+static void learn_pages(struct dev *d, const struct plan *p, const uint8_t *device)
+{
+    const size_t size = sizeof d->pages;
+    size_t at = 0;
+    int n = 0;
+
+    for (int32_t i = 0, last = -1; i <= p->n_op; i++) {
+        const bool end = i == p->n_op;
+
+        if (!end && p->op[i].kind != OP_kv_store)
+            continue;
+        if (n && (end || device[i] != last) && at < size)
+            at += (size_t)snprintf(d->pages + at, size - at, "%s%s %d", at ? " + " : "",
+                                   d->c[last].be->name, n);
+        n = end || device[i] == last ? n + 1 : 1;
+        last = end ? last : device[i];
+    }
+}
+
 static int split_place(struct dev *d, struct plan *p, struct err *e)
 {
     uint32_t share[PLACE_MAX] = {0};
@@ -484,6 +509,8 @@ static int split_place(struct dev *d, struct plan *p, struct err *e)
             rc = err_set(e, E_UNSUPPORTED, "record %d of the plan cannot run on %s", i,
                          d->c[device[i]].name);
     rc = rc < 0 ? rc : place_pages(p, device, d->n, share, e);
+    if (rc == 0)
+        learn_pages(d, p, device);
     rc = rc < 0 ? rc : learn_state(d, p, device, e);
     rc = rc < 0 ? rc : learn_weights(d, p, device, e);
     for (int i = 0; rc == 0 && i < d->n; i++)

@@ -449,7 +449,7 @@ struct rill_kv {
     int n_shared;        // of those, how many stand with an earlier text
     int parent;          // that text: 0 is this one, k is more[k - 1]; -1: none
     uint64_t bytes;      // of the file that this text takes
-    char device[16];     // it was made on
+    char device[96];     // it was made on; of several devices, layers of each
 };
 /* What is there: checks the whole file. The arrays are the caller's (rill_kv_fini). */
 int rill_kv_open(struct rill_kv *out, const char *path, struct err *e);

@@ -1,6 +1,8 @@
 /* kvfile.c - see kvfile.h. */
 #include "engine/kvfile.h"
 
+#include <stdio.h>
+
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 #include <zstd.h>
@@ -12,10 +14,10 @@
 #include "engine/seats.h"
 #include "engine/step.h"
 
-#define VERSION    2
+#define VERSION    3
 #define SAMPLE     256 // bytes of a tensor's beginning and end that tell models apart
 #define LEVEL      3   // of compression
-#define NAME_BYTES 16  // of a device
+#define NAME_BYTES 96  // of a device
 
 enum { FLAG_ZSTD = 1 };
 enum { PAGE_NONE, PAGE_HERE, PAGE_EARLIER };
@@ -115,15 +117,25 @@ static void put_uint(struct out *o, uint64_t v, int bytes)
     put(o, b, (size_t)bytes);
 }
 
+/* What pages lie like: a file's are taken where this is the same. */
+static void device_of(const struct rill_engine *g, char name[NAME_BYTES])
+{
+    struct dev_info info = {0};
+
+    memset(name, 0, NAME_BYTES);
+    g->be->info(g->dev, &info);
+    snprintf(name, NAME_BYTES, "%s", info.pages[0] ? info.pages : g->be->name);
+}
+
 static void put_head(struct out *o, const struct rill_engine *g, const struct rill_kv *kv)
 {
     const struct plan *p = g->plan;
     uint64_t hash[4];
-    char device[NAME_BYTES] = {0};
+    char device[NAME_BYTES];
 
     hash_model(g, hash);
     hash_vocab(g->lim.tok, hash + 2);
-    memcpy(device, g->be->name, strlen(g->be->name) < sizeof device ? strlen(g->be->name) : 15);
+    device_of(g, device);
     put(o, KVFILE_MAGIC, 8);
     put_uint(o, VERSION, 4);
     put_uint(o, kv->compressed ? FLAG_ZSTD : 0, 4);
@@ -503,6 +515,7 @@ static int fits(const struct rill_engine *g, const struct in *f, struct err *e)
 {
     const struct plan *p = g->plan;
     uint64_t model[2], vocab[2];
+    char device[NAME_BYTES];
     bool same = f->n_group == (uint32_t)p->n_group && f->state_bytes == p->state_bytes &&
                 f->type_k == (uint32_t)p->kv_type_k && f->type_v == (uint32_t)p->kv_type_v;
 
@@ -512,9 +525,10 @@ static int fits(const struct rill_engine *g, const struct in *f, struct err *e)
         return err_set(e, E_UNSUPPORTED, "%s: made with another model", f->path);
     if (memcmp(vocab, f->vocab, sizeof vocab) != 0)
         return err_set(e, E_UNSUPPORTED, "%s: made with another vocabulary", f->path);
-    if (strcmp(f->device, g->be->name) != 0)
+    device_of(g, device);
+    if (strcmp(f->device, device) != 0)
         return err_set(e, E_UNSUPPORTED, "%s: made on device '%s', this is '%s'", f->path,
-                       f->device, g->be->name);
+                       f->device, device);
     for (int i = 0; same && i < p->n_group; i++)
         same =
             f->page_bytes[i] == p->group[i].bytes && f->window[i] == (uint32_t)p->group[i].window;

@@ -9,7 +9,7 @@
  * Layout, all little-endian:
  *
  *     "rill-kv\n", u32 version, u32 flags (1: zstd), u64 model[2], u64 vocabulary[2],
- *     char device[16], u32 type_k, u32 type_v, u32 state_bytes,
+ *     char device[96] (how pages are dealt out), u32 type_k, u32 type_v, u32 state_bytes,
  *     u32 n_group, n_group times { u32 page_bytes, u32 window },
  *     u32 n_text, then for each text:
  *         u32 parent (an earlier text, or 2^32 - 1), u32 n_shared,

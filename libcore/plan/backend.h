@@ -19,6 +19,7 @@ struct dev_info {
     int32_t units;          // threads, multiprocessors
     bool samples;           // can run a sampling plan
     bool host;              // its memory is host memory
+    char pages[96];         // how pages are dealt out, where more than the backend's name says
 };
 
 /* Where key/value pages and recurrent state live. */

@@ -102,11 +102,17 @@ START_TEST(answers_are_the_same)
 }
 END_TEST
 
-/* Keys and values saved on two devices go on there; on others they are refused. */
-START_TEST(saved_keys_go_on)
+/* Keys and values saved on two devices go on there; on others, and where these have other layers,
+ * they are refused. */
+struct other {
+    const char *device, *say;
+};
+
+static void check_saved(const char *name, const char *said, const struct other *others,
+                        size_t n_other)
 {
     const char *path = tmpfile_path("split.kv");
-    struct rill_model *m = open_model("granitehybrid", "cpu:1,cpu:2");
+    struct rill_model *m = open_model(name, "cpu:1,cpu:2");
     struct rill_engine *g = open_engine(m);
     int32_t ids[100];
     unsigned char made[100] = {0};
@@ -131,7 +137,7 @@ START_TEST(saved_keys_go_on)
 
     g = open_engine(m);
     ck_ok(rill_engine_kv_load(g, path, &kv, &e), &e);
-    ck_assert_str_eq(kv.device, "split");
+    ck_assert_str_eq(kv.device, said);
     rill_kv_fini(&kv);
     n = 0;
     ck_ok(rill_engine_submit(g, &q, &number, &e), &e);
@@ -147,14 +153,28 @@ START_TEST(saved_keys_go_on)
     rill_engine_close(g);
     rill_model_close(m);
 
-    m = open_model("granitehybrid", "cpu:1");
-    g = open_engine(m);
-    memset(&e, 0, sizeof e);
-    ck_assert_int_lt(rill_engine_kv_load(g, path, &kv, &e), 0);
-    ck_assert_ptr_nonnull(strstr(e.text, "made on device 'split'"));
-    rill_engine_close(g);
-    rill_model_close(m);
+    for (size_t i = 0; i < n_other; i++) {
+        m = open_model(name, others[i].device);
+        g = open_engine(m);
+        memset(&e, 0, sizeof e);
+        ck_assert_int_lt(rill_engine_kv_load(g, path, &kv, &e), 0);
+        ck_assert_msg(strstr(e.text, others[i].say) != NULL, "%s", e.text);
+        rill_engine_close(g);
+        rill_model_close(m);
+    }
     unlink(path);
+}
+
+START_TEST(saved_keys_go_on)
+{
+    static const struct other state[] = {{"cpu:1", "made on device 'cpu 1', this is 'cpu'"}};
+    static const struct other layers[] = {
+        {"cpu:1", "made on device 'cpu 1 + cpu 1', this is 'cpu'"},
+        {"cpu:2=2,cpu:1", "made on device 'cpu 1 + cpu 1', this is 'cpu 2'"},
+    };
+
+    check_saved("granitehybrid", "cpu 1", state, ARRAY_LEN(state)); // one layer has keys
+    check_saved("llama", "cpu 1 + cpu 1", layers, ARRAY_LEN(layers));
 }
 END_TEST
 
