@@ -34,6 +34,13 @@ static bool rows_good(const struct segment *s, const struct batch *b)
     return true;
 }
 
+static bool id_good(const struct segment *s, const struct batch *b, int32_t id, int64_t n)
+{
+    if (id == ID_EMBD)
+        return b->embd;
+    return id < 0 ? s->keeps && -1 - id < s->kv.max_seq : id < n;
+}
+
 /* Token ids, and positions and types where there are tables of them. */
 static bool ids_good(const struct segment *s, const struct batch *b)
 {
@@ -43,8 +50,7 @@ static bool ids_good(const struct segment *s, const struct batch *b)
         if (op->kind != OP_embed)
             continue;
         for (int32_t t = 0; t < b->n_p + b->n_g; t++) {
-            if (b->id[t] == ID_EMBD ? !b->embd
-                                    : b->id[t] < 0 || b->id[t] >= s->plan->w[op->w[0]].rows)
+            if (!id_good(s, b, b->id[t], s->plan->w[op->w[0]].rows))
                 return false;
             if (op->w[1] >= 0 && b->pos[t] >= s->plan->w[op->w[1]].rows)
                 return false;

@@ -618,6 +618,7 @@ static struct segment part_of(const struct dev *d, const struct split_seg *g,
     s.kv.state = on_device(s.kv.state, r->device);
     s.kernel = NULL;
     s.impl = NULL;
+    s.keeps = false;
     return s;
 }
 
@@ -750,16 +751,28 @@ static int split_wait(struct dev *d, int ticket)
 }
 
 /* Where the logits are. */
-static int split_draw(struct dev *d, struct segment *s, const struct draw *in, int n, int32_t *id)
+static int split_draw(struct dev *d, struct segment *s, const struct draw *in, int n)
 {
     struct split_seg *g = s->impl;
     const struct plan *p = s->plan;
+    int i = g->placing->n_run - 1;
 
-    for (int i = g->placing->n_run - 1; i >= 0 && p->logits >= 0; i--) {
-        const struct child *c = &d->c[g->placing->run[i].device];
+    while (i >= 0 && p->logits >= 0 && g->placing->run[i].device != g->placing->owner[p->logits])
+        i--;
+    d->chooser = p->logits < 0 || i < 0 || !d->c[g->placing->run[i].device].be->draw ? -1 : i;
+    if (d->chooser < 0)
+        return 0;
+    const struct child *c = &d->c[g->placing->run[i].device];
+    return c->be->draw(c->dev, &g->run[i], in, n);
+}
 
-        if (g->placing->run[i].device == g->placing->owner[p->logits] && c->be->draw)
-            return c->be->draw(c->dev, &g->run[i], in, n, id);
+static int split_drawn(struct dev *d, struct segment *s, int ticket, int32_t *id, int n)
+{
+    struct split_seg *g = s->impl;
+
+    if (d->chooser >= 0) {
+        const struct child *c = &d->c[g->placing->run[d->chooser].device];
+        return c->be->drawn(c->dev, &g->run[d->chooser], ticket, id, n);
     }
     for (int i = 0; i < n; i++)
         id[i] = DRAW_HOST;
@@ -783,4 +796,5 @@ const struct backend split_backend = {
     .run = split_run,
     .wait = split_wait,
     .draw = split_draw,
+    .drawn = split_drawn,
 };

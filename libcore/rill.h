@@ -471,6 +471,7 @@ struct rill_stats {
     uint64_t cached_rows;  // prompt rows found in memory instead
     uint64_t drawn;        // tokens drawn
     uint64_t device_drawn; // of those, by the device, whose logits stayed there
+    uint64_t ahead;        // steps that were started before the tokens of the one before were read
     uint64_t drafted;      // tokens proposed ahead
     uint64_t accepted;     // of those, tokens that were then drawn
     uint64_t forced;       // tokens that a grammar left no choice about

@@ -1,18 +1,22 @@
-/* choose.c - draws on the device: their numbers go there in one pinned block, the ids come back. */
+/* choose.c - draws on the device: their numbers go there in one pinned block, the ids come back in
+ * it. Two blocks take turns, so that a step can be started before the ids of the one in front of it
+ * are looked at. */
 #include <string.h>
 
 #include "base/mem.h"
 #include "kernels/cuda/cuda.h"
 
-enum { ROWS = 64, EDITS = 1 << 15 }; // of one launch
+enum { AT_ONCE = 64, EDITS = 1 << 15, MASKS = 64 }; // draws of a launch; edits and masks of a step
 
-/* Places in the block: draws, edits, masks, ids. */
+/* Places in a block: draws, edits, masks, ids. */
 struct cuda_choose {
     int rows;
     int32_t n_vocab, n_word;
     uint64_t edit_at, mask_at, id_at, bytes;
-    uint8_t *dev, *host;
-    float *work;
+    struct {
+        uint8_t *dev, *host;
+    } block[CUDA_DRAWS];
+    float *work; // [AT_ONCE or rows][n_vocab]
 };
 
 static bool writes_logits(const struct segment *s)
@@ -36,36 +40,50 @@ bool cuda_choose_lay(struct prep *p)
         p->rc = p->rc ? p->rc : E_NOMEM;
         return false;
     }
-    c->rows = p->s->max_s < ROWS ? p->s->max_s : ROWS;
+    c->rows = p->s->max_s;
     c->n_vocab = pl->value[pl->logits].cols;
     c->n_word = (c->n_vocab + 31) / 32;
     c->edit_at = (uint64_t)c->rows * sizeof(struct draw_row);
     c->mask_at = c->edit_at + EDITS * sizeof(struct draw_edit);
-    c->id_at = c->mask_at + (uint64_t)c->rows * (uint64_t)c->n_word * 4;
+    c->id_at = c->mask_at + MASKS * (uint64_t)c->n_word * 4;
     c->bytes = c->id_at + (uint64_t)c->rows * 4;
-    c->dev = cuda_prep_mem(p, c->bytes);
-    c->work = cuda_prep_mem(p, (uint64_t)c->rows * (uint64_t)c->n_vocab * sizeof *c->work);
-    c->host = rt_alloc_host(p->d->rt, c->bytes);
-    if (!c->host && p->rc == 0)
-        p->rc = err_set(p->e, E_DEVICE, "cuda: no pinned memory for draws");
+    for (int i = 0; i < CUDA_DRAWS; i++) {
+        c->block[i].dev = cuda_prep_mem(p, c->bytes);
+        c->block[i].host = rt_alloc_host(p->d->rt, c->bytes);
+        if (!c->block[i].host && p->rc == 0)
+            p->rc = err_set(p->e, E_DEVICE, "cuda: no pinned memory for draws");
+    }
+    c->work = cuda_prep_mem(p, (uint64_t)(c->rows < AT_ONCE ? c->rows : AT_ONCE) *
+                                   (uint64_t)c->n_vocab * sizeof *c->work);
     return p->rc == 0;
 }
 
 void cuda_choose_free(struct dev *d, struct cuda_choose *c)
 {
-    if (c && c->host)
-        rt_free_host(d->rt, c->host);
+    for (int i = 0; c && i < CUDA_DRAWS; i++)
+        if (c->block[i].host)
+            rt_free_host(d->rt, c->block[i].host);
     mem_free(c);
 }
 
-static void put(const struct cuda_choose *c, int i, int edit, const struct draw *in)
-{
-    struct draw_row *r = (struct draw_row *)(void *)c->host + i;
-    const int32_t words = (in->n_mask + 31) / 32;
+/* How much of a block is in use. */
+struct used {
+    int edits, masks;
+};
 
-    *r = (struct draw_row){.row = in->row,
-                           .edit = edit,
+static void put(const struct cuda_choose *c, uint8_t *block, int i, const struct draw *in,
+                struct used *u)
+{
+    struct draw_row *r = (struct draw_row *)(void *)block + i;
+    const int32_t words = (in->n_mask + 31) / 32;
+    const bool here =
+        in->row >= 0 && in->n_edit <= EDITS - u->edits && (!in->mask || u->masks < MASKS);
+
+    *r = (struct draw_row){.row = here ? in->row : -1,
+                           .slot = in->slot,
+                           .edit = u->edits,
                            .n_edit = in->n_edit,
+                           .mask = u->masks,
                            .n_mask = in->mask ? in->n_mask : -1,
                            .repetition = in->repetition,
                            .presence = in->presence,
@@ -76,69 +94,79 @@ static void put(const struct cuda_choose *c, int i, int edit, const struct draw 
                            .top_k = in->top_k,
                            .has_min = in->has_min,
                            .u = in->u};
+    if (!here)
+        return;
     if (in->n_edit)
-        memcpy(c->host + c->edit_at + (uint64_t)edit * sizeof *in->edit, in->edit,
+        memcpy(block + c->edit_at + (uint64_t)u->edits * sizeof *in->edit, in->edit,
                (size_t)in->n_edit * sizeof *in->edit);
+    u->edits += in->n_edit;
     if (in->mask)
-        memcpy(c->host + c->mask_at + (uint64_t)i * (uint64_t)c->n_word * 4, in->mask,
+        memcpy(block + c->mask_at + (uint64_t)u->masks++ * (uint64_t)c->n_word * 4, in->mask,
                (size_t)(words < c->n_word ? words : c->n_word) * 4);
 }
 
-static int copy_part(const struct dev *d, const struct cuda_choose *c, uint64_t at, uint64_t n)
-{
-    return n ? rt_copy(d->rt, c->dev + at, c->host + at, n) : 0;
-}
-
-/* One launch for draws that were put. */
-static int launch(struct dev *d, const struct segment *s, int n, int n_edit, bool masks,
-                  int32_t *id)
+/* What was put goes over, is drawn AT_ONCE at a time, and the ids come back. */
+static int start(struct dev *d, const struct segment *s, int turn, int n, struct used u)
 {
     const struct cuda_choose *c = ((const struct cuda_seg *)s->impl)->choose;
-    const struct draw_args a = {
-        .logits = (const float *)((const uint8_t *)s->arena.p + s->at[s->plan->logits]),
-        .ld = c->n_vocab,
-        .row = (const struct draw_row *)(void *)c->dev,
-        .edit = (const struct draw_edit *)(void *)(c->dev + c->edit_at),
-        .mask = (const uint32_t *)(void *)(c->dev + c->mask_at),
-        .work = c->work,
-        .out = (int32_t *)(void *)(c->dev + c->id_at),
-        .n_vocab = c->n_vocab,
-        .n_word = c->n_word};
-    const struct rt_launch l = {&kern_draw, {(uint32_t)n, 1, 1}, DRAW_THREADS, DRAW_SHARED, &a};
+    uint8_t *dev = c->block[turn].dev, *host = c->block[turn].host;
+    const uint64_t part[3][2] = {{0, (uint64_t)n * sizeof(struct draw_row)},
+                                 {c->edit_at, (uint64_t)u.edits * sizeof(struct draw_edit)},
+                                 {c->mask_at, (uint64_t)u.masks * (uint64_t)c->n_word * 4}};
+    struct draw_args a = {.logits =
+                              (const float *)((const uint8_t *)s->arena.p + s->at[s->plan->logits]),
+                          .ld = c->n_vocab,
+                          .edit = (const struct draw_edit *)(void *)(dev + c->edit_at),
+                          .mask = (const uint32_t *)(void *)(dev + c->mask_at),
+                          .work = c->work,
+                          .last = d->last,
+                          .n_vocab = c->n_vocab,
+                          .n_word = c->n_word};
 
-    if (copy_part(d, c, 0, (uint64_t)n * sizeof(struct draw_row)) < 0 ||
-        copy_part(d, c, c->edit_at, (uint64_t)n_edit * sizeof(struct draw_edit)) < 0 ||
-        copy_part(d, c, c->mask_at, masks ? (uint64_t)n * (uint64_t)c->n_word * 4 : 0) < 0 ||
-        rt_launch(d->rt, &l) < 0 ||
-        rt_copy(d->rt, c->host + c->id_at, c->dev + c->id_at, (uint64_t)n * 4) < 0 ||
-        rt_sync(d->rt) < 0)
-        return E_DEVICE;
-    memcpy(id, c->host + c->id_at, (size_t)n * sizeof *id);
-    return 0;
+    for (size_t i = 0; i < ARRAY_LEN(part); i++)
+        if (part[i][1] && rt_copy(d->rt, dev + part[i][0], host + part[i][0], part[i][1]) < 0)
+            return -1;
+    for (int i = 0; i < n; i += AT_ONCE) {
+        const int k = n - i < AT_ONCE ? n - i : AT_ONCE;
+        const struct rt_launch l = {&kern_draw, {(uint32_t)k, 1, 1}, DRAW_THREADS, DRAW_SHARED, &a};
+
+        a.row = (const struct draw_row *)(void *)dev + i;
+        a.out = (int32_t *)(void *)(dev + c->id_at) + i;
+        if (rt_launch(d->rt, &l) < 0)
+            return -1;
+    }
+    if (rt_copy(d->rt, host + c->id_at, dev + c->id_at, (uint64_t)n * 4) < 0)
+        return -1;
+    return rt_mark(d->rt, MARK_DRAW + turn);
 }
 
-int cuda_draw(struct dev *d, struct segment *s, const struct draw *in, int n, int32_t *id)
+int cuda_draw(struct dev *d, struct segment *s, const struct draw *in, int n)
 {
     const struct cuda_choose *c = s->impl ? ((const struct cuda_seg *)s->impl)->choose : NULL;
-    int first = 0, edits = 0, rc = 0;
-    bool masks = false;
+    const int turn = (int)(d->draws % CUDA_DRAWS);
+    struct used u = {0, 0};
 
-    for (int i = 0; i < n && rc == 0; i++) {
-        if (!c || in[i].n_edit > EDITS || in[i].row < 0 || in[i].row >= s->max_s) {
-            rc = i > first ? launch(d, s, i - first, edits, masks, id + first) : 0;
-            id[i] = DRAW_HOST;
-            first = i + 1;
-            edits = 0, masks = false;
-            continue;
-        }
-        if (i - first == c->rows || edits + in[i].n_edit > EDITS) {
-            rc = launch(d, s, i - first, edits, masks, id + first);
-            first = i;
-            edits = 0, masks = false;
-        }
-        put(c, i - first, edits, &in[i]);
-        edits += in[i].n_edit;
-        masks = masks || in[i].mask;
-    }
-    return rc < 0 || n == first ? rc : launch(d, s, n - first, edits, masks, id + first);
+    if (!c || n > c->rows)
+        return E_RANGE;
+    for (int i = 0; i < n; i++)
+        if (in[i].row >= s->max_s || in[i].slot < 0 || in[i].slot >= CUDA_SLOTS)
+            return E_RANGE;
+    if (rt_reached(d->rt, MARK_DRAW + turn) < 0)
+        return E_DEVICE;
+    for (int i = 0; i < n; i++)
+        put(c, c->block[turn].host, i, &in[i], &u);
+    if (start(d, s, turn, n, u) < 0)
+        return E_DEVICE;
+    return (int)(d->draws++ & 0x3fffffff);
+}
+
+int cuda_drawn(struct dev *d, struct segment *s, int ticket, int32_t *id, int n)
+{
+    const struct cuda_choose *c = ((const struct cuda_seg *)s->impl)->choose;
+    const int turn = ticket % CUDA_DRAWS;
+
+    if (rt_reached(d->rt, MARK_DRAW + turn) < 0)
+        return E_DEVICE;
+    memcpy(id, c->block[turn].host + c->id_at, (size_t)n * sizeof *id);
+    return 0;
 }

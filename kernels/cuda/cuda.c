@@ -13,6 +13,8 @@
 #include "kernels/cuda/there.h"
 #include "kernels/registry.h"
 
+#define STAGE (64u << 10) // bytes of half of it
+
 static int fail(struct err *e, const char *what)
 {
     return err_set(e, E_DEVICE, "cuda: %s: %s", what, rt_error());
@@ -22,6 +24,10 @@ static void cuda_close(struct dev *d)
 {
     if (!d)
         return;
+    if (d->stage)
+        rt_free_host(d->rt, d->stage);
+    if (d->last)
+        cuda_give(d, d->last, CUDA_SLOTS * sizeof *d->last);
     rt_close(d->rt);
     mem_free(d);
 }
@@ -83,6 +89,13 @@ static int cuda_open(struct dev **out, const char *spec, struct err *e)
         return n;
     }
     d->layout = (enum layout)n;
+    d->last = cuda_take(d, CUDA_SLOTS * sizeof *d->last);
+    d->stage = rt_alloc_host(d->rt, 2 * STAGE);
+    if (!d->last || !d->stage || rt_zero(d->rt, d->last, CUDA_SLOTS * sizeof *d->last) < 0) {
+        err_set(e, E_DEVICE, "cuda:%s: no memory is free", d->info.name);
+        cuda_close(d);
+        return E_DEVICE;
+    }
     *out = d;
     return 0;
 }
@@ -152,14 +165,37 @@ static int cuda_mem(struct dev *d, uint64_t n, enum mem_kind k, void *host, stru
                    (unsigned long long)n, (unsigned long long)info.bytes_free);
 }
 
+/* Small things wait for nobody: they go by way of pinned memory, whose halves are used again when
+ * they have been read. */
+static int send_small(struct dev *d, void *to, const void *from, uint64_t n)
+{
+    uint8_t *p;
+
+    if (d->stage_at + n > STAGE) {
+        if (rt_mark(d->rt, MARK_STAGE + d->half) < 0)
+            return -1;
+        d->half = !d->half;
+        d->stage_at = 0;
+        if (rt_reached(d->rt, MARK_STAGE + d->half) < 0)
+            return -1;
+    }
+    p = memcpy(d->stage + (uint64_t)d->half * STAGE + d->stage_at, from, n);
+    d->stage_at += n;
+    return rt_copy(d->rt, to, p, n);
+}
+
 static int cuda_copy(struct dev *d, struct mem to, uint64_t at, struct mem from, uint64_t from_at,
                      uint64_t n)
 {
     if (at > to.bytes || n > to.bytes - at || from_at > from.bytes || n > from.bytes - from_at)
         return E_RANGE;
+    if (!to.host && from.host && n <= STAGE / 4)
+        return send_small(d, (uint8_t *)to.p + at, (const uint8_t *)from.p + from_at, n) < 0
+                   ? E_DEVICE
+                   : 0;
     if (n && rt_copy(d->rt, (uint8_t *)to.p + at, (const uint8_t *)from.p + from_at, n) < 0)
         return E_DEVICE;
-    return rt_sync(d->rt) < 0 ? E_DEVICE : 0;
+    return (to.host || from.host) && rt_sync(d->rt) < 0 ? E_DEVICE : 0;
 }
 
 /* In device memory as the kernels read them: panels, or as the file has them. */
@@ -239,7 +275,7 @@ static int cuda_run(struct dev *d, struct segment *s, const struct batch *b)
 {
     struct cuda_seg *g = s->impl;
     const int64_t n_t = (int64_t)b->n_p + b->n_g;
-    const int turn = (int)(d->ticket % RT_MARKS);
+    const int turn = (int)(d->ticket % CUDA_RUNS);
     int64_t n_run;
     int bucket;
 
@@ -247,7 +283,7 @@ static int cuda_run(struct dev *d, struct segment *s, const struct batch *b)
         return E_RANGE;
     if (n_t == 0)
         return 0;
-    if (g->used[turn] && rt_reached(d->rt, turn) < 0)
+    if (g->used[turn] && rt_reached(d->rt, MARK_RUN + turn) < 0)
         return E_DEVICE;
     n_run = fill(s, b, g->host[turn]);
     if (s->plan->state_bytes && n_run > cuda_most_runs(s))
@@ -262,7 +298,7 @@ static int cuda_run(struct dev *d, struct segment *s, const struct batch *b)
                                         : cuda_enqueue(d, s, n_t, b->n_out, n_run) < 0)
         return E_DEVICE;
     g->used[turn] = true;
-    if (rt_mark(d->rt, turn) < 0)
+    if (rt_mark(d->rt, MARK_RUN + turn) < 0)
         return E_DEVICE;
     return (int)(d->ticket++ & 0x3fffffff);
 }
@@ -271,7 +307,7 @@ static int cuda_wait(struct dev *d, int ticket)
 {
     if (ticket < 0)
         return ticket;
-    return rt_reached(d->rt, ticket % RT_MARKS) < 0 ? E_DEVICE : 0;
+    return rt_reached(d->rt, MARK_RUN + ticket % CUDA_RUNS) < 0 ? E_DEVICE : 0;
 }
 
 extern const struct backend cuda_backend;
@@ -290,4 +326,5 @@ const struct backend cuda_backend = {
     .run = cuda_run,
     .wait = cuda_wait,
     .draw = cuda_draw,
+    .drawn = cuda_drawn,
 };

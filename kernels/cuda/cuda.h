@@ -18,8 +18,23 @@ struct dev {
     struct rt_info info;
     uint64_t limit, taken; // most bytes that may be taken, and those that are
     enum layout { LAYOUT_PANELS, LAYOUT_FILE } layout; // of matrices that can be repacked
-    uint32_t ticket;
+    uint32_t ticket, draws;
+    int32_t *last;  // [CUDA_SLOTS] what each slot drew last
+    uint8_t *stage; // pinned, two halves: small things on their way to the device
+    uint64_t stage_at;
+    int half;
 };
+
+/* Marks of the stream: the block of a step's numbers was read; ids came back; half of the stage has
+ * been read. */
+enum {
+    CUDA_RUNS = 4,
+    CUDA_DRAWS = 2,
+    MARK_RUN = 0,
+    MARK_DRAW = MARK_RUN + CUDA_RUNS,
+    MARK_STAGE = MARK_DRAW + CUDA_DRAWS
+};
+_Static_assert(MARK_STAGE + 2 <= RT_MARKS, "one mark each");
 
 /* Device memory within the limit; NULL: there is none left. */
 void *cuda_take(struct dev *d, uint64_t bytes);
@@ -32,7 +47,7 @@ enum variant { ONE_ROW, FEW_ROWS, MANY_ROWS, VARIANTS };
 #define ALWAYS 7u // a bit for each variant
 
 enum {
-    BUCKETS = 7,        // graphs for 1, 2, 4 ... 64 rows
+    BUCKETS = 11,       // graphs for 1, 2, 4 ... 1024 rows
     TILES = ROWS_1 + 1, // a block for each tile of pairs
     RUNS,               // and for each run of rows of one sequence
 };
@@ -58,8 +73,8 @@ struct cuda_seg {
         uint64_t bytes;
     } * mem; // device memory to be given back
     int n_mem;
-    void *host[RT_MARKS]; // pinned copies of the block below
-    bool used[RT_MARKS];
+    void *host[CUDA_RUNS]; // pinned copies of the block below
+    bool used[CUDA_RUNS];
     void *block; // what changes from step to step
     uint64_t block_bytes;
     float *embd;
@@ -88,7 +103,8 @@ int cuda_bucket(const struct segment *s, int64_t n_t, int64_t n_s); // -1: none
 struct prep;
 bool cuda_choose_lay(struct prep *p); // false: p->rc says why
 void cuda_choose_free(struct dev *d, struct cuda_choose *c);
-int cuda_draw(struct dev *d, struct segment *s, const struct draw *in, int n, int32_t *id);
+int cuda_draw(struct dev *d, struct segment *s, const struct draw *in, int n);
+int cuda_drawn(struct dev *d, struct segment *s, int ticket, int32_t *id, int n);
 
 /* -- weights.c -- */
 

@@ -87,7 +87,7 @@ DEVICE int tree_count(int x, uint64_t *t)
 DEVICE void draw_edits(const struct draw_args &a, const struct draw_row &r, float *w)
 {
     const float *x = a.logits + r.row * a.ld;
-    const uint32_t *mask = a.mask + (int64_t)blockIdx.x * a.n_word;
+    const uint32_t *mask = a.mask + (int64_t)r.mask * a.n_word;
     const float none = -f32_of_bits(0x7f800000u);
 
     for (int i = (int)threadIdx.x; i < a.n_vocab; i += DRAW_THREADS) {
@@ -210,6 +210,15 @@ DEVICE int draw_kept(const struct draw_row &r, int n, int have, double sum, floa
     return k;
 }
 
+/* Said by one thread. A slot that drew nothing may be asked for a token all the same: the row it
+ * begins is thrown away. */
+DEVICE void draw_says(const struct draw_args &a, const struct draw_row &r, int32_t id)
+{
+    a.out[blockIdx.x] = id;
+    if (a.last)
+        a.last[r.slot] = id < 0 ? 0 : id;
+}
+
 static __global__ void __launch_bounds__(DRAW_THREADS) k_draw(struct draw_args a)
 {
     const int tid = (int)threadIdx.x;
@@ -218,10 +227,14 @@ static __global__ void __launch_bounds__(DRAW_THREADS) k_draw(struct draw_args a
 
     grid_wait();
     const struct draw_row r = a.row[blockIdx.x];
-    int32_t *out = a.out + blockIdx.x;
     uint64_t best = 0;
     int bad = 0;
 
+    if (r.row < 0) {
+        if (tid == 0)
+            draw_says(a, r, DRAW_HOST);
+        return;
+    }
     draw_edits(a, r, w);
     for (int i = tid; i < a.n_vocab; i += DRAW_THREADS) {
         const uint64_t key = (uint64_t)order_of(w[i]) << 32 | (0xffffffffu - (uint32_t)i);
@@ -233,12 +246,12 @@ static __global__ void __launch_bounds__(DRAW_THREADS) k_draw(struct draw_args a
     const float high = key_logit(best, false);
     if (bad || !(high - high == 0.0f)) { // not a number, or infinite
         if (tid == 0)
-            *out = E_NUMERIC;
+            draw_says(a, r, E_NUMERIC);
         return;
     }
     if (r.temperature == 0.0f) {
         if (tid == 0)
-            *out = key_id(best, false);
+            draw_says(a, r, key_id(best, false));
         return;
     }
     const double top = high;
@@ -275,7 +288,7 @@ static __global__ void __launch_bounds__(DRAW_THREADS) k_draw(struct draw_args a
     if (tid != 0)
         return;
     if (k == 0) {
-        *out = DRAW_HOST;
+        draw_says(a, r, DRAW_HOST);
         return;
     }
     double all = 0.0, at = 0.0;
@@ -287,6 +300,6 @@ static __global__ void __launch_bounds__(DRAW_THREADS) k_draw(struct draw_args a
         if (at > r.u * all)
             break;
     }
-    *out = key_id(s->key[i], by_id);
+    draw_says(a, r, key_id(s->key[i], by_id));
 }
 KERN(draw);

@@ -173,7 +173,10 @@ DEVICE int64_t fetch_row(const struct fetch_args &a, int64_t t)
         return t;
     if (t >= a.s.n[0])
         return FETCH_NONE;
-    return a.mode == FETCH_TOKEN ? a.s.id[t] : a.mode == FETCH_TYPE ? a.s.type[t] : a.s.pos[t];
+    if (a.mode != FETCH_TOKEN)
+        return a.mode == FETCH_TYPE ? a.s.type[t] : a.s.pos[t];
+    const int32_t id = a.s.id[t];
+    return id < 0 && id != ID_EMBD ? a.s.last[-1 - id] : id;
 }
 
 /* Whether the row is one that the caller gave, which is copied. */

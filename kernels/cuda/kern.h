@@ -30,6 +30,7 @@
 #define ROUTE_GROUPS 64
 #define SORT_THREADS 256
 #define RWKV_COLS    256
+#define CUDA_SLOTS   4096 // rows of the page tables, at most
 #define DRAW_THREADS 1024
 #define DRAW_SORT    2048 // candidates that a draw can put in order
 #define DRAW_SHARED  49152
@@ -49,7 +50,8 @@ struct lora_use {
 /* What changes from step to step, in one block of device memory; its places never do. */
 struct step {
     const int32_t *n;    // [4] rows T, rows S, runs, whether embd holds rows
-    const int32_t *id;   // [T] token
+    const int32_t *id;   // [T] token; -1-s: last[s]
+    const int32_t *last; // [CUDA_SLOTS] what each slot drew last
     const int32_t *pos;  // [T]
     const int32_t *rot;  // [T] rotary position
     const int32_t *see;  // [T] last position the row may see
@@ -276,8 +278,10 @@ struct state_args {
 
 /* A draw: struct draw, its lists at places of arrays. */
 struct draw_row {
-    int32_t row, edit, n_edit;
-    int32_t n_mask; // -1: all may come
+    int32_t row; // < 0: the host draws
+    int32_t slot;
+    int32_t edit, n_edit;
+    int32_t mask, n_mask; // n_mask -1: all may come
     float repetition, presence, frequency;
     float temperature, top_p, least;
     int32_t top_k;
@@ -290,9 +294,10 @@ struct draw_args {
     int64_t ld;
     const struct draw_row *row; // a block each
     const struct draw_edit *edit;
-    const uint32_t *mask; // [rows][n_word]
+    const uint32_t *mask; // [masks][n_word]
     float *work;          // [rows][n_vocab]
     int32_t *out;
+    int32_t *last; // by slot; NULL: nobody wants to know
     int32_t n_vocab, n_word;
 };
 

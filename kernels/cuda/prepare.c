@@ -1,6 +1,6 @@
 /* prepare.c - a segment's launches, their memory, and graphs of them for few rows.
  *
- * All memory is taken here: nothing is allocated in a step. A graph is recorded for 1, 2, 4 ... 64
+ * All memory is taken here: nothing is allocated in a step. A graph is recorded for 1, 2, 4 ... 1024
  * rows as far as the engine's sequences go; its grids are for that many rows, and blocks beyond the
  * step's rows end at once. A graph is never changed.
  */
@@ -152,7 +152,7 @@ static bool lay_step(struct prep *p)
 
     g->block_bytes = (4 + 6 * t + out + 4 * t + use) * sizeof(int32_t);
     g->block = cuda_prep_mem(p, g->block_bytes);
-    for (int i = 0; i < RT_MARKS && g->block; i++) {
+    for (int i = 0; i < CUDA_RUNS && g->block; i++) {
         g->host[i] = rt_alloc_host(p->d->rt, g->block_bytes);
         if (!g->host[i]) {
             p->rc = err_set(p->e, E_DEVICE, "cuda: no pinned memory for a step's numbers");
@@ -179,6 +179,8 @@ static bool lay_step(struct prep *p)
     if (g->embd_width)
         g->embd = cuda_prep_mem(p, (uint64_t)p->s->max_t * (uint64_t)g->embd_width * sizeof(float));
     g->step.embd = g->embd;
+    g->step.last = p->d->last;
+    p->s->keeps = p->s->kv.max_seq <= CUDA_SLOTS;
     return p->rc == 0;
 }
 
@@ -353,7 +355,7 @@ void cuda_unprepare(struct dev *d, struct segment *s)
         cuda_choose_free(d, g->choose);
         for (int i = 0; i < g->n_mem; i++)
             cuda_give(d, g->mem[i].p, g->mem[i].bytes);
-        for (int i = 0; i < RT_MARKS; i++)
+        for (int i = 0; i < CUDA_RUNS; i++)
             if (g->host[i])
                 rt_free_host(d->rt, g->host[i]);
         mem_free(g->mem);

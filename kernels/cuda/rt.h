@@ -54,8 +54,11 @@ void *rt_alloc_host(struct rt *d, uint64_t n);
 void rt_free_host(struct rt *d, void *p);
 
 int rt_zero(struct rt *d, void *p, uint64_t n);
-int rt_copy(struct rt *d, void *to, const void *from, uint64_t n); // enqueued; any to any
-int rt_sync(struct rt *d);                                         // all that was enqueued is done
+int rt_copy(struct rt *d, void *to, const void *from,
+            uint64_t n);   // enqueued; any to any. What is
+                           // neither device's nor from
+                           // rt_alloc_host may be waited for
+int rt_sync(struct rt *d); // all that was enqueued is done
 int rt_launch(struct rt *d, const struct rt_launch *l);
 
 /* Between begin and end launches are recorded, not done. */
@@ -65,7 +68,7 @@ int rt_replay(struct rt *d, struct rt_graph *g);
 void rt_graph_free(struct rt_graph *g); // accepts NULL
 
 /* Marks a point of the stream; later rt_reached waits until it is passed. */
-enum { RT_MARKS = 4 };
+enum { RT_MARKS = 8 };
 int rt_mark(struct rt *d, int i);
 int rt_reached(struct rt *d, int i);
 

@@ -6,6 +6,13 @@
 
 enum { EDITS = 1 << 15, MASKS = 64 }; // of a step
 
+/* What a step asked for. */
+struct asked {
+    int32_t *row; // [n] of its logits
+    int n, n_row, ticket;
+    struct segment *seg;
+};
+
 struct devdraw {
     struct draw *in; // [n]
     int32_t *got;    // [n]
@@ -13,7 +20,8 @@ struct devdraw {
     struct draw_edit *edit;
     uint32_t *mask;  // [MASKS][n_word]
     uint32_t n_word; // as many as all tokens need
-    int n, n_edit, n_mask, n_row;
+    int n, n_edit, n_mask;
+    struct asked of[2]; // by the engine's turn
 };
 
 void devdraw_close(struct devdraw *f)
@@ -25,6 +33,8 @@ void devdraw_close(struct devdraw *f)
     mem_free(f->id);
     mem_free(f->edit);
     mem_free(f->mask);
+    for (int i = 0; i < 2; i++)
+        mem_free(f->of[i].row);
     mem_free(f);
 }
 
@@ -44,7 +54,10 @@ int devdraw_open(struct devdraw **out, const struct rill_engine *g, struct err *
     f->id = mem_array(n, sizeof *f->id, e);
     f->edit = mem_array(EDITS, sizeof *f->edit, e);
     f->mask = mem_array((uint64_t)MASKS * f->n_word, sizeof *f->mask, e);
-    return f->in && f->got && f->id && f->edit && f->mask ? 0 : E_NOMEM;
+    for (int i = 0; i < 2; i++)
+        f->of[i].row = mem_array(n, sizeof *f->of[i].row, e);
+    return f->in && f->got && f->id && f->edit && f->mask && f->of[0].row && f->of[1].row ? 0
+                                                                                          : E_NOMEM;
 }
 
 /* Answers to the same prompt draw from the first one's row. */
@@ -63,11 +76,11 @@ static bool wanted_here(const struct rill_engine *g, const struct request *r)
            (r->obey && g->vocab->n_word > g->devdraw->n_word);
 }
 
-/* What r draws from row `out`; false: on the host. */
-static bool ask(struct rill_engine *g, const struct request *r, int out)
+/* What r draws for position n from row `out`; false: on the host. */
+static bool ask(struct rill_engine *g, const struct request *r, int n, int out)
 {
     struct devdraw *f = g->devdraw;
-    struct sampler_in in = step_sampler(g, r, NULL, r->n);
+    struct sampler_in in = step_sampler(g, r, NULL, n);
     struct draw *d = &f->in[f->n];
 
     if (wanted_here(g, r))
@@ -83,13 +96,20 @@ static bool ask(struct rill_engine *g, const struct request *r, int out)
     if (!sampler_as_draw(&g->work, &in, d, f->edit + f->n_edit, EDITS - f->n_edit))
         return false;
     d->row = out;
+    d->slot = r->seq;
     f->n_edit += d->n_edit;
     f->n++;
     return true;
 }
 
+bool devdraw_unseen(const struct rill_engine *g, const struct request *r)
+{
+    return !wanted_here(g, r) && !r->obey && !r->host_draws && sampler_unseen(&r->sampling);
+}
+
 bool devdraw_plan(struct rill_engine *g)
 {
+    const struct flight *now = step_flight(g);
     struct devdraw *f = g->devdraw;
     bool all = true;
     int out = 0;
@@ -97,38 +117,55 @@ bool devdraw_plan(struct rill_engine *g)
     if (!f)
         return false;
     f->n = f->n_edit = f->n_mask = 0;
-    for (int i = 0; i < g->pick.n_part; i++) { // rows as engine.c's collect() counts them
-        const struct sched_part *part = &g->pick.part[i];
-        const struct request *r = g->req[part->req];
-        const bool whole = r->stored + part->rows == r->n;
+    for (int i = 0; i < now->n_part; i++) { // rows as engine.c's collect() counts them
+        const struct flown *part = &now->part[i];
+        const struct request *r = part->r;
 
         if (r->embed)
             continue;
         if (r->s.outputs > 0) {
             all = false;
             out += part->rows;
-        } else if (whole) {
-            all = ask(g, r, out) && all;
+        } else if (part->pos + part->rows >= r->n) {
+            all = ask(g, r, part->pos + part->rows, out) && all;
             out++;
         }
     }
-    f->n_row = out;
-    for (int i = 0; i < out; i++)
-        f->id[i] = DRAW_HOST;
+    f->of[g->turn].n_row = out;
     return all;
 }
 
-int devdraw_run(struct rill_engine *g, bool *left, struct err *e)
+int devdraw_start(struct rill_engine *g, struct err *e)
 {
     struct devdraw *f = g->devdraw;
+    struct asked *a = f ? &f->of[g->turn] : NULL;
+
+    if (!f)
+        return 0;
+    a->n = f->n;
+    a->seg = g->now;
+    for (int i = 0; i < f->n; i++)
+        a->row[i] = f->in[i].row;
+    a->ticket = f->n ? g->be->draw(g->dev, g->now, f->in, f->n) : 0;
+    if (a->ticket < 0)
+        return err_set(e, E_DEVICE, "the device failed to draw %d tokens", f->n);
+    return 0;
+}
+
+int devdraw_finish(struct rill_engine *g, bool *left, struct err *e)
+{
+    struct devdraw *f = g->devdraw;
+    const struct asked *a = f ? &f->of[g->turn] : NULL;
 
     *left = false;
-    if (!f || f->n == 0)
+    if (!f)
         return 0;
-    if (g->be->draw(g->dev, g->now, f->in, f->n, f->got) < 0)
-        return err_set(e, E_DEVICE, "the device failed to draw %d tokens", f->n);
-    for (int i = 0; i < f->n; i++) {
-        f->id[f->in[i].row] = f->got[i];
+    for (int i = 0; i < a->n_row; i++)
+        f->id[i] = DRAW_HOST;
+    if (a->n && g->be->drawn(g->dev, a->seg, a->ticket, f->got, a->n) < 0)
+        return err_set(e, E_DEVICE, "the device failed to draw %d tokens", a->n);
+    for (int i = 0; i < a->n; i++) {
+        f->id[a->row[i]] = f->got[i];
         *left = *left || f->got[i] == DRAW_HOST;
         g->stats.device_drawn += f->got[i] != DRAW_HOST;
     }
@@ -137,5 +174,5 @@ int devdraw_run(struct rill_engine *g, bool *left, struct err *e)
 
 int32_t devdraw_id(const struct rill_engine *g, int out)
 {
-    return g->devdraw && out < g->devdraw->n_row ? g->devdraw->id[out] : DRAW_HOST;
+    return g->devdraw && out < g->devdraw->of[g->turn].n_row ? g->devdraw->id[out] : DRAW_HOST;
 }

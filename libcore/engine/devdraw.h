@@ -15,11 +15,15 @@ struct devdraw;
 int devdraw_open(struct devdraw **out, const struct rill_engine *g, struct err *e);
 void devdraw_close(struct devdraw *f); // accepts NULL
 
+/* Whether what r draws depends on nothing that it has drawn, and is wanted for nothing else. */
+bool devdraw_unseen(const struct rill_engine *g, const struct request *r);
+
 /* Before the step's plan runs: what the device will be asked for. True: no row of logits is wanted
  * on the host. */
 bool devdraw_plan(struct rill_engine *g);
-/* When it has run: the device draws. *left: some of it must be drawn on the host. */
-int devdraw_run(struct rill_engine *g, bool *left, struct err *e);
+/* Behind the run, enqueued; and the ids of the step. *left: some of it must be drawn on the host. */
+int devdraw_start(struct rill_engine *g, struct err *e);
+int devdraw_finish(struct rill_engine *g, bool *left, struct err *e);
 
 /* What the device drew from row `out` of the step, else DRAW_HOST. */
 int32_t devdraw_id(const struct rill_engine *g, int out);

@@ -276,13 +276,13 @@ int draft_propose(struct rill_engine *g, struct err *e)
             left -= follow(g, i, left);
     if (f->d->batch.n_seq == 0)
         return 0;
-    rc = step_run(f->d, true, e);
+    rc = step_run(f->d, e);
     if (rc < 0)
         return rc;
     publish(g);
     draw(g);
     for (int step = 1; go_ahead(g, step); step++) {
-        rc = step_run(f->d, true, e);
+        rc = step_run(f->d, e);
         if (rc < 0)
             return rc;
         draw(g);

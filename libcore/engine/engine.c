@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "engine/adapt.h"
+#include "engine/ahead.h"
 #include "engine/devdraw.h"
 #include "engine/embed.h"
 #include "engine/seats.h"
@@ -50,6 +51,8 @@ static int grow(struct rill_engine *g, struct err *e)
     rc = rc < 0 ? rc : grow_one(&p->evict, old, cap, sizeof *p->evict, e);
     rc = rc < 0 ? rc : grow_one(&p->order, old, cap, sizeof *p->order, e);
     rc = rc < 0 ? rc : grow_one(&p->seen, old, cap, sizeof *p->seen, e);
+    for (int i = 0; i < 2; i++)
+        rc = rc < 0 ? rc : grow_one(&g->flight[i].part, old, cap, sizeof *g->flight[i].part, e);
     rc = rc < 0 ? rc
                 : grow_one(&g->event, old ? each * old + extra : 0, each * cap + extra,
                            sizeof *g->event, e);
@@ -173,10 +176,12 @@ static void sweep(struct rill_engine *g)
     int k = 0;
 
     for (int i = 0; i < g->n_req; i++) {
-        if (g->req[i]->finish)
+        if (g->req[i]->finish) {
+            ahead_forget(g, g->req[i]);
             request_free(g->req[i]);
-        else
+        } else {
             g->req[k++] = g->req[i];
+        }
     }
     g->n_req = k;
 }
@@ -453,9 +458,9 @@ static int draw_ahead(struct rill_engine *g, struct request *r, int rows, int be
 }
 
 /* Events of one part of the step; out is its first row with logits. Returns the next part's. */
-static int collect(struct rill_engine *g, const struct sched_part *part, int out, struct err *e)
+static int collect(struct rill_engine *g, const struct flown *part, int out, struct err *e)
 {
-    struct request *r = g->req[part->req];
+    struct request *r = part->r;
     const bool first = r->n == r->n_prompt;
     const bool told = r->s.prompt && r->s.outputs > 0;
     const bool ahead = !r->s.prompt && r->s.outputs > 0;
@@ -500,30 +505,28 @@ static int collect(struct rill_engine *g, const struct sched_part *part, int out
 static int run_step(struct rill_engine *g, struct err *e)
 {
     double begin = engine_seconds();
-    int out = 0;
-    int rc;
+    const struct flight *f;
+    int out = 0, rc = 0;
 
     drop_ended(g);
     if (g->n_event)
         return 0;
-    rc = seats_pick(g, e);
-    if (rc < 0 || g->pick.n_part == 0)
-        return rc;
-    step_layout(g);
-    rc = g->embed ? embed_run(g, e) : 0;
-    if (rc == 0 && g->batch.n_seq) {
-        const bool far = devdraw_plan(g);
-        bool left = false;
-
-        rc = step_run(g, !far, e);
-        rc = rc < 0 ? rc : devdraw_run(g, &left, e);
-        if (rc == 0 && far && left)
-            rc = step_fetch(g, e);
+    if (!ahead_take(g)) {
+        rc = seats_pick(g, e);
+        if (rc < 0 || g->pick.n_part == 0)
+            return rc;
+        step_layout(g);
+        rc = g->embed ? embed_run(g, e) : 0;
+        step_measure(g);
+        rc = rc < 0 ? rc : step_start(g, e);
     }
+    rc = rc < 0 ? rc : ahead_start(g, e);
+    rc = rc < 0 ? rc : step_finish(g, e);
     if (rc < 0)
         return rc;
-    for (int i = 0; i < g->pick.n_part && out >= 0; i++)
-        out = collect(g, &g->pick.part[i], out, e);
+    f = step_flight(g);
+    for (int i = 0; i < f->n_part && out >= 0; i++)
+        out = ahead_lost(g, &f->part[i], out) ? out + 1 : collect(g, &f->part[i], out, e);
     step_count(g, engine_seconds() - begin);
     return out < 0 ? out : 0;
 }

@@ -9,10 +9,25 @@
 #include "engine/spec.h"
 #include "engine/swap.h"
 #include "plan/backend.h"
+#include "plan/ops.h"
 
 struct adapters;
 struct drafter;
 struct embedder;
+
+/* A step that was started: whose rows, and what it takes. */
+struct flight {
+    struct flown {
+        struct request *r; // NULL: it has gone meanwhile
+        int32_t pos, rows;
+    } *part; // [cap]
+    int n_part;
+    int ticket; // of the run; -1: nothing ran
+    bool far;   // the device draws all of it
+    struct op_cost cost; // for step_count
+    double guess;
+    int n_p;
+};
 
 struct rill_engine {
     struct rill_model *model;
@@ -58,8 +73,10 @@ struct rill_engine {
     int32_t *id, *row_seq, *pos, *out; // [max rows], out [max_out]
     struct seq_in *seqs;               // [max_seq]
     float *logits;            // [max_out x vocabulary] where the device's memory is not the host's
-    int n_out;
     struct devdraw *devdraw;  // tokens that the device draws, NULL: none
+    struct flight flight[2];  // the step, and the next one if it was started before its time
+    int turn;                 // which is the step
+    bool coming;              // the other one was started (ahead.h)
 
     rill_steer_fn *steer; // NULL: nobody has a say
     void *steer_ctx;

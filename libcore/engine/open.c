@@ -378,6 +378,8 @@ void rill_engine_close(struct rill_engine *g)
     mem_free(g->pick.evict);
     mem_free(g->pick.order);
     mem_free(g->pick.seen);
+    for (int i = 0; i < 2; i++)
+        mem_free(g->flight[i].part);
     mem_free(g->event);
     mem_free(g->id);
     mem_free(g->row_seq);

@@ -68,6 +68,7 @@ struct request {
     double *sum;          // [width] of the rows so far
     float *vector;        // [width] of its event
     bool room_is_context; // room is the context, not what was asked for
+    bool host_draws;      // the device gave a draw back: its steps wait for each other
     bool cancelled, ignore_eos, logits, prompt_logits, logprobs, pin, progress;
     void *user;
 };

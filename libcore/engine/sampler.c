@@ -415,6 +415,11 @@ int sampler_draw(struct sampler_work *w, const struct sampler_in *in)
     return draw(w->c, n, k, s->temperature, u.token);
 }
 
+bool sampler_unseen(const struct rill_sampling *s)
+{
+    return !penalizes(s);
+}
+
 bool sampler_as_draw(struct sampler_work *w, const struct sampler_in *in, struct draw *out,
                      struct draw_edit *room, int cap)
 {

@@ -55,6 +55,8 @@ struct sampler_in {
  * that may be drawn. */
 int sampler_draw(struct sampler_work *w, const struct sampler_in *in);
 
+/* Whether a draw that the device can make is the same whatever was drawn before. */
+bool sampler_unseen(const struct rill_sampling *s);
 /* The same draw as a device takes it; its list of tokens whose logits change goes to room[cap].
  * False: this request's settings are for the host. */
 bool sampler_as_draw(struct sampler_work *w, const struct sampler_in *in, struct draw *out,

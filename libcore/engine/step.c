@@ -5,6 +5,7 @@
 
 #include "engine/adapt.h"
 #include "engine/columns.h"
+#include "engine/devdraw.h"
 #include "engine/embed.h"
 #include "engine/seats.h"
 #include "plan/ops.h"
@@ -28,27 +29,29 @@ static void choose_adapters(struct rill_engine *g, const struct request *r, stru
         g->now = adapt_segment(g->adapters);
 }
 
-static void add_part(struct rill_engine *g, const struct sched_part *part)
+/* Rows from position pos on; those whose tokens are not known yet are what r draws last. */
+static void add_rows(struct rill_engine *g, struct request *r, int pos, int rows, bool prompt)
 {
-    struct request *r = g->req[part->req];
     struct batch *b = &g->batch;
+    struct flight *f = step_flight(g);
     int32_t row = b->n_p + b->n_g;
 
-    for (int i = 0; i < part->rows; i++) {
-        g->id[row + i] = r->ids[r->stored + i];
+    for (int i = 0; i < rows; i++) {
+        g->id[row + i] = pos + i < r->n + r->n_draft ? r->ids[pos + i] : -1 - r->seq;
         g->row_seq[row + i] = b->n_seq;
-        g->pos[row + i] = r->stored + i;
-        if (r->s.outputs > 0 || r->stored + i + 1 == r->n)
+        g->pos[row + i] = pos + i;
+        if (r->s.outputs > 0 || pos + i + 1 >= r->n)
             g->out[b->n_out++] = row + i;
     }
     g->seqs[b->n_seq++] = (struct seq_in){
         .slot = r->seq,
-        .len = r->stored + part->rows,
-        .state_read = r->stored ? r->seq : -1,
-        .state_write = step_spares(g, r, part->rows) ? g->spare_state + r->seq : r->seq,
+        .len = pos + rows,
+        .state_read = pos ? r->seq : -1,
+        .state_write = step_spares(g, r, rows) ? g->spare_state + r->seq : r->seq,
     };
     choose_adapters(g, r, &g->seqs[b->n_seq - 1]);
-    *(r->s.prompt ? &b->n_p : &b->n_g) += part->rows;
+    *(prompt ? &b->n_p : &b->n_g) += rows;
+    f->part[f->n_part++] = (struct flown){r, pos, rows};
 }
 
 /* Order of two parts by the pages that their sequences have, a chunk of them at a time (pages in
@@ -104,17 +107,38 @@ static void sort_parts(struct rill_engine *g)
         g->req[part[i].req]->order = i + 1;
 }
 
-void step_layout(struct rill_engine *g)
+void step_begin(struct rill_engine *g)
 {
-    struct batch *b = &g->batch;
+    struct flight *f = step_flight(g);
 
     g->now = &g->seg;
-    *b = (struct batch){
+    g->batch = (struct batch){
         .id = g->id, .seq = g->row_seq, .pos = g->pos, .seqs = g->seqs, .out = g->out};
+    f->n_part = 0;
+    f->ticket = -1;
+    f->far = false;
+}
+
+void step_layout(struct rill_engine *g)
+{
+    struct flight *f = step_flight(g);
+
+    step_begin(g);
     sort_parts(g);
-    for (int i = 0; i < g->pick.n_part; i++)
-        if (!g->req[g->pick.part[i].req]->embed)
-            add_part(g, &g->pick.part[i]);
+    for (int i = 0; i < g->pick.n_part; i++) {
+        const struct sched_part *part = &g->pick.part[i];
+        struct request *r = g->req[part->req];
+
+        if (r->embed)
+            f->part[f->n_part++] = (struct flown){r, r->stored, part->rows};
+        else
+            add_rows(g, r, r->stored, part->rows, r->s.prompt);
+    }
+}
+
+void step_next(struct rill_engine *g, struct request *r, int pos)
+{
+    add_rows(g, r, pos, 1, false);
 }
 
 static void push_table(void *ctx, uint64_t at, uint64_t n)
@@ -158,7 +182,7 @@ static void dump(struct rill_engine *g)
     }
 }
 
-int step_fetch(struct rill_engine *g, struct err *e)
+static int fetch(struct rill_engine *g, struct err *e)
 {
     const struct batch *b = &g->batch;
     struct mem host = {.p = g->logits, .kind = MEM_HOST, .host = true};
@@ -172,25 +196,66 @@ int step_fetch(struct rill_engine *g, struct err *e)
     return 0;
 }
 
-int step_run(struct rill_engine *g, bool here, struct err *e)
+static int start(struct rill_engine *g, int *ticket, struct err *e)
 {
     struct batch *b = &g->batch;
-    int ticket, rc;
 
     if (seats_copies(g) < 0)
         return err_set(e, E_DEVICE, "the device failed to copy keys and values");
     step_tables(g);
-    ticket = g->be->run(g->dev, g->now, b);
-    if (ticket < 0 || g->be->wait(g->dev, ticket) < 0)
+    *ticket = g->be->run(g->dev, g->now, b);
+    if (*ticket < 0)
         return err_set(e, E_DEVICE, "the device failed in a step of %d rows", b->n_p + b->n_g);
-    g->n_out = b->n_out;
-    if (here && (rc = step_fetch(g, e)) < 0)
+    return 0;
+}
+
+static int finish(struct rill_engine *g, int ticket, struct err *e)
+{
+    if (g->be->wait(g->dev, ticket) < 0)
+        return err_set(e, E_DEVICE, "the device failed in a step");
+    return 0;
+}
+
+int step_start(struct rill_engine *g, struct err *e)
+{
+    struct flight *f = step_flight(g);
+    int rc;
+
+    if (!g->batch.n_seq)
+        return 0;
+    f->far = devdraw_plan(g);
+    rc = start(g, &f->ticket, e);
+    return rc < 0 ? rc : devdraw_start(g, e);
+}
+
+/* While the next step is under way, logits are no longer there; nobody wants them then. */
+int step_finish(struct rill_engine *g, struct err *e)
+{
+    struct flight *f = step_flight(g);
+    bool left = false;
+    int rc;
+
+    if (f->ticket < 0)
+        return 0;
+    rc = g->coming ? 0 : finish(g, f->ticket, e);
+    rc = rc < 0 ? rc : devdraw_finish(g, &left, e);
+    if (rc < 0 || g->coming)
+        return rc;
+    if ((!f->far || left) && (rc = fetch(g, e)) < 0)
         return rc;
     if (g->dump)
         dump(g);
     if (g->columns)
         columns_step(g);
     return 0;
+}
+
+int step_run(struct rill_engine *g, struct err *e)
+{
+    int ticket, rc = start(g, &ticket, e);
+
+    rc = rc < 0 ? rc : finish(g, ticket, e);
+    return rc < 0 ? rc : fetch(g, e);
 }
 
 struct sampler_in step_sampler(const struct rill_engine *g, const struct request *r,
@@ -278,31 +343,38 @@ static struct op_cost batch_cost(const struct plan *p, const struct batch *b)
     return n ? cost_of(p, n, b->n_out, n_pos) : (struct op_cost){0, 0};
 }
 
-void step_count(struct rill_engine *g, double seconds)
+void step_measure(struct rill_engine *g)
 {
-    const struct batch *b = &g->batch, *apart = g->embed ? embed_batch(g->embed) : NULL;
-    struct op_cost cost = batch_cost(g->plan, b);
-    double guess = guess_of(g, b);
-    int n_p = b->n_p;
+    const struct batch *apart = g->embed && !g->coming ? embed_batch(g->embed) : NULL;
+    struct flight *f = step_flight(g);
 
+    f->cost = batch_cost(g->plan, &g->batch);
+    f->guess = guess_of(g, &g->batch);
+    f->n_p = g->batch.n_p;
     if (apart) {
         const struct op_cost more = batch_cost(g->plan, apart);
 
-        cost.bytes += more.bytes;
-        cost.flops += more.flops;
-        guess += guess_of(g, apart);
-        n_p += apart->n_p;
+        f->cost.bytes += more.bytes;
+        f->cost.flops += more.flops;
+        f->guess += guess_of(g, apart);
+        f->n_p += apart->n_p;
     }
-    learn(g, guess, seconds);
+}
+
+void step_count(struct rill_engine *g, double seconds)
+{
+    const struct flight *f = step_flight(g);
+
+    learn(g, f->guess, seconds);
     g->stats.steps++;
-    g->stats.prompt_rows += (uint64_t)n_p;
-    g->stats.bytes += (uint64_t)cost.bytes;
-    if (n_p) {
+    g->stats.prompt_rows += (uint64_t)f->n_p;
+    g->stats.bytes += (uint64_t)f->cost.bytes;
+    if (f->n_p) {
         g->stats.prompt_seconds += seconds;
-        g->stats.prompt_flops += cost.flops;
+        g->stats.prompt_flops += f->cost.flops;
     } else {
         g->stats.decode_seconds += seconds;
-        g->stats.decode_bytes += (uint64_t)cost.bytes;
-        g->stats.decode_flops += cost.flops;
+        g->stats.decode_bytes += (uint64_t)f->cost.bytes;
+        g->stats.decode_flops += f->cost.flops;
     }
 }

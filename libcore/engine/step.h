@@ -8,10 +8,20 @@
 bool step_spares(const struct rill_engine *g, const struct request *r, int rows);
 void step_layout(struct rill_engine *g); // g->pick's parts to g->batch
 void step_tables(struct rill_engine *g); // page tables to the device, where they changed
-/* here: its logits are wanted on the host (step_fetch brings them there later). */
-int step_run(struct rill_engine *g, bool here, struct err *e);
-int step_fetch(struct rill_engine *g, struct err *e);
+/* The same for a row of requests that are about to draw what it is fed: begin, the rows, measure. */
+void step_begin(struct rill_engine *g);
+void step_next(struct rill_engine *g, struct request *r, int pos);
+void step_measure(struct rill_engine *g); // what the step takes, for step_count
+/* Enqueued, and draws on the device behind it; then waited for. Logits that are wanted on the host
+ * are there afterwards. */
+int step_start(struct rill_engine *g, struct err *e);
+int step_finish(struct rill_engine *g, struct err *e);
+int step_run(struct rill_engine *g, struct err *e); // both, all logits on the host
 const float *step_logits(const struct rill_engine *g, int out);
+static inline struct flight *step_flight(struct rill_engine *g)
+{
+    return &g->flight[g->turn];
+}
 /* What a request draws its token for position n from. */
 struct sampler_in step_sampler(const struct rill_engine *g, const struct request *r,
                                const float *row, int n);

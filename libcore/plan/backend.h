@@ -2,7 +2,7 @@
  *
  * Records are data in the plan, so a new kind never widens this. Order of use: open; mem, load;
  * prepare; then run and wait per step; unmem; close. All device memory is taken before the first
- * run. One thread at a time.
+ * run. What is enqueued happens in the order of the calls. One thread at a time.
  */
 #ifndef RILL_PLAN_BACKEND_H
 #define RILL_PLAN_BACKEND_H
@@ -55,6 +55,7 @@ struct segment {
     struct kv_bind kv;
     const struct lora_slot *lora; // [n_lora] may change between runs
     int32_t n_lora;
+    bool keeps;             // set by prepare: what a slot drew last may be a row's token (batch.id)
     bool one_path;          // set by prepare: a row gives the same bits as a prompt row and as a
                             // generated one, whatever the batch
     const char **kernel;    // [to - from] set by prepare, for people: the kernel of each record
@@ -69,6 +70,7 @@ struct draw_edit {
 };
 struct draw {
     int32_t row;                  // of the step's logits
+    int32_t slot;                 // who draws: a row of the page tables
     const struct draw_edit *edit; // [n_edit] each id once
     int32_t n_edit;
     const uint32_t *mask; // bit i: token i may come; NULL: all may
@@ -106,9 +108,13 @@ struct backend {
     int (*prepare)(struct dev *d, struct segment *s, struct err *e);
     int (*run)(struct dev *d, struct segment *s, const struct batch *b); // returns a ticket >= 0
     int (*wait)(struct dev *d, int ticket);
-    /* NULL, or tokens drawn from the logits of the segment's last run: id[n], each the very token
-     * that the engine's sampler would draw, or E_NUMERIC, or DRAW_HOST where the device cannot. */
-    int (*draw)(struct dev *d, struct segment *s, const struct draw *in, int n, int32_t *id);
+    /* NULL, or n tokens drawn from the logits of the segment's last run, behind which this is
+     * enqueued; in is the caller's again at once. Returns a ticket for drawn(), of which the last
+     * two are good. */
+    int (*draw)(struct dev *d, struct segment *s, const struct draw *in, int n);
+    /* Waits for them: id[n], each the very token that the engine's sampler would draw, or
+     * E_NUMERIC, or DRAW_HOST where the device cannot. */
+    int (*drawn)(struct dev *d, struct segment *s, int ticket, int32_t *id, int n);
 };
 
 #endif

@@ -26,7 +26,8 @@ struct seq_in {
 
 struct batch {
     int32_t n_p, n_g, n_seq, n_out;
-    const int32_t *id;        // [T] token; -1-s: what slot s drew last; ID_EMBD: row of embd
+    const int32_t *id;        // [T] token; -1-s: what slot s drew last, where the
+                              // segment keeps that; ID_EMBD: row of embd
     const int32_t *seq;       // [T] index into seqs
     const int32_t *pos;       // [T] place in the sequence (causality, key/value memory)
     const int32_t (*rpos)[4]; // [T] rotary positions, NULL: pos

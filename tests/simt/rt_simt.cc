@@ -1,4 +1,8 @@
-/* rt_simt.cc - rt.h on the host: a device with 512 MiB whose launches simt.cc runs at once.
+/* rt_simt.cc - rt.h on the host: a device with 512 MiB whose launches simt.cc runs.
+ *
+ * What is enqueued is done as late as can be: when somebody waits for it. So the host is as far
+ * ahead as it may be, and pinned memory that is written again too early is found out. Pageable
+ * memory is read at once, and a copy to it is waited for.
  *
  * Device memory ends where unreadable memory begins, up to its alignment of 16, and does not start
  * as zeros.
@@ -10,13 +14,25 @@
 
 #include "tests/simt/simt_run.h"
 
-static const uint64_t total = UINT64_C(512) << 20;
-
 struct piece {
     char *map;
     uint64_t map_bytes;
     char *p;
+    uint64_t n;
     struct piece *next;
+};
+
+enum work_kind { WORK_LAUNCH, WORK_REPLAY, WORK_COPY, WORK_ZERO, WORK_MARK };
+struct work {
+    enum work_kind kind;
+    struct rt_launch l;
+    void *own; // what is freed afterwards: arguments, or what is copied
+    struct rt_graph *graph;
+    void *to;
+    const void *from;
+    uint64_t n;
+    int mark;
+    struct work *next;
 };
 
 struct rt_graph {
@@ -29,7 +45,13 @@ struct rt {
     uint64_t used;
     bool recording;
     struct rt_graph *graph;
+    struct work *first, **end;
+    int marked[RT_MARKS]; // how many times each waits to be passed
 };
+
+struct simt_count simt_count;
+uint64_t simt_total = UINT64_C(512) << 20;
+long simt_fail = -1;
 
 static const char *reason = "no error";
 
@@ -70,11 +92,79 @@ int rt_open(struct rt **out, int index)
     if (index != 0)
         return bad("no such device");
     *out = (struct rt *)calloc(1, sizeof **out);
-    return *out ? 0 : bad("out of memory");
+    if (!*out)
+        return bad("out of memory");
+    (*out)->end = &(*out)->first;
+    return 0;
+}
+
+/* -- what is enqueued -- */
+
+static void *need(uint64_t n)
+{
+    void *p = malloc(n ? n : 1);
+
+    if (!p)
+        abort();
+    return p;
+}
+
+static void enqueue(struct rt *d, const struct work *w)
+{
+    struct work *k = (struct work *)need(sizeof *k);
+
+    *k = *w;
+    k->next = NULL;
+    *d->end = k;
+    d->end = &k->next;
+}
+
+static void do_first(struct rt *d)
+{
+    struct work *w = d->first;
+
+    d->first = w->next;
+    if (!d->first)
+        d->end = &d->first;
+    switch (w->kind) {
+    case WORK_LAUNCH:
+        simt_run(&w->l);
+        break;
+    case WORK_REPLAY:
+        for (int i = 0; i < w->graph->n; i++)
+            simt_run(&w->graph->l[i]);
+        break;
+    case WORK_COPY:
+        memmove(w->to, w->from, w->n);
+        break;
+    case WORK_ZERO:
+        memset(w->to, 0, w->n);
+        break;
+    case WORK_MARK:
+        d->marked[w->mark]--;
+        break;
+    }
+    free(w->own);
+    free(w);
+}
+
+static void do_all(struct rt *d)
+{
+    while (d->first)
+        do_first(d);
+}
+
+static bool known(const struct rt *d, const void *p)
+{
+    for (const struct piece *k = d->list; k; k = k->next)
+        if ((const char *)p >= k->p && (const char *)p < k->p + k->n)
+            return true;
+    return false;
 }
 
 void rt_free(struct rt *d, void *p)
 {
+    do_all(d);
     for (struct piece **at = &d->list; *at; at = &(*at)->next)
         if ((*at)->p == p) {
             struct piece *gone = *at;
@@ -91,6 +181,7 @@ void rt_close(struct rt *d)
 {
     if (!d)
         return;
+    do_all(d);
     if (d->list)
         abort(); // not everything was given back
     free(d);
@@ -102,8 +193,8 @@ void rt_info(const struct rt *d, struct rt_info *out)
     snprintf(out->name, sizeof out->name, "0: emulated");
     out->units = 4;
     out->sm = 90;
-    out->total = total;
-    out->free = total - d->used;
+    out->total = simt_total;
+    out->free = simt_total - d->used;
 }
 
 void *rt_alloc(struct rt *d, uint64_t n)
@@ -111,17 +202,21 @@ void *rt_alloc(struct rt *d, uint64_t n)
     const uint64_t page = 4096, body = (n + 15) / 16 * 16, bytes = (body + page - 1) / page * page;
     struct piece *k;
 
-    if (n > total || d->used + bytes + page > total)
+    simt_count.allocs++;
+    if (simt_fail >= 0 && simt_fail-- == 0)
+        return NULL;
+    if (n > simt_total || d->used + bytes + page > simt_total)
         return NULL;
     k = (struct piece *)calloc(1, sizeof *k);
     if (!k)
         return NULL;
     k->map_bytes = bytes + page;
-    k->map = (char *)mmap(NULL, k->map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                          -1, 0);
+    k->map = (char *)mmap(NULL, k->map_bytes, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (k->map == MAP_FAILED || mprotect(k->map + bytes, page, PROT_NONE) != 0)
         abort();
     k->p = k->map + bytes - body;
+    k->n = n ? n : 1;
     if (n < (64u << 20))
         memset(k->p, 0xff, n);
     k->next = d->list;
@@ -142,51 +237,93 @@ void rt_free_host(struct rt *d, void *p)
 
 int rt_zero(struct rt *d, void *p, uint64_t n)
 {
-    (void)d;
+    struct work w = {};
+
     if (failed())
         return -1;
-    memset(p, 0, n);
+    w.kind = WORK_ZERO;
+    w.to = p;
+    w.n = n;
+    enqueue(d, &w);
     return 0;
 }
 
 int rt_copy(struct rt *d, void *to, const void *from, uint64_t n)
 {
-    (void)d;
+    struct work w = {};
+
     if (failed())
         return -1;
-    memmove(to, from, n);
+    w.kind = WORK_COPY;
+    w.to = to;
+    w.from = from;
+    w.n = n;
+    if (n && !known(d, from) && known(d, to))
+        w.from = w.own = memcpy(need(n), from, n);
+    enqueue(d, &w);
+    if (!known(d, to))
+        do_all(d);
     return 0;
+}
+
+/* A device that has failed does nothing more. */
+static void drop_all(struct rt *d)
+{
+    while (d->first) {
+        struct work *w = d->first;
+
+        d->first = w->next;
+        free(w->own);
+        free(w);
+    }
+    d->end = &d->first;
+    memset(d->marked, 0, sizeof d->marked);
 }
 
 int rt_sync(struct rt *d)
 {
-    (void)d;
-    return failed() ? -1 : 0;
+    if (failed()) {
+        drop_all(d);
+        return -1;
+    }
+    simt_count.syncs++;
+    do_all(d);
+    return 0;
+}
+
+/* As the runtime does: the arguments are taken now. */
+static struct rt_launch with_args(const struct rt_launch *l, void **own)
+{
+    struct rt_launch k = *l;
+
+    k.args = *own = memcpy(need(l->k->bytes), l->args, l->k->bytes);
+    return k;
 }
 
 int rt_launch(struct rt *d, const struct rt_launch *l)
 {
     struct rt_graph *g = d->graph;
-    void *args;
+    struct work w = {};
+    void *own;
 
     if (failed())
         return -1;
     if (!d->recording) {
-        simt_run(l);
+        w.kind = WORK_LAUNCH;
+        w.l = with_args(l, &w.own);
+        enqueue(d, &w);
         return 0;
     }
     g->l = (struct rt_launch *)realloc(g->l, (size_t)(g->n + 1) * sizeof *g->l);
-    args = malloc(l->k->bytes);
-    if (!g->l || !args)
+    if (!g->l)
         abort();
-    memcpy(args, l->args, l->k->bytes); // as the runtime does: the arguments are taken now
-    g->l[g->n] = *l;
-    g->l[g->n++].args = args;
+    g->l[g->n++] = with_args(l, &own);
     return 0;
 }
 
 int rt_record_begin(struct rt *d)
 {
+    simt_count.recorded++;
     d->recording = true;
     d->graph = (struct rt_graph *)calloc(1, sizeof *d->graph);
     return d->graph ? 0 : bad("out of memory");
@@ -201,11 +338,13 @@ int rt_record_end(struct rt *d, struct rt_graph **out)
 
 int rt_replay(struct rt *d, struct rt_graph *g)
 {
-    (void)d;
+    struct work w = {};
+
     if (failed())
         return -1;
-    for (int i = 0; i < g->n; i++)
-        simt_run(&g->l[i]);
+    w.kind = WORK_REPLAY;
+    w.graph = g;
+    enqueue(d, &w);
     return 0;
 }
 
@@ -221,16 +360,25 @@ void rt_graph_free(struct rt_graph *g)
 
 int rt_mark(struct rt *d, int i)
 {
-    (void)d;
-    (void)i;
-    return failed() ? -1 : 0;
+    struct work w = {};
+
+    if (failed())
+        return -1;
+    w.kind = WORK_MARK;
+    w.mark = i;
+    d->marked[i]++;
+    enqueue(d, &w);
+    return 0;
 }
 
 int rt_reached(struct rt *d, int i)
 {
-    (void)d;
-    (void)i;
-    return failed() ? -1 : 0;
+    if (failed())
+        return -1;
+    while (d->marked[i])
+        do_first(d);
+    simt_count.ahead += d->first != NULL;
+    return 0;
 }
 
 int rt_between(struct rt *d, int a, int b, double *seconds)

@@ -16,6 +16,19 @@ extern uint64_t simt_seed;      // changes the order in which threads run
 extern int64_t simt_fail_after; // calls to the device that succeed before all others fail; -1: all
 #endif
 
+/* What the runtime was asked for, for tests that forbid some of it. */
+struct simt_count {
+    uint64_t syncs, allocs, recorded;
+    uint64_t ahead; // waits that left work behind what was waited for
+};
+#ifdef RILL_GPU
+static struct simt_count simt_count __attribute__((unused));
+#else
+extern struct simt_count simt_count;
+extern uint64_t simt_total; // bytes of a device
+extern long simt_fail;      // so many allocations more succeed, then one fails; -1: all do
+#endif
+
 void simt_run(const struct rt_launch *l);
 
 #ifdef __cplusplus

@@ -21,8 +21,8 @@ struct bench {
     struct draw_row *dev_row;
     struct draw_edit *dev_edit;
     uint32_t *dev_mask;
-    int32_t *dev_out;
-    int host; // draws given back
+    int32_t *dev_out, *dev_last; // [1], [2]
+    int host;                    // draws given back
 };
 
 static void *device(struct rt *rt, uint64_t n)
@@ -45,6 +45,7 @@ static void open_bench(struct bench *b)
     b->dev_edit = device(b->rt, EDITS * sizeof *b->dev_edit);
     b->dev_mask = device(b->rt, (VOCAB + 31) / 32 * 4);
     b->dev_out = device(b->rt, 4);
+    b->dev_last = device(b->rt, 8);
 }
 
 static void close_bench(struct bench *b)
@@ -57,6 +58,7 @@ static void close_bench(struct bench *b)
     rt_free(b->rt, b->dev_edit);
     rt_free(b->rt, b->dev_mask);
     rt_free(b->rt, b->dev_out);
+    rt_free(b->rt, b->dev_last);
     rt_close(b->rt);
 }
 
@@ -67,7 +69,8 @@ static void to_device(struct bench *b, void *to, const void *from, uint64_t n)
 
 static int32_t drawn(struct bench *b, const struct draw *d)
 {
-    const struct draw_row r = {.n_edit = d->n_edit,
+    const struct draw_row r = {.slot = 1,
+                               .n_edit = d->n_edit,
                                .n_mask = d->mask ? d->n_mask : -1,
                                .repetition = d->repetition,
                                .presence = d->presence,
@@ -85,9 +88,10 @@ static int32_t drawn(struct bench *b, const struct draw *d)
                                 .mask = b->dev_mask,
                                 .work = b->dev_work,
                                 .out = b->dev_out,
+                                .last = b->dev_last,
                                 .n_vocab = VOCAB,
                                 .n_word = (VOCAB + 31) / 32};
-    int32_t id = 0;
+    int32_t id = 0, last = -7;
 
     to_device(b, b->dev_x, b->x, VOCAB * sizeof *b->x);
     to_device(b, b->dev_row, &r, sizeof r);
@@ -99,7 +103,9 @@ static int32_t drawn(struct bench *b, const struct draw *d)
         rt_launch(b->rt, &(struct rt_launch){&kern_draw, {1, 1, 1}, DRAW_THREADS, DRAW_SHARED, &a}),
         0);
     to_device(b, &id, b->dev_out, sizeof id);
+    to_device(b, &last, b->dev_last + 1, sizeof last);
     ck_assert_int_eq(rt_sync(b->rt), 0);
+    ck_assert_int_eq(last, id < 0 ? 0 : id);
     return id;
 }
 
@@ -295,5 +301,111 @@ START_TEST(engines_answer_the_same)
 }
 END_TEST
 
+/* -- steps that are started before the one in front of them is read -- */
+
+enum { ASKS = 5, MOST = 20 };
+
+struct said {
+    int32_t id[ASKS + 1][MOST];
+    int n[ASKS + 1], finish[ASKS + 1];
+};
+
+static int submit(struct rill_engine *g, int i, bool here)
+{
+    static int32_t prompt[ASKS + 1][40];
+    struct rill_request q = {.ids = prompt[i],
+                             .n_ids = (size_t)(5 + 7 * i),
+                             .max_tokens = 4 + 3 * i,
+                             .ignore_eos = true,
+                             .logprobs = here};
+    struct err e = {0};
+    int number;
+
+    for (size_t k = 0; k < q.n_ids; k++)
+        prompt[i][k] = (int32_t)((7 * k + (size_t)i) % 60);
+    q.sampling = rill_sampling_defaults();
+    q.sampling.temperature = i % 3 ? 1.1f : 0.0f;
+    q.sampling.has_seed = true;
+    q.sampling.seed = (uint64_t)i;
+    ck_ok(rill_engine_submit(g, &q, &number, &e), &e);
+    return number;
+}
+
+/* All but the last at once; that one comes, and one goes, while others run. */
+static void ask_all(struct rill_engine *g, bool here, struct said *out)
+{
+    struct rill_event ev;
+    struct err e = {0};
+    int of[ASKS + 1], n, events = 0;
+
+    memset(out, 0, sizeof *out);
+    for (int i = 0; i < ASKS; i++)
+        of[i] = submit(g, i, here);
+    of[ASKS] = -1;
+    engine_guard(g, true);
+    while ((n = rill_engine_step(g, &ev, 1, &e)) > 0) {
+        for (int i = 0; i <= ASKS; i++) {
+            if (ev.request != of[i])
+                continue;
+            if (ev.kind == RILL_TOKEN)
+                out->id[i][out->n[i]++] = ev.id;
+            if (ev.kind == RILL_DONE)
+                out->finish[i] = ev.finish;
+        }
+        if (++events == 22)
+            of[ASKS] = submit(g, ASKS, here);
+        if (events == 30)
+            rill_engine_cancel(g, of[ASKS - 1]);
+    }
+    ck_ok(n, &e);
+    engine_guard(g, false);
+}
+
+START_TEST(steps_do_not_wait_for_each_other)
+{
+    const struct rill_model_opts mo = {.device = "cuda:0", .n_ctx = 128};
+    const struct rill_engine_opts eo = {.max_seq = ASKS + 1, .max_batch = 64, .n_ctx = 128};
+    static struct said want, got;
+    struct rill_model *m;
+    struct rill_engine *g;
+    struct rill_stats before, after;
+    struct err e = {0};
+
+    ck_ok(rill_model_open(&m, srcfile("tests/golden/arch/llama.gguf"), &mo, &e), &e);
+    ck_ok(rill_engine_open(&g, m, &eo, &e), &e);
+    ask_all(g, true, &want);
+    rill_engine_stats(g, &before);
+    ck_assert_uint_eq(before.ahead, 0);
+    for (int turn = 0; turn < 2; turn++) {
+        struct simt_count count = simt_count;
+
+        ask_all(g, false, &got);
+        for (int i = 0; i <= ASKS; i++) {
+            if (i == ASKS - 1) // how far it came before it was told to go is another matter
+                continue;
+            ck_assert_int_eq(got.n[i], 4 + 3 * i);
+            ck_assert_int_eq(got.finish[i], RILL_LENGTH);
+        }
+        ck_assert_int_eq(got.finish[ASKS - 1], RILL_CANCELLED);
+        for (int i = 0; i <= ASKS; i++)
+            ck_assert_mem_eq(want.id[i], got.id[i],
+                             (size_t)(want.n[i] < got.n[i] ? want.n[i] : got.n[i]) * 4);
+        rill_engine_stats(g, &after);
+        ck_assert_uint_ge(after.ahead - before.ahead, 8);
+#ifndef RILL_GPU
+        /* nothing is recorded or taken, nobody waits for all, and work is left behind each wait */
+        ck_assert_uint_eq(simt_count.syncs, count.syncs);
+        ck_assert_uint_eq(simt_count.allocs, count.allocs);
+        ck_assert_uint_eq(simt_count.recorded, count.recorded);
+        ck_assert_uint_ge(simt_count.ahead - count.ahead, after.ahead - before.ahead);
+#endif
+        before = after;
+    }
+    rill_engine_close(g);
+    rill_model_close(m);
+}
+END_TEST
+
 TEST_MAIN("simt/draw", draws_are_the_samplers, rows_that_are_no_numbers_are_told,
-          other_settings_stay_on_the_host, engines_answer_the_same)
+          other_settings_stay_on_the_host, engines_answer_the_same,
+          steps_do_not_wait_for_each_other)

@@ -1,0 +1,108 @@
+/* ahead.c - see ahead.h. */
+#include "engine/ahead.h"
+
+#include "engine/devdraw.h"
+#include "engine/step.h"
+
+/* Whether all that run draw in this step, so that the next one's rows are known. */
+static bool can(struct rill_engine *g)
+{
+    const struct flight *f = step_flight(g);
+    int n = 0;
+
+    if (!g->seg.keeps || f->ticket < 0 || !f->far || g->plan->state_bytes || g->drafter ||
+        g->dump || g->columns || g->solo)
+        return false;
+    for (int i = 0; i < g->n_req; i++)
+        n += !g->req[i]->finish;
+    for (int i = 0; i < f->n_part; i++) {
+        const struct request *r = f->part[i].r;
+
+        if (!r || r->finish) // of the step before: it draws nothing
+            continue;
+        if (r->embed || f->part[i].pos + f->part[i].rows != r->n || r->draft ||
+            !devdraw_unseen(g, r))
+            return false;
+        n--;
+    }
+    return n == 0;
+}
+
+/* Pages for one more row each; false: there is no room, or nobody goes on. */
+static bool reserve(struct rill_engine *g)
+{
+    const struct flight *f = step_flight(g);
+    bool any = false;
+
+    if (kv_left(g->pool) < 2 * (int64_t)f->n_part * kv_block_cost(g->pool))
+        return false;
+    for (int i = 0; i < f->n_part; i++) {
+        const struct request *r = f->part[i].r;
+
+        if (!r || r->finish || r->n + 1 >= r->room)
+            continue;
+        kv_slide(g->pool, r->seq, r->n);
+        if (!kv_reserve(g->pool, r->seq, r->n, r->n + 1))
+            return false;
+        any = true;
+    }
+    return any;
+}
+
+int ahead_start(struct rill_engine *g, struct err *e)
+{
+    const struct flight *f = step_flight(g);
+    int rc;
+
+    if (!can(g) || !reserve(g))
+        return 0;
+    g->turn = !g->turn;
+    g->coming = true;
+    step_begin(g);
+    for (int i = 0; i < f->n_part; i++) {
+        struct request *r = f->part[i].r;
+
+        if (r && !r->finish && r->n + 1 < r->room)
+            step_next(g, r, r->n);
+    }
+    step_measure(g);
+    rc = step_start(g, e);
+    g->turn = !g->turn;
+    g->stats.ahead++;
+    return rc;
+}
+
+bool ahead_take(struct rill_engine *g)
+{
+    const struct flight *f = &g->flight[!g->turn];
+    bool any = false;
+
+    if (!g->coming)
+        return false;
+    g->coming = false;
+    g->turn = !g->turn;
+    for (int i = 0; i < f->n_part; i++)
+        any = any || (f->part[i].r && !f->part[i].r->finish);
+    return any;
+}
+
+bool ahead_lost(struct rill_engine *g, const struct flown *part, int out)
+{
+    struct request *r = part->r;
+
+    if (!r || r->finish || r->stored != part->pos)
+        return true;
+    if (!g->coming || devdraw_id(g, out) != DRAW_HOST)
+        return false;
+    r->host_draws = true; // computed again, with logits
+    return true;
+}
+
+void ahead_forget(struct rill_engine *g, const struct request *r)
+{
+    struct flight *f = &g->flight[!g->turn];
+
+    for (int i = 0; i < f->n_part; i++)
+        if (f->part[i].r == r)
+            f->part[i].r = NULL;
+}
