@@ -40,8 +40,8 @@ struct rill_model_opts {
     uint64_t device_mem; // most bytes to take of the GPU's memory; 0: what is free
     int threads;         // of the CPU; 0: as many as there are processors
     int n_ctx;           // positions of the longest sequence; 0: the model's own length
-    const char *kv_type; // of stored keys and values: "f32", "f16", "bf16", "q8_0", "q4_0"; NULL:
-                         // f32 when the matrices are f32, else f16
+    const char *kv_type; // of stored keys and values: "f32", "f16", "bf16", "fp8", "q8_0", "q4_0";
+                         // NULL: f32 when the matrices are f32, else f16
     const char *v_type;  // of values alone; NULL: as kv_type
     bool vocab_only;     // no weights: only the vocabulary and the metadata
     bool no_mmap;        // read the file instead of mapping it

@@ -218,6 +218,7 @@ static bool kv_fits(int type, int cols)
     case FMT_F32:
     case FMT_F16:
     case FMT_BF16:
+    case FMT_KV_F8:
         return true;
     case FMT_Q8_0:
     case FMT_Q4_0:
@@ -235,8 +236,8 @@ static bool attn_fits(struct prep *p, const struct op *op)
     if (!prep_want(p, a->kv >= 0 && a->kv < pl->n_kv, op, "no such key/value layer") ||
         !prep_want(p, kv_fits(pl->kv_type_k, a->dk) && (a->v_in_k || kv_fits(pl->kv_type_v, a->dv)),
                    op,
-                   "key/value memory must be F32, F16, BF16, Q8_0 or Q4_0, the last two for heads "
-                   "of a multiple of 32"))
+                   "key/value memory must be F32, F16, BF16, F8, Q8_0 or Q4_0, the last two for "
+                   "heads of a multiple of 32"))
         return false;
     const struct kv_layer *l = &pl->kv[a->kv];
     return prep_want(p, l->n_kv == a->n_kv && l->dk == a->dk && (a->v_in_k || l->dv == a->dv), op,

@@ -23,7 +23,10 @@ DEVICE uint8_t *page_of(const struct kv_args &kv, int32_t slot, int32_t page)
 
 DEVICE int row_codes(int type, int n) // bytes
 {
-    return type == FMT_F32 ? 4 * n : type == FMT_Q8_0 ? n : type == FMT_Q4_0 ? n / 2 : 2 * n;
+    return type == FMT_F32                         ? 4 * n
+           : type == FMT_Q8_0 || type == FMT_KV_F8 ? n
+           : type == FMT_Q4_0                      ? n / 2
+                                                   : 2 * n;
 }
 
 DEVICE bool in_blocks(int type)
@@ -44,6 +47,8 @@ DEVICE float kv_get(const struct kv_row &r, int type, int d)
 {
     if (type == FMT_F32)
         return ((const float *)r.code)[d];
+    if (type == FMT_KV_F8)
+        return f8_to_f32(r.code[d]);
     if (type == FMT_Q8_0)
         return f16_to_f32(r.scale[d / 32]) * (float)(int8_t)r.code[d];
     if (type == FMT_Q4_0)
@@ -109,6 +114,8 @@ DEVICE void put_row(const struct kv_row &to, int type, const float *x, int n, bo
         for (int i = tid; i < n; i += ATTN_THREADS)
             if (type == FMT_F32)
                 ((float *)to.code)[i] = x[i];
+            else if (type == FMT_KV_F8)
+                ((uint8_t *)to.code)[i] = f32_to_f8(x[i]);
             else
                 ((uint16_t *)to.code)[i] = type == FMT_F16 ? f32_to_f16(x[i]) : f32_to_bf16(x[i]);
         return;
@@ -154,6 +161,13 @@ DEVICE void k_eight(float *k, const struct kv_row &r, int type, int d)
         const float4 lo = from[0], hi = from[1];
         k[0] = lo.x, k[1] = lo.y, k[2] = lo.z, k[3] = lo.w;
         k[4] = hi.x, k[5] = hi.y, k[6] = hi.z, k[7] = hi.w;
+        return;
+    }
+    if (type == FMT_KV_F8) {
+        const uint2 v = *(const uint2 *)(r.code + d);
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            k[i] = f8_to_f32((uint8_t)((i < 4 ? v.x : v.y) >> (i % 4 * 8)));
         return;
     }
     if (in_blocks(type)) {

@@ -140,7 +140,7 @@ void cuda_low_attn(struct prep *p, const struct op *op)
 
 static bool kv_fits(int type, int cols)
 {
-    return type == FMT_F32 || type == FMT_F16 || type == FMT_BF16 ||
+    return type == FMT_F32 || type == FMT_F16 || type == FMT_BF16 || type == FMT_KV_F8 ||
            ((type == FMT_Q8_0 || type == FMT_Q4_0) && cols % 32 == 0);
 }
 

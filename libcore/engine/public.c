@@ -44,6 +44,7 @@ static int kv_type_of(const char *name, int *type, struct err *e)
     } kv_types[] = {{"f32", FMT_F32},
                     {"f16", FMT_F16},
                     {"bf16", FMT_BF16},
+                    {"fp8", FMT_KV_F8},
                     {"q8_0", FMT_Q8_0},
                     {"q4_0", FMT_Q4_0}};
 
@@ -54,7 +55,7 @@ static int kv_type_of(const char *name, int *type, struct err *e)
             *type = kv_types[i].type;
             return 0;
         }
-    return err_set(e, E_RANGE, "key/value type '%s': must be f32, f16, bf16, q8_0 or q4_0", name);
+    return err_set(e, E_RANGE, "key/value type '%s': must be f32, f16, bf16, fp8, q8_0 or q4_0", name);
 }
 
 static int open_model(struct rill_model *m, const char *path, const struct rill_model_opts *o,

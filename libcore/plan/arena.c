@@ -92,6 +92,8 @@ uint32_t plan_kv_row(int type, int32_t n)
 {
     uint64_t bytes = 0;
 
+    if (type == FMT_KV_F8)
+        return (uint32_t)n;
     if (!fmt_row_bytes(type, (uint64_t)n, &bytes) || bytes > UINT32_MAX)
         return 0;
     return (uint32_t)bytes;
@@ -101,7 +103,7 @@ static const char *type_name(int type)
 {
     const struct fmt_info *f = fmt_find(type);
 
-    return f ? f->name : "an unknown type";
+    return f ? f->name : type == FMT_KV_F8 ? "F8" : "an unknown type";
 }
 
 int plan_kv_layout(struct plan *p, int type_k, int type_v, struct err *e)

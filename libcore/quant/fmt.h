@@ -46,7 +46,8 @@ enum fmt_id {
     FMT_TQ2_0 = 35,
     FMT_MXFP4 = 39,
     FMT_NVFP4 = 40,
-    FMT_ID_END // one past the last number
+    FMT_ID_END, // one past the last number
+    FMT_KV_F8 = 255, // keys and values only: 8 bits e4m3, in no file of GGUF (half.h)
 };
 
 /* The form of activations a format's dot product wants. */

@@ -73,6 +73,36 @@ FMT_FN uint16_t f32_to_bf16(float f)
     return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
 
+/* OCP E4M3 without infinities: 1 sign, 4 exponent (bias 7), 3 fraction bits, at most 448. */
+FMT_FN float f8_to_f32(uint8_t v)
+{
+    uint32_t sign = (uint32_t)(v & 0x80u) << 24;
+    uint32_t mag = v & 0x7fu;
+
+    if (mag == 0x7fu)
+        return f32_of_bits(sign | 0x7fc00000u);
+    if (mag >= 8u)
+        return f32_of_bits(sign | ((mag << 20) + (120u << 23)));
+    return f32_of_bits(sign | f32_bits((float)mag * 0x1p-9f));
+}
+
+/* Rounds to nearest, ties to even; what is larger becomes 448. */
+FMT_FN uint8_t f32_to_f8(float f)
+{
+    uint32_t bits = f32_bits(f);
+    uint32_t sign = bits >> 24 & 0x80u;
+    uint32_t mag = bits & 0x7fffffffu;
+
+    if (mag > 0x7f800000u)
+        return (uint8_t)(sign | 0x7fu);
+    if (mag >= 0x43e00000u)
+        return (uint8_t)(sign | 0x7eu);
+    if (mag < 0x3c800000u) /* below 2^-6: a sum with 2^14 has its last bit at 2^-9 */
+        return (uint8_t)(sign | (f32_bits(f32_of_bits(mag) + 0x1p14f) - 0x46800000u));
+    mag += 0x7ffffu + (mag >> 20 & 1u);
+    return (uint8_t)(sign | (mag - 0x3c000000u) >> 20);
+}
+
 /* Half of an OCP E8M0 scale: 2^(e-128). The half makes up for e2m1 values being kept doubled. 255,
  * not a number in the standard, is 2^127 here as in the reference. */
 FMT_FN float e8m0_half_to_f32(uint8_t e)

@@ -273,6 +273,11 @@ static inline void ref_stored(int type, bool turned, const double *x, int n, dou
     memcpy(out, x, (size_t)n * sizeof *x);
     if (type == FMT_F32)
         return;
+    if (type == FMT_KV_F8) {
+        for (int i = 0; i < n; i++)
+            out[i] = (double)f8_to_f32(f32_to_f8((float)out[i]));
+        return;
+    }
     if (turned)
         ref_turn(out, n);
     for (int i = 0; i < n; i++)

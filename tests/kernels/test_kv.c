@@ -4,7 +4,7 @@
 
 enum { HEADS = 2 };
 
-static const int types[] = {FMT_BF16, FMT_Q8_0, FMT_Q4_0};
+static const int types[] = {FMT_BF16, FMT_KV_F8, FMT_Q8_0, FMT_Q4_0};
 
 /* Rows put at every position and opened again are what the format makes of them, to the bit. */
 static void check_open(const struct cpu_kernels *k, int type, int n, bool keys)
@@ -49,7 +49,7 @@ START_TEST(what_was_put_is_what_the_format_makes_of_it)
             for (int keys = 0; keys < 2; keys++) {
                 check_open(cpu_level(l), types[t], 32, keys);
                 check_open(cpu_level(l), types[t], 160, keys);
-                if (types[t] == FMT_BF16)
+                if (types[t] == FMT_BF16 || types[t] == FMT_KV_F8)
                     check_open(cpu_level(l), types[t], 7, keys);
             }
 }

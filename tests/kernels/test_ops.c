@@ -544,6 +544,8 @@ static const struct {
      FMT_Q8_0,
      1e-2},
     {{.n_head = 4, .n_kv = 4, .dk = 32, .dv = 32, .scale = 0.3f}, FMT_Q4_0, FMT_F16, 1e-2},
+    {{.n_head = 6, .n_kv = 2, .dk = 20, .dv = 7, .scale = 0.3f}, FMT_KV_F8, FMT_KV_F8, 1e-2},
+    {{.n_head = 4, .n_kv = 1, .dk = 64, .dv = 32, .scale = 0.2f}, FMT_KV_F8, FMT_Q8_0, 1e-2},
     {{.n_head = 8, .n_kv = 1, .dk = 64, .dv = 32, .scale = 0.3f, .v_in_k = true},
      FMT_Q4_0,
      FMT_Q4_0,

@@ -133,5 +133,26 @@ START_TEST(rounding)
 }
 END_TEST
 
-TEST_MAIN("quant/half", f16_every_value, f16_rounds_to_even, bf16_every_value, scales_of_8_bits,
-          e2m1_values, rounding)
+START_TEST(f8_every_value)
+{
+    for (unsigned v = 0; v < 0x7f; v++) {
+        const float f = f8_to_f32((uint8_t)v), next = f8_to_f32((uint8_t)(v + 1));
+
+        CHECK(f32_to_f8(f) == v && f32_to_f8(-f) == (v | 0x80), "%02x", v);
+        CHECK(v < 8 ? f == (float)v / 512 : f == ldexpf((float)(8 + v % 8), (int)(v / 8) - 10),
+              "%02x", v);
+        if (v == 0x7e)
+            break;
+        CHECK(f32_to_f8((f + next) / 2) == v + v % 2, "%02x", v); /* halfway: to even */
+        CHECK(f32_to_f8(nextafterf((f + next) / 2, next)) == v + 1, "%02x", v);
+        CHECK(f32_to_f8(nextafterf((f + next) / 2, f)) == v, "%02x", v);
+    }
+    ck_assert_uint_eq(f32_to_f8(449), 0x7e);
+    ck_assert_uint_eq(f32_to_f8(-INFINITY), 0xfe);
+    ck_assert_uint_eq(f32_to_f8(NAN) & 0x7f, 0x7f);
+    ck_assert(isnan(f8_to_f32(0x7f)));
+}
+END_TEST
+
+TEST_MAIN("quant/half", f16_every_value, f16_rounds_to_even, bf16_every_value, f8_every_value,
+          scales_of_8_bits, e2m1_values, rounding)

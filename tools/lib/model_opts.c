@@ -3,7 +3,7 @@
 
 #include "tools/lib/tool.h"
 
-const char *const model_kv_types[] = {"auto", "f32", "f16", "bf16", "q8_0", "q4_0", NULL};
+const char *const model_kv_types[] = {"auto", "f32", "f16", "bf16", "fp8", "q8_0", "q4_0", NULL};
 
 int model_opts_of(const struct model_options *o, struct rill_model_opts *out, struct err *e)
 {
