@@ -301,6 +301,67 @@ START_TEST(engines_answer_the_same)
 }
 END_TEST
 
+/* -- under a grammar -- */
+
+static int spelled(struct rill_engine *g, const struct rill_constraint *c, bool here, int seed,
+                   char *text, size_t cap)
+{
+    const int32_t prompt[2] = {300, 310};
+    struct rill_request q = {
+        .ids = prompt, .n_ids = 2, .max_tokens = 8, .constraint = c, .logprobs = here};
+    struct rill_event ev;
+    struct err e = {0};
+    size_t n = 0;
+    int number, rc;
+
+    q.sampling = rill_sampling_defaults();
+    q.sampling.temperature = 2.0f;
+    q.sampling.has_seed = true;
+    q.sampling.seed = (uint64_t)seed;
+    ck_ok(rill_engine_submit(g, &q, &number, &e), &e);
+    while ((rc = rill_engine_step(g, &ev, 1, &e)) > 0) {
+        ck_assert_msg(ev.finish != RILL_FAILED, "%s", ev.message);
+        for (size_t i = 0; i < ev.n_text && n + 1 < cap; i++)
+            text[n++] = ev.text[i];
+    }
+    text[n] = 0;
+    return rc;
+}
+
+/* The mask goes to the device with the draw: the text obeys, and is what the host would draw. */
+START_TEST(grammars_go_to_the_device)
+{
+    static const char grammar[] = "root ::= [a-f] [0-9]";
+    const struct rill_stop text = {grammar, sizeof grammar - 1};
+    const struct rill_model_opts mo = {.device = "cuda:0", .n_ctx = 64};
+    const struct rill_engine_opts eo = {.max_seq = 1, .max_batch = 8, .n_ctx = 64};
+    struct rill_constraint *c;
+    struct rill_model *m;
+    struct rill_engine *g;
+    struct rill_stats s;
+    struct err e = {0};
+
+    ck_ok(rill_model_open(&m, srcfile("share/rill-tales.gguf"), &mo, &e), &e);
+    ck_ok(rill_engine_open(&g, m, &eo, &e), &e);
+    ck_ok(rill_constraint_new(&c, RILL_GRAMMAR, &text, 1, NULL, &e), &e);
+    for (int seed = 0; seed < 2; seed++) {
+        char far[64], here[64];
+
+        ck_ok(spelled(g, c, false, seed, far, sizeof far), &e);
+        rill_engine_stats(g, &s);
+        ck_assert_uint_ge(s.device_drawn, 2 * (uint64_t)(seed + 1));
+        ck_assert_uint_eq(s.ahead, 0);
+        ck_ok(spelled(g, c, true, seed, here, sizeof here), &e);
+        ck_assert_str_eq(far, here);
+        ck_assert_msg(strlen(far) == 2 && strchr("abcdef", far[0]) && strchr("0123456789", far[1]),
+                      "%s", far);
+    }
+    rill_constraint_free(c);
+    rill_engine_close(g);
+    rill_model_close(m);
+}
+END_TEST
+
 /* -- steps that are started before the one in front of them is read -- */
 
 enum { ASKS = 5, MOST = 20 };
@@ -407,5 +468,5 @@ START_TEST(steps_do_not_wait_for_each_other)
 END_TEST
 
 TEST_MAIN("simt/draw", draws_are_the_samplers, rows_that_are_no_numbers_are_told,
-          other_settings_stay_on_the_host, engines_answer_the_same,
+          other_settings_stay_on_the_host, engines_answer_the_same, grammars_go_to_the_device,
           steps_do_not_wait_for_each_other)
