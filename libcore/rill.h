@@ -83,6 +83,9 @@ struct rill_model_info {
 /* Strings live as long as the model. */
 void rill_model_info(const struct rill_model *m, struct rill_model_info *out);
 
+/* Bytes a second that the model's device reads its memory at, measured now; 0: it is the host's. */
+double rill_model_read(struct rill_model *m);
+
 struct rill_memory {
     uint64_t weights; // on the device, file mappings included
     uint64_t kv;      // pages for n_seq sequences of n_ctx positions
@@ -481,6 +484,7 @@ struct rill_stats {
     double prompt_seconds; // wall time of steps that had prompt rows
     double decode_seconds; // of the others
     uint64_t decode_bytes; // bytes of those
+    double gap;            // mean seconds that a GPU waits between steps without prompts, 0: unknown
     double prompt_flops;   // operations by the plan's formulas, of steps that had prompt rows
     double decode_flops;   // of the others
     int pages_used;        // of keys and values, those kept for later requests included

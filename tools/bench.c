@@ -129,6 +129,7 @@ struct limit {
     size_t bytes;
     struct team *team;
     double best, best_products;
+    struct rill_model *model; // whose device is measured instead, if that is not the host
 };
 
 static void limit_close(struct limit *l)
@@ -139,7 +140,7 @@ static void limit_close(struct limit *l)
 
 static int limit_open(struct limit *l, int threads, struct err *e)
 {
-    *l = (struct limit){.bytes = (size_t)opt_stream_mb << 20};
+    *l = (struct limit){.bytes = (size_t)opt_stream_mb << 20, .model = l->model};
     l->p = mem_aligned(l->bytes, 4096, e);
     if (!l->p)
         return E_NOMEM;
@@ -150,6 +151,12 @@ static int limit_open(struct limit *l, int threads, struct err *e)
 /* Matrices are read in four places by some kernels, in sixteen by others: the better of two. */
 static double limit_sample(struct limit *l)
 {
+    const double device = l->model ? rill_model_read(l->model) : 0;
+
+    if (device > 0) {
+        l->best = device > l->best ? device : l->best;
+        return device;
+    }
     const double four = stream_read(l->team, l->p, l->bytes, 4);
     const double eight = stream_read(l->team, l->p, l->bytes, 8);
     const double v = four > eight ? four : eight;
@@ -291,7 +298,7 @@ static int bench_stream(struct err *e)
     bool head = true;
 
     for (int n = 1; n <= thread_cpus() && !tool_interrupted(); n++) {
-        struct limit l;
+        struct limit l = {0};
         int rc = limit_open(&l, n, e);
 
         for (size_t k = 0; k < ARRAY_LEN(streams) && rc == 0; k++) {
@@ -564,6 +571,27 @@ static int bench_ops(struct rill_engine *g, struct bench *b, struct err *e)
 
 /* -- opening -- */
 
+static void limit_note(const struct bench *b)
+{
+    char by[32] = "the device";
+
+    if (strncmp(b->info.device, "cpu", 3) == 0)
+        snprintf(by, sizeof by, "%d threads", b->threads);
+    tool_note("memory was read at %.1f GB/s at best, by %s", b->limit.best * 1e-9, by);
+}
+
+/* Of a device that has a clock of its own. */
+static void gap_note(const struct rill_engine *g)
+{
+    struct rill_stats s;
+
+    rill_engine_stats(g, &s);
+    if (s.gap > 0)
+        tool_note("between steps that generate the device waited %.1f us; %llu of %llu steps were "
+                  "started ahead",
+                  s.gap * 1e6, (unsigned long long)s.ahead, (unsigned long long)s.steps);
+}
+
 static int bench_threads(struct bench *b, const char *path, int threads, struct err *e)
 {
     struct rill_model_opts mo;
@@ -576,6 +604,7 @@ static int bench_threads(struct bench *b, const char *path, int threads, struct 
     mo.n_ctx = b->max_ctx;
     rc = rc < 0 ? rc : rill_model_open(&b->model, path, &mo, e);
     b->threads = threads ? threads : thread_cpus();
+    b->limit.model = b->model;
     rc = rc < 0 ? rc : limit_open(&b->limit, threads, e);
     if (rc == 0) {
         if (opt_ops && eo.max_batch < most(&opt_prompt))
@@ -588,8 +617,9 @@ static int bench_threads(struct bench *b, const char *path, int threads, struct 
     if (rc == 0)
         rc = opt_ops ? bench_ops(g, b, e) : bench_all(g, b, e);
     if (rc == 0)
-        tool_note("memory was read at %.1f GB/s at best, by %d threads", b->limit.best * 1e-9,
-                  b->threads);
+        limit_note(b);
+    if (rc == 0 && g)
+        gap_note(g);
     if (rc == 0 && b->limit.best_products > 0)
         tool_note("%.0f G multiplications a second at best, in registers alone",
                   b->limit.best_products * 1e-9);

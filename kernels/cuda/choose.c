@@ -137,7 +137,10 @@ static int start(struct dev *d, const struct segment *s, int turn, int n, struct
     }
     if (rt_copy(d->rt, host + c->id_at, dev + c->id_at, (uint64_t)n * 4) < 0)
         return -1;
-    return rt_mark(d->rt, MARK_DRAW + turn);
+    if (rt_mark(d->rt, MARK_DRAW + turn) < 0)
+        return -1;
+    d->run_of[turn] = d->ticket - 1; // which ends here, not where its logits were made
+    return rt_mark(d->rt, MARK_RUN + (int)((d->ticket - 1) % CUDA_RUNS));
 }
 
 int cuda_draw(struct dev *d, struct segment *s, const struct draw *in, int n)
@@ -167,6 +170,7 @@ int cuda_drawn(struct dev *d, struct segment *s, int ticket, int32_t *id, int n)
 
     if (rt_reached(d->rt, MARK_DRAW + turn) < 0)
         return E_DEVICE;
+    cuda_gap(d, d->run_of[turn]);
     memcpy(id, c->block[turn].host + c->id_at, (size_t)n * sizeof *id);
     return 0;
 }

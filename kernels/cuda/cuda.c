@@ -131,7 +131,8 @@ static void cuda_info(const struct dev *d, struct dev_info *out)
 
     rt_info(d->rt, &i);
     *out = (struct dev_info){
-        .bytes_total = i.total, .bytes_free = cuda_free_bytes(d), .units = i.units};
+        .bytes_total = i.total, .bytes_free = cuda_free_bytes(d), .units = i.units,
+        .gap = d->gap, .gaps = d->gaps};
     snprintf(out->name, sizeof out->name, "cuda:%.50s", i.name);
 }
 
@@ -285,10 +286,12 @@ static int cuda_run(struct dev *d, struct segment *s, const struct batch *b)
         return 0;
     if (g->used[turn] && rt_reached(d->rt, MARK_RUN + turn) < 0)
         return E_DEVICE;
+    d->decoding = b->n_p ? 0 : d->decoding + 1;
     n_run = fill(s, b, g->host[turn]);
     if (s->plan->state_bytes && n_run > cuda_most_runs(s))
         return E_RANGE;
-    if (rt_copy(d->rt, g->block, g->host[turn], g->block_bytes) < 0)
+    if (rt_mark(d->rt, MARK_BEGIN + turn) < 0 ||
+        rt_copy(d->rt, g->block, g->host[turn], g->block_bytes) < 0)
         return E_DEVICE;
     if (b->embd && g->embd_width &&
         rt_copy(d->rt, g->embd, b->embd, (uint64_t)(n_t * g->embd_width) * sizeof(float)) < 0)
@@ -303,11 +306,56 @@ static int cuda_run(struct dev *d, struct segment *s, const struct batch *b)
     return (int)(d->ticket++ & 0x3fffffff);
 }
 
+void cuda_gap(struct dev *d, uint32_t ticket)
+{
+    const uint32_t behind = d->ticket - 1 - ticket; // steps that were started since
+    double gap;
+
+    if (behind > 1 || d->decoding < 2 + behind || ticket == d->gap_of)
+        return;
+    d->gap_of = ticket;
+    if (rt_between(d->rt, MARK_RUN + (int)((ticket - 1) % CUDA_RUNS),
+                   MARK_BEGIN + (int)(ticket % CUDA_RUNS), &gap) == 0) {
+        d->gap += gap;
+        d->gaps++;
+    }
+}
+
 static int cuda_wait(struct dev *d, int ticket)
 {
     if (ticket < 0)
         return ticket;
-    return rt_reached(d->rt, MARK_RUN + ticket % CUDA_RUNS) < 0 ? E_DEVICE : 0;
+    if (rt_reached(d->rt, MARK_RUN + ticket % CUDA_RUNS) < 0)
+        return E_DEVICE;
+    cuda_gap(d, (uint32_t)ticket);
+    return 0;
+}
+
+/* The best of some passes over memory that no cache holds. */
+static double cuda_read(struct dev *d)
+{
+    const uint64_t bytes = UINT64_C(1) << 30, n = cuda_free_bytes(d) / 2;
+    const uint64_t room = (n < bytes ? n : bytes) / 16 * 16;
+    void *p = cuda_take(d, room);
+    const struct read_args a = {.p = p, .n = (int64_t)(room / 16), .out = p};
+    const struct rt_launch l = {
+        &kern_read, {(uint32_t)d->info.units * 16, 1, 1}, MAP_THREADS, 0, &a};
+    double best = 0;
+
+    if (p && rt_zero(d->rt, p, room) == 0)
+        for (int i = 0; i < 6; i++) {
+            double s;
+
+            if (rt_mark(d->rt, MARK_BEGIN) < 0 || rt_launch(d->rt, &l) < 0 ||
+                rt_mark(d->rt, MARK_STAGE + !d->half) < 0 || rt_sync(d->rt) < 0 ||
+                rt_between(d->rt, MARK_BEGIN, MARK_STAGE + !d->half, &s) < 0)
+                break;
+            if (i > 0 && s > 0 && (double)room / s > best)
+                best = (double)room / s;
+        }
+    if (p)
+        cuda_give(d, p, room);
+    return best;
 }
 
 extern const struct backend cuda_backend;
@@ -325,6 +373,7 @@ const struct backend cuda_backend = {
     .prepare = cuda_prepare,
     .run = cuda_run,
     .wait = cuda_wait,
+    .read = cuda_read,
     .draw = cuda_draw,
     .drawn = cuda_drawn,
 };

@@ -19,22 +19,28 @@ struct dev {
     uint64_t limit, taken; // most bytes that may be taken, and those that are
     enum layout { LAYOUT_PANELS, LAYOUT_FILE } layout; // of matrices that can be repacked
     uint32_t ticket, draws;
+    uint32_t decoding; // steps in a row without a prompt, up to the last
+    double gap;        // seconds that the device had nothing to do between such steps
+    uint64_t gaps;
+    uint32_t gap_of;             // the last step that was counted
+    uint32_t run_of[2];          // the step that a draw belongs to, by turn
     int32_t *last;  // [CUDA_SLOTS] what each slot drew last
     uint8_t *stage; // pinned, two halves: small things on their way to the device
     uint64_t stage_at;
     int half;
 };
 
-/* Marks of the stream: the block of a step's numbers was read; ids came back; half of the stage has
- * been read. */
+/* Marks of the stream: a step has ended, its draws too; ids came back; half of the stage has been
+ * read; a step has begun. */
 enum {
     CUDA_RUNS = 4,
     CUDA_DRAWS = 2,
     MARK_RUN = 0,
     MARK_DRAW = MARK_RUN + CUDA_RUNS,
-    MARK_STAGE = MARK_DRAW + CUDA_DRAWS
+    MARK_STAGE = MARK_DRAW + CUDA_DRAWS,
+    MARK_BEGIN = MARK_STAGE + 2
 };
-_Static_assert(MARK_STAGE + 2 <= RT_MARKS, "one mark each");
+_Static_assert(MARK_BEGIN + CUDA_RUNS <= RT_MARKS, "one mark each");
 
 /* Device memory within the limit; NULL: there is none left. */
 void *cuda_take(struct dev *d, uint64_t bytes);
@@ -97,6 +103,9 @@ int cuda_adapt(struct dev *d, struct segment *s, int slot, struct err *e);
 /* Starts all launches for so many rows; grids are for at least those. */
 int cuda_enqueue(struct dev *d, const struct segment *s, int64_t n_t, int64_t n_s, int64_t n_run);
 int cuda_bucket(const struct segment *s, int64_t n_t, int64_t n_s); // -1: none
+
+/* A step has ended: how long the device had waited for it, where no prompt was in it. */
+void cuda_gap(struct dev *d, uint32_t ticket);
 
 /* -- choose.c -- */
 

@@ -301,10 +301,19 @@ struct draw_args {
     int32_t n_vocab, n_word;
 };
 
+/* Memory read and nothing else. */
+struct read_args {
+    const struct words {
+        uint32_t w[4];
+    } * p; // [n]
+    int64_t n;
+    uint32_t *out; // written if the sum is a number that does not come up
+};
+
 #ifdef __cplusplus
 extern "C" {
 #endif
-extern const struct rt_kern kern_draw;
+extern const struct rt_kern kern_draw, kern_read;
 extern const struct rt_kern kern_pack, kern_norm, kern_rope_table, kern_rope_run, kern_map;
 extern const struct rt_kern kern_store, kern_attn_run[3], kern_attn_merge; // 1, 4, 8 heads
 extern const struct rt_kern kern_route, kern_sort, kern_combine;

@@ -191,3 +191,26 @@ static __global__ void __launch_bounds__(MAP_THREADS) k_map(struct map_args a)
         at_row(a.out, r)[i] = map_one(a, from, i);
 }
 KERN(map);
+
+/* -- the limit -- */
+
+static __global__ void __launch_bounds__(MAP_THREADS) k_read(struct read_args a)
+{
+    const int64_t step = (int64_t)gridDim.x * MAP_THREADS;
+    const uint4 *p = (const uint4 *)a.p;
+    uint32_t sum = 0;
+
+    for (int64_t i = (int64_t)blockIdx.x * MAP_THREADS + threadIdx.x; i < a.n; i += 4 * step) {
+        uint4 v[4] = {}; // as many loads under way
+#pragma unroll
+        for (int k = 0; k < 4; k++)
+            if (i + k * step < a.n)
+                v[k] = p[i + k * step];
+#pragma unroll
+        for (int k = 0; k < 4; k++)
+            sum += v[k].x ^ v[k].y ^ v[k].z ^ v[k].w;
+    }
+    if (sum == 0x9e3779b9u)
+        *a.out = sum;
+}
+KERN(read);

@@ -168,6 +168,13 @@ static uint64_t kv_per_pos(const struct plan *p)
     return n;
 }
 
+double rill_model_read(struct rill_model *m)
+{
+    const struct model *in = m->m;
+
+    return in && in->be->read ? in->be->read(in->dev) : 0;
+}
+
 void rill_model_info(const struct rill_model *m, struct rill_model_info *out)
 {
     const struct model *in = m->m;

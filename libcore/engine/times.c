@@ -27,10 +27,28 @@ static void layout(struct rill_engine *g, int seq, int n_rows, int n_past)
     b->n_seq = b->n_out = 1;
 }
 
-/* A record by itself: the best of some runs. */
+#define IN_A_ROW 16 // runs of a device that works on while the host goes on
+
+/* Seconds of n runs, one behind the other. */
+static int time_runs(struct rill_engine *g, struct segment *s, int n, double *seconds)
+{
+    const double start = engine_seconds();
+    int ticket = 0;
+
+    for (int i = 0; i < n && ticket >= 0; i++)
+        ticket = g->be->run(g->dev, s, &g->batch);
+    if (ticket < 0 || g->be->wait(g->dev, ticket) < 0)
+        return -1;
+    *seconds = engine_seconds() - start;
+    return 0;
+}
+
+/* A record by itself: the best of some runs. Where the device's memory is its own, of some dozen in
+ * a row, less one: what it takes to start a run and hear of its end is not the record's. */
 static int time_record(struct rill_engine *g, struct rill_record *r, int times, rill_record_fn *fn,
                        void *ctx, struct err *e)
 {
+    const bool far = g->logits != NULL; // not the host's memory
     struct segment s = g->seg;
     int rc;
 
@@ -43,13 +61,14 @@ static int time_record(struct rill_engine *g, struct rill_record *r, int times, 
         return rc;
     r->seconds = 1e30;
     for (int k = 0; k < times && rc == 0; k++) {
-        const double start = engine_seconds();
-        const int ticket = g->be->run(g->dev, &s, &g->batch);
+        double one, all = 0;
 
-        if (ticket < 0 || g->be->wait(g->dev, ticket) < 0)
+        if (time_runs(g, &s, 1, &one) < 0 || (far && time_runs(g, &s, 1 + IN_A_ROW, &all) < 0))
             rc = err_set(e, E_DEVICE, "the device failed in record %d", r->record);
-        else if (engine_seconds() - start < r->seconds)
-            r->seconds = engine_seconds() - start;
+        else if (far)
+            one = all > one ? (all - one) / IN_A_ROW : all / (1 + IN_A_ROW);
+        if (rc == 0 && one < r->seconds)
+            r->seconds = one;
     }
     r->kernel = s.kernel && s.kernel[0] ? s.kernel[0] : "";
     if (rc == 0)

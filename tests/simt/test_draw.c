@@ -453,6 +453,7 @@ START_TEST(steps_do_not_wait_for_each_other)
                              (size_t)(want.n[i] < got.n[i] ? want.n[i] : got.n[i]) * 4);
         rill_engine_stats(g, &after);
         ck_assert_uint_ge(after.ahead - before.ahead, 8);
+        ck_assert(after.gap > 0 && after.gap < 1);
 #ifndef RILL_GPU
         /* nothing is recorded or taken, nobody waits for all, and work is left behind each wait */
         ck_assert_uint_eq(simt_count.syncs, count.syncs);
