@@ -1,8 +1,8 @@
 /* prepare.c - a segment's launches, their memory, and graphs of them for few rows.
  *
- * All memory is taken here: nothing is allocated in a step. A graph is recorded for 1, 2, 4 ... 1024
- * rows as far as the engine's sequences go; its grids are for that many rows, and blocks beyond the
- * step's rows end at once. A graph is never changed.
+ * All memory is taken here: nothing is allocated in a step. A graph is recorded for 1, 2, 4 ...
+ * 1,024 rows as far as the engine's sequences go; its grids are for that many rows, and blocks
+ * beyond the step's rows end at once. A graph is never changed.
  */
 #include <string.h>
 

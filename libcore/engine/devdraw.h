@@ -21,7 +21,8 @@ bool devdraw_unseen(const struct rill_engine *g, const struct request *r);
 /* Before the step's plan runs: what the device will be asked for. True: no row of logits is wanted
  * on the host. */
 bool devdraw_plan(struct rill_engine *g);
-/* Behind the run, enqueued; and the ids of the step. *left: some of it must be drawn on the host. */
+/* Behind the run, enqueued; and the ids of the step. *left: some of it must be drawn on the host.
+ */
 int devdraw_start(struct rill_engine *g, struct err *e);
 int devdraw_finish(struct rill_engine *g, bool *left, struct err *e);
 

@@ -8,7 +8,7 @@
 bool step_spares(const struct rill_engine *g, const struct request *r, int rows);
 void step_layout(struct rill_engine *g); // g->pick's parts to g->batch
 void step_tables(struct rill_engine *g); // page tables to the device, where they changed
-/* The same for a row of requests that are about to draw what it is fed: begin, the rows, measure. */
+/* The same of rows that are fed what their requests are about to draw: begin, then each. */
 void step_begin(struct rill_engine *g);
 void step_next(struct rill_engine *g, struct request *r, int pos);
 void step_measure(struct rill_engine *g); // what the step takes, for step_count
