@@ -484,7 +484,7 @@ struct rill_stats {
     double prompt_seconds; // wall time of steps that had prompt rows
     double decode_seconds; // of the others
     uint64_t decode_bytes; // bytes of those
-    double gap;            // mean seconds that a GPU waits between steps without prompts, 0: unknown
+    double gap;            // mean seconds that a GPU waited between steps without prompts
     double prompt_flops;   // operations by the plan's formulas, of steps that had prompt rows
     double decode_flops;   // of the others
     int pages_used;        // of keys and values, those kept for later requests included

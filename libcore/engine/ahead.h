@@ -1,13 +1,13 @@
 /* ahead.h - the next step is started before what this one drew is looked at.
  *
  * Where every request of the engine draws a token in this step, on the device, and what it draws
- * next depends on nothing but the logits, the next step's rows are known: one for each, whose token
- * is what its slot draws last. So the device goes on while the host turns ids into text. A row that
- * was started for a request that has ended meanwhile is thrown away: it wrote behind everything that
- * is known. No byte depends on it.
+ * next depends on nothing but the logits, the next step's rows are known: one for each, whose
+ * token is what its slot draws last. So the device goes on while the host turns ids into text. A
+ * row that was started for a request that has ended meanwhile is thrown away: it wrote behind
+ * everything that is known. No byte depends on it.
  *
- * Wherever the host has a say (grammars, penalties, proposals, requests that wait) steps follow each
- * other as before.
+ * Wherever the host has a say (grammars, penalties, proposals, requests that wait) steps follow
+ * each other as before.
  */
 #ifndef RILL_ENGINE_AHEAD_H
 #define RILL_ENGINE_AHEAD_H
