@@ -4,6 +4,14 @@
 #include "engine/devdraw.h"
 #include "engine/step.h"
 
+#define IN_A_ROW 8 // steps ahead while somebody waits: then the scheduler is asked again
+
+/* Whether nobody can come in: all places are taken. */
+static bool full(const struct rill_engine *g)
+{
+    return kv_free_seqs(g->pool) == 0 && g->in_a_row < IN_A_ROW;
+}
+
 /* Whether all that run draw in this step, so that the next one's rows are known. */
 static bool can(struct rill_engine *g)
 {
@@ -14,7 +22,7 @@ static bool can(struct rill_engine *g)
         g->dump || g->columns || g->solo)
         return false;
     for (int i = 0; i < g->n_req; i++)
-        n += !g->req[i]->finish;
+        n += !g->req[i]->finish && !(g->req[i]->s.state == SCHED_WAITING && full(g));
     for (int i = 0; i < f->n_part; i++) {
         const struct request *r = f->part[i].r;
 
@@ -69,6 +77,7 @@ int ahead_start(struct rill_engine *g, struct err *e)
     rc = step_start(g, e);
     g->turn = !g->turn;
     g->stats.ahead++;
+    g->in_a_row++;
     return rc;
 }
 
@@ -77,8 +86,10 @@ bool ahead_take(struct rill_engine *g)
     const struct flight *f = &g->flight[!g->turn];
     bool any = false;
 
-    if (!g->coming)
+    if (!g->coming) {
+        g->in_a_row = 0;
         return false;
+    }
     g->coming = false;
     g->turn = !g->turn;
     for (int i = 0; i < f->n_part; i++)

@@ -6,8 +6,8 @@
  * row that was started for a request that has ended meanwhile is thrown away: it wrote behind
  * everything that is known. No byte depends on it.
  *
- * Wherever the host has a say (grammars, penalties, proposals, requests that wait) steps follow
- * each other as before.
+ * Wherever the host has a say (grammars, penalties, proposals, requests that can get a place) steps
+ * follow each other as before.
  */
 #ifndef RILL_ENGINE_AHEAD_H
 #define RILL_ENGINE_AHEAD_H

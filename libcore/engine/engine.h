@@ -77,6 +77,7 @@ struct rill_engine {
     struct flight flight[2];  // the step, and the next one if it was started before its time
     int turn;                 // which is the step
     bool coming;              // the other one was started (ahead.h)
+    int in_a_row;             // steps started so since the scheduler was asked
 
     rill_steer_fn *steer; // NULL: nobody has a say
     void *steer_ctx;

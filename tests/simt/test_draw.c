@@ -426,6 +426,7 @@ START_TEST(steps_do_not_wait_for_each_other)
 {
     const struct rill_model_opts mo = {.device = "cuda:0", .n_ctx = 128};
     const struct rill_engine_opts eo = {.max_seq = ASKS + 1, .max_batch = 64, .n_ctx = 128};
+    const struct rill_engine_opts few = {.max_seq = 2, .max_batch = 64, .n_ctx = 128};
     static struct said want, got;
     struct rill_model *m;
     struct rill_engine *g;
@@ -463,6 +464,16 @@ START_TEST(steps_do_not_wait_for_each_other)
 #endif
         before = after;
     }
+    rill_engine_close(g);
+    /* while others wait for a place, too */
+    ck_ok(rill_engine_open(&g, m, &few, &e), &e);
+    ask_all(g, false, &got);
+    rill_engine_stats(g, &after);
+    ck_assert_uint_ge(after.ahead, 8);
+    for (int i = 0; i <= ASKS; i++)
+        ck_assert_mem_eq(want.id[i], got.id[i],
+                         (size_t)(want.n[i] < got.n[i] ? want.n[i] : got.n[i]) * 4);
+    ck_assert_int_eq(got.finish[ASKS], RILL_LENGTH);
     rill_engine_close(g);
     rill_model_close(m);
 }
