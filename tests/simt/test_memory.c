@@ -226,6 +226,66 @@ START_TEST(matrices_of_more_than_32_bits)
 }
 END_TEST
 
+/* Panels, four rows in each, that lie as far apart. */
+START_TEST(panels_of_more_than_32_bits)
+{
+    enum { N = ROWS * PANEL };
+    const struct fmt_kern *k = gemv_panels(FMT_Q8_0);
+    const struct fmt_launch *l[] = {&k->few, &k->many, &k->tiles};
+    const int64_t panel = cuda_row_bytes(k, FMT_Q8_0, COLS);
+    struct rng r = {5, 0};
+    uint8_t near[N * COLS * 34 / 32];
+    uint64_t row;
+    struct far f;
+
+    ck_assert(fmt_row_bytes(FMT_Q8_0, COLS, &row));
+    for (uint64_t b = 0; b < N * row; b++)
+        near[b] = (uint8_t)(rng_next(&r) % 60);
+    open_far(&f);
+    uint8_t *w = take(f.rt, sizeof near), *panels = take(f.rt, ROWS * (uint64_t)panel);
+    float *y = take(f.rt, ROWS * N * sizeof *y);
+    const struct repack_args repack = {
+        .from = w, .to = panels, .cols = COLS, .row_bytes = (int64_t)row, .panel_bytes = panel};
+    const struct pack_args pack = {
+        .s = {.n = f.n}, .x = {f.x, COLS}, .to = f.q, .cols = COLS, .rows = ROWS_T, .n_head = 1};
+    send(f.rt, w, near, sizeof near);
+    start(f.rt, &k->repack, ROWS, 1, MAP_THREADS, 0, &repack);
+    start(f.rt, &kern_pack, ROWS, 2, GEMV_THREADS, 0, &pack);
+    for (uint64_t i = 0; i < ROWS; i++)
+        send(f.rt, f.big + i * FAR, panels + i * (uint64_t)panel, (uint64_t)panel);
+    for (size_t v = 0; v < ARRAY_LEN(l) && l[v]->k.name; v++) {
+        const struct gemv_shape shape = cuda_gemv_shape(l[v], COLS, N, false, 1);
+        float made[2][ROWS * N];
+
+        for (int far = 0; far < 2; far++) {
+            const struct gemv_args a = {.s = {.n = f.n},
+                                        .x = {f.x, COLS},
+                                        .xq = f.q,
+                                        .out = {y, N},
+                                        .m = {{far ? f.big : panels, NULL, N, 0}},
+                                        .n_m = 1,
+                                        .cols = COLS,
+                                        .row_bytes = far ? (int64_t)FAR : panel,
+                                        .rows = ROWS_T,
+                                        .together = 2,
+                                        .split = shape.split,
+                                        .scale = 1.0f,
+                                        .n_head = 1,
+                                        .div = 1};
+
+            start(f.rt, &l[v]->k, (uint32_t)((ROWS + l[v]->rows - 1) / l[v]->rows),
+                  (uint32_t)((N + shape.cols - 1) / shape.cols), l[v]->block, shape.shared, &a);
+            send(f.rt, made[far], y, sizeof made[far]);
+        }
+        ck_assert_msg(memcmp(made[0], made[1], sizeof made[0]) == 0, "%s", l[v]->k.name);
+    }
+    rt_free(f.rt, w);
+    rt_free(f.rt, panels);
+    rt_free(f.rt, y);
+    close_far(&f);
+}
+END_TEST
+
 /* Rows of a table by token, and row by row kernels over values whose rows lie far apart. */
 START_TEST(rows_of_more_than_32_bits)
 {
@@ -384,5 +444,5 @@ START_TEST(pages_states_and_logits_of_more_than_32_bits)
 END_TEST
 
 TEST_MAIN("simt/memory", what_is_wanted_and_what_is_free_is_said, every_allocation_may_fail,
-          reading_is_measured, matrices_of_more_than_32_bits, rows_of_more_than_32_bits,
-          pages_states_and_logits_of_more_than_32_bits)
+          reading_is_measured, matrices_of_more_than_32_bits, panels_of_more_than_32_bits,
+          rows_of_more_than_32_bits, pages_states_and_logits_of_more_than_32_bits)
