@@ -131,8 +131,7 @@ static void cuda_info(const struct dev *d, struct dev_info *out)
 
     rt_info(d->rt, &i);
     *out = (struct dev_info){
-        .bytes_total = i.total, .bytes_free = cuda_free_bytes(d), .units = i.units,
-        .gap = d->gap, .gaps = d->gaps};
+        .bytes_total = i.total, .bytes_free = cuda_free_bytes(d), .units = i.units};
     snprintf(out->name, sizeof out->name, "cuda:%.50s", i.name);
 }
 
@@ -331,6 +330,11 @@ static int cuda_wait(struct dev *d, int ticket)
     return 0;
 }
 
+static double cuda_mean_gap(const struct dev *d)
+{
+    return d->gaps ? d->gap / (double)d->gaps : 0;
+}
+
 /* The best of some passes over memory that no cache holds. */
 static double cuda_read(struct dev *d)
 {
@@ -374,6 +378,7 @@ const struct backend cuda_backend = {
     .run = cuda_run,
     .wait = cuda_wait,
     .read = cuda_read,
+    .gap = cuda_mean_gap,
     .draw = cuda_draw,
     .drawn = cuda_drawn,
 };

@@ -561,13 +561,11 @@ int rill_engine_step(struct rill_engine *g, struct rill_event *ev, int max, stru
 
 void rill_engine_stats(const struct rill_engine *g, struct rill_stats *out)
 {
-    struct dev_info info = {0};
     struct kv_count c;
 
     kv_count(g->pool, &c);
-    g->be->info(g->dev, &info);
     *out = g->stats;
-    out->gap = info.gaps ? info.gap / (double)info.gaps : 0;
+    out->gap = g->be->gap ? g->be->gap(g->dev) : 0;
     out->pages_used = c.pages_used;
     out->blocks_known = c.blocks;
     out->kv_held = c.held > 0 ? c.held : 0;

@@ -19,8 +19,6 @@ struct dev_info {
     int32_t units;          // threads, multiprocessors
     bool samples;           // can run a sampling plan
     bool host;              // its memory is host memory
-    double gap;             // seconds that the device waited between steps that generate
-    uint64_t gaps;          // how often
     char pages[96];         // how pages are dealt out, where more than the backend's name says
 };
 
@@ -112,6 +110,8 @@ struct backend {
     int (*wait)(struct dev *d, int ticket);
     /* NULL, or bytes a second that the device reads its memory at, measured now; 0: it cannot. */
     double (*read)(struct dev *d);
+    /* NULL, or the mean of the seconds that the device has waited between steps that generate. */
+    double (*gap)(const struct dev *d);
     /* NULL, or n tokens drawn from the logits of the segment's last run, behind which this is
      * enqueued; in is the caller's again at once. Returns a ticket for drawn(), of which the last
      * two are good. */
