@@ -54,7 +54,7 @@ static void run(int n, int first)
 /* A model of made weights, an engine, and a file of it. */
 static void begin(void)
 {
-    const struct random_model m = {.shape = "dim=32,layers=1,ff=32,vocab=300", .type = "F32"};
+    const struct random_model m = {.shape = "dim=32,layers=1,ffn=32,vocab=300", .type = "F32"};
     const struct rill_model_opts mo = {.device = "cpu:1", .n_ctx = 256};
     const struct rill_engine_opts eo = {.max_seq = 2, .kv_bytes = 8 << 20};
     char path[64];
