@@ -167,10 +167,10 @@ cpu_fn run_kv_store, run_attn, run_attn_merge;
 /* run_state.c: each member works on its own heads or columns. */
 cpu_fn run_conv1d, run_shift, run_ssm_scan, run_rwkv;
 
-/* Floats of an attention partial: max, sum, dv columns; whole cache lines. */
+/* Floats of an attention partial: max, sum, from PART_AT on dv columns; whole cache lines. */
 static inline int64_t part_floats(const struct attn_args *a)
 {
-    return (a->dv + 2 + 15) / 16 * 16;
+    return PART_AT + (a->dv + 15) / 16 * 16;
 }
 
 /* Bytes a member needs of its own, and of shared scratch, for a record. */

@@ -17,6 +17,7 @@
 
 #define CPU_FMT_MAX    48  // ids of quant/quant.h are below this
 #define CPU_CHUNK      512 // positions of an attention partial, counted from position 0
+#define PART_AT        16  // floats in front of its columns, which begin a cache line
 #define RWKV_MAX       256 // columns of a head in rwkv
 #define MOE_GROUPS_MAX 64  // groups of experts
 

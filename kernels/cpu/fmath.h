@@ -11,10 +11,10 @@
 #include "kernels/cpu/vec.h"
 
 /* e^x. ln 2 is split so that n * LN2_HI is exact for |n| < 2^8. */
-V_FN vf v_exp(vf x)
+#define EXP_LO (-87.33654f)
+
+V_FN vf v_exp_within(vf c) // no less than EXP_LO, no more than 88.7
 {
-    const vf lo = v_set(-87.33654f), hi = v_set(88.72283f);
-    vf c = v_max(lo, v_min(hi, x));
     vf n = v_round(v_mul(c, v_set(0x1.715476p+0f)));
     vf r = v_fma(n, v_set(-0x1.62e4p-1f), c);
     vf q;
@@ -25,9 +25,24 @@ V_FN vf v_exp(vf x)
     q = v_fma(q, r, v_set(0x1.5554dcp-3f));
     q = v_fma(q, r, v_set(0.5f));
     q = v_add(v_fma(v_mul(q, r), r, r), v_set(1.0f));
-    q = v_exp2i(q, n);
+    return v_exp2i(q, n);
+}
+
+V_FN vf v_exp(vf x)
+{
+    const vf lo = v_set(EXP_LO), hi = v_set(88.72283f);
+    vf q = v_exp_within(v_max(lo, v_min(hi, x)));
+
     q = v_lt(x, lo, v_set(0.0f), q);
     return v_lt(hi, x, v_set(f32_of_bits(0x7f800000u)), q);
+}
+
+/* The same of what is not above 0. */
+V_FN vf v_exp_down(vf x)
+{
+    const vf lo = v_set(EXP_LO);
+
+    return v_lt(x, lo, v_set(0.0f), v_exp_within(v_max(lo, x)));
 }
 
 V_FN vf v_sigmoid(vf x)

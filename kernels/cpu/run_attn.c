@@ -14,6 +14,7 @@
 #define ALIKE 4
 
 #define FEW_QUERIES 8 // for which a page takes longer to come than to be worked on
+#define OPENED      16 // queries that take a page in turn, made f32 once for all of them
 
 static inline int32_t least(int64_t a, int64_t b)
 {
@@ -55,10 +56,10 @@ static size_t v_offset(const struct plan *p, int kv)
     return (size_t)l->n_kv * head_bytes(p->kv_type_k, l->dk);
 }
 
-/* Types that are opened to f32 before use. */
-static bool packed(int type)
+/* Types that are opened to f32 before so many queries use them. */
+static bool opened(int type, int queries)
 {
-    return type != FMT_F32 && type != FMT_F16;
+    return type != FMT_F32 && (type != FMT_F16 || queries >= OPENED);
 }
 
 /* Whether K and queries are turned: not where V is read out of K. */
@@ -219,12 +220,12 @@ static const uint8_t *span_page(const struct cpu_ctx *c, const struct piece *p, 
 
 /* The head's K of a page, in a type that kernels read: *type. */
 static const void *keys_of(const struct cpu_ctx *c, const struct piece *p, const uint8_t *page,
-                           int *type)
+                           int queries, int *type)
 {
     const uint8_t *k = page + (size_t)p->kv_head * head_bytes(c->seg->plan->kv_type_k, p->m->dk);
 
     *type = c->seg->plan->kv_type_k;
-    if (!packed(*type))
+    if (!opened(*type, queries))
         return k;
     c->k->open(p->k, k, *type, p->m->dk, true);
     *type = FMT_F32;
@@ -254,7 +255,7 @@ static void scores(const struct cpu_ctx *c, const struct piece *p, int32_t base,
             continue;
         if (j + 1 < j1)
             ask(span_page(c, p, base, i0, j + 1) + (size_t)p->kv_head * bytes, bytes, (y - x) * h);
-        k = keys_of(c, p, span_page(c, p, base, i0, j), &type);
+        k = keys_of(c, p, span_page(c, p, base, i0, j), (y - x) * h, &type);
         c->k->qk(p->score + (int64_t)x * h * CPU_CHUNK + j * KV_PAGE, CPU_CHUNK,
                  p->q + (int64_t)x * h * dk, dk, k, type, dk, (y - x) * h);
     }
@@ -275,80 +276,78 @@ static void weights(const struct cpu_ctx *c, const struct piece *p, int32_t base
             part[1] = c->k->soft(p->score + m * CPU_CHUNK, a, b, p->m->softcap,
                                  p->s->vec[1] ? p->s->vec[1][p->head + h] : 0.0f,
                                  c->b->pos[p->t0 + i] - base, part);
-            memset(part + 2, 0, (size_t)p->m->dv * sizeof *part);
+            memset(part + PART_AT, 0, (size_t)p->m->dv * sizeof *part);
         }
     }
 }
 
-/* Adds V of places [a, b) to the sums of rows [i0, i1). Heads of one row see the same places and go
- * together; with few heads four rows do, over the places they all see. */
+/* Adds V of places [a, b) to the sums of rows [i0, i1): neighbours that see the same of them go
+ * together. */
 static void values_in(const struct cpu_ctx *c, const struct piece *p, int32_t base, int i0, int i1,
                       int a, int b, const void *const *v, int type)
 {
-    const int dv = p->m->dv, h = p->n_head, step = h >= 4 ? 1 : 4 / h;
     const int64_t each = part_floats(p->m);
 
-    for (int i = i0; i < i1; i += step) {
-        const int k = least(step, i1 - i);
-        int lo[4], hi[4], all_lo = a, all_hi = b;
+    for (int i = i0, end; i < i1; i = end) {
+        const int64_t m = (int64_t)i * p->n_head;
+        int x, y, x2, y2;
 
-        for (int r = 0; r < k; r++) {
-            places(p, i + r, base, &lo[r], &hi[r]);
-            lo[r] = most(lo[r], a);
-            hi[r] = least(hi[r], b);
-            all_lo = most(all_lo, lo[r]);
-            all_hi = least(all_hi, hi[r]);
+        places(p, i, base, &x, &y);
+        x = most(x, a);
+        y = least(y, b);
+        for (end = i + 1; end < i1; end++) {
+            places(p, end, base, &x2, &y2);
+            if (most(x2, a) != x || least(y2, b) != y)
+                break;
         }
-        for (int turn = 0; turn < 3; turn++) { // what comes before, in, and behind the common part
-            for (int r = 0; r < k; r++) {
-                const int64_t m = (int64_t)(i + r) * h;
-                const bool split = all_lo < all_hi;
-                int x = turn == 0 ? lo[r] : all_hi, y = turn == 0 ? all_lo : hi[r], n = h;
-
-                if (!split) { // nothing in common: all at once, in the first turn
-                    x = lo[r];
-                    y = turn == 0 ? hi[r] : x;
-                } else if (turn == 1) {
-                    x = all_lo;
-                    y = r == 0 ? all_hi : x;
-                    n = h * k;
-                }
-                if (x < y)
-                    c->k->pv(p->part + m * each + 2, each, p->score + m * CPU_CHUNK, CPU_CHUNK, v,
-                             type, dv, x, y, n);
-            }
-        }
+        if (x < y)
+            c->k->pv(p->part + m * each + PART_AT, each, p->score + m * CPU_CHUNK, CPU_CHUNK, v,
+                     type, p->m->dv, x, y, (end - i) * p->n_head);
     }
 }
 
+/* The head's V of a page, in a type that kernels read: *type. */
+static const void *values_of(const struct cpu_ctx *c, const struct piece *p, const uint8_t *page,
+                             int queries, int *type)
+{
+    const int type_v = c->seg->plan->kv_type_v;
+
+    *type = FMT_F32;
+    if (p->m->v_in_k) {
+        const void *k = keys_of(c, p, page, queries, type);
+        c->k->unfold(p->v, k, *type, p->m->dv);
+        *type = FMT_F32;
+        return p->v;
+    }
+    page += p->v_at + (size_t)p->kv_head * head_bytes(type_v, p->m->dv);
+    if (opened(type_v, queries)) {
+        c->k->open(p->v, page, type_v, p->m->dv, false);
+        return p->v;
+    }
+    *type = type_v;
+    return page;
+}
+
+/* Page by page where many queries want each, or it has to be opened; else all pages at once. */
 static void values(const struct cpu_ctx *c, const struct piece *p, int32_t base, int i0, int i1,
                    int j0, int j1)
 {
-    const int type_v = c->seg->plan->kv_type_v, dv = p->m->dv;
-    const size_t v_at = p->v_at + (size_t)p->kv_head * head_bytes(type_v, dv);
-    const bool by_page = p->m->v_in_k || packed(type_v);
+    const int type_v = c->seg->plan->kv_type_v, queries = (i1 - i0) * p->n_head;
+    const size_t bytes = head_bytes(type_v, p->m->dv);
+    const bool by_page = p->m->v_in_k || queries >= OPENED || opened(type_v, queries);
     const void *v[CPU_CHUNK / KV_PAGE] = {0};
+    int type = type_v;
 
     for (int j = j0; j < j1; j++) {
-        const uint8_t *page = span_page(c, p, base, i0, j);
-        int type;
-
-        v[j] = by_page ? (const void *)p->v : page + v_at;
-        if (!by_page)
-            continue;
-        if (j + 1 < j1 && !p->m->v_in_k)
-            ask(span_page(c, p, base, i0, j + 1) + v_at, head_bytes(type_v, dv),
-                (i1 - i0) * p->n_head);
-        if (p->m->v_in_k) {
-            const void *k = keys_of(c, p, page, &type);
-            c->k->unfold(p->v, k, type, dv);
-        } else {
-            c->k->open(p->v, page + v_at, type_v, dv, false);
-        }
-        values_in(c, p, base, i0, i1, j * KV_PAGE, (j + 1) * KV_PAGE, v, FMT_F32);
+        if (by_page && j + 1 < j1 && !p->m->v_in_k)
+            ask(span_page(c, p, base, i0, j + 1) + p->v_at + (size_t)p->kv_head * bytes, bytes,
+                queries);
+        v[j] = values_of(c, p, span_page(c, p, base, i0, j), queries, &type);
+        if (by_page)
+            values_in(c, p, base, i0, i1, j * KV_PAGE, (j + 1) * KV_PAGE, v, type);
     }
     if (!by_page)
-        values_in(c, p, base, i0, i1, j0 * KV_PAGE, j1 * KV_PAGE, v, type_v);
+        values_in(c, p, base, i0, i1, j0 * KV_PAGE, j1 * KV_PAGE, v, type);
 }
 
 /* The partials of one chunk for all queries of the piece, in p->part. */
@@ -384,7 +383,7 @@ static bool row_in_chunk(const struct piece *p, int i, int32_t number)
 
 static void empty(float *part, int dv)
 {
-    memset(part, 0, ((size_t)dv + 2) * sizeof *part);
+    memset(part, 0, ((size_t)dv + PART_AT) * sizeof *part);
     part[0] = -f32_of_bits(0x7f800000u);
 }
 
@@ -497,7 +496,7 @@ static void piece_chunk(const struct cpu_ctx *c, const struct piece *p, int32_t 
     for (int m = 0; m < p->n_row * p->n_head; m++)
         if (row_in_chunk(p, m / p->n_head, k))
             memcpy(stored_part(c, p->s, p->t0 + m / p->n_head, p->head + m % p->n_head, k, n_chunk),
-                   p->part + m * each, ((size_t)p->m->dv + 2) * sizeof(float));
+                   p->part + m * each, ((size_t)p->m->dv + PART_AT) * sizeof(float));
 }
 
 static void piece_memory(const struct cpu_ctx *c, struct piece *p)
