@@ -53,7 +53,7 @@ ok "SIGPIPE: status $(cat "$T/status"), said: $(cat "$T/err")" $?
 
 # what cannot be written is an error that may go away
 rill-run -q -p 'Once upon a time' -n 5 >/dev/full 2>"$T/err"
-[ $? -eq 4 ] && grep -q '^rill-run: standard output: cannot write' "$T/err"
+[ $? -eq 4 ] && grep -q '^rill-run: standard output: cannot write: No space' "$T/err"
 ok "a full disk: $(cat "$T/err")" $?
 
 rm -rf "$T"

@@ -58,9 +58,12 @@ struct batch {
 static int put(struct batch *b, struct slice text, struct err *e)
 {
     if (b->fd < 0) {
+        errno = 0;
         fwrite(text.p, 1, text.n, stdout);
         fflush(stdout);
-        return ferror(stdout) ? err_set(e, E_IO, "standard output: cannot write") : 0;
+        return ferror(stdout) ? err_set(e, E_IO, "standard output: cannot write: %s",
+                                        strerror(errno ? errno : EIO))
+                              : 0;
     }
     while (text.n > 0) {
         ssize_t n = write(b->fd, text.p, text.n);

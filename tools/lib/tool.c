@@ -208,13 +208,29 @@ void tool_used_only(const struct tool *t, const char *const *names, const char *
     }
 }
 
-int tool_end(int status)
+/* Why results were lost, 0: they were not. stdio keeps that it failed, not why: a failure of before
+ * is asked for once more, by a byte behind what is torn anyway. */
+static int lost(void)
 {
-    bool bad = ferror(stdout) != 0;
+    const bool before = ferror(stdout) != 0;
 
     errno = 0;
-    if ((fflush(stdout) != 0 || bad) && status < 4 && errno != EPIPE) {
-        tool_warn("standard output: cannot write: %s", strerror(errno ? errno : EIO));
+    if (fflush(stdout) == 0 && !before)
+        return 0;
+    if (errno == 0 && before) {
+        clearerr(stdout);
+        putchar('\n');
+        fflush(stdout);
+    }
+    return errno ? errno : EIO;
+}
+
+int tool_end(int status)
+{
+    const int why = lost();
+
+    if (why && status < 4 && why != EPIPE) {
+        tool_warn("standard output: cannot write: %s", strerror(why));
         status = 4;
     }
     if (signal_seen) {
