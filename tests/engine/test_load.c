@@ -42,6 +42,7 @@ struct load {
     struct rng r;
     struct job job[AT_ONCE];
     int n_job;
+    bool crowd; // requests have as many answers as there can be
     uint64_t ended, cancelled;
 };
 
@@ -64,7 +65,7 @@ static void submit(struct load *l)
         return;
     j->n_ids = 1 + up_to(l, IDS - 1);
     j->n_max = 1 + up_to(l, up_to(l, 4) ? 12 : MAKE);
-    j->n = j->left = up_to(l, 4) ? 1 : 1 + up_to(l, CHOICES);
+    j->n = j->left = l->crowd ? CHOICES : up_to(l, 4) ? 1 : 1 + up_to(l, CHOICES);
     memset(j->at, 0, sizeof j->at);
     for (int k = 0; k < j->n_ids; k++) // five beginnings that come again and again
         j->ids[k] =
@@ -159,6 +160,10 @@ static void day(int kind, uint64_t kv, uint64_t swap)
     l.small.dev.wrong = 5;
     o.draft = &l.small.model;
     ck_ok(rill_engine_open(&l.g, &l.s.model, &o, &e), &e);
+    l.crowd = true; // what grows with the number of requests is to do so in the first hour
+    for (int i = 0; i < AT_ONCE; i++)
+        submit(&l);
+    l.crowd = false;
     for (; h < HOURS && (h < 3 || time(NULL) < end); h++) {
         hour(&l, h == 0 ? 2000 : steps);
         if (h == 0 || held() > most + 65536) {
