@@ -5,7 +5,8 @@ Needs the Python packages gguf, tokenizers, sentencepiece and tiktoken, RILL_TES
 rill-tokenize in PATH. Byte-level BPE: the GPT-2 vocabulary of the test data is written to a file
 once for each pre-tokenizer name, and the same vocabulary is given to `tokenizers` with the
 expressions of the published tokenizer files. SPM: against sentencepiece with the same pieces. Then
-the test data's own vocabularies, each from every kind of file there is for it (NAME "files").
+the test data's own vocabularies, each from every kind of file there is for it (NAME "files", or
+one of FILES below).
 Random texts have characters of all of Unicode, assigned or not.
 
     ref-tokenize.py [SEED [ROUNDS [NAME...]]]
@@ -26,6 +27,7 @@ MODE = sys.argv[1] if len(sys.argv) > 1 and not sys.argv[1].isdigit() else "comp
 SEED = int(sys.argv[1]) if len(sys.argv) > 1 and MODE == "compare" else 1
 ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 and MODE == "compare" else 3000
 ONLY = sys.argv[3:] if MODE == "compare" else []
+SHOWN = int(os.environ.get("SHOWN", "2"))  # of the texts that differ
 rnd = random.Random(SEED)
 
 S = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
@@ -127,8 +129,10 @@ def ours(model, batch, *options):
 
 def compare(name, batch, mine, theirs):
     bad = [i for i in range(len(batch)) if mine[i] != theirs[i]]
-    print(f"{name}: {len(batch) - len(bad)} of {len(batch)} equal")
-    for i in bad[:2]:
+    order = sum(sorted(mine[i]) == sorted(theirs[i]) for i in bad)
+    print(f"{name}: {len(batch) - len(bad)} of {len(batch)} equal",
+          f"({order} of the others: the same tokens in another order)" * bool(bad))
+    for i in bad[:SHOWN]:
         print("  text", ascii(batch[i])[:400])
         print("  ours", mine[i][:60], "\n  ref ", theirs[i][:60])
     return not bad
@@ -251,15 +255,33 @@ def gguf_bpe(name):
             [tuple(m.split(" ")) for m in r["tokenizer.ggml.merges"].contents()], added)
 
 
+def spm_unigram(path):
+    """A SentencePiece model's pieces as the library `tokenizers` has them."""
+    from sentencepiece import sentencepiece_model_pb2 as pb
+    proto = pb.ModelProto()
+    with open(path, "rb") as f:
+        proto.ParseFromString(f.read())
+    t = Tokenizer(models.Unigram([(p.piece, p.score) for p in proto.pieces], proto.trainer_spec.unk_id, False))
+    t.normalizer = normalizers.Sequence([normalizers.Precompiled(proto.normalizer_spec.precompiled_charsmap),
+                                         normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")])
+    t.pre_tokenizer = pre_tokenizers.Metaspace("\u2581", "always", False)
+    return t
+
+
+FILES = ("gpt-neox", "gpt-2-gguf", "falcon-gguf", "deepseek-gguf", "qwen2-json", "bert-txt",
+         "bert-gguf", "bert-json", "cl100k", "unigram-model", "unigram-json", "mistral-v1", "mistral-v3")
+
+
 def files():
-    """The test data's vocabularies as they are."""
+    """The test data's vocabularies as they are: all (NAME "files"), or one of FILES."""
     import shutil
 
     import sentencepiece as spm
     import tiktoken
     from tiktoken.load import load_tiktoken_bpe
     from tokenizers import BertWordPieceTokenizer
-    if ONLY and "files" not in ONLY:
+    chosen = FILES if not ONLY or "files" in ONLY else [x for x in ONLY if x in FILES]
+    if not chosen:
         return True
     at = os.path.join(DATA, "tokenizers")
     vocabs = os.path.join(at, "ggml-vocab", "ggml-vocab-{}.gguf")
@@ -267,7 +289,8 @@ def files():
 
     def check(name, want, model, *options):
         nonlocal ok
-        ok &= compare(name, batch, ours(model, batch, *options), want)
+        if name in chosen:
+            ok &= compare(name, batch, ours(model, batch, *options), want())
 
     def folder(d, **named):
         d = os.path.join(d, str(len(os.listdir(d))))
@@ -278,36 +301,38 @@ def files():
 
     with tempfile.TemporaryDirectory() as d:
         t = Tokenizer.from_file(os.path.join(at, "gpt-neox-20b/20B_tokenizer.json"))
-        check("gpt-neox tokenizer.json", encode(t, batch),
-              folder(d, tokenizer__json="gpt-neox-20b/20B_tokenizer.json"))
-        for name, steps in (("gpt-2", [GPT2]), ("falcon", ["punctuation", GPT2, "[0-9][0-9][0-9]"]),
-                            ("deepseek-coder", PRE["deepseek-coder"][0])):
+        check("gpt-neox", lambda: encode(t, batch), folder(d, tokenizer__json="gpt-neox-20b/20B_tokenizer.json"))
+        for short, name, steps in (("gpt-2-gguf", "gpt-2", [GPT2]),
+                                   ("falcon-gguf", "falcon", ["punctuation", GPT2, "[0-9][0-9][0-9]"]),
+                                   ("deepseek-gguf", "deepseek-coder", PRE["deepseek-coder"][0])):
             vocab, merges, added = gguf_bpe(vocabs.format(name))
-            t = byte_bpe(vocab, merges, *steps)
-            t.add_tokens(added)
-            check(name + " gguf", encode(t, batch), vocabs.format(name), "--no-bos")
+            g = byte_bpe(vocab, merges, *steps)
+            g.add_tokens(added)
+            check(short, lambda g=g: encode(g, batch), vocabs.format(name), "--no-bos")
         q = byte_bpe(*models.BPE.read_file(os.path.join(at, "qwen2/vocab.json"),
                                            os.path.join(at, "qwen2/merges.txt")), QWEN2, nfc=True)
-        check("qwen2 vocab.json", encode(q, batch),
+        check("qwen2-json", lambda: encode(q, batch),
               folder(d, vocab__json="qwen2/vocab.json", merges__txt="qwen2/merges.txt",
                      tokenizer_config__json="qwen2/tokenizer_config.json"))
         b = BertWordPieceTokenizer(os.path.join(at, "bert-base-uncased/vocab.txt"), lowercase=True)
-        want = encode(b, batch, add_special_tokens=False)
-        check("bert vocab.txt", want, folder(d, vocab__txt="bert-base-uncased/vocab.txt"), "--no-bos")
-        check("bert gguf", want, vocabs.format("bert-bge"), "--no-bos")
         b.save(os.path.join(d, "bert.json"))
-        check("bert tokenizer.json", want, folder(d, tokenizer__json=os.path.join(d, "bert.json")),
-              "--no-bos")
+        for name, model in (("bert-txt", folder(d, vocab__txt="bert-base-uncased/vocab.txt")),
+                            ("bert-gguf", vocabs.format("bert-bge")),
+                            ("bert-json", folder(d, tokenizer__json=os.path.join(d, "bert.json")))):
+            check(name, lambda: encode(b, batch, add_special_tokens=False), model, "--no-bos")
         k = tiktoken.Encoding("cl100k", pat_str=LLAMA3, special_tokens={}, mergeable_ranks=load_tiktoken_bpe(
             os.path.join(at, "tiktoken/cl100k_base.tiktoken")))
-        check("cl100k .tiktoken", [k.encode_ordinary(x) for x in batch],
+        check("cl100k", lambda: [k.encode_ordinary(x) for x in batch],
               folder(d, cl100k_base__tiktoken="tiktoken/cl100k_base.tiktoken"))
-        for name, file in (("unigram", "sentencepiece/test_model.model"),
-                           ("mistral v1", "mistral/tokenizer.model.v1"),
-                           ("mistral v3", "mistral/mistral_instruct_tokenizer_240323.model.v3")):
+        u = spm_unigram(os.path.join(at, "sentencepiece/test_model.model"))
+        u.save(os.path.join(d, "unigram.json"))
+        check("unigram-json", lambda: encode(u, batch), folder(d, tokenizer__json=os.path.join(d, "unigram.json")),
+              "--no-bos")
+        for name, file in (("unigram-model", "sentencepiece/test_model.model"),
+                           ("mistral-v1", "mistral/tokenizer.model.v1"),
+                           ("mistral-v3", "mistral/mistral_instruct_tokenizer_240323.model.v3")):
             s = spm.SentencePieceProcessor(model_file=os.path.join(at, file))
-            check(name + " tokenizer.model", s.encode(batch), folder(d, tokenizer__model=file),
-                  "--no-bos")
+            check(name, lambda s=s: s.encode(batch), folder(d, tokenizer__model=file), "--no-bos")
     return ok
 
 

@@ -217,7 +217,7 @@ def unigram_charsmap(corpus):
     import sentencepiece
     with tempfile.TemporaryDirectory() as d:
         rules = [("ff46", "66"), ("fb01", "66 69"), ("41 30A", "C5"), ("2126", "3A9"), ("200B", ""),
-                 ("9", "20"), ("2581", "20"), ("0CC6 0CD5", "0CC7")]
+                 ("BD", "74 68"), ("9", "20"), ("2581", "20"), ("0CC6 0CD5", "0CC7")]
         d = pathlib.Path(d)
         (d / "rules").write_text("".join(f"{a}\t{b}\n" for a, b in rules))
         (d / "text").write_text("\n".join(corpus))
@@ -296,7 +296,7 @@ HARD = ["", " ", "  a  b ", "\n\n x\t\r\n", "HE'LL we'll I'm", "a<tool>b", "<s>x
         "aab abab  cab", "\u3069\u3053\u3067 yes\u3002\u30fc no 1", " \u0416 a\u00e5A\u030a\u2126",
         "@@a b@@ <>c", "a</w> b", "A|B a|b", "it is n't . I 'm ' so '", "a\u200bb\ufb01\u0cc6\u0cd5x",
         "a\u08d3\u0323\u0301b \u1c89\ua7dc \u32ff \u1cf2a c\u1df6\u0301", "\U00010d4a7\U00010d41 \U000105c0x",
-        "\u1b4e\u2427 \U00016ea0\U00016ff4 \u0897\u0301\u0d3b \u0890"]
+        "a\u00bd\u0897b \u00bd\u1aebc \u00bd\u0301", "\u1b4e\u2427 \U00016ea0\U00016ff4 \u0897\u0301\u0d3b \u0890"]
 
 
 def texts(corpus, n, seed):

@@ -444,6 +444,8 @@ static int batch_new(struct job *j, uint32_t i, uint64_t rows, struct err *e)
     const struct gguf_tensor *t = &j->g->tensor[i];
     int rc = 0;
 
+    if (!j->t[i].computed && t->p)
+        return 0;
     if (!(j->in = mem_aligned(rows * j->in_bytes, 64, e)))
         return E_NOMEM;
     if (!j->t[i].computed)

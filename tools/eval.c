@@ -752,6 +752,8 @@ int main(int argc, char **argv)
         tool_usage("--per-token goes with perplexity and --kl");
     if (save_path && (per_line || choices_path || imatrix_path || merge_path || stride))
         tool_usage("--save-logits goes with perplexity over whole chunks only");
+    if (stride && (per_line || choices_path || merge_path || kl_path))
+        tool_usage("--stride goes with perplexity and --imatrix");
     if (!merge_path && first < argc)
         tool_usage("unexpected argument '%s' (a text is named with -f)", argv[first]);
     if (merge_path && first == argc)

@@ -422,6 +422,23 @@ int file_create(struct file_out **out, const char *path, struct err *e)
     return 0;
 }
 
+int file_expect(struct file_out *f, uint64_t n, struct err *e)
+{
+#ifdef FALLOC_FL_KEEP_SIZE
+    /* what cannot do this, or not as much, is written as it is; only a full disk stays full */
+    if (!f->direct && n > 0 && n <= INT64_MAX &&
+        fallocate(f->fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)n) < 0 &&
+        (errno == ENOSPC || errno == EDQUOT))
+        return err_set(e, E_IO, "%s: cannot write %llu bytes: %s", f->path, (unsigned long long)n,
+                       strerror(errno));
+#else
+    (void)f;
+    (void)n;
+    (void)e;
+#endif
+    return 0;
+}
+
 /* Has the disk begin with what is written, so that little is left to wait for at the end. */
 static void send_on(struct file_out *f)
 {

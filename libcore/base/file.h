@@ -57,6 +57,9 @@ void file_fetch(const void *p, size_t n);
  * devices and pipes are written in place. */
 struct file_out;
 int file_create(struct file_out **out, const char *path, struct err *e);
+/* Says how long the file will be, so that the disk gives it room at once: less to do while it is
+ * written, and no room is known before anything was. */
+int file_expect(struct file_out *f, uint64_t n, struct err *e);
 int file_write(struct file_out *f, const void *p, size_t n, struct err *e);
 int file_pad(struct file_out *f, size_t align, struct err *e); // zeros up to a multiple of align
 uint64_t file_at(const struct file_out *f);

@@ -418,6 +418,8 @@ int gguf_begin(struct gguf_out *w, struct err *e)
     buf_fini(&head);
     if (rc == 0)
         rc = put_padding(w, e);
+    if (rc == 0 && !w->zst)
+        rc = file_expect(w->file, w->at + w->data_bytes, e);
     w->begun = rc == 0;
     return rc;
 }

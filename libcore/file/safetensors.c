@@ -272,6 +272,37 @@ static int skip_list(struct reader *r, char close, int depth)
     return take(r, close) ? 0 : bad(r, "a list or object without end");
 }
 
+static bool digits(struct reader *r)
+{
+    const char *from = r->p;
+
+    while (r->p < r->end && *r->p >= '0' && *r->p <= '9')
+        r->p++;
+    return r->p > from;
+}
+
+/* A number as JSON has it: no zeros in front, digits on both sides of the point. */
+static int skip_number(struct reader *r)
+{
+    bool ok = true;
+
+    r->p += *r->p == '-';
+    if (r->p < r->end && *r->p == '0')
+        r->p++;
+    else
+        ok = digits(r);
+    if (ok && r->p < r->end && *r->p == '.') {
+        r->p++;
+        ok = digits(r);
+    }
+    if (ok && r->p < r->end && (*r->p == 'e' || *r->p == 'E')) {
+        r->p++;
+        r->p += r->p < r->end && (*r->p == '+' || *r->p == '-');
+        ok = digits(r);
+    }
+    return ok ? 0 : bad(r, "a broken number");
+}
+
 /* A value we have no use for. */
 static int skip_value(struct reader *r, int depth)
 {
@@ -294,11 +325,8 @@ static int skip_value(struct reader *r, int depth)
             r->p += strlen(words[i]);
             return 0;
         }
-    if (r->p < r->end && (*r->p == '-' || (*r->p >= '0' && *r->p <= '9'))) {
-        while (r->p < r->end && *r->p && strchr("+-.eE0123456789", *r->p))
-            r->p++;
-        return 0;
-    }
+    if (r->p < r->end && (*r->p == '-' || (*r->p >= '0' && *r->p <= '9')))
+        return skip_number(r);
     return bad(r, "no value");
 }
 

@@ -45,15 +45,16 @@ void st_put_tensor(struct st_out *w, struct slice name, int type, uint32_t n_dim
                    const uint64_t *shape)
 {
     uint64_t n = st_type_bytes(type), end;
+    bool fits = true;
     char shown[96];
 
     if (w->err.code)
         return;
     gguf_show(shown, sizeof shown, name);
     for (uint32_t i = 0; i < n_dims; i++)
-        if (!mul_ok(n, shape[i], &n))
-            n = 0;
-    if (!st_type_bytes(type) || n_dims > ST_MAX_DIMS || !add_ok(w->want, n, &end)) {
+        fits = fits && mul_ok(n, shape[i], &n);
+    if (!fits || !st_type_bytes(type) || n_dims > ST_MAX_DIMS || !add_ok(w->want, n, &end) ||
+        end > INT64_MAX) {
         err_set(&w->err, E_RANGE, "%s: tensor '%s': a shape or type that cannot be written",
                 gguf_path_tail(w->path), shown);
         return;

@@ -177,6 +177,15 @@ static bool map_chunk(const struct norm_step *s, struct slice text, struct buf *
     return true;
 }
 
+/* What utf8proc is asked about instead of cp: a mark that it may not know yet goes with the
+ * character before it as any other does. (The library's graphemes are of Unicode 17.) */
+static utf8proc_int32_t known_mark(uint32_t cp)
+{
+    const bool late = (cp >= 0x1acf && cp <= 0x1add) || (cp >= 0x1ae0 && cp <= 0x1aeb);
+
+    return late || uclass_of(cp) & UC_MN ? 0x300 : (utf8proc_int32_t)cp;
+}
+
 /* Graphemes of less than six bytes as a whole, the characters of others one by one. */
 static void charsmap(const struct norm_step *s, struct slice text, struct buf *out)
 {
@@ -189,8 +198,7 @@ static void charsmap(const struct norm_step *s, struct slice text, struct buf *o
             struct slice after = rest;
             uint32_t next = next_char(&after);
 
-            if (utf8proc_grapheme_break_stateful((utf8proc_int32_t)cp, (utf8proc_int32_t)next,
-                                                 &state))
+            if (utf8proc_grapheme_break_stateful(known_mark(cp), known_mark(next), &state))
                 break;
             cp = next;
             rest = after;

@@ -274,6 +274,38 @@ START_TEST(a_directory_is_listed)
 }
 END_TEST
 
+/* A length said before is asked of the disk, but does not become the file's; what no disk has is
+ * refused at once. */
+START_TEST(room_is_asked_for)
+{
+    const char *path = tmpfile_path("room");
+    struct file_out *f;
+    struct stat st;
+    struct err e = {0};
+
+    ck_ok(file_create(&f, path, &e), &e);
+    ck_ok(file_expect(f, 100000, &e), &e);
+    ck_ok(file_write(f, "123", 3, &e), &e);
+    ck_ok(file_commit(f, &e), &e);
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_int_eq(st.st_size, 3);
+    ck_ok(file_create(&f, path, &e), &e);
+    if (file_expect(f, 1ull << 42, &e) < 0) { /* not every file system says so */
+        ck_assert_int_eq(e.code, E_IO);
+        ck_assert_ptr_nonnull(strstr(e.text, "cannot write 4398046511104 bytes: "));
+    }
+    file_abort(f);
+    e = (struct err){0};
+    ck_ok(file_create(&f, "/dev/null", &e), &e);
+    ck_ok(file_expect(f, 1ull << 42, &e), &e);
+    ck_ok(file_commit(f, &e), &e);
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_int_eq(st.st_size, 3);
+    unlink(path);
+}
+END_TEST
+
 TEST_MAIN("base/file", mapped_and_read_are_equal, standard_input_from_where_it_stands,
           a_long_stream, written_whole_or_not, a_failed_write_cannot_be_committed,
-          devices_and_links_stay, rights_of_what_is_replaced_stay, a_directory_is_listed)
+          devices_and_links_stay, rights_of_what_is_replaced_stay, a_directory_is_listed,
+          room_is_asked_for)

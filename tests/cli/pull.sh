@@ -128,6 +128,15 @@ ok 'dropped connections are taken up again' $(same model.safetensors; echo $?)
 ok 'from where they broke' $(grep -q 'bytes=5000000-' "$T/log"; echo $?)
 hub_stop
 
+# how far it is, on a terminal
+if command -v script >/dev/null; then
+    hub drop=5000000
+    fresh
+    (unset NO_COLOR; TERM=xterm timeout 100 script -qec 'rill-pull org/tiny' /dev/null </dev/null >"$T/out" 2>"$T/err")
+    ok 'a bar is shown' $(tr '\r' '\n' <"$T/out" | grep -q '% \[#* *\] .*iB/s'; echo $?)
+    hub_stop
+fi
+
 hub drop=1000000
 fresh
 timeout 100 rill-pull -q --retries 0 -J 1 org/tiny >"$T/out" 2>"$T/err"

@@ -215,6 +215,32 @@ START_TEST(what_is_refused)
         {"{\"\\x\":" T("U8", "[1]", "[0,1]") "}", 1, E_FORMAT, "escape"},
         {"{\"a\nb\":" T("U8", "[1]", "[0,1]") "}", 1, E_FORMAT, "control character"},
         {"{\"a\":" T("U8", "[1]", "[0,1]") ",}", 1, E_FORMAT, "no string"},
+        {"{\"\xc0\xaf\":" T("U8", "[1]", "[0,1]") "}", 1, E_FORMAT, "not UTF-8"},
+        {"{\"\xed\xa0\x80\":" T("U8", "[1]", "[0,1]") "}", 1, E_FORMAT, "not UTF-8"},
+        {"{\"a\":" T("U8", "[1]", "[-1,0]") "}", 1, E_FORMAT, "no whole number"},
+        {"{\"a\":" T("U8", "[1]", "[0,18446744073709551617]") "}", 1, E_FORMAT, "too large"},
+        {"{\"a\":" T("U8", "[1]", "[18446744073709551615,0]") "}", 1, E_FORMAT, "do not fit"},
+        {"{\"a\":" T("U8", "[4]", "[18446744073709551612,18446744073709551616]") "}", 4, E_FORMAT,
+         "too large"},
+        {"{\"a\":" T("U8", "[0]", "[18446744073709551615,18446744073709551615]") "}", 0, E_FORMAT,
+         "'a': lies behind the end"},
+        {"{\"a\":" T("F16", "[9223372036854775807,2]", "[0,1]") "}", 1, E_FORMAT,
+         "too many numbers"},
+        {"{\"a\":" T("f32", "[1]", "[0,4]") "}", 4, E_UNSUPPORTED, "type 'f32' is not known"},
+        {"{\"a\":{\"dtype\":3,\"shape\":[1],\"data_offsets\":[0,1]}}", 1, E_FORMAT, "no string"},
+        {"{\"a\":{\"dtype\":\"U8\",\"shape\":1,\"data_offsets\":[0,1]}}", 1, E_FORMAT, "no list"},
+        {"{\"a\":[]}", 0, E_FORMAT, "a tensor that is no object"},
+        {"{\"__metadata__\":[]}", 0, E_FORMAT, "is no object"},
+        {"{\"__metadata__\":{\"k\":null}}", 0, E_FORMAT, "no string"},
+        {"{\"__metadata__\":{\"k\":{\"x\":\"y\"}}}", 0, E_FORMAT, "no string"},
+        {"{\"a\":{\"x\":[0,-1,2.5,1e9,-0.0E-1],\"dtype\":\"U8\",\"shape\":[1],"
+         "\"data_offsets\":[0,1]}}",
+         1, 0, ""},
+        {"{\"a\":{\"x\":1.}}", 1, E_FORMAT, "a broken number"},
+        {"{\"a\":{\"x\":--1}}", 1, E_FORMAT, "a broken number"},
+        {"{\"a\":{\"x\":1e}}", 1, E_FORMAT, "a broken number"},
+        {"{\"a\":{\"x\":nul}}", 1, E_FORMAT, "no value"},
+        {"{\"a\":{\"x\":01}}", 1, E_FORMAT, "an object without end"},
         {"{\"a\":{\"x\":[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]}}", 1, E_FORMAT, "too deep"},
     };
     struct buf b = {0};
@@ -230,6 +256,48 @@ START_TEST(what_is_refused)
         st_close(s);
     }
     buf_fini(&b);
+}
+END_TEST
+
+/* A header of exactly 100 MB is the longest one. */
+START_TEST(longest_header)
+{
+    const size_t n = 100 * 1000 * 1000 + 1;
+    uint8_t *p = mem_array(n + 8, 1, NULL);
+    struct safetensors *s;
+    struct err e = {0};
+
+    ck_assert_ptr_nonnull(p);
+    memset(p + 8, ' ', n);
+    memcpy(p + 8, "{}", 2);
+    for (int more = 1; more >= 0; more--) {
+        for (int i = 0; i < 8; i++)
+            p[i] = (uint8_t)((n - 1 + (size_t)more) >> (8 * i));
+        e = (struct err){0};
+        if (more)
+            ck_fails(st_open_mem(&s, "x", p, n + 8, &e), &e, E_FORMAT,
+                     "a header of 100000001 bytes of 100000009");
+        else
+            ck_ok(st_open_mem(&s, "x", p, n + 7, &e), &e);
+    }
+    st_close(s);
+    mem_free(p);
+}
+END_TEST
+
+/* Two files of an index that both hold a tensor. */
+START_TEST(a_tensor_in_two_parts)
+{
+    const char *dir = tmpfile_path("st2");
+    char path[600];
+    struct safetensors *s;
+    struct err e = {0};
+
+    make_dir(dir, "{\"weight_map\": {\"a\": \"x\", \"b\": \"y\"}}", "x", NULL);
+    snprintf(path, sizeof path, "%s/y", dir);
+    ck_assert_int_eq(symlink(srcfile(DIR "/split/model-00001-of-00002.safetensors"), path), 0);
+    ck_fails(st_open(&s, dir, &e), &e, E_FORMAT, "y: tensor 'a' is in ");
+    remove_dir(dir);
 }
 END_TEST
 
@@ -317,5 +385,68 @@ START_TEST(what_is_written_is_read)
 }
 END_TEST
 
+/* Every type, shape, name and metadata of the golden file. */
+START_TEST(every_type_is_written)
+{
+    const char *path = tmpfile_path("types.safetensors");
+    struct safetensors *a, *b;
+    struct st_out *w;
+    struct err e = {0};
+
+    ck_ok(st_open(&a, srcfile(DIR "/types.safetensors"), &e), &e);
+    ck_ok(st_create(&w, path, &e), &e);
+    for (uint32_t i = 0; i < a->n_meta; i++) {
+        char key[64];
+
+        snprintf(key, sizeof key, "%.*s", (int)a->meta[i].key.n, a->meta[i].key.p);
+        st_put_meta(w, key, a->meta[i].value);
+    }
+    for (uint32_t i = 0; i < a->n_tensor; i++)
+        st_put_tensor(w, a->tensor[i].name, a->tensor[i].type, a->tensor[i].n_dims,
+                      a->tensor[i].shape);
+    ck_ok(st_begin(w, &e), &e);
+    for (uint32_t i = 0; i < a->n_tensor; i++)
+        ck_ok(st_data(w, a->tensor[i].p, a->tensor[i].bytes, &e), &e);
+    ck_ok(st_finish(w, &e), &e);
+    ck_ok(st_open(&b, path, &e), &e);
+    ck_assert_uint_eq(a->n_tensor, b->n_tensor);
+    ck_assert_uint_eq(a->n_meta, b->n_meta);
+    for (uint32_t i = 0; i < a->n_meta; i++)
+        ck_assert(slice_eq(a->meta[i].key, b->meta[i].key) &&
+                  slice_eq(a->meta[i].value, b->meta[i].value));
+    for (uint32_t i = 0; i < a->n_tensor; i++) {
+        const struct st_tensor *t = &a->tensor[i], *u = st_find(b, t->name);
+
+        ck_assert_ptr_nonnull(u);
+        ck_assert(t->type == u->type && t->n_dims == u->n_dims && t->bytes == u->bytes);
+        ck_assert_mem_eq(t->shape, u->shape, sizeof t->shape);
+        ck_assert_mem_eq(t->p, u->p, t->bytes);
+    }
+    st_close(a);
+    st_close(b);
+    remove(path);
+}
+END_TEST
+
+START_TEST(shapes_that_cannot_be_written)
+{
+    static const uint64_t huge[] = {UINT64_MAX, 2}, half[] = {1ull << 62, 4};
+    const char *path = tmpfile_path("huge.safetensors");
+
+    for (int i = 0; i < 3; i++) {
+        struct st_out *w;
+        struct err e = {0};
+
+        ck_ok(st_create(&w, path, &e), &e);
+        st_put_tensor(w, SLICE("a"), i == 2 ? ST_N_TYPES : ST_F32, 2, i ? half : huge);
+        ck_fails(st_begin(w, &e), &e, E_RANGE, "'a': a shape or type that cannot be written");
+        st_abort(w);
+        ck_assert(!file_exists(path));
+    }
+}
+END_TEST
+
 TEST_MAIN("file/safetensors", every_type, eight_bit_floats, a_directory_of_parts, bad_indexes,
-          what_is_refused, cut_anywhere, memory_runs_out, what_is_written_is_read)
+          what_is_refused, cut_anywhere, memory_runs_out, what_is_written_is_read,
+          every_type_is_written, shapes_that_cannot_be_written, longest_header,
+          a_tensor_in_two_parts)
