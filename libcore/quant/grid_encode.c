@@ -249,9 +249,10 @@ static void take_signs(const struct shape *s, const float *x, struct part *p)
     }
 }
 
-/* The best of the points around a group: its levels, and its number. */
-static int nearest(const struct grid_search *g, int32_t at, const float *x, const float *root,
-                   float scale, uint8_t *level)
+/* Of the points of a list the one that costs least, the first of those that cost the same. cost: of
+ * each weight by its level, so that what they have in common is computed once; added up weight by
+ * weight, as costs are that never fall: half of them often say enough. */
+static inline int cheapest(const struct grid_search *g, int32_t at, int dims, float (*cost)[8])
 {
     const uint16_t *list = g->near + (-at - 1);
     float best = 3.402823466e38f;
@@ -259,35 +260,65 @@ static int nearest(const struct grid_search *g, int32_t at, const float *x, cons
 
     for (int k = 1; k <= list[0]; k++) {
         const uint8_t *l = g->point[list[k]];
-        float off = 0.0f;
+        float off = cost[0][l[0]] + cost[1][l[1]];
 
-        for (int i = 0; i < g->shape->dims; i++) {
-            float diff = scale * (float)(2 * l[i] + 1) - x[i];
-
-            off += root[i] * diff * diff;
-        }
+        if (dims == 8)
+            off = off + cost[2][l[2]] + cost[3][l[3]];
+        if (!(off < best))
+            continue;
+        for (int i = dims / 2; i < dims; i++)
+            off += cost[i][l[i]];
         if (off < best) {
             best = off;
             point = list[k];
         }
     }
-    memcpy(level, g->point[point], (size_t)g->shape->dims);
     return point;
+}
+
+/* The best of the points around a group: its levels, and its number. */
+static inline int nearest(const struct grid_search *g, int32_t at, int dims, int levels,
+                          const float *x, const float *root, float scale, uint8_t *level)
+{
+    float cost[8][8];
+    int point;
+
+    for (int i = 0; i < dims; i++)
+        for (int l = 0; l < levels; l++) {
+            float diff = scale * (float)(2 * l + 1) - x[i];
+
+            cost[i][l] = root[i] * diff * diff;
+        }
+    point = cheapest(g, at, dims, cost);
+    memcpy(level, g->point[point], (size_t)dims);
+    return point;
+}
+
+static inline bool place(const struct grid_search *g, const struct part *p, int at, float inv,
+                         float scale, uint8_t *level, uint16_t *point, int dims, int bits,
+                         int levels)
+{
+    unsigned key = 0;
+    int32_t found;
+
+    for (int i = 0; i < dims; i++) {
+        level[i] = (uint8_t)k_round(0.5f * (inv * p->x[at + i] - 1.0f), 0, levels - 1);
+        key |= (unsigned)level[i] << bits * i;
+    }
+    found = g->map[key];
+    *point = (uint16_t)(found >= 0 ? found
+                                   : nearest(g, found, dims, levels, p->x + at, p->root + at, scale,
+                                             level));
+    return found >= 0;
 }
 
 /* Places a group at a scale. Returns whether its levels were a point as they were. */
 static bool place_group(const struct grid_search *g, const struct part *p, int at, float inv,
                         float scale, uint8_t *level, uint16_t *point)
 {
-    const struct shape *s = g->shape;
-    int32_t found;
-
-    for (int i = 0; i < s->dims; i++)
-        level[i] = (uint8_t)k_round(0.5f * (inv * p->x[at + i] - 1.0f), 0, s->levels - 1);
-    found = g->map[key_of(s, level)];
-    *point =
-        (uint16_t)(found >= 0 ? found : nearest(g, found, p->x + at, p->root + at, scale, level));
-    return found >= 0;
+    /* two shapes there are; said in numbers, the compiler unrolls all of it */
+    return g->shape->dims == 8 ? place(g, p, at, inv, scale, level, point, 8, 2, 3)
+                               : place(g, p, at, inv, scale, level, point, 4, 3, 8);
 }
 
 static void sums(const struct part *p, int n, const uint8_t *level, float *xq, float *q2)
@@ -542,24 +573,15 @@ static bool cut_part(const float *x, int n, int halves, struct ternary *t, int *
 static int nearest_ternary(const struct grid_search *g, int32_t at, const float *x,
                            const float *weight, float scale, int shift)
 {
-    const uint16_t *list = g->near + (-at - 1);
-    float best = 3.402823466e38f;
-    int point = list[1];
+    float cost[8][8];
 
-    for (int k = 1; k <= list[0]; k++) {
-        float off = 0.0f;
+    for (int i = 0; i < 8; i++)
+        for (int l = 0; l < 3; l++) {
+            float diff = scale * shifted(l, shift) - x[i];
 
-        for (int i = 0; i < 8; i++) {
-            float diff = scale * shifted(g->point[list[k]][i], shift) - x[i];
-
-            off += weight[i] * diff * diff;
+            cost[i][l] = weight[i] * diff * diff;
         }
-        if (off < best) {
-            best = off;
-            point = list[k];
-        }
-    }
-    return point;
+    return cheapest(g, at, 8, cost);
 }
 
 static void search_ternary(const struct grid_search *g, const float *x, int n, struct ternary *t)
