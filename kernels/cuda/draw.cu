@@ -219,7 +219,8 @@ DEVICE void draw_says(const struct draw_args &a, const struct draw_row &r, int32
         a.last[r.slot] = id < 0 ? 0 : id;
 }
 
-static __global__ void __launch_bounds__(DRAW_THREADS) k_draw(struct draw_args a)
+/* one block a multiprocessor, so that nothing is spilled: there are no more rows than those */
+static __global__ void __launch_bounds__(DRAW_THREADS, 1) k_draw(struct draw_args a)
 {
     const int tid = (int)threadIdx.x;
     struct draw_room *s = (struct draw_room *)shared_memory();
