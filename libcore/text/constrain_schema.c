@@ -250,6 +250,8 @@ static struct value format(struct js *j, const json_t *x, const char *path)
     struct value v = value_all(j);
     rx f;
 
+    if (!json_is_string(x))
+        js_fail(j, E_FORMAT, path, "must be a string");
     if (!json_is_string(x) || format_is_note(text_of(x)))
         return v;
     f = format_rx(j->s, text_of(x), NULL);
@@ -312,12 +314,15 @@ static struct value items(struct js *j, const json_t *s, const char *path)
 
 static struct value array_counts(struct js *j, const json_t *s, const char *path)
 {
-    const bool unique = json_is_true(json_object_get(s, "uniqueItems"));
+    const json_t *each = json_object_get(s, "uniqueItems");
+    const bool unique = json_is_true(each);
     struct shape_arr *a = arr_new(j, 0, 1 + (unique ? KNOWN_MOST : 0));
     const json_t *x = json_object_get(s, "contains");
 
     if (!a)
         return value_all(j);
+    if (each && !json_is_boolean(each))
+        js_fail(j, E_FORMAT, sub(j, path, "uniqueItems"), "must be true or false");
     count(j, s, "minItems", path, &a->min);
     count(j, s, "maxItems", path, &a->max);
     if (x) {
@@ -479,6 +484,8 @@ static struct value dependencies(struct js *j, const json_t *s, const char *path
 
         if (i < 2 && j->draft < 2019)
             continue;
+        if (d && !json_is_object(d))
+            js_fail(j, E_FORMAT, at, "must be an object");
         json_object_foreach((json_t *)(uintptr_t)d, key, x)
             v = value_and(j, v, dependency(j, key, x, js_path(j, at, key, strlen(key))));
     }

@@ -290,7 +290,7 @@ START_TEST(no_json)
 }
 END_TEST
 
-/* A field that is none, for each kind of request: what stands for %s, and what it may have meant. */
+/* A field that is none, for each kind of request: what stands for %s, and what it was to be. */
 static const struct {
     const char *path, *body, *wrong, *near;
 } kinds[] = {
