@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "rill.h"
 #include "tools/lib/batch.h"
+#include "tools/lib/record.h"
 #include "tools/lib/run.h"
 #include "tools/lib/tool.h"
 #include "tools/lib/vectors.h"
@@ -77,6 +78,8 @@ static const struct tool_option opts[] = {
     {0, "lenient", OPT_FLAG, &opt.lenient, 0, "fields that are not known are warnings"},
     {0, "timings", OPT_FLAG, &opt.timings, 0, "replies tell times"},
     {0, "verify-batch", OPT_FLAG, &opt.verify, 0, "make each answer once more alone and compare"},
+    {0, "replay", OPT_STR, &opt.replay, "DIR",
+     "draw again for requests that rill-serve recorded, and compare"},
     {0, "parallel", OPT_INT, &opt.parallel, "N", "requests at once (16)", .min = 0, .max = 4096},
     {0, "batch-rows", OPT_INT, &opt.rows, "N", "rows of a step (512)", .min = 0, .max = 65536},
     {0, "step-ms", OPT_FLOAT, &opt.step_ms, "X", "prompts are cut so that a step is shorter (250)",
@@ -212,10 +215,23 @@ static void check_vectors(void)
         tool_usage("-j and --embed-format f32 exclude each other");
 }
 
+static void check_replay(void)
+{
+    static const char *const known[] = {
+        "model",   "replay",  "template",        "tool-format", "lora",       "draft",
+        "threads", "device",  "device-mem",      "gpu-layers",  "cpu-moe",    "no-mmap",
+        "ctx",     "kv-type", "v-type",          "kv-mem",      "batch-rows", "draft-max",
+        "quiet",   "verbose", "no-prefix-cache", NULL};
+
+    if (opt.replay)
+        tool_used_only(&tool, known, "--replay");
+}
+
 static int read_options(struct run *r, struct err *e)
 {
     bool stdin_piece = false;
 
+    check_replay();
     check_vectors();
     check_jsonl();
     if (obey_kinds(&opt.obeyed) > 1)
@@ -320,6 +336,28 @@ static int answer_jsonl(struct run *r, struct err *e)
     return 0;
 }
 
+/* The model that the options name, at work as rill-serve has it. */
+static int replay(struct run *r, struct err *e)
+{
+    struct worker_opts w = {.name = "model",
+                            .path = tool_model(opt.model.model, e),
+                            .draft = opt.draft_model,
+                            .tool_format = opt.format,
+                            .template_name = opt.template,
+                            .lora = &opt.loras};
+    struct file_view v = {0};
+    int rc = w.path ? run_engine_opts(&opt, &w.engine, e) : e->code;
+
+    rc = rc < 0 ? rc : model_opts_of(&opt.model, &w.model, e);
+    if (rc == 0 && opt.template)
+        rc = file_read(&v, opt.template, 4 << 20, e);
+    w.template_text = (struct slice){opt.template ? (const char *)v.p : NULL, v.n};
+    rc = rc < 0 ? rc : record_replay(opt.replay, &w, 1, e);
+    file_unmap(&v);
+    r->failed = rc > 0;
+    return rc < 0 ? rc : 0;
+}
+
 /* Vectors of records, or scores of pairs. */
 static int answer_vectors(struct run *r, struct slice prompt, struct err *e)
 {
@@ -355,6 +393,8 @@ static int run(struct run *r, struct err *e)
     double begin = tool_now();
     int rc = read_options(r, e);
 
+    if (rc == 0 && opt.replay)
+        return replay(r, e);
     rc = rc < 0 ? rc : run_open(r, e);
     r->load = tool_now() - begin;
     if (rc == 0 && opt.jsonl) {

@@ -20,18 +20,18 @@
 #include "base/mem.h"
 #include "tools/lib/model_opts.h"
 #include "tools/lib/serve_keys.h"
-#include "tools/lib/serve_record.h"
+#include "tools/lib/record.h"
 #include "tools/lib/serve_server.h"
 #include "tools/lib/tool.h"
 
-static struct opt_list models, aliases, cors, hosts, loras;
+static struct opt_list models, aliases, cors, hosts, loras, drafts;
 static const char *opt_host, *opt_unix, *opt_keys, *opt_template, *opt_format, *opt_script,
     *opt_log, *opt_cert, *opt_key, *opt_lora_dir, *opt_sessions, *opt_record, *opt_replay,
     *opt_kv_mem, *opt_swap_mem, *opt_body, *opt_head, *opt_behind;
-static int opt_port, opt_parallel, opt_queue, opt_rows, opt_conn, opt_draft;
+static int opt_port, opt_parallel, opt_queue, opt_rows, opt_conn, opt_draft_max;
 static double opt_step_ms, opt_ping, opt_request, opt_drain, opt_head_s, opt_body_s, opt_idle_s,
     opt_write_s;
-static bool opt_strict, opt_strict_model, opt_anyone, opt_hash, no_cache, port_given;
+static bool opt_strict, opt_strict_model, opt_anyone, opt_hash, no_cache, port_given, draft_given;
 static struct model_options running; // of all models
 
 static const struct tool_option opts[] = {
@@ -97,8 +97,11 @@ static const struct tool_option opts[] = {
      "an adapter, in all requests that choose none; repeatable"},
     {0, "lora-dir", OPT_STR, &opt_lora_dir, "DIR", "requests may load adapters from here"},
     {0, "sessions", OPT_STR, &opt_sessions, "DIR", "requests may save keys and values here"},
-    {0, "draft", OPT_INT, &opt_draft, "N", "up to N tokens ahead from what the text repeats",
-     .min = 0, .max = 64},
+    {0, "draft", OPT_LIST, &drafts, "[NAME=]MODEL",
+     "a smaller model that proposes tokens ahead (of model NAME)"},
+    {0, "draft-max", OPT_INT, &opt_draft_max, "N",
+     "up to N tokens ahead, also from what the text repeats", .min = 0, .max = 64,
+     .given = &draft_given},
     {0}};
 
 enum { MORE_LORA = 8 }; // adapters that requests may load
@@ -269,12 +272,18 @@ static int limits(struct http_opts *h, struct err *e)
     return 0;
 }
 
-/* "NAME=PATH", or a path: then the name is the file's, without folders and .gguf. */
-static int name_model(struct serve *s, struct worker_opts *w, int i, const char *arg, struct err *e)
+/* The path of "NAME=PATH", or of a path alone. */
+static const char *path_in(const char *arg)
 {
     const char *eq = arg ? strchr(arg, '=') : NULL, *slash = arg ? strchr(arg, '/') : NULL;
-    const char *path = eq && (!slash || eq < slash) ? eq + 1 : arg;
-    const char *base;
+
+    return eq && (!slash || eq < slash) ? eq + 1 : arg;
+}
+
+/* Without a name it is the file's, without folders and .gguf. */
+static int name_model(struct serve *s, struct worker_opts *w, int i, const char *arg, struct err *e)
+{
+    const char *path = path_in(arg), *base;
     size_t n;
 
     w->path = tool_model(path, e);
@@ -286,7 +295,7 @@ static int name_model(struct serve *s, struct worker_opts *w, int i, const char 
         n -= 5;
     if (path != arg) {
         base = arg;
-        n = (size_t)(eq - arg);
+        n = (size_t)(path - 1 - arg);
     }
     w->name = s->name[i] = mem_dup(base, n, e);
     for (int k = 0; w->name && k < i; k++)
@@ -295,11 +304,30 @@ static int name_model(struct serve *s, struct worker_opts *w, int i, const char 
     return w->name ? 0 : E_NOMEM;
 }
 
+static int set_drafts(const struct serve *s, struct err *e)
+{
+    for (size_t i = 0; i < drafts.n; i++) {
+        const char *arg = drafts.at[i].value, *path = path_in(arg);
+        const size_t n = path == arg ? 0 : (size_t)(path - 1 - arg);
+        int k = 0;
+
+        while (k < s->o.n_worker && n && !slice_is((struct slice){arg, n}, s->o.worker[k].name))
+            k++;
+        if (k == s->o.n_worker || (!n && s->o.n_worker > 1))
+            return err_set(e, E_USAGE, "--draft '%s': must be NAME=MODEL with the name of a model",
+                           arg);
+        s->o.worker[k].draft = tool_model(path, e);
+        if (!s->o.worker[k].draft)
+            return e->code;
+    }
+    return 0;
+}
+
 static int set_models(struct serve *s, struct err *e)
 {
     struct rill_engine_opts eo = {.max_seq = opt_parallel,
                                   .max_batch = opt_rows,
-                                  .max_draft = opt_draft,
+                                  .max_draft = opt_draft_max,
                                   .no_cache = no_cache,
                                   .embed = true,
                                   .step_seconds = opt_step_ms / 1000};
@@ -308,6 +336,10 @@ static int set_models(struct serve *s, struct err *e)
 
     rc = rc < 0 ? rc : tool_size("--swap-mem", opt_swap_mem, &eo.swap_bytes, e);
     eo.max_lora = (int)loras.n + (opt_lora_dir ? MORE_LORA : 0);
+    if (drafts.n && !draft_given)
+        eo.max_draft = 8;
+    if (drafts.n && !eo.max_draft)
+        return err_set(e, E_USAGE, "--draft with --draft-max 0 has no meaning");
     if (eo.max_lora > RILL_LORA_MAX)
         return err_set(e, E_USAGE, "more than %d adapters", RILL_LORA_MAX);
     if (n > 1 && loras.n)
@@ -333,7 +365,7 @@ static int set_models(struct serve *s, struct err *e)
             (struct slice){opt_template ? (const char *)s->template.p : NULL, s->template.n};
         rc = rc < 0 ? rc : name_model(s, w, i, models.n ? models.at[i].value : NULL, e);
     }
-    return rc;
+    return rc < 0 ? rc : set_drafts(s, e);
 }
 
 static int strings_of(struct serve *s, int i, const struct opt_list *l, const char *const **out,
@@ -460,5 +492,6 @@ int main(int argc, char **argv)
     opt_list_fini(&cors);
     opt_list_fini(&hosts);
     opt_list_fini(&loras);
+    opt_list_fini(&drafts);
     return tool_end(status);
 }

@@ -21,7 +21,8 @@
     X(E_NOTFOUND, -9, 3, "not found")                                                              \
     X(E_CANCELLED, -10, 1, "cancelled")                                                            \
     X(E_CONTEXT, -11, 3, "longer than the context")                                                \
-    X(E_NUMERIC, -12, 3, "not a number in the result")
+    X(E_NUMERIC, -12, 3, "not a number in the result")                                             \
+    X(E_DENIED, -13, 3, "not allowed")
 
 enum err_code {
     E_OK = 0,

@@ -78,7 +78,7 @@ static inline bool serve_start(const char *const *more)
     return true;
 }
 
-/* The same with answers from this text (serve_script.h). */
+/* The same with answers from this text (script.h). */
 static inline bool serve_script(const char *json, const char *const *more)
 {
     const char *argv[40] = {"--script", served.script};

@@ -361,8 +361,7 @@ START_TEST(unknown_fields)
                   "{\"max_tokens\":9," MESSAGES ",\"stream\":true,\"mcp_servers\":[]}", 200,
                   "'mcp_servers' has no effect");
     expect_status("POST", "/v1/completions", "",
-                  "{\"prompt\":\"a\",\"stream\":true,\"user\":\"u\"}", 200,
-                  "'user' has no effect");
+                  "{\"prompt\":\"a\",\"stream\":true,\"user\":\"u\"}", 200, "'user' has no effect");
     /* errors call a field as the client does */
     expect_status("POST", "/v1/responses", "", "{\"input\":\"a\",\"max_output_tokens\":0}", 400,
                   "\"message\":\"max_output_tokens: must be a whole number from 1 on\","

@@ -1,6 +1,9 @@
 /* test_serve_keys.c - the limits of a key of rill-serve: requests at once, tokens a minute,
- * requests a second; and what the counters say of it.
+ * requests a second, adapters, proposed tokens; its share of the engine; and what the counters say
+ * of it.
  */
+#include <jansson.h>
+
 #include "tests/tools/client.h"
 
 #define CHAT "/v1/chat/completions"
@@ -12,19 +15,23 @@
 static const char one[] = "Authorization: Bearer key-number-one-1\r\n";
 static const char two[] = "x-api-key: key-number-two-2\r\n";
 
-static bool start(const char *script, const char *settings)
+/* script NULL: the embedded model answers, with these options. */
+static bool start_with(const char *script, const char *alice, const char *bob,
+                       const char *const *more)
 {
     static char path[1100];
-    static const char *const with[] = {"--keys", path, NULL};
+    const char *with[20] = {"--keys", path};
     struct reply r;
     FILE *f;
-    int status = 0;
+    int status = 0, n = 2;
 
+    while (more && *more && n < 19)
+        with[n++] = *more++;
     snprintf(path, sizeof path, "%s", tmpfile_path("keys"));
     f = fopen(path, "w");
-    fprintf(f, HASH_1 " alice %s\n" HASH_2 " bob\n", settings);
+    fprintf(f, HASH_1 " alice %s\n" HASH_2 " bob %s\n", alice, bob);
     fclose(f);
-    if (!serve_script(script, with)) {
+    if (!(script ? serve_script(script, with) : serve_start(with))) {
         unlink(path);
         return false;
     }
@@ -36,6 +43,11 @@ static bool start(const char *script, const char *settings)
     }
     unlink(path);
     return true;
+}
+
+static bool start(const char *script, const char *settings)
+{
+    return start_with(script, settings, "", NULL);
 }
 
 /* A counter of a key. */
@@ -124,6 +136,144 @@ START_TEST(rate)
 }
 END_TEST
 
+/* -- what a key may use -- */
+
+#define TEXT "/v1/completions"
+#define FOX  "{\"prompt\":\"Once upon a time the fox\",\"max_tokens\":24,\"temperature\":0"
+
+static char *said_to(const char *key, const char *body)
+{
+    struct reply r;
+    json_t *v;
+    char *text;
+
+    ask(&r, "POST", TEXT, key, body);
+    ck_assert_msg(r.status == 200, "%s: %s", body, r.body.p);
+    v = json_loads(r.body.p, 0, NULL);
+    text = strdup(json_string_value(
+        json_object_get(json_array_get(json_object_get(v, "choices"), 0), "text")));
+    json_decref(v);
+    reply_fini(&r);
+    return text;
+}
+
+/* The adapter of the server's requests is not alice's, who may choose another only; bob's requests
+ * have it at half its strength unless they choose. */
+START_TEST(adapters)
+{
+    char lora[1100];
+    const char *const with[] = {"--lora", lora, "-t", "1", "-c", "512", NULL};
+    char *plain, *half, *whole, *text;
+
+    snprintf(lora, sizeof lora, "%s=1", srcfile("tests/golden/tales-lora.gguf"));
+    if (!start_with(NULL, "adapters=other.gguf,another", "lora=tales-lora.gguf=0.5", with))
+        return;
+    plain = said_to(two, FOX ",\"lora\":[]}");
+    half = said_to(two, FOX ",\"lora\":[{\"id\":0,\"scale\":0.5}]}");
+    whole = said_to(two, FOX ",\"lora\":[{\"id\":0,\"scale\":1}]}");
+    ck_assert_str_ne(plain, whole);
+    ck_assert_str_ne(half, whole);
+    text = said_to(one, FOX "}");
+    ck_assert_str_eq(text, plain);
+    free(text);
+    text = said_to(two, FOX "}");
+    ck_assert_str_eq(text, half);
+    free(text);
+    expect_status("POST", TEXT, one, FOX ",\"lora\":[{\"id\":0}]}", 403,
+                  "may not use the adapter 'tales-lora.gguf'\",\"type\":\"permission_error\","
+                  "\"param\":\"lora\",\"code\":\"not_allowed\"");
+    free(plain);
+    free(half);
+    free(whole);
+    serve_stop();
+    if (!start_with(NULL, "lora=none.gguf", "", with))
+        return;
+    expect_status("POST", TEXT, one, FOX "}", 404, "the adapter 'none.gguf' is not loaded");
+    expect_status("POST", TEXT, two, FOX "}", 200, NULL);
+    serve_stop();
+}
+END_TEST
+
+/* Tokens are proposed for those who want that; nobody's answer is another. */
+START_TEST(drafts)
+{
+    char model[1100];
+    const char *const with[] = {"--draft", model, "-t", "1", "-c", "512", NULL};
+    char *text, *other;
+
+    snprintf(model, sizeof model, "tales=%s", srcfile("share/rill-tales.gguf"));
+    if (!start_with(NULL, "draft=0", "", with))
+        return;
+    text = said_to(one, FOX "}");
+    ck_assert_double_eq(metric("rill_drafted_tokens_total"), -1); // no key, no number
+    ck_assert_double_ge(counter("rill_key_drawn_tokens_total"), 24);
+    {
+        struct reply r;
+
+        ask(&r, "GET", "/metrics", two, NULL);
+        ck_assert_ptr_nonnull(
+            strstr(r.body.p, "rill_drafted_tokens_total{model_name=\"tales\"} 0\n"));
+        reply_fini(&r);
+        other = said_to(two, FOX "}");
+        ck_assert_str_eq(other, text);
+        ask(&r, "GET", "/metrics", two, NULL);
+        ck_assert_ptr_null(strstr(r.body.p, "rill_drafted_tokens_total{model_name=\"tales\"} 0\n"));
+        ck_assert_ptr_null(
+            strstr(r.body.p, "rill_accepted_tokens_total{model_name=\"tales\"} 0\n"));
+        reply_fini(&r);
+    }
+    free(text);
+    free(other);
+    serve_stop();
+}
+END_TEST
+
+/* Two clients ask for the same at once, and one place is there: of the first twelve answers three
+ * quarters are of the one with three times the weight. */
+START_TEST(weight)
+{
+    static const char *const with[] = {"--parallel", "1", "-t", "1", "-c", "512", NULL};
+    static const char body[] = "{\"prompt\":\"The fox\",\"max_tokens\":12,\"ignore_eos\":true}";
+    struct pollfd p[24];
+    struct reply r;
+    int first[2], done = 0, alice = 0;
+
+    if (!start_with(NULL, "weight=3", "weight=1", with))
+        return;
+    for (int i = 0; i < 2; i++) { // all others come while these are answered, to each its share
+        first[i] = dial();
+        put_request(first[i], "POST", TEXT, i ? one : two,
+                    i ? "{\"prompt\":\"A\",\"max_tokens\":240,\"ignore_eos\":true}"
+                      : "{\"prompt\":\"A\",\"max_tokens\":80,\"ignore_eos\":true}");
+    }
+    for (int i = 0; i < 24; i++) {
+        p[i] = (struct pollfd){dial(), POLLIN, 0};
+        put_request(p[i].fd, "POST", TEXT, i % 2 ? one : two, body);
+    }
+    while (done < 12) {
+        ck_assert_int_gt(poll(p, 24, 60000), 0);
+        for (int i = 0; i < 24 && done < 12; i++)
+            if (p[i].revents & POLLIN) {
+                get_reply(p[i].fd, &r);
+                ck_assert_int_eq(r.status, 200);
+                reply_fini(&r);
+                close(p[i].fd);
+                p[i].fd = -1;
+                p[i].revents = 0;
+                alice += i % 2;
+                done++;
+            }
+    }
+    ck_assert_msg(alice >= 8 && alice <= 10, "%d of 12", alice);
+    for (int i = 0; i < 24; i++)
+        if (p[i].fd >= 0)
+            close(p[i].fd);
+    close(first[0]);
+    close(first[1]);
+    serve_stop();
+}
+END_TEST
+
 /* A file with a mistake is no file of keys. */
 START_TEST(wrong_files)
 {
@@ -133,7 +283,10 @@ START_TEST(wrong_files)
                                         HASH_1 "\n",
                                         HASH_1 " alice rate=x\n",
                                         HASH_1 " alice scopes=none\n",
-                                        HASH_1 " alice colour=red\n"};
+                                        HASH_1 " alice colour=red\n",
+                                        HASH_1 " alice lora=\n",
+                                        HASH_1 " alice lora=a=x\n",
+                                        HASH_1 " alice draft=-1\n"};
     const char *path = tmpfile_path("keys");
     char tool[1100], model[1100];
 
@@ -164,4 +317,4 @@ START_TEST(wrong_files)
 }
 END_TEST
 
-TEST_MAIN("tools/serve_keys", at_once, tokens, rate, wrong_files)
+TEST_MAIN("tools/serve_keys", at_once, tokens, rate, adapters, drafts, weight, wrong_files)

@@ -358,51 +358,160 @@ START_TEST(access_log)
 }
 END_TEST
 
+/* -- beginning -- */
+
+/* It listens, and is ready, and has said a first token in less than a second: what a model's
+ * weights take to be read comes on top, and these are small. The best of three. */
+START_TEST(starts)
+{
+    static const char *const with[] = {"-c", "512", "-t", "1", NULL};
+    double listening = 9, ready = 9, first = 9;
+    struct reply r;
+
+    for (int i = 0; i < 3; i++) {
+        double from = client_now(), t;
+
+        if (!serve_start(with))
+            return;
+        t = client_now() - from;
+        listening = t < listening ? t : listening;
+        wait_ready();
+        t = client_now() - from;
+        ready = t < ready ? t : ready;
+        ask(&r, "POST", CHAT, "", "{" USER ",\"max_tokens\":1}");
+        ck_assert_int_eq(r.status, 200);
+        reply_fini(&r);
+        t = client_now() - from;
+        first = t < first ? t : first;
+        serve_stop();
+    }
+    ck_assert_msg(listening < 0.5 && ready < 1 && first < 1.2, "%.3f %.3f %.3f s", listening, ready,
+                  first);
+}
+END_TEST
+
+/* -- loads -- */
+
+/* rill-bench with these options on the server; what it prints. */
+static char *bench(const char *const *more)
+{
+    static char text[8192];
+    char tool[1100], url[60];
+    const char *argv[20] = {"rill-bench", "--url", url, "-j"};
+    int out[2], n = 4, status;
+    size_t k = 0;
+    ssize_t got;
+
+    while (*more && n < 19)
+        argv[n++] = *more++;
+    snprintf(tool, sizeof tool, "%s/rill-bench", RILL_BUILDDIR);
+    snprintf(url, sizeof url, "http://127.0.0.1:%d", served.port);
+    ck_assert_int_eq(pipe(out), 0);
+    if (fork() == 0) {
+        dup2(out[1], STDOUT_FILENO);
+        execv(tool, (char **)(uintptr_t)argv);
+        _exit(127);
+    }
+    close(out[1]);
+    while (k < sizeof text - 1 && (got = read(out[0], text + k, sizeof text - 1 - k)) > 0)
+        k += (size_t)got;
+    text[k] = 0;
+    close(out[0]);
+    wait(&status);
+    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%x: %s", (unsigned)status, text);
+    return text;
+}
+
+/* A load is measured and drawn; requests come as traces of services have them. */
+START_TEST(loads)
+{
+    static const char *const traces[] = {"traces/mooncake_conversation_trace.jsonl",
+                                         "traces/AzureLLMInferenceTrace_code.csv"};
+    static const char *const with[] = {"-c", "200000", NULL};
+    const char *svg = tmpfile_path("plot.svg");
+    const char *const closed[] = {"--at-once", "4", "--requests", "12", "-p", "8",
+                                  "-n",        "6", "--plot",     svg,  NULL};
+    char *text;
+
+    if (!serve_script("{\"answers\":[{\"text\":\"word \",\"repeat\":6}]}", with))
+        return;
+    wait_ready();
+    text = bench(closed);
+    ck_assert_msg(strstr(text, "\"requests\":12,\"failed\":0"), "%s", text);
+    text = text_of(svg);
+    ck_assert_ptr_nonnull(strstr(text, ">first token, 99 %<"));
+    ck_assert_ptr_nonnull(strstr(text, ">between tokens, 50 %<"));
+    ck_assert_ptr_nonnull(strstr(text, "tokens/s, "));
+    ck_assert_ptr_nonnull(strstr(text, "</svg>"));
+    unlink(svg);
+    for (size_t i = 0; i < ARRAY_LEN(traces); i++) {
+        const char *path = testdata(traces[i]);
+        const char *const by[] = {"--trace", path, "--speed", "1000", "--requests", "10", NULL};
+
+        if (!path)
+            continue;
+        text = bench(by);
+        ck_assert_msg(strstr(text, "\"load\":\"trace\"") &&
+                          strstr(text, "\"requests\":10,\"failed\":0"),
+                      "%s", text);
+    }
+    serve_stop();
+}
+END_TEST
+
 /* -- records -- */
 
-static int replay(const char *path)
+/* By rill-serve, or by rill-run, with the adapters that were there. */
+static int replay(const char *path, bool by_run)
 {
-    char tool[1100], model[1100];
+    const char *name = by_run ? "rill-run" : "rill-serve";
+    char tool[1100], model[1100], lora[1100];
     int status;
 
-    snprintf(tool, sizeof tool, "%s/rill-serve", RILL_BUILDDIR);
-    snprintf(model, sizeof model, "tales=%s", srcfile("share/rill-tales.gguf"));
+    snprintf(tool, sizeof tool, "%s/%s", RILL_BUILDDIR, name);
+    snprintf(model, sizeof model, "%s%s", by_run ? "" : "tales=", srcfile("share/rill-tales.gguf"));
+    snprintf(lora, sizeof lora, "%s=0", srcfile("tests/golden/tales-lora.gguf"));
     if (fork() == 0) {
         if (!freopen("/dev/null", "w", stdout))
             _exit(127);
-        execl(tool, "rill-serve", "-q", "-t", "1", "-m", model, "--replay", path, (char *)NULL);
+        execl(tool, name, "-q", "-t", "1", "-m", model, "--lora", lora, "--replay", path,
+              (char *)NULL);
         _exit(127);
     }
     wait(&status);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-/* What was drawn among others is drawn again alone; a changed record is noticed. */
+/* What was drawn among others, with adapters and without, is drawn again alone: each line of the
+ * record would be written again byte for byte. A changed record is noticed. */
 START_TEST(record_and_replay)
 {
     const char *dir = tmpfile_path("record");
-    const char *const with[] = {"--record", dir, "-t", "1", "--parallel", "4", NULL};
-    char path[1200], *p, *all;
+    char lora[1100], path[1200], *p, *all;
+    const char *const with[] = {"--record", dir,      "-t", "1", "--parallel",
+                                "4",        "--lora", lora, NULL};
     struct stat st;
     struct reply r;
-    int fd[6];
+    int fd[8];
     FILE *f;
 
+    snprintf(lora, sizeof lora, "%s=0.5", srcfile("tests/golden/tales-lora.gguf"));
     snprintf(path, sizeof path, "%s/requests.jsonl", dir);
     if (!serve_start(with))
         return;
     wait_ready();
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 8; i++) {
         static const char *const body[] = {
             "{" USER ",\"max_tokens\":12}",
             "{\"prompt\":[\"The fox\",\"The bear\"],\"n\":2,\"max_tokens\":8,\n\"stream\":true}",
-            "{\"max_tokens\":9," USER "}"};
-        static const char *const at[] = {CHAT, "/completions/", "/v1/messages"};
+            "{\"max_tokens\":9," USER ",\"lora\":[]}",
+            "{ \"input\" : \"hi\", \"max_output_tokens\":7,\"lora\":[{\"id\":0,\"scale\":0.3}]}"};
+        static const char *const at[] = {CHAT, "/completions/", "/v1/messages", "/responses"};
 
         fd[i] = dial();
-        put_request(fd[i], "POST", at[i % 3], "", body[i % 3]);
+        put_request(fd[i], "POST", at[i % 4], "", body[i % 4]);
     }
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 8; i++) {
         get_reply(fd[i], &r);
         ck_assert_int_eq(r.status, 200);
         reply_fini(&r);
@@ -410,8 +519,12 @@ START_TEST(record_and_replay)
     }
     serve_stop();
     ck_assert(stat(path, &st) == 0 && (st.st_mode & 077) == 0);
-    ck_assert_int_eq(replay(dir), 0);
+    ck_assert_int_eq(replay(dir, false), 0);
+    ck_assert_int_eq(replay(dir, true), 0);
     all = text_of(path);
+    ck_assert_ptr_nonnull(strstr(all, "\"lora\":[{\"name\":\"tales-lora.gguf\",\"scale\":0.5}]"));
+    ck_assert_ptr_nonnull(strstr(all, "\"scale\":0.300000012}]"));
+    ck_assert_ptr_nonnull(strstr(all, "\"lora\":[],"));
     p = strstr(all, "\"answers\":[[");
     ck_assert_ptr_nonnull(p);
     p += 12;
@@ -420,11 +533,12 @@ START_TEST(record_and_replay)
     f = fopen(path, "w");
     fputs(all, f);
     fclose(f);
-    ck_assert_int_eq(replay(path), 1);
+    ck_assert_int_eq(replay(path, false), 1);
+    ck_assert_int_eq(replay(path, true), 1);
     unlink(path);
     rmdir(dir);
 }
 END_TEST
 
 TEST_MAIN("tools/serve_ops", unix_sockets, unix_taken, activation, notifies, cors, hosts,
-          access_log, record_and_replay)
+          access_log, starts, loads, record_and_replay)

@@ -132,7 +132,7 @@ static int read_messages(struct api_request *r, const struct api_opts *o, const 
     if (!r->prompt)
         return E_NOMEM;
     r->n_prompt = 1;
-    rc = api_chat_prompt(o->chat, body, r->tools, &r->prompt[0], e);
+    rc = api_chat_prompt(o->chat, body, r->tools, o->created, &r->prompt[0], e);
     if (r->tools)
         r->format = api_chat_format(o->chat);
     /* the parser wants to see marks that are control tokens */

@@ -28,7 +28,7 @@ enum api_kind {
     API_CHAT = 2,
     API_EMBED = 4,
     API_RANK = 8,
-    API_INFILL = 16, // beside API_TEXT
+    API_INFILL = 16,   // beside API_TEXT
     API_MESSAGES = 32, // read as chats (api_parse_form)
     API_RESPONSES = 64,
     API_TOKENIZE = 128, // read by rill-serve alone
@@ -46,8 +46,8 @@ enum api_calls {
 };
 
 struct api_request {
-    char *custom_id;           // NULL: the line has none
-    bool batch;                // it was a batch line
+    char *custom_id; // NULL: the line has none
+    bool batch;      // it was a batch line
     enum api_kind kind;
     bool chat;                 // kind is API_CHAT
     struct api_prompt *prompt; // [n_prompt]
@@ -62,11 +62,11 @@ struct api_request {
     int dimensions;           // 0: all
     int top_n;                // 0: all
     bool with_documents;
-    struct buf repeated;      // what a reply repeats of it (api_responses.h)
-    struct buf warnings;      // JSON strings, separated by commas
-    const char *param;        // after a failure: the field it is about; or NULL
-    const char *model;        // asked for; or NULL
-    const json_t *tools;      // a list with at least one, that the model may call; or NULL
+    struct buf repeated; // what a reply repeats of it (api_responses.h)
+    struct buf warnings; // JSON strings, separated by commas
+    const char *param;   // after a failure: the field it is about; or NULL
+    const char *model;   // asked for; or NULL
+    const json_t *tools; // a list with at least one, that the model may call; or NULL
     enum api_calls calls;
     const char *called;
     bool one_call;                        // parallel_tool_calls: false
@@ -118,6 +118,10 @@ int api_parse_form(struct api_request *r, const struct api_opts *o, enum api_kin
                    int (*translate)(json_t *out, const json_t *body, struct api_request *noted,
                                     struct err *e),
                    struct slice body, struct err *e);
+/* A body of any kind that has answers (api_kinds.c); what a path asks for, 0: something else. */
+int api_parse_kind(struct api_request *r, const struct api_opts *o, enum api_kind kind,
+                   struct slice body, struct err *e);
+int api_kind_of(const char *path);
 void api_fini(struct api_request *r);
 
 /* JSON of at most API_BODY_MAX bytes without repeated keys, or NULL. */

@@ -169,7 +169,7 @@ static json_t *request_of(const json_t *body, const json_t *tools, struct err *e
 }
 
 int api_chat_prompt(const struct api_chat *c, const json_t *body, const json_t *tools,
-                    struct api_prompt *out, struct err *e)
+                    long long when, struct api_prompt *out, struct err *e)
 {
     json_t *request = request_of(body, tools, e);
     struct jinja_text t = {0};
@@ -180,7 +180,7 @@ int api_chat_prompt(const struct api_chat *c, const json_t *body, const json_t *
         rc = err_set(e, E_UNSUPPORTED,
                      "how the model writes tool calls is not known (--tool-format says it)");
     if (rc == 0)
-        rc = chat_render(c->chat, request, (int64_t)time(NULL), &t, e);
+        rc = chat_render(c->chat, request, when ? (int64_t)when : (int64_t)time(NULL), &t, e);
     if (rc == 0)
         rc = chat_encode(c->chat, &t, &ids, e);
     if (rc == 0) {

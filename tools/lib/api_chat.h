@@ -36,9 +36,9 @@ const struct reasoning *api_chat_reasoning(const struct api_chat *c); // NULL: n
 const struct toolcall_format *api_chat_format(const struct api_chat *c);
 
 /* The prompt for a body with messages. tools: those it is told of, or NULL (the body's own are not
- * looked at). */
+ * looked at). when: what templates that tell the date are to take for now; 0: now. */
 int api_chat_prompt(const struct api_chat *c, const json_t *body, const json_t *tools,
-                    struct api_prompt *out, struct err *e);
+                    long long when, struct api_prompt *out, struct err *e);
 
 /* What an answer to p may be where tools may be called: choice is the body's tool_choice or NULL,
  * as rill_chat_tools has it. */

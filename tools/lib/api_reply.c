@@ -233,6 +233,8 @@ struct api_status api_status(const struct err *why)
         return (struct api_status){400, bad, "context_length_exceeded"};
     case E_BUSY:
         return (struct api_status){429, "rate_limit_error", "rate_limit_exceeded"};
+    case E_DENIED:
+        return (struct api_status){403, "permission_error", "not_allowed"};
     case E_NOTFOUND:
         return (struct api_status){404, bad, "not_found"};
     case E_USAGE:

@@ -39,7 +39,7 @@ struct run_options {
     bool embed, rerank, raw_vector;
     /* the engine */
     struct opt_list loras;
-    const char *kv, *kv_save, *draft_model, *corpus, *dump;
+    const char *kv, *kv_save, *draft_model, *corpus, *dump, *replay;
     int kv_trim, draft;
     bool kv_zstd, draft_given;
 };
@@ -93,6 +93,8 @@ struct run_answer {
 
 /* Model, engine, adapters, drafts, template: all that an answer needs. */
 int run_open(struct run *r, struct err *e);
+/* The engine that the options ask for, all but its draft model. */
+int run_engine_opts(const struct run_options *o, struct rill_engine_opts *out, struct err *e);
 /* Of any state; the streams that were asked for are closed. The sentence of the first that could
  * not be written: E_IO. */
 int run_close(struct run *r, struct err *e);

@@ -172,12 +172,14 @@ static int open_dump(struct run *r, struct err *e)
     return rill_engine_dump(r->engine, some ? colon + 1 : NULL, dump_value, r, e);
 }
 
-static int engine_opts(const struct run_options *o, struct rill_engine_opts *out, struct err *e)
+int run_engine_opts(const struct run_options *o, struct rill_engine_opts *out, struct err *e)
 {
     int rc = tool_size("--kv-mem", o->kv_mem, &out->kv_bytes, e);
 
     rc = rc < 0 ? rc : tool_size("--swap-mem", o->swap_mem, &out->swap_bytes, e);
-    out->max_seq = o->jsonl || o->embed || o->rerank ? o->parallel : o->choices ? 16 : 1;
+    out->max_seq = o->jsonl || o->embed || o->rerank ? o->parallel
+                   : o->choices || o->replay         ? 16
+                                                     : 1;
     out->embed = o->embed;
     out->max_batch = o->rows;
     out->max_draft = o->draft;
@@ -231,7 +233,7 @@ static int open_engine(struct run *r, struct err *e)
     const char *path = tool_model(o->model.model, e);
     struct rill_model_opts mo;
     struct rill_engine_opts eo = {0};
-    int rc = engine_opts(o, &eo, e);
+    int rc = run_engine_opts(o, &eo, e);
 
     rc = rc < 0 ? rc : model_opts_of(&o->model, &mo, e);
 

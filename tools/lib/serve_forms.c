@@ -2,55 +2,6 @@
 #include "tools/lib/serve_in.h"
 
 #include "base/mem.h"
-#include "tools/lib/api_fields.h"
-#include "tools/lib/js.h"
-
-static int read_chat(struct job *j, struct err *e)
-{
-    return api_parse_body(&j->r, &j->o, true, buf_view(&j->body), e);
-}
-
-static int read_text(struct job *j, struct err *e)
-{
-    return api_parse_body(&j->r, &j->o, false, buf_view(&j->body), e);
-}
-
-/* {"input_prefix", "input_suffix", "prompt": what is typed between them already}, as editors ask,
- * to a prompt with a suffix. */
-static int infill_body(json_t *v, struct err *e)
-{
-    static const char *const names[] = {"input_prefix", "prompt", "input_suffix"};
-    struct buf b = {0};
-    int rc = json_is_object(v) ? 0 : err_set(e, E_FORMAT, "the body is not a JSON object");
-
-    for (int i = 0; i < 3 && rc == 0; i++) {
-        const json_t *part = json_object_get(v, names[i]);
-
-        if (i == 2)
-            rc = js_set(v, "prompt", js_text(&b), e);
-        if (part && !json_is_string(part))
-            rc = err_set(e, E_RANGE, "%s: must be a string", names[i]);
-        else if (rc == 0 && i == 2)
-            rc = js_set(v, "suffix",
-                        part ? json_incref((json_t *)(uintptr_t)part) : json_string(""), e);
-        else if (part)
-            buf_add(&b, json_string_value(part), json_string_length(part));
-    }
-    buf_fini(&b);
-    return rc;
-}
-
-static int read_infill(struct job *j, struct err *e)
-{
-    json_t *v = api_json(buf_view(&j->body), e);
-    int rc = v ? infill_body(v, e) : e->code;
-
-    if (rc < 0) {
-        json_decref(v);
-        return rc;
-    }
-    return api_parse_json(&j->r, &j->o, API_TEXT | API_INFILL, v, e);
-}
 
 /* Members that tell how it was made. */
 static void put_timings(const struct call *c, struct buf *b)
@@ -120,7 +71,7 @@ void form_error(struct buf *out, const struct api_status *s, const char *message
 }
 
 const struct form form_chat = {.prefix = "chatcmpl-",
-                               .read = read_chat,
+                               .kind = API_CHAT,
                                .begin = begin_stream,
                                .event = event,
                                .end = end_stream,
@@ -128,7 +79,7 @@ const struct form form_chat = {.prefix = "chatcmpl-",
                                .whole = whole,
                                .error = form_error};
 const struct form form_text = {.prefix = "cmpl-",
-                               .read = read_text,
+                               .kind = API_TEXT,
                                .begin = begin_stream,
                                .event = event,
                                .end = end_stream,
@@ -136,7 +87,7 @@ const struct form form_text = {.prefix = "cmpl-",
                                .whole = whole,
                                .error = form_error};
 const struct form form_infill = {.prefix = "infill-",
-                                 .read = read_infill,
+                                 .kind = API_INFILL,
                                  .begin = begin_stream,
                                  .event = event,
                                  .end = end_stream,

@@ -15,8 +15,8 @@ struct route;
 
 /* How a request is read and its answers are told: one of the APIs that are spoken. */
 struct form {
-    const char *prefix;                        // of ids
-    int (*read)(struct job *j, struct err *e); // on the worker's thread
+    const char *prefix; // of ids
+    enum api_kind kind; // of its requests
     /* of a stream; each adds server-sent events to out */
     int (*begin)(struct call *c, struct buf *out, struct err *e);
     int (*event)(struct call *c, struct buf *out, int prompt, const struct rill_event *ev,
@@ -49,7 +49,7 @@ struct call {
     struct api_stream stream;
     void *state; // the form's
     struct buf out;
-    struct buf body, tokens; // of a record (serve_record.h)
+    struct buf body, tokens; // of a record (record.h)
     char id[48];             // of the reply
     char request_id[72];
     char trace[60]; // traceparent, or ""

@@ -55,6 +55,21 @@ static bool read_scopes(const char *text, unsigned *out)
     return *out != 0;
 }
 
+/* NAME or NAME=SCALE */
+static bool read_lora(struct job_rights *r, const char *value)
+{
+    const char *eq = strchr(value, '=');
+    size_t n = eq ? (size_t)(eq - value) : strlen(value);
+    double scale = 1;
+
+    if (n == 0 || n >= sizeof r->lora || (eq && !read_number(eq + 1, -100, &scale)) || scale > 100)
+        return false;
+    memcpy(r->lora, value, n);
+    r->lora[n] = 0;
+    r->lora_scale = (float)scale;
+    return true;
+}
+
 /* name=value */
 static bool read_setting(struct key *k, const char *word)
 {
@@ -65,6 +80,15 @@ static bool read_setting(struct key *k, const char *word)
     double v = 0;
     bool ok = true;
 
+    if (slice_is(name, "adapters"))
+        return (size_t)snprintf(k->rights.adapters, sizeof k->rights.adapters, "%s", value) <
+               sizeof k->rights.adapters;
+    if (slice_is(name, "lora"))
+        return read_lora(&k->rights, value);
+    if (slice_is(name, "draft") && (ok = read_number(value, 0, &v))) {
+        k->draft = v > 64 ? 64 : (int)v;
+        return true;
+    }
     if (slice_is(name, "models"))
         return (size_t)snprintf(k->models, sizeof k->models, "%s", value) < sizeof k->models;
     if (slice_is(name, "scopes"))
@@ -85,7 +109,7 @@ static int read_key(struct key *k, char *line, const char *path, int number, str
     char *save = NULL;
     const char *hash = strtok_r(line, " \t\r", &save), *name = strtok_r(NULL, " \t\r", &save);
 
-    *k = (struct key){.weight = 1, .scopes = KEY_INFER | KEY_METRICS};
+    *k = (struct key){.weight = 1, .draft = -1, .scopes = KEY_INFER | KEY_METRICS};
     if (!read_hash(slice_of(hash), k->hash))
         return err_set(e, E_FORMAT,
                        "%s: line %d does not begin with 64 hexadecimal digits (--hash-key makes "
@@ -190,12 +214,7 @@ struct key *keys_at(struct keys *k, int i)
 
 bool key_may(const struct key *k, const char *model)
 {
-    const size_t n = strlen(model);
-
-    for (const char *p = k->models; *p; p += strcspn(p, ","), p += *p == ',')
-        if (strncmp(p, model, n) == 0 && (p[n] == ',' || !p[n]))
-            return true;
-    return !k->models[0];
+    return !k->models[0] || names_have(k->models, model);
 }
 
 double key_begin(struct key *k, double now)

@@ -6,12 +6,14 @@
  *
  * rate: requests a second (and as many at once); tokens: of prompts and answers a minute;
  * concurrent: requests at once; weight: of the client's share of the engine; models: those it may
- * ask; scopes: infer, metrics (default: both), admin. Empty lines and lines with # are skipped.
+ * ask; adapters: those it may choose; lora: NAME or NAME=SCALE, in its requests that choose none;
+ * draft: tokens proposed ahead for it, as far as the server does that; scopes: infer, metrics
+ * (default: both), admin. Empty lines and lines with # are skipped.
  */
 #ifndef RILL_TOOLS_SERVE_KEYS_H
 #define RILL_TOOLS_SERVE_KEYS_H
 
-#include "base/buf.h"
+#include "tools/lib/worker.h"
 
 enum { KEY_HASH = 32, KEY_INFER = 1, KEY_METRICS = 2, KEY_ADMIN = 4 };
 
@@ -23,6 +25,8 @@ struct key {
     float weight;
     char models[256]; // separated by commas; "": all
     unsigned scopes;
+    struct job_rights rights;
+    int draft; // -1: as the server has it
     /* what it has used */
     double rate_left, tokens_left, at; // of its buckets, when they were looked at
     int running;

@@ -3,11 +3,6 @@
 #include "tools/lib/api_messages.h"
 #include "tools/lib/serve_in.h"
 
-static int read_messages(struct job *j, struct err *e)
-{
-    return messages_parse(&j->r, &j->o, false, buf_view(&j->body), e);
-}
-
 int text_count(struct job *j, struct err *e)
 {
     int rc = messages_parse(&j->r, &j->o, true, buf_view(&j->body), e);
@@ -59,7 +54,7 @@ static void done(struct call *c)
 }
 
 const struct form form_messages = {.prefix = "msg_",
-                                   .read = read_messages,
+                                   .kind = API_MESSAGES,
                                    .begin = begin,
                                    .event = event,
                                    .end = end,

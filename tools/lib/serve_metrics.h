@@ -3,7 +3,7 @@
 #define RILL_TOOLS_SERVE_METRICS_H
 
 #include "tools/lib/serve_keys.h"
-#include "tools/lib/serve_worker.h"
+#include "tools/lib/worker.h"
 
 enum { METRIC_BUCKETS = 17 };
 

@@ -3,11 +3,6 @@
 #include "tools/lib/api_responses.h"
 #include "tools/lib/serve_in.h"
 
-static int read_response(struct job *j, struct err *e)
-{
-    return responses_parse(&j->r, &j->o, buf_view(&j->body), e);
-}
-
 static int begin(struct call *c, struct buf *out, struct err *e)
 {
     c->state = mem_new(sizeof(struct responses), e);
@@ -42,7 +37,7 @@ static void done(struct call *c)
 }
 
 const struct form form_responses = {.prefix = "resp_",
-                                    .read = read_response,
+                                    .kind = API_RESPONSES,
                                     .begin = begin,
                                     .event = event,
                                     .end = end,

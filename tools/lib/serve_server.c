@@ -13,7 +13,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "tools/lib/serve_in.h"
-#include "tools/lib/serve_record.h"
+#include "tools/lib/record.h"
 #include "tools/lib/tool.h"
 
 #define RECORDS_MAX ((size_t)32 << 20) // bytes that may wait for the loop
@@ -486,6 +486,13 @@ static void fill_call(struct server *s, struct call *c, const struct http_reques
     c->job->weight = key >= 0 ? keys_at(s->keys, key)->weight : 1;
     c->job->deadline = s->o.request_seconds;
     c->job->o = *worker_api(c->worker);
+    if (key >= 0) {
+        const struct key *k = keys_at(s->keys, key);
+
+        c->job->rights = k->rights;
+        if (k->draft >= 0 && k->draft < c->job->o.draft)
+            c->job->o.draft = k->draft;
+    }
     c->job->o.lenient = !s->o.strict;
     c->job->o.created = (long long)time(NULL);
     c->job->user = c;
@@ -508,7 +515,8 @@ void call_begin(struct server *s, struct http_x *x, const struct http_request *r
         c->job = j;
         fill_call(s, c, r, model, t->form);
         j->kind = kind;
-        j->read = t->read ? t->read : t->form->read;
+        j->asks = t->form->kind;
+        j->read = t->read;
         j->act = t->act;
         buf_slice(&j->body, r->body);
         if (s->record)

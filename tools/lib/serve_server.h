@@ -1,12 +1,12 @@
 /* serve_server.h - the server: models at work behind the HTTP API.
  *
- * One thread runs the loop; the workers' threads are in serve_worker.h.
+ * One thread runs the loop; the workers' threads are in worker.h.
  */
 #ifndef RILL_TOOLS_SERVE_SERVER_H
 #define RILL_TOOLS_SERVE_SERVER_H
 
 #include "tools/lib/http.h"
-#include "tools/lib/serve_worker.h"
+#include "tools/lib/worker.h"
 
 struct server;
 

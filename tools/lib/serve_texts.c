@@ -57,7 +57,7 @@ int text_tokenize(struct job *j, struct err *e)
     text = text ? text : json_object_get(v, "prompt");
     special = special ? special : json_object_get(v, "add_special_tokens");
     if (rc == 0 && json_object_get(v, "messages")) {
-        rc = j->o.chat ? api_chat_prompt(j->o.chat, v, json_object_get(v, "tools"), &p, e)
+        rc = j->o.chat ? api_chat_prompt(j->o.chat, v, json_object_get(v, "tools"), 0, &p, e)
                        : err_set(e, E_UNSUPPORTED, "messages: the model has no vocabulary");
     } else if (rc == 0 && !json_is_string(text)) {
         j->r.param = "content";

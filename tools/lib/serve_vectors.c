@@ -2,16 +2,6 @@
 #include "tools/lib/api_vectors.h"
 #include "tools/lib/serve_in.h"
 
-static int read_embed(struct job *j, struct err *e)
-{
-    return vectors_parse(&j->r, &j->o, false, buf_view(&j->body), e);
-}
-
-static int read_rank(struct job *j, struct err *e)
-{
-    return vectors_parse(&j->r, &j->o, true, buf_view(&j->body), e);
-}
-
 static int begin(struct call *c, struct buf *out, struct err *e)
 {
     (void)c;
@@ -39,7 +29,7 @@ static void whole(struct call *c, struct buf *out)
 }
 
 const struct form form_embed = {.prefix = "embd-",
-                                .read = read_embed,
+                                .kind = API_EMBED,
                                 .begin = begin,
                                 .event = event,
                                 .end = end,
@@ -48,7 +38,7 @@ const struct form form_embed = {.prefix = "embd-",
                                 .error = form_error,
                                 .by_events = true};
 const struct form form_rank = {.prefix = "rerank-",
-                               .read = read_rank,
+                               .kind = API_RANK,
                                .begin = begin,
                                .event = event,
                                .end = end,

@@ -1,5 +1,5 @@
-/* serve_worker.c - see serve_worker.h. */
-#include "tools/lib/serve_worker.h"
+/* worker.c - see worker.h. */
+#include "tools/lib/worker.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -19,7 +19,7 @@ struct worker {
     pthread_t reader, runner;
     bool reading, running;
 
-    struct rill_model *model;
+    struct rill_model *model, *draft;
     struct api_chat *chat;
     struct rill_engine *engine; // or
     struct script_engine *script;
@@ -136,7 +136,7 @@ static int begin_answers(struct job *j, struct err *e)
 static int read_body(struct job *j, struct err *e)
 {
     struct rill_sampling *s = &j->r.q.sampling;
-    int rc = j->read(j, e);
+    int rc = j->read ? j->read(j, e) : api_parse_kind(&j->r, &j->o, j->asks, buf_view(&j->body), e);
 
     buf_fini(&j->body);
     if (rc == 0 && j->kind == JOB_ANSWER) {
@@ -254,6 +254,19 @@ static int load_loras(struct worker *w, struct err *e)
     return rc;
 }
 
+static int open_draft(struct worker *w, struct err *e)
+{
+    struct rill_model_opts mo = w->o.model;
+    int rc;
+
+    if (!w->o.draft || w->o.script)
+        return 0;
+    mo.kv_type = mo.v_type = NULL;
+    rc = rill_model_open(&w->draft, w->o.draft, &mo, e);
+    w->o.engine.draft = w->draft;
+    return rc;
+}
+
 static int load(struct worker *w, struct err *e)
 {
     struct rill_model_info info;
@@ -261,6 +274,7 @@ static int load(struct worker *w, struct err *e)
 
     w->o.model.vocab_only = w->o.script != NULL;
     rc = rill_model_open(&w->model, w->o.path, &w->o.model, e);
+    rc = rc < 0 ? rc : open_draft(w, e);
     rc = rc < 0 ? rc : open_engine(w, e);
     rc = rc < 0 ? rc : load_loras(w, e);
     if (rc < 0)
@@ -274,6 +288,7 @@ static int load(struct worker *w, struct err *e)
                                .name = w->o.name,
                                .sampling = rill_sampling_of(w->model),
                                .n_ctx = w->n_ctx,
+                               .draft = w->script ? 0 : w->o.engine.max_draft,
                                .stream = true,
                                .details = true,
                                .lenient = true,
@@ -308,19 +323,117 @@ static void fail(struct job *j, int code, const char *why)
     buf_str(&j->reply, why ? why : "failed");
 }
 
-/* A request that chooses no adapters has those that have a scale. */
-static void choose_lora(const struct worker *w, struct api_request *r)
-{
-    int n = 0;
+/* -- adapters -- */
 
-    if (r->q.lora || r->q.embed)
-        return;
-    for (int i = 0; i < w->n_adapter && n < RILL_LORA_MIX; i++)
-        if (w->adapter[i].scale != 0)
-            r->lora[n++] = (struct rill_lora_use){w->adapter[i].id, w->adapter[i].scale};
-    r->q.lora = r->lora;
-    r->q.n_lora = n;
+bool names_have(const char *list, const char *name)
+{
+    const size_t n = strlen(name);
+
+    for (const char *p = list; *p; p += strcspn(p, ","), p += *p == ',')
+        if (strncmp(p, name, n) == 0 && (p[n] == ',' || !p[n]))
+            return true;
+    return false;
 }
+
+static bool may(const struct job *j, const struct adapter *a)
+{
+    return !j->rights.adapters[0] || names_have(j->rights.adapters, a->name);
+}
+
+/* The adapter of a name; one that requests may load is loaded. */
+static int named(struct worker *w, const char *name, const struct adapter **out, struct err *e)
+{
+    struct adapter *a = &w->adapter[w->n_adapter];
+    char path[1200];
+    int rc;
+
+    for (int i = 0; i < w->n_adapter; i++)
+        if (strcmp(w->adapter[i].name, name) == 0) {
+            *out = &w->adapter[i];
+            return 0;
+        }
+    if (!w->engine || !w->o.lora_dir || w->n_adapter == RILL_LORA_MAX || *name == '.' ||
+        strchr(name, '/'))
+        return err_set(e, E_NOTFOUND, "lora: the adapter '%.60s' is not loaded", name);
+    snprintf(path, sizeof path, "%s/%s", w->o.lora_dir, name);
+    rc = rill_engine_lora_load(w->engine, path, &a->id, e);
+    if (rc < 0)
+        return rc;
+    snprintf(a->name, sizeof a->name, "%s", name);
+    a->scale = 0;
+    w->n_adapter++;
+    *out = a;
+    return 0;
+}
+
+static int use_named(struct worker *w, struct job *j, const char *name, double scale, struct err *e)
+{
+    struct api_request *r = &j->r;
+    const struct adapter *a;
+    int rc = r->q.n_lora < RILL_LORA_MIX
+                 ? named(w, name, &a, e)
+                 : err_set(e, E_RANGE, "lora: more than %d adapters", RILL_LORA_MIX);
+
+    if (rc == 0)
+        r->lora[r->q.n_lora++] = (struct rill_lora_use){a->id, (float)scale};
+    return rc;
+}
+
+/* A request that chooses no adapters has its client's, or else those that have a scale. */
+static int default_lora(struct worker *w, struct job *j, struct err *e)
+{
+    struct api_request *r = &j->r;
+    const json_t *use;
+    size_t k;
+    int rc = 0;
+
+    r->q.lora = r->lora;
+    r->q.n_lora = 0;
+    if (j->lora) {
+        json_array_foreach(j->lora, k, use) if (rc == 0) rc =
+            use_named(w, j, json_string_value(json_object_get(use, "name")),
+                      json_number_value(json_object_get(use, "scale")), e);
+        return rc;
+    }
+    if (j->rights.lora[0])
+        return use_named(w, j, j->rights.lora, (double)j->rights.lora_scale, e);
+    for (int i = 0; i < w->n_adapter && r->q.n_lora < RILL_LORA_MIX; i++)
+        if (w->adapter[i].scale != 0 && may(j, &w->adapter[i]))
+            r->lora[r->q.n_lora++] = (struct rill_lora_use){w->adapter[i].id, w->adapter[i].scale};
+    return 0;
+}
+
+/* What it chose, or has, as records tell it; it must be its to choose. */
+static int choose_lora(struct worker *w, struct job *j, struct err *e)
+{
+    struct rill_request *q = &j->r.q;
+    int rc = 0;
+
+    if (q->embed || !w->engine)
+        return 0;
+    j->r.param = "lora";
+    if (!q->lora || j->lora)
+        rc = default_lora(w, j, e);
+    for (int k = 0; k < q->n_lora && rc == 0; k++) {
+        int i = 0;
+
+        while (i < w->n_adapter && w->adapter[i].id != q->lora[k].id)
+            i++;
+        if (i == w->n_adapter)
+            rc = err_set(e, E_RANGE, "lora: no adapter has the id %d", q->lora[k].id);
+        else if (!may(j, &w->adapter[i]))
+            rc = err_set(e, E_DENIED, "lora: this key may not use the adapter '%s'",
+                         w->adapter[i].name);
+        if (rc < 0)
+            break;
+        buf_str(&j->used, j->used.n ? ",{\"name\":" : "{\"name\":");
+        buf_json(&j->used, slice_of(w->adapter[i].name));
+        buf_printf(&j->used, ",\"scale\":%.9g}", (double)q->lora[k].scale);
+    }
+    return rc;
+}
+
+/* -- answering -- */
 
 /* The engine gets the prompts of a job. */
 static int submit(struct worker *w, struct job *j, struct err *e)
@@ -338,7 +451,8 @@ static int submit(struct worker *w, struct job *j, struct err *e)
         w->active = p;
         w->cap_active = cap;
     }
-    choose_lora(w, &j->r);
+    if (choose_lora(w, j, e) < 0)
+        return e->code;
     q->client = j->client;
     q->weight = j->weight;
     q->deadline = j->deadline;
@@ -542,6 +656,7 @@ void worker_free(struct worker *w)
     rill_engine_close(w->engine);
     script_close(w->script);
     api_chat_close(w->chat);
+    rill_model_close(w->draft);
     rill_model_close(w->model);
     pthread_mutex_destroy(&w->lock);
     mem_free(w->active);
@@ -606,5 +721,6 @@ void job_free(struct job *j)
     json_decref(j->custom);
     buf_fini(&j->body);
     buf_fini(&j->reply);
+    buf_fini(&j->used);
     mem_free(j);
 }

@@ -1,18 +1,17 @@
-/* serve_record.c - see serve_record.h. */
-#include "tools/lib/serve_record.h"
+/* record.c - see record.h. */
+#define _GNU_SOURCE
+#include "tools/lib/record.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "base/mem.h"
 #include "tools/lib/js.h"
-#include "tools/lib/serve_in.h"
 
 #define RECORD_FILE "requests.jsonl"
 
@@ -64,31 +63,42 @@ static void put_drawn(struct buf *b, struct slice tokens, int prompt, int choice
     buf_byte(b, ']');
 }
 
+/* One line, without its end. */
+static void put_record(struct buf *b, const struct job *j, long long when, const char *path,
+                       struct slice body, struct slice tokens)
+{
+    const struct api_request *r = &j->r;
+
+    buf_printf(b, "{\"time\":%lld,\"path\":", when);
+    buf_json(b, slice_of(path));
+    buf_str(b, ",\"model\":");
+    buf_json(b, slice_of(j->o.name));
+    buf_printf(b, ",\"seed\":%llu,\"lora\":[", (unsigned long long)r->q.sampling.seed);
+    buf_slice(b, buf_view(&j->used));
+    buf_str(b, "],\"prompts\":[");
+    for (int i = 0; i < r->n_prompt; i++) {
+        buf_str(b, i ? "," : "");
+        put_ids(b, r->prompt[i].ids, r->prompt[i].n);
+    }
+    buf_str(b, "],\"answers\":[");
+    for (int i = 0; i < r->n_prompt * r->best_of; i++) {
+        buf_str(b, i ? "," : "");
+        put_drawn(b, tokens, i / r->best_of, i % r->best_of);
+    }
+    buf_str(b, "],\"body\":");
+    for (size_t i = 0; i < body.n; i++) // a body may have lines; a string of it has none
+        if (body.p[i] != '\n' && body.p[i] != '\r')
+            buf_byte(b, body.p[i]);
+    buf_byte(b, '}');
+}
+
 void record_write(FILE *f, const struct job *j, const char *path, struct slice body,
                   struct slice tokens)
 {
-    const struct api_request *r = &j->r;
     struct buf b = {0};
 
-    buf_printf(&b, "{\"time\":%lld,\"path\":", (long long)time(NULL));
-    buf_json(&b, slice_of(path));
-    buf_str(&b, ",\"model\":");
-    buf_json(&b, slice_of(j->o.name));
-    buf_printf(&b, ",\"seed\":%llu,\"prompts\":[", (unsigned long long)r->q.sampling.seed);
-    for (int i = 0; i < r->n_prompt; i++) {
-        buf_str(&b, i ? "," : "");
-        put_ids(&b, r->prompt[i].ids, r->prompt[i].n);
-    }
-    buf_str(&b, "],\"answers\":[");
-    for (int i = 0; i < r->n_prompt * r->best_of; i++) {
-        buf_str(&b, i ? "," : "");
-        put_drawn(&b, tokens, i / r->best_of, i % r->best_of);
-    }
-    buf_str(&b, "],\"body\":");
-    for (size_t i = 0; i < body.n; i++) // a body may have lines; a string of it has none
-        if (body.p[i] != '\n' && body.p[i] != '\r')
-            buf_byte(&b, body.p[i]);
-    buf_str(&b, "}\n");
+    put_record(&b, j, j->o.created, path, body, tokens);
+    buf_byte(&b, '\n');
     if (!b.bad) {
         fwrite(b.p, 1, b.n, f);
         fflush(f);
@@ -139,20 +149,6 @@ static int open_workers(struct replay *p, const struct worker_opts *w, struct er
     return rc;
 }
 
-static const struct route *route_of(const json_t *record)
-{
-    const char *path = js_str(record, "path");
-    const struct route *t;
-
-    if (path && strncmp(path, "/v1/", 4) == 0)
-        path += 3;
-    for (size_t i = 0; path && (t = route_at(i)); i++)
-        if (t->kind == R_CALL && strncmp(path, t->path, strlen(t->path)) == 0 &&
-            !path[strlen(t->path) + (path[strlen(t->path)] == '/')])
-            return t;
-    return NULL;
-}
-
 static struct worker *worker_of(const struct replay *p, const json_t *record)
 {
     const char *name = js_str(record, "model");
@@ -163,31 +159,41 @@ static struct worker *worker_of(const struct replay *p, const json_t *record)
     return p->n == 1 ? p->worker[0] : NULL;
 }
 
-/* What was drawn, as records have it; NULL: it failed. */
-static json_t *run(struct replay *p, struct worker *w, const struct route *t, const json_t *record,
-                   struct err *e)
+/* The request as it came, but with the seed that it was given. */
+static int body_again(struct job *j, const json_t *record, struct err *e)
 {
-    const json_t *seed = json_object_get(record, "seed");
     json_t *body = json_copy(json_object_get(record, "body"));
-    char *text = body && json_object_set(body, "seed", (json_t *)(uintptr_t)seed) == 0
+    char *text = body && json_object_set(body, "seed", json_object_get(record, "seed")) == 0
                      ? json_dumps(body, JSON_COMPACT)
                      : NULL;
-    struct job *j = mem_new(sizeof *j, e);
-    struct out_record r = {.kind = OUT_STATE};
-    struct buf b = {0};
-    json_t *drawn = NULL;
-    int rc = j && text ? 0 : err_nomem(e, 0);
 
     json_decref(body);
+    if (text)
+        buf_str(&j->body, text);
+    free(text); // jansson's
+    return text && !j->body.bad ? 0 : err_nomem(e, 0);
+}
+
+/* Draws again: the line that would be written of it. */
+static int run(struct replay *p, struct worker *w, const json_t *record, struct slice body,
+               struct buf *line, struct err *e)
+{
+    const char *path = js_str(record, "path");
+    struct job *j = mem_new(sizeof *j, e);
+    struct out_record r = {.kind = OUT_STATE};
+    int rc = j ? body_again(j, record, e) : E_NOMEM;
+
     buf_clear(&p->tokens);
     if (rc == 0) {
-        buf_str(&j->body, text);
-        j->read = t->form->read;
+        j->asks = (enum api_kind)api_kind_of(path);
+        j->lora = json_object_get(record, "lora");
         j->weight = 1;
         j->o = *worker_api(w);
+        if (js_str(record, "model"))
+            j->o.name = js_str(record, "model");
+        j->o.created = json_integer_value(json_object_get(record, "time"));
         rc = worker_start(w, j, e);
     }
-    free(text); // jansson's
     while (rc == 0 && r.kind != OUT_END) {
         next(p, &r);
         if (r.kind == OUT_EVENT && r.ev.kind == RILL_TOKEN)
@@ -195,41 +201,55 @@ static json_t *run(struct replay *p, struct worker *w, const struct route *t, co
     }
     if (rc == 0 && r.rc < 0)
         rc = err_set(e, r.rc, "%s", r.why);
-    if (rc == 0) {
-        buf_byte(&b, '[');
-        for (int i = 0; i < j->r.n_prompt * j->r.best_of; i++) {
-            buf_str(&b, i ? "," : "");
-            put_drawn(&b, buf_view(&p->tokens), i / j->r.best_of, i % j->r.best_of);
-        }
-        buf_byte(&b, ']');
-        drawn = json_loadb(b.p ? b.p : "", b.n, 0, NULL);
-    }
-    buf_fini(&b);
+    if (rc == 0)
+        put_record(line, j, json_integer_value(json_object_get(record, "time")), path, body,
+                   buf_view(&p->tokens));
     job_free(j);
-    return drawn;
+    return rc < 0 ? rc : line->bad ? err_nomem(e, line->n) : 0;
+}
+
+/* Where a member of a line begins: behind it no string can look like one. */
+static size_t member(struct slice line, const char *name)
+{
+    const char *at = memmem(line.p, line.n, name, strlen(name));
+
+    return at ? (size_t)(at - line.p) : line.n;
+}
+
+static void compare(struct replay *p, struct slice was, struct slice now, uint64_t number)
+{
+    size_t n = member(was, ",\"answers\":");
+
+    if (slice_eq(was, now)) {
+        p->same++;
+        return;
+    }
+    p->other++;
+    printf("record %llu: %s\n", (unsigned long long)number,
+           n <= now.n && memcmp(was.p, now.p, n) == 0 ? "other tokens are drawn"
+                                                      : "its prompts have other tokens");
 }
 
 static int again(struct replay *p, struct slice line, uint64_t number, struct err *e)
 {
-    json_t *record = api_json(line, e), *drawn = NULL;
-    const struct route *t = record ? route_of(record) : NULL;
+    static const char name[] = ",\"body\":";
+    const size_t at = member(line, name) + sizeof name - 1;
+    json_t *record = api_json(line, e);
     struct worker *w = record ? worker_of(p, record) : NULL;
+    struct buf now = {0};
     int rc = record ? 0 : e->code;
 
-    if (record && (!t || !json_is_object(json_object_get(record, "body"))))
+    if (record && (!js_str(record, "path") || !api_kind_of(js_str(record, "path")) ||
+                   at >= line.n || !json_is_object(json_object_get(record, "body"))))
         rc = err_set(e, E_FORMAT, "it is no record of a request");
     else if (record && !w)
         rc = err_set(e, E_NOTFOUND, "its model '%.60s' is not here",
                      js_str(record, "model") ? js_str(record, "model") : "?");
-    if (rc == 0 && !(drawn = run(p, w, t, record, e)))
-        rc = e->code;
-    if (rc == 0 && json_equal(drawn, json_object_get(record, "answers"))) {
-        p->same++;
-    } else if (rc == 0) {
-        p->other++;
-        printf("record %llu: other tokens are drawn\n", (unsigned long long)number);
-    }
-    json_decref(drawn);
+    if (rc == 0)
+        rc = run(p, w, record, (struct slice){line.p + at, line.n - 1 - at}, &now, e);
+    if (rc == 0)
+        compare(p, line, buf_view(&now), number);
+    buf_fini(&now);
     json_decref(record);
     return rc;
 }

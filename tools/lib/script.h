@@ -1,4 +1,4 @@
-/* serve_script.h - answers from a file, with times from it, in the place of an engine: what stands
+/* script.h - answers from a file, with times from it, in the place of an engine: what stands
  * around a model is tried without one.
  *
  * The file is JSON: {"answers": [{"text": ...}, ...], ...} with these members, all optional but
@@ -16,8 +16,8 @@
  *   answers[].repeat how often the text is said (1)
  *   answers[].finish "stop" or "length"
  */
-#ifndef RILL_TOOLS_SERVE_SCRIPT_H
-#define RILL_TOOLS_SERVE_SCRIPT_H
+#ifndef RILL_TOOLS_SCRIPT_H
+#define RILL_TOOLS_SCRIPT_H
 
 #include "rill.h"
 

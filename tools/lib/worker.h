@@ -1,4 +1,4 @@
-/* serve_worker.h - a model at work for the server: its requests come in, what becomes of them goes
+/* worker.h - a model at work for the server: its requests come in, what becomes of them goes
  * out, and the loop that serves clients never waits for it.
  *
  * Two threads: one reads requests (JSON, template, tokens, constraints), one owns the engine and
@@ -6,13 +6,13 @@
  * OUT_END has come; meanwhile both may read what neither changes (the request, once OUT_READY has
  * come). Events come back as records in a bytes_queue, in order for each job.
  */
-#ifndef RILL_TOOLS_SERVE_WORKER_H
-#define RILL_TOOLS_SERVE_WORKER_H
+#ifndef RILL_TOOLS_WORKER_H
+#define RILL_TOOLS_WORKER_H
 
 #include "tools/lib/api.h"
 #include "tools/lib/opt.h"
 #include "tools/lib/queue.h"
-#include "tools/lib/serve_script.h"
+#include "tools/lib/script.h"
 
 struct worker;
 struct job;
@@ -43,12 +43,21 @@ struct worker_hands {
     int *n_adapter;
 };
 
+/* What a client's requests may use of the adapters; NULL and "" are none said. */
+struct job_rights {
+    char adapters[256]; // names that they may choose, separated by commas; "": all
+    char lora[100];     // of those that choose none; "": the adapters that have a scale
+    float lora_scale;
+};
+/* Whether a name is in such a list. */
+bool names_have(const char *list, const char *name);
+
 struct job {
     uint64_t id;
     enum job_kind kind;
     struct worker *worker;
-    /* Reads the body, which is freed behind it, into r (JOB_ANSWER) or makes the reply (JOB_TEXT),
-     * on the worker's thread. */
+    enum api_kind asks; // JOB_ANSWER: what its body is
+    /* Reads the body of another, or makes the reply (JOB_TEXT), on the worker's thread. */
     int (*read)(struct job *j, struct err *e);
     int (*act)(struct job *j, struct worker_hands *h, struct err *e); // on the engine's
     struct buf body;
@@ -58,7 +67,9 @@ struct job {
     struct job_ref *ref;       // [n_prompt]
     json_t *custom;            // what else was read; freed with the job
     struct buf reply;          // of JOB_TEXT and JOB_ACT
-    int form;                  // of the reply: the server's
+    struct job_rights rights;
+    const json_t *lora; // names and scales of adapters that it is to use whatever it says; or NULL
+    struct buf used;    // those that it uses: JSON objects, separated by commas
     int client;                // 0 to RILL_CLIENTS - 1
     float weight;
     double deadline;          // seconds; 0: none
@@ -90,6 +101,7 @@ struct worker_opts {
     const char *name;
     struct rill_model_opts model;
     const char *path;
+    const char *draft; // a smaller model that proposes tokens, or NULL
     struct rill_engine_opts engine;
     const char *tool_format;   // of api_chat_open
     const char *template_name; // of the template's text, or NULL: the model's own

@@ -1,5 +1,5 @@
-/* serve_script.c - see serve_script.h. */
-#include "tools/lib/serve_script.h"
+/* script.c - see script.h. */
+#include "tools/lib/script.h"
 
 #include <jansson.h>
 #include <limits.h>
