@@ -16,6 +16,7 @@
 #include "model/random.h"
 #include "rill.h"
 #include "tools/lib/figures.h"
+#include "tools/lib/gpu.h"
 #include "tools/lib/load.h"
 #include "tools/lib/maskbench.h"
 #include "tools/lib/model_opts.h"
@@ -83,7 +84,8 @@ static const struct tool_option opts[] = {
     {0, "tsv", OPT_FLAG, &opt_tsv, 0, "tab-separated values"},
     {0, "csv", OPT_FLAG, &opt_csv, 0, "comma-separated values"},
     {0, "markdown", OPT_FLAG, &opt_markdown, 0, "a Markdown table"},
-    {0, "plot", OPT_STR, &opt_plot, "FILE", "also draw tokens per second as bars (SVG)"},
+    {0, "plot", OPT_STR, &opt_plot, "FILE",
+     "also draw speeds, or the times of --url, as bars (SVG)"},
     {0, "baseline", OPT_STR, &opt_baseline, "FILE", "compare with what -j printed before"},
     {0, "fail-below", OPT_FLOAT, &opt_fail_below, "X",
      "exit with status 1 when a speed is below X times the baseline's", .min = 0, .max = 100,
@@ -250,6 +252,25 @@ static void row_plot(const struct row *r)
     plot_add(plot, label, note, m);
 }
 
+/* At what clocks and power the GPUs of a measurement were when it ended, with -v. */
+static void row_gpus(void)
+{
+    struct gpus *g;
+    struct err e = {0};
+    struct gpu_state s;
+
+    if (tool.verbose < 1)
+        return;
+    if (gpus_open(&g, &e) < 0)
+        tool_detail(1, "%s", e.text);
+    for (int i = 0; i < gpus_count(g); i++) {
+        gpus_read(g, i, &s);
+        tool_detail(1, "%s: %.0f %% busy, %.0f W, %.0f MHz, memory %.0f MHz", s.name, s.busy * 100,
+                    s.watts, s.sm_hz / 1e6, s.mem_hz / 1e6);
+    }
+    gpus_close(g);
+}
+
 static void row_print(const struct row *r, bool head)
 {
     struct figure f[ROW_FIGURES];
@@ -267,6 +288,7 @@ static void row_print(const struct row *r, bool head)
     }
     fflush(stdout);
     row_compare(r, f);
+    row_gpus();
     if (plot)
         row_plot(r);
 }
@@ -715,6 +737,34 @@ static int put_times(struct figure *f, const char *const names[4], struct load_t
     return 4;
 }
 
+/* Bars of each kind of time, at some parts of all of them. */
+static void plot_times(const char *what, struct load_times *t)
+{
+    static const double parts[] = {0.5, 0.75, 0.9, 0.95, 0.99, 1};
+
+    plot_group(plot);
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        const double v = load_quantile(t, parts[i]);
+        char label[80], note[48];
+
+        snprintf(label, sizeof label, "%s, %g %%", what, parts[i] * 100);
+        snprintf(note, sizeof note, v < 10 ? "%.2f ms" : "%.0f ms", v);
+        plot_add(plot, label, note, v);
+    }
+}
+
+static void plot_load(struct load_result *r)
+{
+    char note[48];
+
+    snprintf(note, sizeof note, "%.1f tokens/s, %.2f requests/s", (double)r->tokens / r->seconds,
+             (double)r->done / r->seconds);
+    plot_add(plot, "all together", note, (double)r->tokens / r->seconds);
+    plot_times("first token", &r->first);
+    plot_times("between tokens", &r->between);
+    plot_times("whole answer", &r->total);
+}
+
 static void print_load(struct load_result *r)
 {
     static const char *const names[3][4] = {
@@ -766,6 +816,8 @@ static int bench_url(struct err *e)
     rc = load_run(&r, &o, tool_interrupted, e);
     if (rc == 0)
         print_load(&r);
+    if (rc == 0 && plot)
+        plot_load(&r);
     if (rc == 0 && r.failed)
         tool_warn("%zu requests failed, the first one: %s", r.failed, r.why);
     load_fini(&r);
@@ -788,8 +840,8 @@ static void check_options(void)
         tool_usage("-m and --synthetic exclude each other");
     if ((opt_baseline || opt_plot) && (opt_mask || opt_stream || opt_ops))
         tool_usage("--baseline and --plot are of prompts and generation only");
-    if (opt_url && (opt_mask || opt_stream || opt_ops || opt_synthetic || model_given ||
-                    opt_baseline || opt_plot))
+    if (opt_url &&
+        (opt_mask || opt_stream || opt_ops || opt_synthetic || model_given || opt_baseline))
         tool_usage("--url goes with -p, -n, its own options and those of output only");
     if (!opt_url && (opt_url_model || opt_trace || rate_given || opt_to_end))
         tool_usage("--url-model, --trace, --rate and --to-end need --url");
@@ -812,9 +864,10 @@ static int bench(struct err *e)
                           : bench_model(e);
     if (rc == 0 && plot)
         rc = plot_write(plot,
-                        opt_synthetic ? opt_synthetic
-                        : opt_model   ? opt_model
-                                      : "rill-bench",
+                        opt_url         ? opt_url
+                        : opt_synthetic ? opt_synthetic
+                        : opt_model     ? opt_model
+                                        : "rill-bench",
                         opt_plot, e);
     plot_close(plot);
     baseline_close(before);

@@ -164,11 +164,12 @@ enum { BARS_MAX = 1000, BAR = 26, LEFT = 260, WIDTH = 420, RIGHT = 220 };
 struct bar {
     char label[80], note[48];
     double v;
+    int group;
 };
 
 struct plot {
     struct bar *bar;
-    int n;
+    int n, group;
     bool full;
 };
 
@@ -200,7 +201,13 @@ void plot_add(struct plot *p, const char *label, const char *note, double v)
     }
     snprintf(p->bar[p->n].label, sizeof p->bar->label, "%s", label);
     snprintf(p->bar[p->n].note, sizeof p->bar->note, "%s", note);
+    p->bar[p->n].group = p->group;
     p->bar[p->n++].v = v;
+}
+
+void plot_group(struct plot *p)
+{
+    p->group++;
 }
 
 static void xml_text(struct buf *b, const char *s)
@@ -212,14 +219,22 @@ static void xml_text(struct buf *b, const char *s)
             buf_byte(b, *s);
 }
 
-static void bars(struct buf *b, const struct plot *p)
+/* The longest bar of a group has the whole width. */
+static double most_of(const struct plot *p, int group)
 {
     double most = 0;
 
     for (int i = 0; i < p->n; i++)
-        most = p->bar[i].v > most ? p->bar[i].v : most;
+        if (p->bar[i].group == group && p->bar[i].v > most)
+            most = p->bar[i].v;
+    return most;
+}
+
+static void bars(struct buf *b, const struct plot *p)
+{
     for (int i = 0; i < p->n; i++) {
-        const int y = 44 + i * BAR;
+        const double most = most_of(p, p->bar[i].group);
+        const int y = 44 + i * BAR + p->bar[i].group * (BAR / 2);
         const double w = most > 0 ? p->bar[i].v / most * WIDTH : 0;
 
         buf_printf(b, "<text x='%d' y='%d' text-anchor='end'>", LEFT - 8, y + 15);
@@ -243,7 +258,7 @@ int plot_write(const struct plot *p, const char *title, const char *path, struct
                "<svg xmlns='http://www.w3.org/2000/svg' width='%d' height='%d' "
                "font-family='sans-serif' font-size='13'>\n<style>rect{fill:#4878a8}</style>\n"
                "<text x='8' y='24' font-size='15'>",
-               LEFT + WIDTH + RIGHT, 60 + p->n * BAR);
+               LEFT + WIDTH + RIGHT, 60 + p->n * BAR + p->group * (BAR / 2));
     xml_text(&b, title);
     buf_str(&b, "</text>\n");
     bars(&b, p);

@@ -39,6 +39,8 @@ int plot_open(struct plot **out, struct err *e);
 void plot_close(struct plot *p); // accepts NULL
 /* note stands behind the bar: "123.4 tokens/s, 93 %". */
 void plot_add(struct plot *p, const char *label, const char *note, double v);
+/* What follows has a scale of its own. */
+void plot_group(struct plot *p);
 int plot_write(const struct plot *p, const char *title, const char *path, struct err *e);
 
 #endif

@@ -82,6 +82,8 @@ struct server {
     double drain_until; // not 0: no new requests
     double began;
     FILE *log, *record;
+    struct gpus *gpus;
+    struct err no_gpus; // why they are NULL
     int rc; // why the loop ended
     struct err why;
 };

@@ -188,8 +188,51 @@ static void put_keys(struct buf *b, struct keys *keys)
     }
 }
 
+static const struct {
+    const char *name, *help;
+    size_t at;
+} of_gpus[] = {
+    {"rill_gpu_utilization_ratio", "How much of the time a GPU works, 0 to 1.",
+     offsetof(struct gpu_state, busy)},
+    {"rill_gpu_memory_used_bytes", "Memory of a GPU in use, by whomever.",
+     offsetof(struct gpu_state, mem_used)},
+    {"rill_gpu_memory_bytes", "Memory of a GPU.", offsetof(struct gpu_state, mem_total)},
+    {"rill_gpu_power_watts", "Power that a GPU takes.", offsetof(struct gpu_state, watts)},
+    {"rill_gpu_power_limit_watts", "Power that a GPU may take.",
+     offsetof(struct gpu_state, watts_limit)},
+    {"rill_gpu_sm_clock_hertz", "Clock of a GPU's processors.", offsetof(struct gpu_state, sm_hz)},
+    {"rill_gpu_memory_clock_hertz", "Clock of a GPU's memory.", offsetof(struct gpu_state, mem_hz)},
+    {"rill_gpu_temperature_celsius", "Temperature of a GPU.", offsetof(struct gpu_state, celsius)},
+};
+
+/* A comment says why there are none. */
+static void put_gpus(struct buf *b, const struct gpus *gpus, const char *why)
+{
+    const int n = gpus_count(gpus);
+    struct gpu_state *s = mem_array((uint64_t)n + 1, sizeof *s, NULL);
+
+    if (n == 0)
+        buf_printf(b, "# %s\n", why);
+    for (int i = 0; s && i < n; i++)
+        gpus_read(gpus, i, &s[i]);
+    for (size_t k = 0; s && n && k < ARRAY_LEN(of_gpus); k++) {
+        head(b, of_gpus[k].name, "gauge", of_gpus[k].help);
+        for (int i = 0; i < n; i++) {
+            const double v = *(const double *)(const void *)((char *)&s[i] + of_gpus[k].at);
+
+            if (v < 0)
+                continue;
+            buf_printf(b, "%s{gpu=\"%d\",name=", of_gpus[k].name, i);
+            label(b, s[i].name);
+            buf_printf(b, "} %.15g\n", v);
+        }
+    }
+    mem_free(s);
+}
+
 void metrics_write(struct buf *b, const struct metrics *m, struct worker *const *w, int n,
-                   struct keys *keys, const uint64_t status[6], int connections)
+                   struct keys *keys, const uint64_t status[6], int connections,
+                   const struct gpus *gpus, const char *no_gpus)
 {
     struct view *v = mem_array((uint64_t)n, sizeof *v, NULL);
 
@@ -213,6 +256,7 @@ void metrics_write(struct buf *b, const struct metrics *m, struct worker *const 
     }
     put_finished(b, m, w, n);
     put_keys(b, keys);
+    put_gpus(b, gpus, no_gpus);
     head(b, "rill_http_replies_total", "counter", "Replies, by the first digit of their status.");
     for (int i = 2; i < 6; i++)
         buf_printf(b, "rill_http_replies_total{class=\"%dxx\"} %llu\n", i,

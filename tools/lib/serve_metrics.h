@@ -2,6 +2,7 @@
 #ifndef RILL_TOOLS_SERVE_METRICS_H
 #define RILL_TOOLS_SERVE_METRICS_H
 
+#include "tools/lib/gpu.h"
 #include "tools/lib/serve_keys.h"
 #include "tools/lib/worker.h"
 
@@ -21,7 +22,9 @@ struct metrics {
 };
 
 void histogram_add(struct histogram *h, double seconds);
+/* gpus NULL: there are none to tell of, for the reason no_gpus. */
 void metrics_write(struct buf *out, const struct metrics *m, struct worker *const *w, int n,
-                   struct keys *keys, const uint64_t status[6], int connections);
+                   struct keys *keys, const uint64_t status[6], int connections,
+                   const struct gpus *gpus, const char *no_gpus);
 
 #endif

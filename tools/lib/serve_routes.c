@@ -467,7 +467,7 @@ void route_request(void *ctx, struct http_x *x, const struct http_request *r)
     case R_METRICS:
         a.type = "text/plain; version=0.0.4; charset=utf-8";
         metrics_write(&a.body, s->metrics, s->worker, s->o.n_worker, s->keys, s->status,
-                      http_connections(s->http));
+                      http_connections(s->http), s->gpus, s->no_gpus.text);
         break;
     case R_MODELS:
         models(s, r, rest, &a);

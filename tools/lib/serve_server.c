@@ -741,6 +741,8 @@ int server_new(struct server **out, const struct server_opts *o, struct err *e)
     rc = rc < 0 ? rc : open_log(s, e);
     if (rc == 0 && o->record)
         rc = record_open(&s->record, o->record, e);
+    if (gpus_open(&s->gpus, &s->no_gpus) < 0)
+        tool_detail(1, "%s", s->no_gpus.text);
     rc = rc < 0 ? rc : bytes_new(&s->records, RECORDS_MAX, e);
     rc = rc < 0 ? rc : http_new(&s->http, s->base, &ho, e);
     rc = rc < 0 ? rc : add_events(s, e);
@@ -789,6 +791,7 @@ void server_free(struct server *s)
         fclose(s->record);
     bytes_free(s->records);
     keys_free(s->keys);
+    gpus_close(s->gpus);
     buf_fini(&s->batch);
     mem_free(s->worker);
     mem_free(s->metrics);
