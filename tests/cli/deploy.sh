@@ -19,6 +19,15 @@ ok() { # ok WHAT STATUS
 }
 skip() { echo "skipped: $1"; skipped=$((skipped + 1)); }
 
+# -- what deploy.md explains is said somewhere --
+sed -n '/^| what is said/,$s/^| [^|`]*`\([^`|]*\)`.*/\1/p' "$SRCDIR/docs/deploy.md" | sort -u >"$T/texts"
+while IFS= read -r text; do
+    case $text in *...*) text=${text##*...\'} ;; esac
+    grep -rqF -e "$text" "$SRCDIR/tools" || echo "nothing says: $text"
+done <"$T/texts" >"$T/out"
+[ ! -s "$T/out" ] && [ "$(wc -l <"$T/texts")" -gt 15 ]
+ok 'what deploy.md explains' $?
+
 # -- what the dashboard and the alerts ask for is there --
 echo '{"answers":[{"text":"x"}]}' >"$T/script.json"
 printf a-secret-of-somebody | rill-serve --hash-key | sed 's/$/ me rate=5 concurrent=8/' >"$T/keys"

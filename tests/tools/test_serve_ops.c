@@ -333,6 +333,8 @@ START_TEST(access_log)
                   "\r\nAuthorization: Bearer hidden\r\nx-request-id: mine-1\r\n",
                   "{\"messages\":[{\"role\":\"user\",\"content\":\"whisper\"}]}", 200,
                   "x-request-id: mine-1");
+    expect_status("POST", CHAT, "traceparent: " TRACE "\r\n", "{" USER ",\"stream\":true}", 200,
+                  "traceparent: " TRACE "\r\n");
     expect_status("POST", CHAT, "traceparent: 00-00-\"no\r\n", "{" USER ",\"stream\":true}", 200,
                   NULL);
     expect_status("GET", "/none\"", "", NULL, 404, NULL);
@@ -387,6 +389,61 @@ START_TEST(starts)
     }
     ck_assert_msg(listening < 0.5 && ready < 1 && first < 1.2, "%.3f %.3f %.3f s", listening, ready,
                   first);
+}
+END_TEST
+
+/* Two models and another name for one of them; what is none of these is not here. */
+START_TEST(names)
+{
+    char model[1100];
+    const char *const with[] = {"-m", model, "--alias", "gpt=tales", NULL};
+
+    snprintf(model, sizeof model, "second=%s", srcfile("share/rill-tales.gguf"));
+    if (!serve_script(SCRIPT, with))
+        return;
+    wait_ready();
+    expect_status("POST", CHAT, "", "{\"model\":\"gpt\"," USER "}", 200, "\"model\":\"tales\"");
+    expect_status("POST", CHAT, "", "{" USER ",\"model\":\"second\"}", 200, "\"model\":\"second\"");
+    expect_status("POST", CHAT, "", "{" USER "}", 200, "\"model\":\"tales\"");
+    expect_status("POST", CHAT, "", "{\"model\":\"third\"," USER "}", 404, "model_not_found");
+    expect_status("POST", "/v1/messages", "", "{\"model\":\"third\",\"max_tokens\":1," USER "}",
+                  404, "not_found_error");
+    expect_status("GET", "/v1/models", "", NULL, 200, "\"id\":\"second\"");
+    expect_status("GET", "/v1/models/gpt", "", NULL, 200, "\"id\":\"tales\"");
+    expect_status("GET", "/v1/models/third", "", NULL, 404, "model_not_found");
+    expect_status("GET", "/metrics", "", NULL, 200,
+                  "rill_request_seconds_count{model_name=\"second\"} 1\n");
+    serve_stop();
+}
+END_TEST
+
+/* Others are let in with keys, or when that is said; wrong aliases and drafts are told of. */
+START_TEST(refuses_to_start)
+{
+    static const char *const wrong[][3] = {
+        {"--host", "0.0.0.0", NULL},   {"--host", "::", NULL},
+        {"--alias", "gpt=none", NULL}, {"--draft", "none=x.gguf", NULL},
+        {"--tls-cert", "x.pem", NULL}, {"--record", NULL, NULL}};
+    char tool[1100];
+
+    snprintf(tool, sizeof tool, "%s/rill-serve", RILL_BUILDDIR);
+    if (access(tool, X_OK) < 0) {
+        test_skip("no rill-serve (libevent)");
+        return;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        int status;
+
+        if (fork() == 0) {
+            if (!freopen("/dev/null", "w", stderr))
+                _exit(127);
+            execl(tool, "rill-serve", "--port", "0", wrong[i][0], wrong[i][1], (char *)NULL);
+            _exit(127);
+        }
+        wait(&status);
+        ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 2, "%s: %x", wrong[i][0],
+                      (unsigned)status);
+    }
 }
 END_TEST
 
@@ -541,4 +598,4 @@ START_TEST(record_and_replay)
 END_TEST
 
 TEST_MAIN("tools/serve_ops", unix_sockets, unix_taken, activation, notifies, cors, hosts,
-          access_log, starts, loads, record_and_replay)
+          access_log, starts, names, refuses_to_start, loads, record_and_replay)

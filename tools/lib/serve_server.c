@@ -178,6 +178,8 @@ static void call_fields(struct call *c, struct buf *b)
     buf_printf(b, "x-request-id: %s\r\n", c->request_id);
     if (c->form->anthropic)
         buf_printf(b, "request-id: %s\r\n", c->request_id);
+    if (c->trace[0])
+        buf_printf(b, "traceparent: %s\r\n", c->trace);
     origin_fields(b, slice_of(c->origin));
     if (c->s->o.n_cors)
         buf_str(b, "Vary: Origin\r\n");
