@@ -529,7 +529,7 @@ static int replay(const char *path, bool by_run)
     snprintf(model, sizeof model, "%s%s", by_run ? "" : "tales=", srcfile("share/rill-tales.gguf"));
     snprintf(lora, sizeof lora, "%s=0", srcfile("tests/golden/tales-lora.gguf"));
     if (fork() == 0) {
-        if (!freopen("/dev/null", "w", stdout))
+        if (!freopen("/dev/null", "w", stdout) || !freopen("/dev/null", "w", stderr))
             _exit(127);
         execl(tool, name, "-q", "-t", "1", "-m", model, "--lora", lora, "--replay", path,
               (char *)NULL);
@@ -592,6 +592,18 @@ START_TEST(record_and_replay)
     fclose(f);
     ck_assert_int_eq(replay(path, false), 1);
     ck_assert_int_eq(replay(path, true), 1);
+    for (int i = 0; i < 3; i++) { // what is no record, or names what is not there
+        static const char *const lora[] = {"\"seed\":1,\"lora\":[{}]", "\"lora\":[]",
+                                           "\"seed\":1,\"lora\":[{\"name\":\"none\"}]"};
+
+        f = fopen(path, "w");
+        fprintf(f,
+                "{\"time\":1,\"path\":\"/v1/completions\",\"model\":\"tales\",%s,\"prompts\":"
+                "[[1]],\"answers\":[[]],\"body\":{\"prompt\":\"a\"}}\n",
+                lora[i]);
+        fclose(f);
+        ck_assert_int_eq(replay(path, i == 1), 3);
+    }
     unlink(path);
     rmdir(dir);
 }

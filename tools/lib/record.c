@@ -240,7 +240,8 @@ static int again(struct replay *p, struct slice line, uint64_t number, struct er
     int rc = record ? 0 : e->code;
 
     if (record && (!js_str(record, "path") || !api_kind_of(js_str(record, "path")) ||
-                   at >= line.n || !json_is_object(json_object_get(record, "body"))))
+                   at >= line.n || !json_is_object(json_object_get(record, "body")) ||
+                   !json_is_integer(json_object_get(record, "seed"))))
         rc = err_set(e, E_FORMAT, "it is no record of a request");
     else if (record && !w)
         rc = err_set(e, E_NOTFOUND, "its model '%.60s' is not here",

@@ -370,9 +370,11 @@ static int use_named(struct worker *w, struct job *j, const char *name, double s
 {
     struct api_request *r = &j->r;
     const struct adapter *a;
-    int rc = r->q.n_lora < RILL_LORA_MIX
-                 ? named(w, name, &a, e)
-                 : err_set(e, E_RANGE, "lora: more than %d adapters", RILL_LORA_MIX);
+    int rc = !name ? err_set(e, E_FORMAT, "lora: an adapter without a name") : 0;
+
+    if (rc == 0 && r->q.n_lora == RILL_LORA_MIX)
+        rc = err_set(e, E_RANGE, "lora: more than %d adapters", RILL_LORA_MIX);
+    rc = rc < 0 ? rc : named(w, name, &a, e);
 
     if (rc == 0)
         r->lora[r->q.n_lora++] = (struct rill_lora_use){a->id, (float)scale};
