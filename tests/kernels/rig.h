@@ -447,7 +447,7 @@ static inline struct played play(const struct rig *r, const char *level, int n_t
     struct rows *rows = mem_new(sizeof *rows, NULL);
     struct weight w[RIG_OPS];
     struct plan plan;
-    const struct lora_slot adapters[2] = {{r->lora[0]}, {r->lora[1]}};
+    const struct lora_slot adapters[2] = {{.mat = r->lora[0]}, {.mat = r->lora[1]}};
     struct segment seg = {.plan = &plan,
                           .to = r->p.n_op,
                           .max_s = 1,

@@ -439,7 +439,7 @@ START_TEST(steps_do_not_wait_for_each_other)
     rill_engine_stats(g, &before);
     ck_assert_uint_eq(before.ahead, 0);
     for (int turn = 0; turn < 2; turn++) {
-        struct simt_count count = simt_count;
+        const struct simt_count count = simt_count;
 
         ask_all(g, false, &got);
         for (int i = 0; i <= ASKS; i++) {
@@ -455,7 +455,9 @@ START_TEST(steps_do_not_wait_for_each_other)
         rill_engine_stats(g, &after);
         ck_assert_uint_ge(after.ahead - before.ahead, 8);
         ck_assert(after.gap > 0 && after.gap < 1);
-#ifndef RILL_GPU
+#ifdef RILL_GPU
+        (void)count;
+#else
         /* nothing is recorded or taken, nobody waits for all, and work is left behind each wait */
         ck_assert_uint_eq(simt_count.syncs, count.syncs);
         ck_assert_uint_eq(simt_count.allocs, count.allocs);
