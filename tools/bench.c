@@ -585,8 +585,10 @@ static int bench_ops(struct rill_engine *g, struct bench *b, struct err *e)
             for (int k = 0; k < 5; k++)
                 limit_sample(&b->limit);
             rc = rill_engine_times(g, rows, past, opt_repeat + 2, add_record, &t, e);
-            if (rc == 0)
+            if (rc == 0) {
                 totals_print(&t, b, rows, past);
+                row_gpus();
+            }
         }
     return rc;
 }
