@@ -3,7 +3,9 @@
  * The model is the vocabulary of the embedded one, which lies below $SRCDIR (else here).
  *
  * Compiling constraints took four fifths of the time, and has a fuzzer of its own: only short inputs
- * that say so get theirs. Must be linked with -Wl,--wrap=rill_constraint_new,--wrap=rill_chat_tools. */
+ * that say so get theirs. Must be linked with
+ * -Wl,--wrap=rill_constraint_new,--wrap=rill_chat_tools.
+ */
 #include "tests/fuzz/replay.h"
 
 #include <stdlib.h>
