@@ -6,7 +6,7 @@
 
 #include "base/mem.h"
 
-enum { MAX_TOKENS = 1 << 24 };
+enum { MAX_TOKENS = 1 << 24, MAX_PARTS = 64 }; // of a pair: texts may come again and again
 
 /* -- fields -- */
 
@@ -322,6 +322,8 @@ static int put_part(struct tokjson *j, int32_t id, json_int_t type)
     if (!p)
         return E_NOMEM;
     j->pair = p;
+    if (n == MAX_PARTS)
+        return tokjson_bad(j, E_RANGE, "the template of a pair has more than %d parts", MAX_PARTS);
     if (type < 0 || type > UINT8_MAX)
         return tokjson_bad(j, E_RANGE, "the template has the token type %lld", (long long)type);
     p[n] = (struct tok_part){id, (uint8_t)type};

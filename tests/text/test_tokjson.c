@@ -173,6 +173,7 @@ GOLDENS(X)
 
 #define BERT_ENDS "{\"type\":\"BertProcessing\",\"cls\":[\"c\",0],\"sep\":[\"s\",1]}"
 #define TEXT_A    "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}"
+#define EIGHT(x)  x "," x "," x "," x "," x "," x "," x "," x
 #define TEMPLATE(single, pair)                                                                     \
     "{\"type\":\"TemplateProcessing\",\"single\":[" single "],\"pair\":[" pair "]}"
 
@@ -246,6 +247,8 @@ START_TEST(what_is_refused)
         {"{" MODEL ",\"post_processor\":" TEMPLATE(
              TEXT_A, TEXT_A ",{\"SpecialToken\":{\"id\":\"q\",\"type_id\":0}}") "}",
          "unknown special token", E_FORMAT},
+        {"{" MODEL ",\"post_processor\":" TEMPLATE(TEXT_A, EIGHT(EIGHT(TEXT_A)) "," TEXT_A) "}",
+         "the template of a pair has more than 64 parts", E_RANGE},
         {"{" MODEL ",\"added_tokens\":[{\"id\":1}]}", "lacks its id or content", E_FORMAT},
         {"{" MODEL ",\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"!!\"}}",
          "no base64", E_FORMAT},
