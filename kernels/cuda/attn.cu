@@ -6,7 +6,7 @@
  * positions. Partials are merged in order, at once for prompts, by a second kernel where a few rows
  * are dealt out chunk by chunk: the same operations either way.
  */
-#include "kernels/cuda/common.cuh"
+#include "kernels/cuda/pack.cuh"
 
 /* One head's row of K or V in a page. Blocks have their codes apart from their scales. */
 struct kv_row {
@@ -252,6 +252,50 @@ DEVICE float merge_end(const struct merge *m, const float *sink)
     return s / sum;
 }
 
+/* Whether this block of n_split has a chunk of [c0, c1). */
+DEVICE bool has_chunk(int32_t c0, int32_t c1, int32_t n_split)
+{
+    const int32_t after = ((int32_t)blockIdx.z - c0 % n_split + n_split) % n_split;
+
+    return after < c1 - c0;
+}
+
+/* Merges the chunks [c0, c1) of nh heads, whose scales go to shared memory first. */
+DEVICE void merge_heads(const struct attn_run_args &a, int64_t t, int head, int nh, int32_t c0,
+                        int32_t c1, float *scale)
+{
+    const int64_t stride = a.dv + 2;
+    const float *part = a.part + (t * a.n_head + head) * a.n_chunk * stride;
+
+    for (int g = (int)threadIdx.x; g < nh; g += ATTN_THREADS) {
+        struct merge m = {-f32_of_bits(0x7f800000u), 0.0f, 1.0f, 1.0f};
+        float *s = scale + g * (2 * MERGE_CHUNKS + 1);
+
+        for (int32_t c = c0; c < c1; c++) {
+            const float *p = part + ((int64_t)g * a.n_chunk + c) * stride;
+            merge_next(&m, load_new(p), load_new(p + 1));
+            s[2 * (c - c0)] = m.s;
+            s[2 * (c - c0) + 1] = m.t;
+        }
+        s[2 * MERGE_CHUNKS] = merge_end(&m, a.sink ? a.sink + head + g : NULL);
+    }
+    __syncthreads();
+    for (int i = (int)threadIdx.x; i < nh * a.dv; i += ATTN_THREADS) {
+        const int g = i / a.dv, d = i % a.dv;
+        const float *s = scale + g * (2 * MERGE_CHUNKS + 1);
+        float acc = 0.0f;
+
+        for (int32_t c = c0; c < c1; c++)
+            acc = acc * s[2 * (c - c0)] +
+                  load_new(part + ((int64_t)g * a.n_chunk + c) * stride + 2 + d) *
+                      s[2 * (c - c0) + 1];
+        at_row(a.out, t)[(int64_t)head * a.dv + i] = acc * s[2 * MERGE_CHUNKS];
+    }
+    if (a.to || a.halves)
+        pack_columns(at_row(a.out, t), t, (int64_t)head * a.dv, nh * a.dv,
+                     (int64_t)a.n_head * a.dv / 32, a.to, a.halves);
+}
+
 /* A row, up to GH query heads that share a key/value head, and all chunks or every n_split-th. */
 template <int GH>
 static __global__ void __launch_bounds__(ATTN_THREADS) k_attn(struct attn_run_args a)
@@ -368,8 +412,15 @@ static __global__ void __launch_bounds__(ATTN_THREADS) k_attn(struct attn_run_ar
         }
         __syncthreads();
     }
-    if (a.part)
+    if (a.part) {
+        const int32_t c0 = from / ATTN_CHUNK, c1 = (to - 1) / ATTN_CHUNK + 1;
+        const int32_t blocks = c1 - c0 < a.n_split ? c1 - c0 : a.n_split;
+
+        if (a.ticket && has_chunk(c0, c1, a.n_split) &&
+            last_of(a.ticket + t * gridDim.y + blockIdx.y, blocks, (int32_t *)stat))
+            merge_heads(a, t, head, nh, c0, c1, score);
         return;
+    }
 #pragma unroll
     for (int g = 0; g < GH; g++) {
         if (g >= nh)
@@ -378,6 +429,9 @@ static __global__ void __launch_bounds__(ATTN_THREADS) k_attn(struct attn_run_ar
         for (int d = tid; d < a.dv; d += ATTN_THREADS)
             at_row(a.out, t)[(int64_t)(head + g) * a.dv + d] = acc[g * a.dv + d] * s;
     }
+    if (a.to || a.halves)
+        pack_columns(at_row(a.out, t), t, (int64_t)head * a.dv, nh * a.dv,
+                     (int64_t)a.n_head * a.dv / 32, a.to, a.halves);
 }
 
 extern "C" const struct rt_kern kern_attn_run[3] = {
@@ -409,6 +463,9 @@ static __global__ void __launch_bounds__(ATTN_THREADS) k_attn_merge(struct attn_
         }
         at_row(a.out, t)[h * a.dv + d] = acc * merge_end(&m, a.sink ? a.sink + h : NULL);
     }
+    if (a.to || a.halves)
+        pack_columns(at_row(a.out, t), t, h * a.dv, a.dv, (int64_t)a.n_head * a.dv / 32, a.to,
+                     a.halves);
 }
 extern "C" const struct rt_kern kern_attn_merge =
     KERN_OF(k_attn_merge, struct attn_run_args, "cuda:attn merge");

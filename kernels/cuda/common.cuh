@@ -122,6 +122,29 @@ DEVICE int warp_max_int(int x)
         x = max(x, __shfl_xor_sync(0xffffffffu, x, m));
     return x;
 }
+
+/* What another block of this launch has written. */
+DEVICE float load_new(const float *p)
+{
+    return __ldcg(p);
+}
+
+/* Whether this block is the last of n to come here: it sees what the others wrote before. The
+ * ticket is 0 again then. keep: a place of shared memory. */
+DEVICE bool last_of(int32_t *ticket, int32_t n, int32_t *keep)
+{
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        *keep = atomicAdd(ticket, 1) == n - 1;
+        if (*keep) {
+            *ticket = 0;
+            __threadfence();
+        }
+    }
+    __syncthreads();
+    return *keep != 0;
+}
 #endif
 
 /* The definition of a kernel's entry; kern.h has its declaration. */

@@ -47,14 +47,23 @@ static int parse_spec(const char *spec, int n, uint64_t *limit, struct err *e)
     return (int)i;
 }
 
-/* For measuring: how matrices lie and are read. */
-static int parse_layout(const char *want, struct err *e)
+static bool env_is(const char *name, const char *value)
 {
-    if (!want || !*want || strcmp(want, "panels") == 0)
-        return LAYOUT_PANELS;
-    if (strcmp(want, "file") == 0)
-        return LAYOUT_FILE;
-    return err_set(e, E_USAGE, "RILL_CUDA_GEMV is '%s': expected 'panels' or 'file'", want);
+    const char *v = getenv(name);
+
+    return v && strcmp(v, value) == 0;
+}
+
+/* For measuring: how matrices lie and are read. dp4a: a few rows without tensor cores; pieces and
+ * bulk: one row through rings. */
+static int parse_layout(const char *want, int sm, struct err *e)
+{
+    static const char *const name[] = {"panels", "file", "dp4a", "pieces", "bulk"};
+
+    for (int i = 0; i < (int)ARRAY_LEN(name); i++)
+        if (!want || !*want || strcmp(want, name[i]) == 0)
+            return i == LAYOUT_BULK && sm < 90 ? LAYOUT_PIECES : i;
+    return err_set(e, E_USAGE, "RILL_CUDA_GEMV is '%s': panels, file, dp4a, pieces or bulk", want);
 }
 
 bool cuda_there(void)
@@ -84,11 +93,13 @@ static int cuda_open(struct dev **out, const char *spec, struct err *e)
     }
     rt_info(d->rt, &d->info);
     d->limit = limit;
-    if ((n = parse_layout(getenv("RILL_CUDA_GEMV"), e)) < 0) {
+    if ((n = parse_layout(getenv("RILL_CUDA_GEMV"), d->info.sm, e)) < 0) {
         cuda_close(d);
         return n;
     }
     d->layout = (enum layout)n;
+    d->wide = d->info.sm == 90 && env_is("RILL_CUDA_GEMM", "wgmma");
+    d->plain = env_is("RILL_CUDA_FUSE", "0");
     d->last = cuda_take(d, CUDA_SLOTS * sizeof *d->last);
     d->stage = rt_alloc_host(d->rt, 2 * STAGE);
     if (!d->last || !d->stage || rt_zero(d->rt, d->last, CUDA_SLOTS * sizeof *d->last) < 0) {

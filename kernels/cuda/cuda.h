@@ -17,15 +17,18 @@ struct dev {
     struct rt *rt;
     struct rt_info info;
     uint64_t limit, taken; // most bytes that may be taken, and those that are
-    enum layout { LAYOUT_PANELS, LAYOUT_FILE } layout; // of matrices that can be repacked
+    bool plain;            // every record has launches of its own (RILL_CUDA_FUSE=0)
+    bool wide;             // prompts through wide.cu (RILL_CUDA_GEMM=wgmma)
+    /* matrices that can be repacked: how they lie, and how they are read */
+    enum layout { LAYOUT_PANELS, LAYOUT_FILE, LAYOUT_DP4A, LAYOUT_PIECES, LAYOUT_BULK } layout;
     uint32_t ticket, draws;
     uint32_t decoding; // steps in a row without a prompt, up to the last
     double gap;        // seconds that the device had nothing to do between such steps
     uint64_t gaps;
-    uint32_t gap_of;             // the last step that was counted
-    uint32_t run_of[2];          // the step that a draw belongs to, by turn
-    int32_t *last;  // [CUDA_SLOTS] what each slot drew last
-    uint8_t *stage; // pinned, two halves: small things on their way to the device
+    uint32_t gap_of;    // the last step that was counted
+    uint32_t run_of[2]; // the step that a draw belongs to, by turn
+    int32_t *last;      // [CUDA_SLOTS] what each slot drew last
+    uint8_t *stage;     // pinned, two halves: small things on their way to the device
     uint64_t stage_at;
     int half;
 };
@@ -48,9 +51,10 @@ void cuda_give(struct dev *d, void *p, uint64_t bytes);
 uint64_t cuda_free_bytes(const struct dev *d);
 
 /* Kernels and grids are chosen by the number of rows, only among those that make the same bytes. */
-enum variant { ONE_ROW, FEW_ROWS, MANY_ROWS, VARIANTS };
-#define FEW    16 // rows up to which attention is dealt out by chunks
-#define ALWAYS 7u // a bit for each variant
+enum variant { ONE_ROW, UP_TO_8, UP_TO_16, UP_TO_32, MANY_ROWS, VARIANTS };
+#define FEW      16 // rows up to which attention is dealt out by chunks
+#define FEW_ROWS (1u << ONE_ROW | 1u << UP_TO_8 | 1u << UP_TO_16)
+#define ALWAYS   31u // a bit for each variant
 
 enum {
     BUCKETS = 11,       // graphs for 1, 2, 4 ... 1024 rows
@@ -69,7 +73,17 @@ struct launch {
 };
 
 /* Memory that records use one after the other; its size is the largest wish. */
-enum slot { SLOT_PACK, SLOT_SORT, SLOT_PAIRS, SLOT_PARTS, SLOT_SPARE, SLOT_LORA, SLOTS };
+enum slot {
+    SLOT_PACK,
+    SLOT_PACK_GLU,
+    SLOT_SORT,
+    SLOT_PAIRS,
+    SLOT_PARTS,
+    SLOT_SPARE,
+    SLOT_LORA,
+    SLOT_TICKET,
+    SLOTS
+};
 
 struct cuda_seg {
     struct launch *l;
@@ -124,11 +138,11 @@ const struct fmt_kern *cuda_kern(const struct weight *w); // for where it lies
 /* Of a row, or of the rows of a panel. */
 int64_t cuda_row_bytes(const struct fmt_kern *k, int fmt, int64_t cols);
 
-/* A kernel's shared memory, the columns of the result that a block makes, and how many warps share
- * some of them: no bit depends on it. units: the device's multiprocessors. */
+/* A kernel's shared memory, its blocks for all columns of the result, and how many warps share some
+ * of these: no bit depends on it. units: the device's multiprocessors. */
 struct gemv_shape {
-    uint32_t shared;
-    int32_t cols, split;
+    uint32_t shared, grid_y;
+    int32_t split;
 };
 struct gemv_shape cuda_gemv_shape(const struct fmt_launch *f, int64_t cols, int64_t n_out, bool glu,
                                   int units);
@@ -159,9 +173,15 @@ struct prep {
     float **vec; // [n_w] weights as floats, made when first asked for
     struct table table[64];
     int n_table;
-    struct ref packed; // what SLOT_PACK holds; v < 0: nothing
+    struct ref packed; // what packed_at holds; v < 0: nothing
+    void *packed_at;
     int32_t packed_heads;
     enum fmt_input packed_form;
+    struct {
+        int32_t launch, end; // for one row, and the number of launches behind it
+        float *out;
+        int64_t cols;
+    } glu;          // the last one whose kernel can pack its result; out NULL: none
     int32_t sorted; // value whose pairs SLOT_SORT holds, -1: none
     int32_t sorted_per[VARIANTS];
     struct {

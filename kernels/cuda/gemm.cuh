@@ -54,15 +54,16 @@ DEVICE bool gemm_next(struct gemm_at *p, bool *ends_chain)
     return p->unit < p->units;
 }
 
-/* What a thread brings for a stage: a unit of weights, and up to two quads of inputs. */
+/* What a thread brings for a stage: a unit of weights, and up to two quads of inputs, which go to
+ * shared memory by themselves. */
 struct gemm_load {
     const uint8_t *row; // of the matrix
     const int4 *x[2];   // at unit 0; NULL: nothing
     struct w32 w;
-    int4 q[2];
 };
 
-template <class R> DEVICE void gemm_fetch(struct gemm_load *l, const struct gemm_at &at)
+template <class R>
+DEVICE void gemm_fetch(struct gemm_load *l, const struct gemm_at &at, struct gemm_stage *s)
 {
     const int64_t u = at.unit + (int)threadIdx.x / GEMM_COLS * CHAINS;
 
@@ -70,22 +71,18 @@ template <class R> DEVICE void gemm_fetch(struct gemm_load *l, const struct gemm
         R::unit(l->row, u, at.units, &l->w);
 #pragma unroll
     for (int i = 0; i < 2; i++) {
-        const int64_t unit =
-            at.unit + (int)(threadIdx.x + i * GEMM_THREADS) / (3 * GEMM_ROWS) * CHAINS;
+        const int place = (int)threadIdx.x + i * GEMM_THREADS;
+        const int64_t unit = at.unit + place / (3 * GEMM_ROWS) * CHAINS;
         if (l->x[i] && unit < at.units)
-            l->q[i] = l->x[i][unit * 3];
+            copy_16((int4 *)s->x + place, l->x[i] + unit * 3);
     }
+    copies_group();
 }
 
 DEVICE void gemm_put(const struct gemm_load &l, struct gemm_stage *s)
 {
-    struct w32 *w = &s->w[threadIdx.x / GEMM_COLS][threadIdx.x % GEMM_COLS];
-
-    *w = l.w;
-#pragma unroll
-    for (int i = 0; i < 2; i++)
-        if (l.x[i])
-            ((int4 *)s->x)[threadIdx.x + i * GEMM_THREADS] = l.q[i];
+    s->w[threadIdx.x / GEMM_COLS][threadIdx.x % GEMM_COLS] = l.w;
+    copies_wait<0>();
 }
 
 /* A sum of products, exact below 2^22, as a float: the accumulator started from this number's bits,
@@ -95,6 +92,38 @@ DEVICE void gemm_put(const struct gemm_load &l, struct gemm_stage *s)
 DEVICE float gemm_float(int c)
 {
     return f32_of_bits((uint32_t)c) - 12582912.0f;
+}
+
+/* The sums of a unit's products, or of each half's, in the form that gemm_float reads. */
+template <int SUB> DEVICE void unit_products(int (*c)[4], const int *a, const int *b)
+{
+#pragma unroll
+    for (int h = 0; h < 2; h++)
+#pragma unroll
+        for (int k = 0; k < 4; k++)
+            c[h][k] = GEMM_ZERO;
+    if (SUB == 32) {
+        mma_s8_k32(c[0], a, b);
+    } else {
+        mma_s8_k16(c[0], a, b);
+        mma_s8_k16(c[1], a + 2, b + 1);
+    }
+}
+
+/* One of them joins v as gemv.cuh says; d: the input's scale and sums. */
+template <int SUB, int MIN>
+DEVICE float unit_scaled(float v, int c0, int c1, const float *s, const float *m, const float4 &d)
+{
+    v = fma_(gemm_float(c0), s[0] * d.x, v);
+    if (SUB == 16)
+        v = fma_(gemm_float(c1), s[1] * d.x, v);
+    if (MIN && SUB == 32)
+        v = fma_(m[0], d.y, v);
+    if (MIN && SUB == 16) {
+        v = fma_(m[0], d.z, v);
+        v = fma_(m[1], d.w, v);
+    }
+    return v;
 }
 
 /* A unit's products join acc: [2 x 16 columns][4 x 8 rows]. */
@@ -114,31 +143,15 @@ DEVICE void gemm_multiply(float (*acc)[4][4], const struct w32 *w, const struct 
                 continue;
             const struct q32 *in = x + j * 8 + g;
             const int b[2] = {((const int *)in->q)[t], ((const int *)in->q)[4 + t]};
-            int c[2][4] = {{GEMM_ZERO, GEMM_ZERO, GEMM_ZERO, GEMM_ZERO},
-                           {GEMM_ZERO, GEMM_ZERO, GEMM_ZERO, GEMM_ZERO}};
-            if (R::SUB == 32) {
-                mma_s8_k32(c[0], a, b);
-            } else {
-                mma_s8_k16(c[0], a, b);
-                mma_s8_k16(c[1], a + 2, b + 1);
-            }
+            int c[2][4];
+
+            unit_products<R::SUB>(c, a, b);
             in = x + j * 8 + 2 * t;
 #pragma unroll
             for (int k = 0; k < 4; k++) {
-                const float4 d = *(const float4 *)&in[k % 2].d;
-                const struct w32 *s = k < 2 ? w0 : w1;
-                float v = acc[i][j][k];
-
-                v = fma_(gemm_float(c[0][k]), s->s[0] * d.x, v);
-                if (R::SUB == 16)
-                    v = fma_(gemm_float(c[1][k]), s->s[1] * d.x, v);
-                if (R::MIN && R::SUB == 32)
-                    v = fma_(s->m[0], d.y, v);
-                if (R::MIN && R::SUB == 16) {
-                    v = fma_(s->m[0], d.z, v);
-                    v = fma_(s->m[1], d.w, v);
-                }
-                acc[i][j][k] = v;
+                const struct w32 *from = k < 2 ? w0 : w1;
+                acc[i][j][k] = unit_scaled<R::SUB, R::MIN>(acc[i][j][k], c[0][k], c[1][k], from->s,
+                                                           from->m, *(const float4 *)&in[k % 2].d);
             }
         }
     }
@@ -152,7 +165,6 @@ DEVICE void gemm_begin(const struct gemv_args &a, const struct tile_rows &rows, 
 #pragma unroll
     for (int i = 0; i < 2; i++) {
         const int at = (int)threadIdx.x + i * GEMM_THREADS, row = at / 3 % GEMM_ROWS;
-        l->q[i] = int4{0, 0, 0, 0};
         l->x[i] = at < GEMM_UNITS * 3 * GEMM_ROWS
                       ? (const int4 *)gemv_input(a, tile_in(a, rows, row), rows.matrix) + at % 3
                       : NULL;
@@ -166,7 +178,7 @@ template <class R> DEVICE void gemm(const struct gemv_args &a)
     float acc[2][4][4] = {{{0}}}, total[2][4][4] = {{{0}}};
     struct gemm_at at = {0, a.cols / 32}, before = at;
     struct gemm_load l;
-    const struct tile_rows rows = tile_rows_of(a);
+    const struct tile_rows rows = tile_rows_of(a, GEMM_ROWS);
     const int n_tile = (rows.n - row + 7) / 8; // what no row is in is not multiplied
 
     if (rows.n <= 0)
@@ -177,7 +189,7 @@ template <class R> DEVICE void gemm(const struct gemv_args &a)
         const struct gemm_stage *s = &stage[turn ^ 1];
 
         if (more)
-            gemm_fetch<R>(&l, at);
+            gemm_fetch<R>(&l, at, &stage[turn]);
         for (int u = 0; any && u < GEMM_UNITS && before.unit + u * CHAINS < before.units; u++)
             gemm_multiply<R>(acc, &s->w[u][col], &s->x[u][row], n_tile);
         if (ends_chain)

@@ -8,6 +8,11 @@
 #include "quant/bf16.h"
 #undef FMT_HOOK
 
+extern "C" const struct fmt_launch *gemv_half_some(int fmt)
+{
+    return fmt == FMT_F16 ? f16_some : fmt == FMT_BF16 ? bf16_some : NULL;
+}
+
 extern "C" const struct fmt_kern *gemv_half(int fmt)
 {
     switch (fmt) {

@@ -87,52 +87,54 @@ DEVICE void half_multiply(float *c, const struct eight *hi, const struct eight *
 
 /* -- few rows -- */
 
-/* A segment of 16 columns of the result for 8 rows of inputs; row0, row1: the lane's of the matrix.
- */
-template <class R>
-DEVICE void half_segment(float *c, const uint8_t *row0, const uint8_t *row1, const struct x16 *x,
-                         int64_t first, int64_t cols)
+/* A segment of 16 columns of the result for 8 NT rows of inputs; row0, row1: the lane's of the
+ * matrix. */
+template <class R, int NT>
+DEVICE void half_segment(float (*c)[4], const uint8_t *row0, const uint8_t *row1,
+                         const struct x16 *const *x, int64_t first, int64_t cols)
 {
     const int t = (int)threadIdx.x % 4;
     const int64_t end = first + HALF_SEGMENT < cols ? first + HALF_SEGMENT : cols;
 
-#pragma unroll 4
+#pragma unroll(NT == 1 ? 4 : 2)
     for (int64_t at = first; at < end; at += 32) {
-        const struct x16 *in = x + at / 32;
         struct eight hi[2], lo[2];
 
         half_split<R>(half_raw(row0, at + 8 * t, cols), &hi[0], &lo[0]);
         half_split<R>(half_raw(row1, at + 8 * t, cols), &hi[1], &lo[1]);
-        half_multiply<R>(c, hi, lo, eight_at(in->hi + 8 * t), eight_at(in->lo + 8 * t));
+#pragma unroll
+        for (int j = 0; j < NT; j++) {
+            const struct x16 *in = x[j] + at / 32;
+            half_multiply<R>(c[j], hi, lo, eight_at(in->hi + 8 * t), eight_at(in->lo + 8 * t));
+        }
     }
 }
 
-template <class R> DEVICE void half_few(const struct gemv_args &a)
+/* 8 NT rows of inputs; each weight is read once. */
+template <class R, int NT> DEVICE void half_few(const struct gemv_args &a)
 {
+    enum { ROWS = HALF_ROWS * NT, SHARE = (ROWS * HALF_COLS + HALF_THREADS - 1) / HALF_THREADS };
     const int lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP;
     const int col = (int)threadIdx.x % HALF_COLS, row = (int)threadIdx.x / HALF_COLS;
-    float *part = (float *)shared_memory(); // [HALF_WARPS][HALF_ROWS][HALF_COLS]
+    float *part = (float *)shared_memory(); // [HALF_WARPS][ROWS][HALF_COLS]
     const int64_t n_segment = (a.cols + HALF_SEGMENT - 1) / HALF_SEGMENT;
 
     for (int i = 0; i < 4; i++) // of 16 columns the warp's first segment
         gemv_ahead(a, (int64_t)blockIdx.y * HALF_COLS + lane / 2,
                    (int64_t)warp * HALF_SEGMENT * 2 + (lane % 2 * 4 + i) * 128);
     grid_wait();
-    int32_t xr[HALF_ROWS], yr[HALF_ROWS], matrix;
-    const int n = gemv_rows<HALF_ROWS>(a, xr, yr, &matrix);
-    int32_t in = 0, out = 0;
+    const struct tile_rows rows = tile_rows_of(a, ROWS);
+    const struct x16 *x[NT];
 
-    if (n <= 0)
+    if (rows.n <= 0)
         return;
 #pragma unroll
-    for (int j = 0; j < HALF_ROWS; j++) {
-        in = lane / 4 == j ? xr[j] : in;
-        out = row == j ? yr[j] : out;
-    }
-    const struct x16 *x = (const struct x16 *)gemv_input(a, in, matrix);
+    for (int j = 0; j < NT; j++)
+        x[j] = (const struct x16 *)gemv_input(a, tile_in(a, rows, j * HALF_ROWS + lane / 4),
+                                              rows.matrix);
     for (int64_t first = (int64_t)blockIdx.y * HALF_COLS;;
          first += (int64_t)gridDim.y * HALF_COLS) {
-        float gate = 0.0f, total = 0.0f;
+        float gate[SHARE], total[SHARE] = {0};
         int64_t c = first;
 
         if (gemv_matrix(a, &c) == a.n_m)
@@ -140,30 +142,40 @@ template <class R> DEVICE void half_few(const struct gemv_args &a)
 #pragma unroll 1
         for (int turn = a.glu ? 0 : 1; turn < 2; turn++) {
             const int up = a.glu ? turn : 0;
-            const uint8_t *row0 = gemv_weights(a, matrix, first + lane / 4, up);
-            const uint8_t *row1 = gemv_weights(a, matrix, first + lane / 4 + 8, up);
+            const uint8_t *row0 = gemv_weights(a, rows.matrix, first + lane / 4, up);
+            const uint8_t *row1 = gemv_weights(a, rows.matrix, first + lane / 4 + 8, up);
 
-            gate = total;
-            total = 0.0f;
+#pragma unroll
+            for (int i = 0; i < SHARE; i++) {
+                gate[i] = total[i];
+                total[i] = 0.0f;
+            }
             for (int64_t s = 0; s < n_segment; s += HALF_WARPS) {
-                float acc[4] = {0};
+                float acc[NT][4] = {{0}};
 
                 if (s + warp < n_segment)
-                    half_segment<R>(acc, row0, row1, x, (s + warp) * HALF_SEGMENT, a.cols);
+                    half_segment<R, NT>(acc, row0, row1, x, (s + warp) * HALF_SEGMENT, a.cols);
 #pragma unroll
-                for (int k = 0; k < 4; k++)
-                    part[(warp * HALF_ROWS + lane % 4 * 2 + k % 2) * HALF_COLS + k / 2 * 8 +
-                         lane / 4] = acc[k];
+                for (int j = 0; j < NT; j++)
+#pragma unroll
+                    for (int k = 0; k < 4; k++)
+                        part[(warp * ROWS + j * HALF_ROWS + lane % 4 * 2 + k % 2) * HALF_COLS +
+                             k / 2 * 8 + lane / 4] = acc[j][k];
                 __syncthreads();
-                for (int w = 0; row < HALF_ROWS && w < HALF_WARPS && s + w < n_segment; w++)
-                    total += part[(w * HALF_ROWS + row) * HALF_COLS + col];
+#pragma unroll
+                for (int i = 0; i < SHARE; i++)
+                    for (int w = 0; row + 16 * i < ROWS && w < HALF_WARPS && s + w < n_segment; w++)
+                        total[i] += part[(w * ROWS + row + 16 * i) * HALF_COLS + col];
                 __syncthreads();
             }
         }
         c = first + col;
         const int m = gemv_matrix(a, &c);
-        if (row < n && m < a.n_m)
-            gemv_finish(a, a.m[m], c, out, matrix, gate, total);
+#pragma unroll
+        for (int i = 0; i < SHARE; i++)
+            if (row + 16 * i < rows.n && m < a.n_m)
+                gemv_finish(a, a.m[m], c, tile_out(a, rows, row + 16 * i), rows.matrix, gate[i],
+                            total[i]);
     }
 }
 
@@ -175,11 +187,12 @@ template <class R> struct half_stage {
     struct eight x[2][GEMM_ROWS][4];
 };
 
-/* What a thread brings for a stage: two times 8 weights, two times 8 halves of inputs. */
+/* What a thread brings for a stage: two times 8 weights, and two times 8 halves of inputs, which go
+ * to shared memory by themselves. */
 struct half_load {
     const uint8_t *row[2];
     const struct eight *x[2];
-    struct eight w[2], in[2];
+    struct eight w[2];
 };
 
 DEVICE void half_begin(const struct gemv_args &a, const struct tile_rows &rows, struct half_load *l)
@@ -194,13 +207,16 @@ DEVICE void half_begin(const struct gemv_args &a, const struct tile_rows &rows, 
     }
 }
 
-DEVICE void half_fetch(const struct gemv_args &a, struct half_load *l, int64_t at)
+template <class R>
+DEVICE void half_fetch(const struct gemv_args &a, struct half_load *l, int64_t at,
+                       struct half_stage<R> *s)
 {
 #pragma unroll
     for (int i = 0; i < 2; i++) {
         l->w[i] = half_raw(l->row[i], at + threadIdx.x % 4 * 8, a.cols);
-        l->in[i] = eight_at(l->x[i] + at / 32 * 8);
+        copy_16(&s->x[i][threadIdx.x / 4][threadIdx.x % 4], l->x[i] + at / 32 * 8);
     }
+    copies_group();
 }
 
 template <class R> DEVICE void half_put(const struct half_load &l, struct half_stage<R> *s)
@@ -214,8 +230,8 @@ template <class R> DEVICE void half_put(const struct half_load &l, struct half_s
         s->w[0][row + i * GEMM_ROWS][t] = hi;
         if (R::LO)
             s->w[R::LO][row + i * GEMM_ROWS][t] = lo;
-        s->x[i][row][t] = l.in[i];
     }
+    copies_wait<0>();
 }
 
 template <class R>
@@ -246,7 +262,7 @@ template <class R> DEVICE void half_many(const struct gemv_args &a)
     const int warp = (int)threadIdx.x / WARP, col = warp % 4 * 32, row = warp / 4 * 32;
     float acc[2][4][4] = {{{0}}}, total[2][4][4] = {{{0}}};
     struct half_load l;
-    const struct tile_rows rows = tile_rows_of(a);
+    const struct tile_rows rows = tile_rows_of(a, GEMM_ROWS);
     const int n_tile = (rows.n - row + 7) / 8;
 
     static_assert(sizeof(struct half_stage<R>[2]) <= HALF_SHARED, "what the launch asks for");
@@ -257,7 +273,7 @@ template <class R> DEVICE void half_many(const struct gemv_args &a)
         const bool more = at < a.cols;
 
         if (more)
-            half_fetch(a, &l, at);
+            half_fetch<R>(a, &l, at, &stage[at / 32 % 2]);
         if (at > 0)
             half_tiles<R>(acc, &stage[(at / 32 - 1) % 2], col, row, n_tile);
         if (!more || (at > 0 && at % HALF_SEGMENT == 0))

@@ -12,28 +12,37 @@
 #include "plan/plan.h"
 #include "quant/fmt.h"
 
-#define ATTN_CHUNK   512 // positions of an attention partial, counted from position 0
-#define ATTN_THREADS 128
-#define GEMV_THREADS 128 // four warps, a row of the matrix each
-#define GEMV_MANY    8   // rows of inputs for which a weight is read once
-#define PANEL        4   // rows of a matrix that panel.cuh keeps together
-#define GEMM_THREADS 256
-#define GEMM_COLS    128 // columns of the result that a block makes with the tensor cores
-#define GEMM_ROWS    64  // and for as many rows of inputs
-#define GEMM_SHARED  36864
-#define HALF_THREADS 256 // matrices of 16 bits a weight: eight warps,
-#define HALF_COLS    16  // which make as many columns
-#define HALF_ROWS    8   // for as many rows of inputs
-#define HALF_SHARED  49152
-#define MAP_THREADS  128
-#define MAP_COLS     1024 // columns that a block of an element-wise kernel takes at least
-#define ROUTE_GROUPS 64
-#define SORT_THREADS 256
-#define RWKV_COLS    256
-#define CUDA_SLOTS   4096 // rows of the page tables, at most
-#define DRAW_THREADS 1024
-#define DRAW_SORT    2048 // candidates that a draw can put in order
-#define DRAW_SHARED  49152
+#define ATTN_CHUNK    512 // positions of an attention partial, counted from position 0
+#define ATTN_THREADS  128
+#define MERGE_CHUNKS  64  // up to so many the last block merges them, beyond them another launch
+#define GEMV_THREADS  128 // four warps, a row of the matrix each
+#define GEMV_MANY     8   // rows of inputs for which a weight is read once
+#define PANEL         4   // rows of a matrix that panel.cuh keeps together
+#define GEMM_THREADS  256
+#define SMALL_THREADS 256
+#define SMALL_COLS    32
+#define RING_THREADS  512 // a block a multiprocessor (ring.cuh)
+#define RING_SHARED   222208
+#define GEMM_COLS     128 // columns of the result that a block makes with the tensor cores
+#define GEMM_ROWS     64  // and for as many rows of inputs
+#define GEMM_SHARED   36864
+#define HALF_THREADS  256 // matrices of 16 bits a weight: eight warps,
+#define HALF_COLS     16  // which make as many columns
+#define HALF_ROWS     8   // for as many rows of inputs
+#define HALF_SHARED   49152
+#define WIDE_THREADS  384 // a warpgroup copies, two multiply (wide.cu)
+#define WIDE_COLS     128
+#define WIDE_ROWS     256
+#define WIDE_SHARED   198656
+#define MAP_THREADS   128
+#define MAP_COLS      1024 // columns that a block of an element-wise kernel takes at least
+#define ROUTE_GROUPS  64
+#define SORT_THREADS  256
+#define RWKV_COLS     256
+#define CUDA_SLOTS    4096 // rows of the page tables, at most
+#define DRAW_THREADS  1024
+#define DRAW_SORT     2048 // candidates that a draw can put in order
+#define DRAW_SHARED   49152
 
 /* Row r of a value is p + r * ld. p NULL: none. */
 struct view {
@@ -110,6 +119,10 @@ struct gemv_args {
     int32_t act;
     float scale, limit;
     int32_t n_head, head_in, head_out; // GEMV_HEADS
+    /* one row, its columns whole groups of 32: the result packed too, by the last block of a group
+     * (tickets of which are 0) */
+    struct q32 *to;
+    int32_t *ticket;
     int32_t together;             // 2^together rows of the matrix lie together and are row_bytes
     int32_t split;                // warps that share columns of the result
     int32_t div;                  // GEMV_PAIRS: the input's row is the pair's number / div
@@ -210,12 +223,31 @@ struct store_args {
     struct view k, v;
 };
 
+/* Heads that are normed (w not NULL), rotated, and stored where they are keys. */
+struct head_part {
+    struct view x, out;
+    const float *w, *tab;
+    int32_t n_w;
+    float eps;
+    struct rope_args r;
+};
+
+struct heads_args {
+    struct step s;
+    struct head_part q, k;
+    struct kv_args kv;
+    struct view v;
+};
+
 struct attn_run_args {
     struct step s;
     struct kv_args kv;
     struct view q, out;
     const float *sink, *slope;
-    float *part; // [T][n_head][n_chunk][dv + 2]; NULL: chunks are merged as they are made
+    float *part;        // [T][n_head][n_chunk][dv + 2]; NULL: chunks are merged as they are made
+    struct q32 *to;     // the result packed too, where heads are whole groups of 32
+    struct x16 *halves; // or in halves
+    int32_t *ticket; // [T][blocks a row], all 0: who comes last merges; NULL: another launch does
     int32_t n_chunk, n_split;
     int32_t n_head, dk, dv, window, v_in_k;
     int32_t wide; // K's rows can be read 16 bytes at a time
@@ -315,7 +347,8 @@ extern "C" {
 #endif
 extern const struct rt_kern kern_draw, kern_read;
 extern const struct rt_kern kern_pack, kern_norm, kern_rope_table, kern_rope_run, kern_map;
-extern const struct rt_kern kern_store, kern_attn_run[3], kern_attn_merge; // 1, 4, 8 heads
+extern const struct rt_kern kern_heads, kern_store, kern_attn_run[3],
+    kern_attn_merge; // 1, 4, 8 heads
 extern const struct rt_kern kern_route, kern_sort, kern_combine;
 extern const struct rt_kern kern_lora_low, kern_lora_add, kern_steer;
 extern const struct rt_kern kern_conv, kern_shift, kern_scan, kern_rwkv;
@@ -327,6 +360,13 @@ const struct fmt_kern *gemv_small(int fmt);
 const struct fmt_kern *gemv_large(int fmt);
 const struct fmt_kern *gemv_points(int fmt);
 const struct fmt_kern *gemv_panels(int fmt); // of matrices that were repacked
+/* For up to 8, 16 and 32 rows of inputs: each weight is read once. */
+const struct fmt_launch *gemv_half_some(int fmt);
+const struct fmt_launch *gemv_small_panels(int fmt);
+/* For many rows of inputs, on sm_90 alone, with other bits than the others; NULL: none. */
+const struct fmt_launch *gemv_wide(int fmt, int64_t cols);
+/* For one row of inputs: through rings, [0] by pieces, [1] in bulk (from sm_90 on). */
+const struct fmt_launch *gemv_rings(int fmt);
 #ifdef __cplusplus
 }
 #endif

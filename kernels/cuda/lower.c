@@ -95,8 +95,7 @@ const float *cuda_vector(struct prep *p, int w, int64_t *n)
     return p->vec[w];
 }
 
-/* What is packed, or sorted, no longer agrees with a value that is written anew. */
-static void wrote(struct prep *p, const struct op *op)
+void cuda_wrote(struct prep *p, const struct op *op)
 {
     for (size_t i = 0; i < ARRAY_LEN(op->out); i++) {
         if (op->out[i].v < 0)
@@ -271,7 +270,7 @@ static struct table *new_table(struct prep *p, const struct op *op)
 }
 
 /* The table for this rotation, with a launch that fills it if none does yet. */
-static const float *rope_table(struct prep *p, const struct op *op)
+const float *cuda_rope_table(struct prep *p, const struct op *op)
 {
     const struct rope_args *a = &op->a.rope;
     struct table *t = NULL;
@@ -293,19 +292,24 @@ static const float *rope_table(struct prep *p, const struct op *op)
     return t->tab;
 }
 
+bool cuda_rope_good(const struct op *op)
+{
+    const struct rope_args *r = &op->a.rope;
+
+    return r->n_head > 0 && r->at_in + r->n_rot <= r->head_in &&
+           r->at_out + r->n_rot <= r->head_out &&
+           (int64_t)r->n_head * r->head_in <= op->in[0].cols &&
+           (int64_t)r->n_head * r->head_out <= op->out[0].cols;
+}
+
 static void low_rope(struct prep *p, const struct op *op)
 {
     const struct rope_args *r = &op->a.rope;
     const struct rope_run_args a = {p->g->step, cuda_view(p, op->in[0]), cuda_view(p, op->out[0]),
-                                    rope_table(p, op), *r};
+                                    cuda_rope_table(p, op), *r};
     struct launch *l;
 
-    if (!cuda_want(p,
-                   r->n_head > 0 && r->at_in + r->n_rot <= r->head_in &&
-                       r->at_out + r->n_rot <= r->head_out &&
-                       (int64_t)r->n_head * r->head_in <= op->in[0].cols &&
-                       (int64_t)r->n_head * r->head_out <= op->out[0].cols,
-                   op, "heads do not fit the values"))
+    if (!cuda_want(p, cuda_rope_good(op), op, "heads do not fit the values"))
         return;
     l = cuda_prep_launch(p, &kern_rope_run, &a, ROWS_T);
     l->grid_y = (uint32_t)r->n_head;
@@ -467,5 +471,5 @@ bool cuda_can(const struct dev *d, const struct plan *p, const struct op *op)
 void cuda_lower(struct prep *p, const struct op *op)
 {
     lower[op->kind](p, op);
-    wrote(p, op);
+    cuda_wrote(p, op);
 }

@@ -21,6 +21,11 @@ void *cuda_slot(struct prep *p, enum slot slot, uint64_t bytes);
 float *cuda_upload(struct prep *p, const float *x, uint64_t n);
 /* A weight as floats of the device; NULL for -1. n: how many. */
 const float *cuda_vector(struct prep *p, int w, int64_t *n);
+/* The table for a record's rotation, with a launch that fills it if none does yet. */
+const float *cuda_rope_table(struct prep *p, const struct op *op);
+bool cuda_rope_good(const struct op *op);
+/* What is packed, or sorted, no longer agrees with a value that is written anew. */
+void cuda_wrote(struct prep *p, const struct op *op);
 /* Blocks of a grid for n things, `per` of them each. */
 uint32_t cuda_blocks(int64_t n, int64_t per, int64_t most);
 
@@ -32,5 +37,9 @@ cuda_low_fn cuda_low_route, cuda_low_moe_glu, cuda_low_moe_down;
 cuda_low_fn cuda_low_lora, cuda_low_steer;
 cuda_low_fn cuda_low_kv_store, cuda_low_attn;
 bool cuda_attn_good(const struct plan *p, const struct op *op);
+
+/* Norms and rotations of queries and keys, and the storing of keys and values behind them, which
+ * begin with record i: as one launch, if it can be. How many records it did. */
+int cuda_low_heads(struct prep *p, int32_t i);
 
 #endif

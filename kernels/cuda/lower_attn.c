@@ -4,8 +4,6 @@
 #include "kernels/cuda/lower.h"
 #include "kernels/tables.h"
 
-/* -- attention -- */
-
 static struct kv_args kv_of(struct prep *p, const struct op *op)
 {
     const struct plan *pl = p->p;
@@ -42,6 +40,161 @@ void cuda_low_kv_store(struct prep *p, const struct op *op)
     l->block = ATTN_THREADS;
     l->shared = (uint32_t)(a.kv.dk > a.kv.dv ? a.kv.dk : a.kv.dv) * sizeof(float);
 }
+
+/* -- what lies in front of it, in one launch (heads.cu) -- */
+
+/* The records of such a launch. */
+struct heads {
+    const struct op *rope[2], *norm[2], *store; // of queries, of keys; norm NULL: none
+    int n;
+};
+
+static bool same_ref(const struct ref *a, const struct ref *b)
+{
+    return a->v >= 0 && a->v == b->v && a->at == b->at && a->cols == b->cols;
+}
+
+static int readers(const struct plan *p, int32_t v)
+{
+    int n = 0;
+
+    for (int32_t i = 0; i < p->n_op; i++)
+        for (size_t k = 0; k < ARRAY_LEN(p->op[i].in); k++)
+            n += p->op[i].in[k].v == v;
+    return n + (p->logits == v) + (p->hidden == v);
+}
+
+/* A norm of heads that goes into the rotation behind it. */
+static bool norm_fits(const struct prep *p, const struct op *norm, const struct op *rope)
+{
+    const struct rope_args *r = &rope->a.rope;
+
+    return norm->in[1].v < 0 && norm->w[0] >= 0 && norm->a.norm.group == r->head_in &&
+           r->head_in == r->head_out && r->head_in <= 256 &&
+           norm->out[0].cols == r->n_head * r->head_in && cuda_whole(p, norm->out[0]) &&
+           readers(p->p, norm->out[0].v) == 1;
+}
+
+static bool plain_type(int type)
+{
+    return type == FMT_F32 || type == FMT_F16 || type == FMT_BF16;
+}
+
+/* Rotations of queries and keys, each with or without its norm, and a kv_store behind them. */
+static bool find_heads(const struct prep *p, int32_t i, struct heads *h)
+{
+    const struct op *norm[2], *rope[2];
+    int n_norm = 0, n_rope = 0;
+
+    *h = (struct heads){0};
+    for (; i < p->s->to && h->n < 5 && !h->store; i++, h->n++) {
+        const struct op *op = &p->p->op[i];
+
+        if (op->kind == OP_rmsnorm && n_norm < 2)
+            norm[n_norm++] = op;
+        else if (op->kind == OP_rope && n_rope < 2 && cuda_rope_good(op))
+            rope[n_rope++] = op;
+        else if (op->kind == OP_kv_store && n_rope == 2)
+            h->store = op;
+        else
+            return false;
+    }
+    if (!h->store)
+        return false;
+    for (int k = 0; k < 2; k++)
+        h->rope[same_ref(&rope[k]->out[0], &h->store->in[0])] = rope[k];
+    for (int k = 0; k < n_norm; k++)
+        for (int to = 0; to < 2; to++)
+            if (h->rope[to] && same_ref(&norm[k]->out[0], &h->rope[to]->in[0]) &&
+                norm_fits(p, norm[k], h->rope[to]))
+                h->norm[to] = norm[k];
+    return h->rope[0] && h->rope[1] && !h->norm[0] + !h->norm[1] == 2 - n_norm;
+}
+
+/* Whether no number of a, n columns of it, can lie where one of b lies. */
+static bool apart(const struct prep *p, struct view a, int64_t n, struct view b, int64_t m)
+{
+    const float *a_end = a.p + (p->s->max_t - 1) * a.ld + n;
+    const float *b_end = b.p + (p->s->max_t - 1) * b.ld + m;
+
+    if (!a.p || !b.p || a_end <= b.p || b_end <= a.p)
+        return true;
+    if (a.ld != b.ld)
+        return false;
+    const int64_t off = ((b.p - a.p) % a.ld + a.ld) % a.ld; // where b's columns begin, a's at 0
+    return off >= n && off + m <= a.ld;
+}
+
+static struct head_part head_part(struct prep *p, const struct op *rope, const struct op *norm)
+{
+    struct head_part h = {.x = cuda_view(p, norm ? norm->in[0] : rope->in[0]),
+                          .out = cuda_view(p, rope->out[0]),
+                          .tab = cuda_rope_table(p, rope),
+                          .r = rope->a.rope};
+    int64_t n_w = 0;
+
+    if (norm) {
+        h.w = cuda_vector(p, norm->w[0], &n_w);
+        h.n_w = (int32_t)n_w;
+        h.eps = norm->a.norm.eps;
+    }
+    return h;
+}
+
+/* A head's block reads nothing that another writes, and writes where it reads or elsewhere. */
+static bool heads_apart(const struct prep *p, const struct heads_args *a)
+{
+    const struct head_part *part[2] = {&a->q, &a->k};
+    int64_t in[2], out[2];
+
+    for (int i = 0; i < 2; i++) {
+        in[i] = (int64_t)part[i]->r.n_head * part[i]->r.head_in;
+        out[i] = (int64_t)part[i]->r.n_head * part[i]->r.head_out;
+    }
+    for (int i = 0; i < 2; i++) {
+        const struct view o = part[i]->out, x = part[i]->x;
+        const bool in_place =
+            o.p == x.p && o.ld == x.ld && part[i]->r.head_in == part[i]->r.head_out;
+
+        if ((!in_place && !apart(p, o, out[i], x, in[i])) ||
+            !apart(p, o, out[i], part[!i]->x, in[!i]) ||
+            !apart(p, o, out[i], a->v, (int64_t)a->kv.n_kv * a->kv.dv))
+            return false;
+    }
+    return apart(p, a->q.out, out[0], a->k.out, out[1]);
+}
+
+int cuda_low_heads(struct prep *p, int32_t i)
+{
+    struct heads h;
+    struct heads_args a;
+    struct launch *l;
+
+    if (p->d->plain || !find_heads(p, i, &h) || !plain_type(p->p->kv_type_k) ||
+        !plain_type(p->p->kv_type_v))
+        return 0;
+    a = (struct heads_args){.s = p->g->step,
+                            .q = head_part(p, h.rope[0], h.norm[0]),
+                            .k = head_part(p, h.rope[1], h.norm[1]),
+                            .kv = kv_of(p, h.store),
+                            .v = cuda_view(p, h.store->in[1])};
+    if (p->rc || a.k.r.n_head != a.kv.n_kv || a.k.r.head_out != a.kv.dk ||
+        (int64_t)a.kv.n_kv * a.kv.dk != h.store->in[0].cols ||
+        (h.norm[0] && a.q.n_w != a.q.r.head_in && a.q.n_w != h.norm[0]->out[0].cols) ||
+        (h.norm[1] && a.k.n_w != a.k.r.head_in && a.k.n_w != h.norm[1]->out[0].cols) ||
+        !heads_apart(p, &a))
+        return 0;
+    l = cuda_prep_launch(p, &kern_heads, &a, ROWS_T);
+    l->grid_y = (uint32_t)(a.q.r.n_head + (a.v.p ? 2 : 1) * a.kv.n_kv);
+    l->block = 32;
+    l->shared = (uint32_t)(a.q.r.head_in > a.k.r.head_in ? a.q.r.head_in : a.k.r.head_in) *
+                (uint32_t)sizeof(float);
+    for (int k = 0; k < h.n; k++)
+        cuda_wrote(p, &p->p->op[i + k]);
+    return h.n;
+}
+
+/* -- attention -- */
 
 /* Query heads that go together: as many as share a key/value head and fit shared memory. */
 static int heads_at_once(const struct attn_args *m, uint32_t *shared)
@@ -123,17 +276,21 @@ void cuda_low_attn(struct prep *p, const struct op *op)
                                (uint64_t)few * (uint64_t)m->n_head * (uint64_t)n_chunk *
                                    ((uint64_t)m->dv + 2) * sizeof(float));
             a.part = a.part ? a.part : (float *)p->g->block;
+            if (n_chunk <= MERGE_CHUNKS && !p->d->plain)
+                a.ticket = cuda_slot(p, SLOT_TICKET, (uint64_t)few * (uint64_t)m->n_head * 4);
         }
         l = cuda_prep_launch(p, &kern_attn_run[k], &a, ROWS_T);
-        l->when = split ? 1u << ONE_ROW | 1u << FEW_ROWS : 1u << MANY_ROWS;
+        l->when = split ? FEW_ROWS : ALWAYS & ~FEW_ROWS;
         l->grid_y = (uint32_t)(m->n_kv * ((m->n_head / m->n_kv + (k == 0 ? 1 : 4 * k) - 1) /
                                           (k == 0 ? 1 : 4 * k)));
         l->grid_z = split ? (uint32_t)a.n_split : 1;
         l->block = ATTN_THREADS;
         l->shared = shared;
     }
+    if (n_chunk <= MERGE_CHUNKS && !p->d->plain)
+        return;
     l = cuda_prep_launch(p, &kern_attn_merge, &a, ROWS_T);
-    l->when = 1u << ONE_ROW | 1u << FEW_ROWS;
+    l->when = FEW_ROWS;
     l->grid_y = (uint32_t)m->n_head;
     l->block = ATTN_THREADS;
 }

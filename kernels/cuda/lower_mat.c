@@ -11,12 +11,52 @@ static bool norm_packs(struct prep *p, const struct pack_args *k)
     struct launch *l = p->g->n > 0 ? &p->g->l[p->g->n - 1] : NULL;
     struct norm_args *a = l ? l->args : NULL;
 
-    if (!a || l->k != &kern_norm || l->grid_y != 1 || a->out.p != k->x.p || a->group != k->cols ||
-        a->rows != k->rows || k->n_head != 1 || a->to || a->halves)
+    if (!a || p->d->plain || l->k != &kern_norm || l->grid_y != 1 || a->out.p != k->x.p ||
+        a->group != k->cols || a->rows != k->rows || k->n_head != 1 || a->to || a->halves)
         return false;
     a->to = k->to;
     a->halves = k->halves;
     return true;
+}
+
+/* Has the attention that was launched last pack its result, if that is what k wants packed. */
+static bool attn_packs(struct prep *p, const struct pack_args *k)
+{
+    bool found = false;
+
+    for (int i = p->g->n - 1; i >= 0 && !p->d->plain; i--) {
+        const struct launch *l = &p->g->l[i];
+        struct attn_run_args *a = l->args;
+
+        if (!a || (l->k != &kern_attn_merge && l->k != &kern_attn_run[0] &&
+                   l->k != &kern_attn_run[1] && l->k != &kern_attn_run[2]))
+            break;
+        if (a->out.p != k->x.p || (int64_t)a->n_head * a->dv != k->cols || a->dv % 32 ||
+            k->rows != ROWS_T || k->n_head != 1 || a->to || a->halves)
+            break;
+        a->to = k->to;
+        a->halves = k->halves;
+        found = true;
+    }
+    return found;
+}
+
+/* Whether the kernel of the glu that was launched last, for one row, can pack x. */
+static bool glu_can_pack(const struct prep *p, const float *x, int64_t cols, int n_head,
+                         enum fmt_input form)
+{
+    return !p->d->plain && form == INPUT_Q32 && n_head == 1 && p->glu.out && p->glu.out == x &&
+           p->glu.cols == cols && cols % 32 == 0 && p->glu.end == p->g->n;
+}
+
+static void glu_packs(struct prep *p, const struct pack_args *k)
+{
+    struct gemv_args *a = p->g->l[p->glu.launch].args;
+
+    if (!a)
+        return;
+    a->ticket = cuda_slot(p, SLOT_TICKET, (uint64_t)k->cols / 32 * sizeof *a->ticket);
+    a->to = k->to;
 }
 
 /* in[0] of op in the form weight w wants; packed by a launch if it is not there yet. */
@@ -38,15 +78,19 @@ static void input_for(struct prep *p, const struct op *op, const struct weight *
     if (form == INPUT_PLAIN)
         return;
     r.cols = (int32_t)w->cols;
-    to = cuda_slot(p, SLOT_PACK, bytes);
+    const bool by_glu = rows == ROWS_T && glu_can_pack(p, a->x.p, w->cols, n_head, form);
+    const bool there = p->packed.v == r.v && p->packed.at == r.at && p->packed.cols == r.cols &&
+                       p->packed_heads == n_head && p->packed_form == form;
+    /* what a glu reads is packed, too, while it packs */
+    to = there ? p->packed_at : cuda_slot(p, by_glu ? SLOT_PACK_GLU : SLOT_PACK, bytes);
     if (!to) // sizes are being learnt: any address that says "packed"
         to = p->g->block;
     a->xq = form == INPUT_Q32 ? to : NULL;
     a->xh = form == INPUT_X16 ? to : NULL;
-    if (p->packed.v == r.v && p->packed.at == r.at && p->packed.cols == r.cols &&
-        p->packed_heads == n_head && p->packed_form == form)
+    if (there)
         return;
     p->packed = r;
+    p->packed_at = to;
     p->packed_heads = n_head;
     p->packed_form = form;
     const struct pack_args k = {.s = p->g->step,
@@ -58,9 +102,13 @@ static void input_for(struct prep *p, const struct op *op, const struct weight *
                                 .n_used = p->p->n_used,
                                 .n_head = n_head,
                                 .head_in = head_in};
-    if (!norm_packs(p, &k))
-        cuda_prep_launch(p, &kern_pack, &k, rows)->grid_y =
-            cuda_blocks(n_head * ((w->cols + 31) / 32), GEMV_THREADS / 32, 64);
+    if (norm_packs(p, &k) || attn_packs(p, &k))
+        return;
+    if (by_glu)
+        glu_packs(p, &k);
+    struct launch *l = cuda_prep_launch(p, &kern_pack, &k, rows);
+    l->grid_y = cuda_blocks(n_head * ((w->cols + 31) / 32), GEMV_THREADS / 32, 64);
+    l->when = by_glu ? ALWAYS & ~(1u << ONE_ROW) : ALWAYS;
 }
 
 static void set_matrix(struct prep *p, struct gemv_args *a, int w, int bias, int64_t at)
@@ -90,31 +138,59 @@ static void split_matrix(struct gemv_args *a)
     a->n_m = 2;
 }
 
-static const struct fmt_launch *kernel_for(const struct fmt_kern *k, int v)
+/* The kernel for so many rows: a table for each form that a matrix can lie in. Rings take matrices
+ * one by one: what experts have is chosen on the device. */
+static const struct fmt_launch *kernel_for(const struct prep *p, const struct weight *w, int mode,
+                                           int v)
 {
-    return v == ONE_ROW ? &k->few : v == MANY_ROWS && k->tiles.k.name ? &k->tiles : &k->many;
+    const struct fmt_kern *k = cuda_kern(w);
+    const struct fmt_launch *some = k->slice && p->d->layout != LAYOUT_DP4A
+                                        ? gemv_small_panels(w->fmt)
+                                        : gemv_half_some(w->fmt);
+    const bool tiles = v > UP_TO_16 && k->tiles.k.name;
+
+    if (k->slice && v == ONE_ROW && mode != GEMV_PAIRS && p->d->layout >= LAYOUT_PIECES)
+        return &gemv_rings(w->fmt)[p->d->layout - LAYOUT_PIECES];
+    if (some && v >= UP_TO_8 && v <= UP_TO_32)
+        return &some[mode == GEMV_PAIRS ? 0 : v - UP_TO_8]; // few an expert
+    if (v == MANY_ROWS && p->d->wide && mode != GEMV_PAIRS && gemv_wide(w->fmt, w->cols))
+        return gemv_wide(w->fmt, w->cols);
+    return v == ONE_ROW ? &k->few : tiles ? &k->tiles : &k->many;
 }
 
-/* Launches for one row, for few and for many: a grid of tiles of rows, columns, and matrices.
- * n_expert: of TILES. */
-static void launch_gemv(struct prep *p, struct gemv_args *a, const struct fmt_kern *fk, int rows,
+/* Launches for every number of rows: a grid of tiles of rows, columns, and matrices. n_expert: of
+ * TILES. */
+static void launch_gemv(struct prep *p, struct gemv_args *a, const struct weight *w, int rows,
                         int64_t n_out, int64_t n_matrix, int32_t n_expert)
 {
+    const struct fmt_launch *before = NULL;
+    struct launch *l = NULL;
+
     for (int v = VARIANTS - 1; v >= 0; v--) {
-        const struct fmt_launch *k = kernel_for(fk, v);
+        const struct fmt_launch *k = kernel_for(p, w, a->mode, v);
         const struct gemv_shape shape =
             cuda_gemv_shape(k, a->cols, n_out, a->glu, p->d->info.units);
-        struct launch *l;
 
+        if (k == before) {
+            l->when |= 1u << v;
+            continue;
+        }
+        before = k;
         a->split = shape.split;
         l = cuda_prep_launch(p, &k->k, a, rows);
         l->when = 1u << v;
         l->per = (uint32_t)k->rows;
         l->block = k->block;
         l->shared = shape.shared;
-        l->grid_y = cuda_blocks(n_out, shape.cols, 65535);
+        l->grid_y = shape.grid_y;
         l->grid_z = (uint32_t)n_matrix;
         l->n_expert = n_expert;
+        if (v == ONE_ROW && k->sums && a->glu && a->mode == GEMV_ROWS) {
+            p->glu.launch = p->g->n - 1;
+            p->glu.end = p->g->n;
+            p->glu.out = a->out.p;
+            p->glu.cols = n_out;
+        }
     }
 }
 
@@ -159,7 +235,7 @@ void cuda_low_linear(struct prep *p, const struct op *op)
         if (p->rc)
             return;
         input_for(p, op, w, &a, 1, 0, 0);
-        launch_gemv(p, &a, cuda_kern(w), a.rows, at - first, 1, 0);
+        launch_gemv(p, &a, w, a.rows, at - first, 1, 0);
     }
     cuda_want(p, at == op->out[0].cols, op, "result is not as wide as the matrices");
 }
@@ -179,7 +255,7 @@ void cuda_low_linear_heads(struct prep *p, const struct op *op)
     a.head_out = op->a.heads.head_out;
     a.out.p += op->a.heads.at_out;
     input_for(p, op, w, &a, op->a.heads.n_head, op->a.heads.head_in, op->a.heads.at_in);
-    launch_gemv(p, &a, cuda_kern(w), a.rows, w->rows, w->n, 0);
+    launch_gemv(p, &a, w, a.rows, w->rows, w->n, 0);
 }
 
 /* Gate and up: two matrices, or the halves of one. */
@@ -197,10 +273,10 @@ static bool gate_up(struct prep *p, struct gemv_args *a, const struct op *op, bo
                      "result is not as wide as the matrices");
 }
 
-/* Pairs by expert, for ids in in[1]: tiles for each number of rows that k's kernels take at once.
+/* Pairs by expert, for ids in in[1]: tiles for each number of rows that w's kernels take at once.
  */
 static void sort_pairs(struct prep *p, const struct op *op, struct gemv_args *g,
-                       const struct fmt_kern *k)
+                       const struct weight *w)
 {
     const int64_t pairs = cuda_max_rows(p, ROWS_E);
     const int32_t n = op->a.moe.n_expert;
@@ -210,6 +286,7 @@ static void sort_pairs(struct prep *p, const struct op *op, struct gemv_args *g,
                           .n_expert = n,
                           .n_used = p->p->n_used};
     bool same = p->sorted == op->in[1].v;
+    struct launch *l = NULL;
 
     if (!at)
         at = (int32_t *)p->g->block;
@@ -217,14 +294,16 @@ static void sort_pairs(struct prep *p, const struct op *op, struct gemv_args *g,
     g->pair = a.pair = at + 4;
     g->tile = a.tile = at + 4 + pairs;
     for (int v = 0; v < VARIANTS; v++)
-        same = same && p->sorted_per[v] == kernel_for(k, v)->rows;
+        same = same && p->sorted_per[v] == kernel_for(p, w, GEMV_PAIRS, v)->rows;
     if (same)
         return;
     p->sorted = op->in[1].v;
     for (int v = 0; v < VARIANTS; v++) {
-        struct launch *l;
-
-        a.per = p->sorted_per[v] = kernel_for(k, v)->rows;
+        a.per = p->sorted_per[v] = kernel_for(p, w, GEMV_PAIRS, v)->rows;
+        if (v > 0 && p->sorted_per[v] == p->sorted_per[v - 1]) {
+            l->when |= 1u << v;
+            continue;
+        }
         l = cuda_prep_launch(p, &kern_sort, &a, ROWS_1);
         l->when = 1u << v;
         l->block = SORT_THREADS;
@@ -254,9 +333,9 @@ static void two_formats(struct prep *p, const struct op *op, struct gemv_args *a
             k.act = ACT_NONE;
         }
         if (rows == TILES)
-            sort_pairs(p, op, &k, cuda_kern(w));
+            sort_pairs(p, op, &k, w);
         input_for(p, op, w, &k, 1, 0, 0);
-        launch_gemv(p, &k, cuda_kern(w), rows, n_out, 1, op->a.moe.n_expert);
+        launch_gemv(p, &k, w, rows, n_out, 1, op->a.moe.n_expert);
     }
 }
 
@@ -274,9 +353,9 @@ static void lower_glu(struct prep *p, const struct op *op, struct gemv_args *a, 
         !gate_up(p, a, op, fused))
         return;
     if (rows == TILES)
-        sort_pairs(p, op, a, cuda_kern(w));
+        sort_pairs(p, op, a, w);
     input_for(p, op, w, a, 1, 0, 0);
-    launch_gemv(p, a, cuda_kern(w), rows, op->out[0].cols, 1, op->a.moe.n_expert);
+    launch_gemv(p, a, w, rows, op->out[0].cols, 1, op->a.moe.n_expert);
 }
 
 void cuda_low_glu(struct prep *p, const struct op *op)
@@ -351,9 +430,9 @@ void cuda_low_moe_down(struct prep *p, const struct op *op)
     a.mode = GEMV_PAIRS;
     a.out = (struct view){cuda_slot(p, SLOT_PAIRS, bytes), c.cols};
     c.x = a.out.p;
-    sort_pairs(p, op, &a, cuda_kern(w));
+    sort_pairs(p, op, &a, w);
     input_for(p, op, w, &a, 1, 0, 0);
-    launch_gemv(p, &a, cuda_kern(w), TILES, w->rows, 1, op->a.moe.n_expert);
+    launch_gemv(p, &a, w, TILES, w->rows, 1, op->a.moe.n_expert);
     cuda_prep_launch(p, &kern_combine, &c, ROWS_T)->grid_y = cuda_blocks(c.cols, MAP_COLS, 64);
 }
 

@@ -7,8 +7,9 @@
  * 16 bytes its last number goes behind the panel's slices (Q6_K: d). No weight takes more bytes
  * than in the file; a row whose columns are no multiple of 256 is filled up to one.
  *
- * <format>_panel has SLICE and TAIL, bytes of a slice and behind the panel; load() brings what a
- * lane needs of one, unpack() gives codes, scales and mins, the same numbers as <format>_part, and
+ * <format>_panel has SLICE_BYTES and TAIL, of a slice and behind the panel; load() brings what a
+ * lane needs of one, load_word() the same with codes 4 t to 4 t + 3 and those 16 on in the first
+ * words, unpack() gives codes, scales and mins, the same numbers as <format>_part, and
  * put() writes a unit of the file's order. Codes of 4 bits lie as in Q4_0: weight i of a unit in
  * the low, weight i + 16 in the high half of byte i.
  */
@@ -16,6 +17,7 @@
 #define RILL_KERNELS_CUDA_PANEL_CUH
 
 #include "kernels/cuda/gemm.cuh"
+#include "kernels/cuda/pack.cuh"
 #include "kernels/cuda/parts.cuh"
 
 #define SLICE  8 // units of a row
@@ -134,6 +136,12 @@ struct q4_0_panel {
         r->low = L::v16(slice + lane * 16);
         r->d = L::v2(slice + 512 + lane * 2);
     }
+    template <class L>
+    PANEL_FN void load_word(raw *r, const uint8_t *slice, const uint8_t *, int lane, int t)
+    {
+        r->low.x = L::v4(slice + lane * 16 + t * 4);
+        r->d = L::v2(slice + 512 + lane * 2);
+    }
     PANEL_FN void unpack(const raw &r, int, uint32_t *w, float *s, float *m)
     {
         nibbles_of(w, r.low);
@@ -162,6 +170,13 @@ struct q8_0_panel {
         r->b = L::v16(slice + 512 + lane * 16);
         r->d = L::v2(slice + 1024 + lane * 2);
     }
+    template <class L>
+    PANEL_FN void load_word(raw *r, const uint8_t *slice, const uint8_t *, int lane, int t)
+    {
+        r->a.x = L::v4(slice + lane * 16 + t * 4);
+        r->b.x = L::v4(slice + 512 + lane * 16 + t * 4);
+        r->d = L::v2(slice + 1024 + lane * 2);
+    }
     PANEL_FN void unpack(const raw &r, int, uint32_t *w, float *s, float *m)
     {
         w[0] = r.a.x, w[1] = r.a.y, w[2] = r.a.z, w[3] = r.a.w;
@@ -188,6 +203,12 @@ struct mxfp4_panel {
         r->low = L::v16(slice + lane * 16);
         r->e = L::v2(slice + 512 + lane / 2 * 2) >> lane % 2 * 8;
     }
+    template <class L>
+    PANEL_FN void load_word(raw *r, const uint8_t *slice, const uint8_t *, int lane, int t)
+    {
+        r->low.x = L::v4(slice + lane * 16 + t * 4);
+        r->e = L::v2(slice + 512 + lane / 2 * 2) >> lane % 2 * 8;
+    }
     /* e2m1_doubled: 0 1 2 3 4 6 8 12, then the same below zero */
     PANEL_FN void unpack(const raw &r, int, uint32_t *w, float *s, float *m)
     {
@@ -212,6 +233,12 @@ struct q4_k_panel {
     template <class L> PANEL_FN void load(raw *r, const uint8_t *slice, const uint8_t *, int lane)
     {
         r->low = L::v16(slice + lane * 16);
+        r->head = L::v16(slice + 512 + lane % PANEL * 16);
+    }
+    template <class L>
+    PANEL_FN void load_word(raw *r, const uint8_t *slice, const uint8_t *, int lane, int t)
+    {
+        r->low.x = L::v4(slice + lane * 16 + t * 4);
         r->head = L::v16(slice + 512 + lane % PANEL * 16);
     }
     PANEL_FN void unpack(const raw &r, int lane, uint32_t *w, float *s, float *m)
@@ -241,6 +268,13 @@ struct q5_k_panel {
     {
         r->low = L::v16(slice + lane * 16);
         r->high = L::v4(slice + 512 + lane * 4);
+        r->head = L::v16(slice + 640 + lane % PANEL * 16);
+    }
+    template <class L>
+    PANEL_FN void load_word(raw *r, const uint8_t *slice, const uint8_t *, int lane, int t)
+    {
+        r->low.x = L::v4(slice + lane * 16 + t * 4);
+        r->high = L::v4(slice + 512 + lane * 4) >> t;
         r->head = L::v16(slice + 640 + lane % PANEL * 16);
     }
     PANEL_FN void unpack(const raw &r, int lane, uint32_t *w, float *s, float *m)
@@ -279,6 +313,16 @@ struct q6_k_panel {
     {
         r->low = L::v16(slice + lane * 16);
         r->high = L::v8(slice + 512 + lane * 8);
+        r->scales = L::v2(slice + 768 + lane * 2);
+        r->d = L::v2(tail + lane % PANEL * 2);
+    }
+    template <class L>
+    PANEL_FN void load_word(raw *r, const uint8_t *slice, const uint8_t *tail, int lane, int t)
+    {
+        r->low.x = L::v4(slice + lane * 16 + t * 4);
+        r->high = L::v8(slice + 512 + lane * 8);
+        r->high.x >>= 2 * t;
+        r->high.y >>= 2 * t;
         r->scales = L::v2(slice + 768 + lane * 2);
         r->d = L::v2(tail + lane % PANEL * 2);
     }
@@ -325,6 +369,12 @@ struct iq4_xs_panel {
     template <class L> PANEL_FN void load(raw *r, const uint8_t *slice, const uint8_t *, int lane)
     {
         r->low = L::v16(slice + lane * 16);
+        r->head = L::v8(slice + 512 + lane % PANEL * 8);
+    }
+    template <class L>
+    PANEL_FN void load_word(raw *r, const uint8_t *slice, const uint8_t *, int lane, int t)
+    {
+        r->low.x = L::v4(slice + lane * 16 + t * 4);
         r->head = L::v8(slice + 512 + lane % PANEL * 8);
     }
     /* iq4_values: -127 -104 -83 -65, -49 -35 -22 -10, 1 13 25 38, 53 69 89 113 */
@@ -420,6 +470,14 @@ DEVICE float panel_total(const float *sums, const struct panel_place &p, int tur
     return total;
 }
 
+/* The block has written its columns of group g: the last of n blocks packs them. */
+DEVICE void panel_pack(const struct gemv_args &a, int64_t g, int n, int32_t *keep)
+{
+    if (last_of(a.ticket + g, n, keep) && threadIdx.x < WARP)
+        pack_lanes(load_new(at_row(a.out, 0) + 32 * g + threadIdx.x), a.to + g, NULL);
+    __syncthreads(); // keep is free
+}
+
 /* Weights do not depend on the kernel in front: the first are asked for before that has ended. */
 template <class F, int NX> DEVICE void panel_gemv(const struct gemv_args &a)
 {
@@ -479,6 +537,8 @@ template <class F, int NX> DEVICE void panel_gemv(const struct gemv_args &a)
                         panel_total<NX>(sums, p, a.glu != 0, j));
         }
         __syncthreads();
+        if (NX == 1 && a.to)
+            panel_pack(a, first / 32, 32 / (p.slots * PANEL), (int32_t *)sums);
     }
 }
 

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/lower.h"
 #include "plan/ops.h"
 
 void cuda_prep_fail(struct prep *p, const struct op *op, const char *what)
@@ -83,10 +83,20 @@ static int64_t most_blocks(const struct segment *s, const struct launch *l, int6
     }
 }
 
+static int variant_of(int64_t n_t)
+{
+    static const int32_t up_to[MANY_ROWS] = {1, 8, 16, 32};
+    int v = 0;
+
+    while (v < MANY_ROWS && n_t > up_to[v])
+        v++;
+    return v;
+}
+
 int cuda_enqueue(struct dev *d, const struct segment *s, int64_t n_t, int64_t n_s, int64_t n_run)
 {
     const struct cuda_seg *g = s->impl;
-    const int v = n_t == 1 ? ONE_ROW : n_t <= FEW ? FEW_ROWS : MANY_ROWS;
+    const int v = variant_of(n_t);
 
     for (int i = 0; i < g->n; i++) {
         const struct launch *l = &g->l[i];
@@ -321,18 +331,24 @@ static int pass(struct prep *p)
 {
     drop_launches(p->g);
     p->packed = (struct ref){-1, 0, 0};
+    p->glu.out = NULL;
     p->sorted = -1;
     for (int i = 0; i < p->n_table; i++)
         p->table[i].emitted = false;
     for (int32_t i = p->s->from; i < p->s->to && p->rc == 0; i++) {
         const struct op *op = &p->p->op[i];
         const int first = p->g->n;
+        int done;
 
         if (!cuda_can(p->d, p->p, op)) {
             cuda_prep_fail(p, op, "has no kernel on this device");
             break;
         }
-        cuda_lower(p, op);
+        done = cuda_low_heads(p, i);
+        for (int k = 1; k < done; k++)
+            p->s->kernel[i++ - p->s->from] = kern_heads.name;
+        if (!done)
+            cuda_lower(p, op);
         if (p->g->n == p->g->cap)
             cuda_prep_fail(p, op, "too many launches");
         p->s->kernel[i - p->s->from] = p->g->n > first ? p->g->l[p->g->n - 1].k->name : "cuda";
@@ -374,8 +390,11 @@ static int build(struct prep *p)
     if (!lay_step(p) || !lay_adapters(p) || !cuda_choose_lay(p) || (rc = pass(p)) < 0)
         return p->rc ? p->rc : E_NOMEM;
     for (int i = 0; i < SLOTS && p->rc == 0; i++)
-        if (p->want[i])
+        if (p->want[i]) {
             p->slot[i] = cuda_prep_mem(p, p->want[i]);
+            if (p->slot[i] && i == SLOT_TICKET && rt_zero(p->d->rt, p->slot[i], p->want[i]) < 0)
+                p->rc = err_set(p->e, E_DEVICE, "cuda: %s", rt_error());
+        }
     if (p->rc == 0 && pass(p) == 0 && (record_graphs(p) < 0 || rt_sync(p->d->rt) < 0))
         p->rc = err_set(p->e, E_DEVICE, "cuda: launches cannot be recorded: %s", rt_error());
     for (int i = 0; p->rc == 0 && p->g->adapter && i < p->s->n_lora; i++)
@@ -401,7 +420,7 @@ int cuda_prepare(struct dev *d, struct segment *s, struct err *e)
     s->impl = g = p->g = mem_new(sizeof *g, e);
     p->vec = mem_array((uint64_t)p->p->n_w + 1, sizeof *p->vec, e);
     if (s->kernel && g && p->vec) {
-        g->cap = n * 18 + 1;
+        g->cap = n * 24 + 1;
         g->l = mem_array((uint64_t)g->cap + 1, sizeof *g->l, e);
         if (g->l)
             rc = build(p);

@@ -93,6 +93,88 @@ static __device__ __forceinline__ uint32_t stream_2(const void *p)
     return v;
 }
 
+/* Copies to shared memory that nobody waits for, 16 bytes a thread: those asked for before
+ * copies_group() are a group; copies_wait<N>() leaves the thread's last N under way. */
+static __device__ __forceinline__ uint32_t shared_at(const void *p)
+{
+    return (uint32_t)__cvta_generic_to_shared(p);
+}
+
+static __device__ __forceinline__ void copy_16(void *to, const void *from)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_at(to)), "l"(from)
+                 : "memory");
+}
+
+static __device__ __forceinline__ void copies_group(void)
+{
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+template <int N> static __device__ __forceinline__ void copies_wait(void)
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
+
+/* The same by the copy engine, from sm_90 on. A barrier is opened, for one thread that says with
+ * bulk_expect() how many bytes come, and passed in turn 0, 1, 0 ... when they are there. */
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+static __device__ __forceinline__ void bulk_open(uint64_t *bar)
+{
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(shared_at(bar)) : "memory");
+}
+
+static __device__ __forceinline__ void bulk_opened(void)
+{
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+
+static __device__ __forceinline__ void bulk_expect(uint64_t *bar, uint32_t bytes)
+{
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_at(bar)),
+                 "r"(bytes)
+                 : "memory");
+}
+
+static __device__ __forceinline__ void bulk_copy(void *to, const void *from, uint32_t bytes,
+                                                 uint64_t *bar)
+{
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
+                 "[%0], [%1], %2, [%3];" ::"r"(shared_at(to)),
+                 "l"(from), "r"(bytes), "r"(shared_at(bar))
+                 : "memory");
+}
+
+static __device__ __forceinline__ void bulk_wait(uint64_t *bar, uint32_t turn)
+{
+    uint32_t done = 0;
+
+    while (!done)
+        asm volatile("{\n.reg .pred p;\n"
+                     "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n"
+                     "selp.u32 %0, 1, 0, p;\n}"
+                     : "=r"(done)
+                     : "r"(shared_at(bar)), "r"(turn)
+                     : "memory");
+}
+#else // never chosen there
+static __device__ __forceinline__ void bulk_open(uint64_t *)
+{
+}
+static __device__ __forceinline__ void bulk_opened(void)
+{
+}
+static __device__ __forceinline__ void bulk_expect(uint64_t *, uint32_t)
+{
+}
+static __device__ __forceinline__ void bulk_copy(void *, const void *, uint32_t, uint64_t *)
+{
+}
+static __device__ __forceinline__ void bulk_wait(uint64_t *, uint32_t)
+{
+}
+#endif
+
 static __device__ __forceinline__ void mma_s8_k32(int *c, const int *a, const int *b)
 {
     asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 "

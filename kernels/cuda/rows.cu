@@ -3,41 +3,7 @@
  * Same bytes: a block works on one row (or one group of its columns) and reads no other; sums are
  * dealt to threads by column and added by a fixed tree, so their order depends on the width alone.
  */
-#include "kernels/cuda/common.cuh"
-
-/* 32 inputs, of which n are there, to int8: the largest magnitude becomes 127
- * (kernels/cpu/dot_q8.h has the definition: the same bits). Or to halves. A warp's work. */
-DEVICE void pack_32(const float *in, int64_t n, struct q32 *to, struct x16 *halves)
-{
-    const int lane = (int)threadIdx.x % WARP;
-    const float x = lane < n ? in[lane] : 0.0f;
-
-    if (halves) {
-        halves->hi[lane] = f32_to_bf16(x);
-        halves->lo[lane] = f32_to_bf16(x - bf16_to_f32(f32_to_bf16(x)));
-        return;
-    }
-    const uint32_t top = (uint32_t)warp_max_int((int)(f32_bits(x) & 0x7fffffffu));
-    const float high = f32_of_bits(top);
-    float d = 0.0f;
-    int q = 0, low, sum;
-
-    if (top >= 0x7f800000u) {
-        d = f32_of_bits(0x7fc00000u);
-    } else if (high >= 0x1p-100f) {
-        d = high / 127.0f;
-        q = (int)(x * (127.0f / high) + 12582912.0f - 12582912.0f);
-    }
-    low = warp_sum_int(lane < 16 ? q : 0);
-    sum = warp_sum_int(q);
-    to->q[lane] = (int8_t)q;
-    if (lane == 0) {
-        to->d = d;
-        to->sum_32 = d * (float)sum;
-        to->sum_16[0] = d * (float)low;
-        to->sum_16[1] = d * (float)(sum - low);
-    }
-}
+#include "kernels/cuda/pack.cuh"
 
 static __global__ void __launch_bounds__(GEMV_THREADS) k_pack(struct pack_args a)
 {

@@ -167,6 +167,10 @@ int rt_launch(struct rt *d, const struct rt_launch *l)
     how.attrs = &early;
     how.numAttrs = d->overlap ? 1 : 0;
     use(d);
+    if (l->shared > 48u << 10 &&
+        cudaFuncSetAttribute(l->k->fn, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             (int)l->shared) != cudaSuccess)
+        return -1;
     return result(cudaLaunchKernelExC(&how, l->k->fn, args));
 }
 

@@ -17,9 +17,9 @@ struct tile_rows {
     int32_t n, first, matrix;
 };
 
-DEVICE struct tile_rows tile_rows_of(const struct gemv_args &a)
+DEVICE struct tile_rows tile_rows_of(const struct gemv_args &a, int rows)
 {
-    struct tile_rows t = {0, (int32_t)blockIdx.x * GEMM_ROWS, 0};
+    struct tile_rows t = {0, (int32_t)blockIdx.x * rows, 0};
 
     if (a.mode == GEMV_PAIRS) {
         const int32_t *tile = a.tile + 3 * (int64_t)blockIdx.x;
@@ -28,7 +28,7 @@ DEVICE struct tile_rows tile_rows_of(const struct gemv_args &a)
         return t;
     }
     t.n = n_rows(&a.s, a.rows, a.n_used) - t.first;
-    t.n = t.n < GEMM_ROWS ? t.n : GEMM_ROWS;
+    t.n = t.n < rows ? t.n : rows;
     t.matrix = a.mode == GEMV_HEADS ? (int32_t)blockIdx.z : 0;
     return t;
 }

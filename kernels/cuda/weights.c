@@ -4,7 +4,7 @@
  * Most have their rows as in the file; those of common formats are repacked when they are loaded,
  * into panels (panel.cuh). w->dev says which: NULL as in the file.
  */
-#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/lower.h"
 
 enum { STAGING = 64 << 20, SUMS_MAX = 48 << 10, SLICE_COLS = 256, SEGMENT_COLS = 1024 };
 
@@ -51,18 +51,20 @@ static uint64_t sums_bytes(const struct fmt_launch *f, int64_t cols, bool glu, i
 struct gemv_shape cuda_gemv_shape(const struct fmt_launch *f, int64_t cols, int64_t n_out, bool glu,
                                   int units)
 {
-    struct gemv_shape s = {f->shared, f->cols, 1};
+    struct gemv_shape s = {f->shared, 0, 1};
     const int64_t items = (cols + SEGMENT_COLS - 1) / SEGMENT_COLS * (glu ? 2 : 1);
 
     if (!f->sums) { // the tensor cores' kernels have as many columns of gate as of up
-        s.cols = glu && f->rows == GEMM_ROWS ? f->cols / 2 : f->cols;
+        const bool both = f->rows == GEMM_ROWS || f->cols == SMALL_COLS || f->cols == WIDE_COLS;
+        const int64_t per = glu && both ? f->cols / 2 : f->cols;
+        s.grid_y = cuda_blocks(n_out, per, f->block == RING_THREADS ? units : 65535);
         return s;
     }
     while (s.split < GEMV_THREADS / 32 &&
            (sums_bytes(f, cols, glu, s.split) > SUMS_MAX ||
             (s.split < items && n_out / PANEL * s.split < (int64_t)units * GEMV_WARPS_ENOUGH)))
         s.split *= 2;
-    s.cols = f->cols / s.split;
+    s.grid_y = cuda_blocks(n_out, f->cols / s.split, 65535);
     s.shared = (uint32_t)sums_bytes(f, cols, glu, s.split);
     return s;
 }

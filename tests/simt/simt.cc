@@ -32,6 +32,7 @@ struct fiber {
 
 struct simt_place simt_now;
 uint64_t simt_seed;
+long simt_launches;
 
 static struct fiber fiber[MAX_THREADS];
 static struct fiber home; // the scheduler
@@ -169,6 +170,103 @@ char *simt_shared(void)
     fprintf(stderr, "simt: %s, block %u %u %u, thread %d: %s\n", now->k->name, simt_now.block.x,
             simt_now.block.y, simt_now.block.z, thread, why);
     abort();
+}
+
+/* -- copies that nobody waits for yet -- */
+
+struct copy {
+    void *to, *bar;
+    const void *from;
+    uint32_t n;
+    int group;
+};
+
+/* Of each thread, and those of the copy engine, which a barrier counts. */
+enum { MAX_COPIES = 256 };
+static struct list {
+    struct copy copy[MAX_COPIES];
+    int n, group;
+} own[MAX_THREADS], bulk;
+
+/* Barriers are words of shared memory: bytes that are to come, the turn, whether some are. */
+struct barrier {
+    uint32_t bytes : 30, turn : 1, open : 1;
+    uint32_t sign;
+};
+static_assert(sizeof(struct barrier) == 8, "as large as on a device");
+static const uint32_t barrier_sign = 0x62617272;
+
+void simt_copy(void *to, const void *from, uint32_t n, void *bar)
+{
+    struct list *l = bar ? &bulk : &own[self - fiber];
+
+    if (l->n == MAX_COPIES || (uintptr_t)to % 16 || (uintptr_t)from % 16 || n % 16 ||
+        (char *)to < shared || (char *)to + n > shared + now->shared)
+        broken("a copy no device makes", (int)(self - fiber));
+    l->copy[l->n++] = {to, bar, from, n, l->group};
+}
+
+static void do_copy(struct list *l, int i)
+{
+    memcpy(l->copy[i].to, l->copy[i].from, l->copy[i].n);
+    l->copy[i] = l->copy[--l->n];
+}
+
+void simt_copies_group(void)
+{
+    own[self - fiber].group++;
+}
+
+void simt_copies_wait(int left)
+{
+    struct list *l = &own[self - fiber];
+
+    for (int i = l->n - 1; i >= 0; i--)
+        if (l->copy[i].group < l->group - left)
+            do_copy(l, i);
+}
+
+static struct barrier *barrier_at(void *bar)
+{
+    struct barrier *b = (struct barrier *)bar;
+
+    if (b->sign != barrier_sign)
+        broken("a barrier that was never opened", (int)(self - fiber));
+    return b;
+}
+
+void simt_bulk_open(void *bar)
+{
+    *(struct barrier *)bar = {0, 0, 0, barrier_sign};
+}
+
+void simt_bulk_expect(void *bar, uint32_t bytes)
+{
+    struct barrier *b = barrier_at(bar);
+
+    if (b->open)
+        broken("a barrier's bytes are said twice", (int)(self - fiber));
+    b->open = 1;
+    b->bytes = bytes & 0x3fffffffu;
+}
+
+/* Whoever comes first has the copies made; nothing on its way is waited for in vain. */
+void simt_bulk_wait(void *bar, uint32_t turn)
+{
+    struct barrier *b = barrier_at(bar);
+    uint32_t bytes = 0;
+
+    if (b->turn != turn)
+        return;
+    for (int i = bulk.n - 1; i >= 0; i--)
+        if (bulk.copy[i].bar == bar) {
+            bytes += bulk.copy[i].n;
+            do_copy(&bulk, i);
+        }
+    if (!b->open || bytes != b->bytes)
+        broken("it waits for bytes that never come", (int)(self - fiber));
+    b->open = 0;
+    b->turn ^= 1;
 }
 
 static void butterflies(float *a)
@@ -312,10 +410,12 @@ static void run_block(int n)
     const int n_warp = n / LANES;
 
     memset(shared, 0xff, now->shared);
+    bulk.n = 0;
     memset(shared + now->shared, 0xa5, MARKS);
     for (int i = 0; i < n; i++) {
         fiber[i].state = READY;
         begin(&fiber[i], thread_main);
+        own[i].n = own[i].group = 0;
     }
     for (uint64_t turn = 0;; turn++) {
         const uint64_t r = mix(simt_seed * 977 + turn * 31 + simt_now.block.x + 1);
@@ -341,6 +441,9 @@ static void run_block(int n)
     for (int i = 0; i < MARKS; i++)
         if (shared[now->shared + i] != (char)0xa5)
             broken("wrote behind its shared memory", 0);
+    for (int i = 0; i < n; i++)
+        if (own[i].n || bulk.n)
+            broken("it ended before its copies", i);
 }
 
 static void make_stacks(int n)
@@ -359,6 +462,7 @@ static void make_stacks(int n)
 void simt_run(const struct rt_launch *l)
 {
     now = l;
+    simt_launches++;
     if (l->block == 0 || l->block > MAX_THREADS || l->block % LANES || l->shared > SHARED_MAX ||
         l->grid[1] > 65535 || l->grid[2] > 65535 || !l->grid[0] || !l->grid[1] || !l->grid[2])
         broken("a launch no device takes", 0);

@@ -106,6 +106,53 @@ static inline uint32_t stream_2(const void *p)
     return simt_load<uint16_t>(p);
 }
 
+/* Copies happen when they are waited for, no sooner. */
+void simt_copy(void *to, const void *from, uint32_t n, void *bar); // bar NULL: of the thread
+void simt_copies_group(void);
+void simt_copies_wait(int left);
+void simt_bulk_open(void *bar);
+void simt_bulk_expect(void *bar, uint32_t bytes);
+void simt_bulk_wait(void *bar, uint32_t turn);
+
+static inline void copy_16(void *to, const void *from)
+{
+    simt_copy(to, from, 16, nullptr);
+}
+
+static inline void copies_group(void)
+{
+    simt_copies_group();
+}
+
+template <int N> static inline void copies_wait(void)
+{
+    simt_copies_wait(N);
+}
+
+static inline void bulk_open(uint64_t *bar)
+{
+    simt_bulk_open(bar);
+}
+
+static inline void bulk_opened(void)
+{
+}
+
+static inline void bulk_expect(uint64_t *bar, uint32_t bytes)
+{
+    simt_bulk_expect(bar, bytes);
+}
+
+static inline void bulk_copy(void *to, const void *from, uint32_t bytes, uint64_t *bar)
+{
+    simt_copy(to, from, bytes, bar);
+}
+
+static inline void bulk_wait(uint64_t *bar, uint32_t turn)
+{
+    simt_bulk_wait(bar, turn);
+}
+
 static inline uint32_t byte_perm(uint32_t low, uint32_t high, uint32_t pick)
 {
     const uint64_t from = low | (uint64_t)high << 32;
@@ -159,6 +206,23 @@ static inline void mma_s8_k16(int *c, const int *a, const int *b)
 static inline void mma_bf16(float *c, const uint32_t *a, const uint32_t *b)
 {
     simt_meet(MEET_MMA, simt_word{0.0f, 0, nullptr, nullptr, 0, c, a, b});
+}
+
+static inline float load_new(const float *p)
+{
+    return *p;
+}
+
+/* Blocks run one after the other. */
+static inline bool last_of(int32_t *ticket, int32_t n, int32_t *keep)
+{
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        *keep = ++*ticket == n;
+        *ticket = *keep ? 0 : *ticket;
+    }
+    __syncthreads();
+    return *keep != 0;
 }
 
 static inline float warp_max(float x)

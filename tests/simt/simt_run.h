@@ -9,9 +9,11 @@ extern "C" {
 #endif
 
 #ifdef RILL_GPU
+static long simt_launches;      // nobody counts
 static uint64_t simt_seed;      // a GPU has an order of its own
 static int64_t simt_fail_after; // and cannot be made to fail
 #else
+extern long simt_launches;      // so far
 extern uint64_t simt_seed;      // changes the order in which threads run
 extern int64_t simt_fail_after; // calls to the device that succeed before all others fail; -1: all
 #endif

@@ -14,7 +14,7 @@
 #include "tests/simt/simt_run.h"
 
 enum { ROWS = 9, INPUTS = 11 };
-enum kernel { BY_ONE, BY_FEW, BY_TILES };
+enum kernel { BY_ONE, BY_FEW, BY_TILES, BY_RINGS, BY_BULK, BY_SMALL, BY_WIDE = BY_SMALL + 3 };
 
 struct problem {
     struct rt *rt;
@@ -113,13 +113,17 @@ static void fetch(const struct problem *p, void *to, const void *from, uint64_t 
 static void multiply(struct problem *p, int n, enum kernel which, bool glu, int panels, float *y)
 {
     const struct fmt_kern *k = panels ? gemv_panels((int)p->f->id) : cuda_fmt((int)p->f->id);
-    const struct fmt_launch *f = which == BY_TILES ? &k->tiles
-                                 : which == BY_FEW ? &k->many
-                                                   : &k->few;
+    const struct fmt_launch *some =
+        panels ? gemv_small_panels((int)p->f->id) : gemv_half_some((int)p->f->id);
+    const struct fmt_launch *f = which == BY_WIDE    ? gemv_wide((int)p->f->id, p->cols)
+                                 : which >= BY_SMALL ? &some[which - BY_SMALL]
+                                 : which >= BY_RINGS ? &gemv_rings((int)p->f->id)[which - BY_RINGS]
+                                 : which == BY_TILES ? &k->tiles
+                                 : which == BY_FEW   ? &k->many
+                                                     : &k->few;
     const int64_t cols = glu ? p->rows / 2 : p->rows;
     const struct gemv_shape shape = cuda_gemv_shape(f, p->cols, cols, glu, panels);
-    const uint32_t per = (uint32_t)f->rows,
-                   tiles = (uint32_t)(cols + shape.cols - 1) / (uint32_t)shape.cols;
+    const uint32_t per = (uint32_t)f->rows;
     struct gemv_args a = {.s = {.n = p->dev.n},
                           .x = {p->dev.x, p->cols},
                           .xq = k->input == INPUT_Q32 ? p->dev.q : NULL,
@@ -137,12 +141,12 @@ static void multiply(struct problem *p, int n, enum kernel which, bool glu, int 
                           .scale = 1.0f,
                           .n_head = 1,
                           .div = 1};
-    const struct rt_launch l = {
-        &f->k,
-        {((uint32_t)n + per - 1) / per, which == BY_TILES || tiles < 2 ? tiles : 2, 1},
-        f->block,
-        shape.shared,
-        &a};
+    const struct rt_launch l = {&f->k,
+                                {((uint32_t)n + per - 1) / per,
+                                 which >= BY_TILES || shape.grid_y < 2 ? shape.grid_y : 2, 1},
+                                f->block,
+                                shape.shared,
+                                &a};
 
     const int32_t rows[4] = {n, 0, 0, 0};
     ck_assert_int_eq(rt_copy(p->rt, p->dev.n, rows, sizeof rows), 0);
@@ -205,6 +209,11 @@ static void check_format(struct rt *rt, const struct fmt_info *f, int64_t cols)
         multiply(&p, n, BY_FEW, false, 0, some);
         ck_assert_msg(memcmp(all, some, (size_t)n * ROWS * sizeof *all) == 0,
                       "%s: other bits for %d rows of inputs", f->name, n);
+    }
+    for (int x = 0; gemv_half_some((int)f->id) && x < 3; x++) {
+        multiply(&p, INPUTS, BY_SMALL + (enum kernel)x, false, 0, some);
+        ck_assert_msg(memcmp(all, some, (size_t)INPUTS * ROWS * sizeof *all) == 0,
+                      "%s: other bits for %d rows at once", f->name, 8 << x);
     }
     mem_free(all);
     mem_free(some);
@@ -349,6 +358,8 @@ static void check_panels(struct rt *rt, const struct fmt_info *f, int64_t cols, 
 {
     static const int units[] = {1, 2,
                                 1000}; // warps that share a panel: 1, 2 or more, as many as can
+    static const char *const how[] = {"",        "for few rows", "by tiles", "through rings",
+                                      "in bulk", "x8",           "x16",      "x32"};
     struct problem p = problem_new(rt, f, cols, rows, inputs);
     const size_t n = (size_t)rows * (size_t)inputs;
     float *want = need(n * sizeof *want), *got = need(n * sizeof *got);
@@ -365,12 +376,11 @@ static void check_panels(struct rt *rt, const struct fmt_info *f, int64_t cols, 
                           "%s: other bits of panels: %d columns, %d rows, %d inputs%s, units %d",
                           f->name, (int)cols, rows, inputs, glu ? ", gate and up" : "", units[i]);
         }
-        for (enum kernel k = BY_FEW; k <= BY_TILES; k++) {
-            multiply(&p, inputs, k, glu, 1, got);
+        for (enum kernel k = BY_FEW; k < BY_WIDE; k++) {
+            multiply(&p, inputs, k, glu, 3, got);
             ck_assert_msg(memcmp(want, got, bytes) == 0,
                           "%s: other bits of panels %s: %d columns, %d rows, %d inputs%s", f->name,
-                          k == BY_FEW ? "for few rows" : "by tiles", (int)cols, rows, inputs,
-                          glu ? ", gate and up" : "");
+                          how[k], (int)cols, rows, inputs, glu ? ", gate and up" : "");
         }
     }
     mem_free(want);
@@ -394,6 +404,37 @@ START_TEST(panels_make_the_same_bits)
         check_panels(rt, f, f->block == 256 ? 1280 : 32, 24, 9);
     }
     ck_assert_int_ge(n, 7);
+    rt_close(rt);
+}
+END_TEST
+
+/* Warpgroups' products, which the host has not: close to the others, not the same bits. */
+START_TEST(warpgroups_come_close)
+{
+    struct rt *rt = open_device();
+    struct rt_info info;
+
+    rt_info(rt, &info);
+    for (int64_t cols = 64; info.sm == 90 && gemv_wide(FMT_BF16, cols) && cols <= 4096; cols *= 4)
+        for (int glu = 0; glu < 2; glu++) {
+            enum { WIDE_N = 300, WIDE_M = 400 };
+            struct problem p = problem_new(rt, fmt_find(FMT_BF16), cols, WIDE_M, WIDE_N);
+            const size_t n = (size_t)WIDE_N * (glu ? WIDE_M / 2 : WIDE_M);
+            float *want = need(n * sizeof *want), *got = need(n * sizeof *got);
+            double square = 0;
+
+            multiply(&p, WIDE_N, BY_TILES, glu, 0, want);
+            multiply(&p, WIDE_N, BY_WIDE, glu, 0, got);
+            for (size_t i = 0; i < n; i++)
+                square += (double)want[i] * (double)want[i];
+            for (size_t i = 0; i < n; i++)
+                ck_assert_msg(fabs((double)(got[i] - want[i])) <= 0.05 * sqrt(square / (double)n),
+                              "%d columns%s: number %zu is %g, expected %g", (int)cols,
+                              glu ? ", gate and up" : "", i, (double)got[i], (double)want[i]);
+            mem_free(want);
+            mem_free(got);
+            problem_free(&p);
+        }
     rt_close(rt);
 }
 END_TEST
@@ -468,6 +509,6 @@ START_TEST(what_is_stored_is_what_the_format_makes)
 }
 END_TEST
 
-TEST_MAIN("simt/formats", every_format_multiplies, tiles_make_the_same_bits,
+TEST_MAIN("simt/formats", warpgroups_come_close, every_format_multiplies, tiles_make_the_same_bits,
           panels_make_the_same_bits, every_format_gives_rows,
           what_is_stored_is_what_the_format_makes)

@@ -272,8 +272,8 @@ START_TEST(panels_of_more_than_32_bits)
                                         .n_head = 1,
                                         .div = 1};
 
-            start(f.rt, &l[v]->k, (uint32_t)((ROWS + l[v]->rows - 1) / l[v]->rows),
-                  (uint32_t)((N + shape.cols - 1) / shape.cols), l[v]->block, shape.shared, &a);
+            start(f.rt, &l[v]->k, (uint32_t)((ROWS + l[v]->rows - 1) / l[v]->rows), shape.grid_y,
+                  l[v]->block, shape.shared, &a);
             send(f.rt, made[far], y, sizeof made[far]);
         }
         ck_assert_msg(memcmp(made[0], made[1], sizeof made[0]) == 0, "%s", l[v]->k.name);

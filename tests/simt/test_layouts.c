@@ -1,0 +1,99 @@
+/* test_layouts.c - how matrices lie and which records share a launch changes no bit of a model's
+ * logits, and how many launches a token takes. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "model/random.h"
+#include "tests/model/runner.h"
+#include "tests/simt/simt_run.h"
+
+enum { N = 9, PIECES = 2 };
+static const int piece[PIECES] = {1, 9};
+
+/* The logits of N rows, piece by piece; the launches of the last step of one row. */
+static float *logits_of(const char *path, const char *gemv, const char *fuse, int *n,
+                        long *launches)
+{
+    const struct model_opts opts = MODEL_OPTS;
+    struct model_opts o = opts;
+    struct runner r;
+    int32_t ids[N];
+    float *out;
+
+    setenv("RILL_CUDA_GEMV", gemv, 1);
+    setenv("RILL_CUDA_FUSE", fuse, 1);
+    o.device = "cuda:0";
+    o.n_ctx = 64;
+    runner_open(&r, path, &o);
+    *n = N * runner_cols(&r);
+    out = mem_array((uint64_t)*n * PIECES, sizeof *out, NULL);
+    for (int i = 0; i < N; i++)
+        ids[i] = (i * 37 + 11) % r.m->h.n_vocab;
+    for (int k = 0; k < PIECES; k++) {
+        const long before = simt_launches;
+        runner_list(&r, ids, N, piece[k], true, out + (size_t)*n * (size_t)k);
+        if (piece[k] == 1)
+            *launches = (simt_launches - before) / N;
+    }
+    runner_close(&r);
+    unsetenv("RILL_CUDA_GEMV");
+    unsetenv("RILL_CUDA_FUSE");
+    return out;
+}
+
+static void check_model(const char *shape, const char *type, const char *arch, int per_layer,
+                        int others, size_t ways)
+{
+    static const char *const how[][2] = {{"panels", "1"}, {"panels", "0"}, {"file", "1"},
+                                         {"dp4a", "1"},   {"pieces", "1"}, {"bulk", "0"}};
+    const struct random_model m = {.shape = shape, .type = type, .arch = arch, .seed = 3};
+    const char *tmp = getenv("TMPDIR");
+    char path[1024];
+    float *want = NULL;
+    struct err e;
+    long launches;
+    int n;
+
+    snprintf(path, sizeof path, "%s/rill-layouts-%ld.gguf", tmp && *tmp ? tmp : "/tmp",
+             (long)getpid());
+    ck_ok(random_model_write(path, &m, &e), &e);
+    for (size_t i = 0; i < ways && i < ARRAY_LEN(how); i++) {
+        float *got = logits_of(path, how[i][0], how[i][1], &n, &launches);
+
+        ck_assert_msg(!want || memcmp(want, got, (size_t)n * PIECES * sizeof *got) == 0,
+                      "%s %s: other bits with %s and RILL_CUDA_FUSE=%s", arch, type, how[i][0],
+                      how[i][1]);
+        for (int k = 0; k < n; k++)
+            ck_assert_msg(got[k] - got[k] == 0.0f, "%s %s: logit %d is %g", arch, type, k,
+                          (double)got[k]);
+        if (i == 0 && launches != 2 * per_layer + others)
+            ck_abort_msg("%s %s: %ld launches a token, expected %d", arch, type, launches,
+                         2 * per_layer + others);
+        mem_free(want);
+        want = got;
+    }
+    mem_free(want);
+    unlink(path);
+}
+
+/* Norm, q|k|v, heads, attention, output; norm, gate and up, down (BF16: packing in front of it).
+ * Once: the token's row,
+ * angles, rows that want logits, norm, head. */
+START_TEST(dense_models)
+{
+    check_model("tiny", "Q4_K", "llama", 8, 5, 6);
+    check_model("tiny", "Q8_0", "qwen3", 8, 5, 3);
+    check_model("tiny", "BF16", "qwen3", 9, 5, 2);
+}
+END_TEST
+
+/* Instead of the last three: norm, router, its choice, sorting, packing, gate and up, packing,
+ * down, sum. */
+START_TEST(models_with_experts)
+{
+    check_model("tiny,experts=8,used=2,ffn=256", "Q4_0", "qwen3moe", 14, 5, 4);
+}
+END_TEST
+
+TEST_MAIN("simt/layouts", dense_models, models_with_experts)
