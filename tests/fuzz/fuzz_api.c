@@ -2,8 +2,8 @@
  * short answer to it. What is refused has a sentence; replies and the events of streams are JSON.
  * The model is the vocabulary of the embedded one, which lies below $SRCDIR (else here).
  *
- * Compiling constraints took four fifths of the time, and has a fuzzer of its own: only short inputs
- * that say so get theirs. Must be linked with
+ * Compiling constraints took four fifths of the time, and has a fuzzer of its own: only short
+ * inputs that say so get theirs. Must be linked with
  * -Wl,--wrap=rill_constraint_new,--wrap=rill_chat_tools.
  */
 #include "tests/fuzz/replay.h"
