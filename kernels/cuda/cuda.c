@@ -13,7 +13,8 @@
 #include "kernels/cuda/there.h"
 #include "kernels/registry.h"
 
-#define STAGE (64u << 10) // bytes of half of it
+#define STAGE  (64u << 10) // bytes of half of it
+#define MOVERS 8           // threads at most that bring weights into pinned memory
 
 static int fail(struct err *e, const char *what)
 {
@@ -24,8 +25,11 @@ static void cuda_close(struct dev *d)
 {
     if (!d)
         return;
+    team_free(d->movers);
     if (d->stage)
         rt_free_host(d->rt, d->stage);
+    if (d->pieces)
+        rt_free_host(d->rt, d->pieces);
     if (d->last)
         cuda_give(d, d->last, CUDA_SLOTS * sizeof *d->last);
     rt_close(d->rt);
@@ -102,13 +106,17 @@ static int cuda_open(struct dev **out, const char *spec, struct err *e)
     d->plain = env_is("RILL_CUDA_FUSE", "0");
     d->last = cuda_take(d, CUDA_SLOTS * sizeof *d->last);
     d->stage = rt_alloc_host(d->rt, 2 * STAGE);
-    if (!d->last || !d->stage || rt_zero(d->rt, d->last, CUDA_SLOTS * sizeof *d->last) < 0) {
-        err_set(e, E_DEVICE, "cuda:%s: no memory is free", d->info.name);
+    d->pieces = rt_alloc_host(d->rt, 2 * CUDA_PIECE);
+    if (!d->last || !d->stage || !d->pieces ||
+        rt_zero(d->rt, d->last, CUDA_SLOTS * sizeof *d->last) < 0)
+        n = err_set(e, E_DEVICE, "cuda:%s: no memory is free", d->info.name);
+    else
+        n = team_new(&d->movers, thread_cpus() < MOVERS ? thread_cpus() : MOVERS, e);
+    if (n < 0)
         cuda_close(d);
-        return E_DEVICE;
-    }
-    *out = d;
-    return 0;
+    else
+        *out = d;
+    return n < 0 ? n : 0;
 }
 
 /* -- memory -- */
@@ -226,7 +234,7 @@ static int cuda_load(struct dev *d, struct weight *w, struct err *e)
             rc = cuda_mem(d, w->part[i].bytes, MEM_DEVICE, NULL, &m, e);
             if (rc < 0)
                 return err_prefix(e, w->name);
-            rc = cuda_copy(d, m, 0, w->part[i], 0, m.bytes);
+            rc = cuda_bring(d, m.p, w->part[i].p, m.bytes) < 0 ? E_DEVICE : 0;
         }
         cuda_unmem(d, &w->part[i]);
         w->part[i] = m;

@@ -8,6 +8,7 @@
 #ifndef RILL_KERNELS_CUDA_CUDA_H
 #define RILL_KERNELS_CUDA_CUDA_H
 
+#include "base/thread.h"
 #include "kernels/cuda/kern.h"
 #include "kernels/cuda/rt.h"
 #include "plan/backend.h"
@@ -31,19 +32,25 @@ struct dev {
     uint8_t *stage;     // pinned, two halves: small things on their way to the device
     uint64_t stage_at;
     int half;
+    uint8_t *pieces; // pinned, two: large things on their way, CUDA_PIECE bytes each
+    int piece;
+    struct team *movers;
 };
 
+#define CUDA_PIECE (4u << 20)
+
 /* Marks of the stream: a step has ended, its draws too; ids came back; half of the stage has been
- * read; a step has begun. */
+ * read; a step has begun; a piece has been read. */
 enum {
     CUDA_RUNS = 4,
     CUDA_DRAWS = 2,
     MARK_RUN = 0,
     MARK_DRAW = MARK_RUN + CUDA_RUNS,
     MARK_STAGE = MARK_DRAW + CUDA_DRAWS,
-    MARK_BEGIN = MARK_STAGE + 2
+    MARK_BEGIN = MARK_STAGE + 2,
+    MARK_PIECE = MARK_BEGIN + CUDA_RUNS
 };
-_Static_assert(MARK_BEGIN + CUDA_RUNS <= RT_MARKS, "one mark each");
+_Static_assert(MARK_PIECE + 2 <= RT_MARKS, "one mark each");
 
 /* Device memory within the limit; NULL: there is none left. */
 void *cuda_take(struct dev *d, uint64_t bytes);
@@ -147,6 +154,9 @@ struct gemv_shape {
 struct gemv_shape cuda_gemv_shape(const struct fmt_launch *f, int64_t cols, int64_t n_out, bool glu,
                                   int units);
 
+/* n bytes of the host's, which may be gone or changed afterwards; -1: rt_error() has the reason.
+ * While a piece is on its way, the next is brought from the disk or the page cache. */
+int cuda_bring(struct dev *d, void *to, const void *from, uint64_t n);
 bool cuda_wants_panels(const struct dev *d, const struct weight *w);
 /* part[0] of w, which the host has, as panels in new memory. */
 int cuda_repack(struct dev *d, const struct weight *w, struct mem *out, struct err *e);

@@ -68,7 +68,7 @@ int rt_replay(struct rt *d, struct rt_graph *g);
 void rt_graph_free(struct rt_graph *g); // accepts NULL
 
 /* Marks a point of the stream; later rt_reached waits until it is passed. */
-enum { RT_MARKS = 12 };
+enum { RT_MARKS = 14 };
 int rt_mark(struct rt *d, int i);
 int rt_reached(struct rt *d, int i);
 

@@ -4,6 +4,8 @@
  * Most have their rows as in the file; those of common formats are repacked when they are loaded,
  * into panels (panel.cuh). w->dev says which: NULL as in the file.
  */
+#include <string.h>
+
 #include "kernels/cuda/lower.h"
 
 enum { STAGING = 64 << 20, SUMS_MAX = 48 << 10, SLICE_COLS = 256, SEGMENT_COLS = 1024 };
@@ -71,6 +73,38 @@ struct gemv_shape cuda_gemv_shape(const struct fmt_launch *f, int64_t cols, int6
 
 /* -- loading -- */
 
+struct move {
+    uint8_t *to;
+    const uint8_t *from;
+    uint64_t n;
+};
+
+static void member_move(void *arg, int member, int n)
+{
+    const struct move *m = arg;
+    const uint64_t from = m->n * (uint64_t)member / (uint64_t)n,
+                   to = m->n * (uint64_t)(member + 1) / (uint64_t)n;
+
+    memcpy(m->to + from, m->from + from, to - from);
+}
+
+int cuda_bring(struct dev *d, void *to, const void *from, uint64_t n)
+{
+    for (uint64_t at = 0; at < n; at += CUDA_PIECE, d->piece = !d->piece) {
+        const struct move m = {.to = d->pieces + (uint64_t)d->piece * CUDA_PIECE,
+                               .from = (const uint8_t *)from + at,
+                               .n = n - at < CUDA_PIECE ? n - at : CUDA_PIECE};
+
+        if (rt_reached(d->rt, MARK_PIECE + d->piece) < 0)
+            return -1;
+        team_run(d->movers, member_move, (void *)(uintptr_t)&m);
+        if (rt_copy(d->rt, (uint8_t *)to + at, m.to, m.n) < 0 ||
+            rt_mark(d->rt, MARK_PIECE + d->piece) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 bool cuda_wants_panels(const struct dev *d, const struct weight *w)
 {
     const struct fmt_kern *k = d->layout == LAYOUT_FILE ? NULL : gemv_panels(w->fmt);
@@ -98,7 +132,7 @@ static int repack(struct dev *d, const struct weight *w, const struct fmt_kern *
                                       .panel_bytes = (int64_t)panel};
         const struct rt_launch l = {&k->repack, {(uint32_t)(n / PANEL), 1, 1}, MAP_THREADS, 0, &a};
 
-        if (rt_copy(d->rt, staging, (const uint8_t *)w->part[0].p + r * row_bytes, n * row_bytes) <
+        if (cuda_bring(d, staging, (const uint8_t *)w->part[0].p + r * row_bytes, n * row_bytes) <
                 0 ||
             rt_launch(d->rt, &l) < 0)
             return -1;
