@@ -15,9 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "base/thread.h"
@@ -606,14 +606,6 @@ static bool wanted(char **words, int n, const char *name)
 
 /* -- timing -- */
 
-static double seconds(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 struct timed {
     const struct cpu_dot *d;
     const char *w, *x;
@@ -635,11 +627,11 @@ static double best_of(struct team *team, struct timed *t, int times)
     double best = 1e9;
 
     for (int k = 0; k < times; k++) {
-        const double start = seconds();
+        const double start = clock_seconds();
         double took;
 
         team_run(team, member_rows, t);
-        took = seconds() - start;
+        took = clock_seconds() - start;
         best = took < best ? took : best;
     }
     return best;

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "rill.h"
@@ -390,13 +391,13 @@ static int answer_vectors(struct run *r, struct slice prompt, struct err *e)
 static int run(struct run *r, struct err *e)
 {
     struct buf prompt = {0};
-    double begin = tool_now();
+    double begin = clock_seconds();
     int rc = read_options(r, e);
 
     if (rc == 0 && opt.replay)
         return replay(r, e);
     rc = rc < 0 ? rc : run_open(r, e);
-    r->load = tool_now() - begin;
+    r->load = clock_seconds() - begin;
     if (rc == 0 && opt.jsonl) {
         rc = answer_jsonl(r, e);
         return rc == 0 && opt.kv_save ? run_save_known(r, e) : rc;

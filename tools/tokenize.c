@@ -4,6 +4,7 @@
  */
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/utf8.h"
 #include "file/gguf.h"
@@ -276,7 +277,7 @@ static int bench_record(const struct tok *t, struct slice text, struct err *e)
 {
     struct tok_ids ids = {0};
     struct buf back = {0};
-    double best = 0, best_back = 0, end = tool_now() + 2;
+    double best = 0, best_back = 0, end = clock_seconds() + 2;
     int rc = 0;
 
     do {
@@ -292,7 +293,7 @@ static int bench_record(const struct tok *t, struct slice text, struct err *e)
             best = middle - start;
         if (best_back == 0 || done - middle < best_back)
             best_back = done - middle;
-    } while (tool_now() < end && !tool_interrupted());
+    } while (clock_seconds() < end && !tool_interrupted());
     if (rc == 0)
         printf("%zu bytes, %zu tokens: encoded at %.1f MB/s, decoded at %.1f MB/s\n"
                "(one core, processor time, best of 2 s)\n",

@@ -1,6 +1,5 @@
 /* peak.c - see kernels/peak.h. */
-#include <time.h>
-
+#include "base/clock.h"
 #include "kernels/cpu/cpu_kernels.h"
 #include "kernels/peak.h"
 
@@ -10,14 +9,6 @@ struct job {
     uint64_t (*peak)(uint64_t n);
     uint64_t done;
 };
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 static void member_peak(void *arg, int member, int n)
 {
@@ -39,10 +30,10 @@ double peak_products(struct team *t)
         return 0;
     for (int i = 0; i < TIMES; i++) {
         struct job j = {tiles ? tiles->peak : k->peak, 0};
-        const double start = now();
+        const double start = clock_seconds();
 
         team_run(t, member_peak, &j);
-        const double v = (double)j.done / (now() - start);
+        const double v = (double)j.done / (clock_seconds() - start);
         best = v > best ? v : best;
     }
     return best;

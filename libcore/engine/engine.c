@@ -7,8 +7,8 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "engine/adapt.h"
 #include "engine/ahead.h"
@@ -150,7 +150,7 @@ int rill_engine_submit(struct rill_engine *g, const struct rill_request *in, int
         r->s.arrival = g->next_arrival++;
         r->s.since = g->stats.steps;
         if (in->deadline > 0)
-            r->deadline = engine_seconds() + in->deadline;
+            r->deadline = clock_seconds() + in->deadline;
         enter(g, r);
         g->req[g->n_req++] = r;
     }
@@ -188,14 +188,6 @@ static void sweep(struct rill_engine *g)
 
 /* -- one step -- */
 
-double engine_seconds(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static void emit_done(struct rill_engine *g, struct request *r, size_t from)
 {
     seats_leave(g, r);
@@ -217,7 +209,7 @@ static void emit_done(struct rill_engine *g, struct request *r, size_t from)
 /* Those that were cancelled, whose time is over, or that failed without a step. */
 static void drop_ended(struct rill_engine *g)
 {
-    const double now = engine_seconds();
+    const double now = clock_seconds();
 
     for (int i = 0; i < g->n_req; i++) {
         struct request *r = g->req[i];
@@ -504,7 +496,7 @@ static int collect(struct rill_engine *g, const struct flown *part, int out, str
 
 static int run_step(struct rill_engine *g, struct err *e)
 {
-    double begin = engine_seconds();
+    double begin = clock_seconds();
     const struct flight *f;
     int out = 0, rc = 0;
 
@@ -527,7 +519,7 @@ static int run_step(struct rill_engine *g, struct err *e)
     f = step_flight(g);
     for (int i = 0; i < f->n_part && out >= 0; i++)
         out = ahead_lost(g, &f->part[i], out) ? out + 1 : collect(g, &f->part[i], out, e);
-    step_count(g, engine_seconds() - begin);
+    step_count(g, clock_seconds() - begin);
     return out < 0 ? out : 0;
 }
 

@@ -110,7 +110,6 @@ struct engine_sizes {
 };
 void engine_rows(struct engine_sizes *s); // fills in defaults and what follows from them
 
-double engine_seconds(void); // a clock that only goes forward
 
 /* A step that allocates aborts the process; for tests. */
 void engine_guard(struct rill_engine *g, bool on);

@@ -3,6 +3,7 @@
  * Every record becomes a segment of its own, so the figures hold what a record costs when nothing
  * overlaps it: the start of the team and the packing of its input included.
  */
+#include "base/clock.h"
 #include "engine/step.h"
 #include "plan/ops.h"
 
@@ -32,14 +33,14 @@ static void layout(struct rill_engine *g, int seq, int n_rows, int n_past)
 /* Seconds of n runs, one behind the other. */
 static int time_runs(struct rill_engine *g, struct segment *s, int n, double *seconds)
 {
-    const double start = engine_seconds();
+    const double start = clock_seconds();
     int ticket = 0;
 
     for (int i = 0; i < n && ticket >= 0; i++)
         ticket = g->be->run(g->dev, s, &g->batch);
     if (ticket < 0 || g->be->wait(g->dev, ticket) < 0)
         return -1;
-    *seconds = engine_seconds() - start;
+    *seconds = clock_seconds() - start;
     return 0;
 }
 

@@ -7,6 +7,7 @@
  */
 #include <math.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "engine/engine.h"
 #include "tests/suite.h"
@@ -170,7 +171,7 @@ static struct rill_stats replay(const char *name, struct trace *t, int max_seq, 
     ck_ok(rill_engine_open(&g, &m, &o, &e), &e);
     g->work.n_vocab = V; // draws look at the first logits only: they are all 0
     engine_guard(g, true);
-    began = engine_seconds();
+    began = clock_seconds();
     while (t->done < t->n) {
         struct rill_event ev[256];
         int n;
@@ -202,7 +203,7 @@ static struct rill_stats replay(const char *name, struct trace *t, int max_seq, 
         name, t->n, dev.clock, 100.0 * (double)s.cached_rows / (double)prompt, (long long)prompt,
         t->first[t->n / 2], t->first[t->n * 95 / 100], t->first[t->n - 1],
         (unsigned long long)s.preempted,
-        1e6 * (engine_seconds() - began) / (double)(dev.runs ? dev.runs : 1),
+        1e6 * (clock_seconds() - began) / (double)(dev.runs ? dev.runs : 1),
         (double)dev.rows / (double)(dev.runs ? dev.runs : 1));
     ck_assert_int_eq(sent, t->n);
     ck_assert_uint_eq(s.prompt_rows + s.cached_rows >= (uint64_t)prompt, 1);

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "tests/suite.h"
 
@@ -31,14 +32,6 @@ static struct {
     char script[1100];
     const char *fields; // of requests for metrics, where a key is needed
 } served;
-
-static inline double client_now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static inline void client_nap(int ms)
 {
@@ -368,11 +361,11 @@ static inline void wait_ready(void)
 /* Waits until nothing runs or waits; returns how long that took, or aborts. */
 static inline double wait_idle(double limit)
 {
-    double from = client_now();
+    double from = clock_seconds();
 
-    while (client_now() - from < limit) {
+    while (clock_seconds() - from < limit) {
         if (metric("rill_requests_running") == 0 && metric("rill_requests_waiting") == 0)
-            return client_now() - from;
+            return clock_seconds() - from;
         client_nap(5);
     }
     ck_abort_msg("requests still run");

@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/rng.h"
 #include "tests/tools/client.h"
 #include "tools/lib/load.h"
@@ -422,7 +423,7 @@ static void client(int number, uint64_t seed, double until, int rest)
 {
     bool ok = true;
 
-    for (uint64_t k = 0; client_now() < until && ok; k++) {
+    for (uint64_t k = 0; clock_seconds() < until && ok; k++) {
         ok = one(number, rng_bits(seed + (uint64_t)number, 1, k, 0));
         if (rest)
             client_nap(rest);
@@ -434,7 +435,7 @@ static void client(int number, uint64_t seed, double until, int rest)
 /* All clients for some seconds; the keys are read again meanwhile. */
 static void load_mixed(double seconds, uint64_t seed, int rest)
 {
-    const double until = client_now() + seconds;
+    const double until = clock_seconds() + seconds;
     int left = CLIENTS, turn = 0, status;
 
     for (int i = 0; i < CLIENTS; i++)
@@ -490,10 +491,10 @@ static double lone_request(void)
     double ms[PROBES];
 
     for (int i = 0; i < PROBES; i++) {
-        const double from = client_now();
+        const double from = clock_seconds();
 
         ck_assert(same(0));
-        ms[i] = 1e3 * (client_now() - from);
+        ms[i] = 1e3 * (clock_seconds() - from);
     }
     qsort(ms, PROBES, sizeof *ms, by_size);
     return ms[PROBES / 10]; // others use this machine, too

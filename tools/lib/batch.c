@@ -11,6 +11,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "base/clock.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/rng.h"
@@ -246,7 +247,7 @@ static void fail(struct batch *b, struct job *j, const struct err *why)
 static void finish(struct batch *b, struct job *j)
 {
     char timings[200] = "";
-    double now = tool_now();
+    double now = clock_seconds();
 
     if (b->o->timings)
         snprintf(timings, sizeof timings,
@@ -321,7 +322,7 @@ static struct job *new_job(struct batch *b)
 {
     struct job *j = &b->job[(b->head + b->n++) % b->n_job];
 
-    *j = (struct job){.used = true, .began = tool_now()};
+    *j = (struct job){.used = true, .began = clock_seconds()};
     return j;
 }
 
@@ -401,7 +402,7 @@ static void take_event(struct batch *b, const struct rill_event *ev)
     struct err e = {0};
 
     if (ev->kind == RILL_TOKEN && j->first == 0)
-        j->first = tool_now();
+        j->first = clock_seconds();
     b->drawn += ev->kind == RILL_TOKEN;
     if (join(b, j, ref->prompt, a, ev, &e) < 0)
         fail(b, j, &e);

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 #define PIECE     ((uint64_t)16 << 20)
@@ -50,14 +51,6 @@ struct fetching {
     struct err *e;
     int rc;
 };
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* -- requests -- */
 
@@ -136,9 +129,9 @@ static size_t take_text(char *p, size_t one, size_t n, void *ctx)
 /* Sleeps in short pieces; false when it was told to stop. */
 static bool rest(const struct fetch *o, double seconds)
 {
-    const double until = now() + seconds;
+    const double until = clock_seconds() + seconds;
 
-    while (now() < until) {
+    while (clock_seconds() < until) {
         nanosleep(&(struct timespec){0, 50000000}, NULL);
         if (o->stop && o->stop())
             return false;
@@ -485,7 +478,7 @@ static void lane_failed(struct fetching *g, struct lane *l, CURLcode got, long c
         g->rc = err_set(g->e, E_FORMAT, "%s: the hub sends other bytes than it announced", what);
     else if ((g->rc = final_answer(g->o, code, what, g->e)) == 0) {
         l->tries = l->at > l->before ? 1 : l->tries + 1;
-        l->not_before = now() + pause_before(l->h, l->tries - 1);
+        l->not_before = clock_seconds() + pause_before(l->h, l->tries - 1);
         if (l->tries > g->o->retries)
             g->rc = err_set(g->e, E_IO, "%s: %s", what, why);
         else if (g->o->note) {
@@ -526,7 +519,7 @@ static bool deal(struct fetching *g)
         if (!l->t && !lane_take(g, l))
             continue;
         busy = true;
-        if (!l->running && now() >= l->not_before) {
+        if (!l->running && clock_seconds() >= l->not_before) {
             if (!l->h && !(l->h = curl_easy_init()))
                 g->rc = err_nomem(g->e, 0);
             else

@@ -14,18 +14,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "tools/lib/http_in.h"
 
 enum { BACKLOG = 1024, ACCEPTS = 64 };
-
-double http_now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* -- time -- */
 
@@ -45,7 +38,7 @@ static void tick(evutil_socket_t fd, short what, void *ctx)
 
     (void)fd;
     (void)what;
-    h->now = http_now();
+    h->now = clock_seconds();
     set_date(h);
     for (struct http_x *x = h->conns; x; x = next) {
         next = x->next;
@@ -65,7 +58,7 @@ int http_new(struct http **out, struct event_base *base, const struct http_opts 
         return E_NOMEM;
     h->base = base;
     h->o = *o;
-    h->now = http_now();
+    h->now = clock_seconds();
     set_date(h);
     h->timer = event_new(base, -1, EV_PERSIST, tick, h);
     if (!h->timer || event_add(h->timer, &quarter) < 0)

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "tools/lib/http_in.h"
 
@@ -91,7 +92,7 @@ static void linger(struct http_x *x)
         return;
     }
     x->state = CONN_LINGER;
-    x->deadline = http_now() + LINGER_SECONDS;
+    x->deadline = clock_seconds() + LINGER_SECONDS;
     shutdown(bufferevent_getfd(x->bev), SHUT_WR);
     evbuffer_drain(bufferevent_get_input(x->bev),
                    evbuffer_get_length(bufferevent_get_input(x->bev)));
@@ -162,7 +163,7 @@ static void finish(struct http_x *x)
     }
     x->state = CONN_HEAD;
     x->seen = 0;
-    x->deadline = http_now() + x->h->o.idle_seconds;
+    x->deadline = clock_seconds() + x->h->o.idle_seconds;
     if (!x->going)
         go(x);
 }
@@ -297,7 +298,7 @@ static bool begin_request(struct http_x *x)
     x->keep = x->head->keep && !x->h->draining;
     x->chunks = (struct reqbody){0};
     x->state = CONN_BODY;
-    x->deadline = http_now() + x->h->o.body_seconds;
+    x->deadline = clock_seconds() + x->h->o.body_seconds;
     r = request_of(x);
     if (x->h->o.early(x->h->o.ctx, &r, &a)) {
         a.close = a.close || x->head->chunked || x->head->length > 0;
@@ -319,7 +320,7 @@ static bool read_head(struct http_x *x)
     if (n == 0)
         return false;
     if (x->seen == 0)
-        x->deadline = http_now() + x->h->o.head_seconds;
+        x->deadline = clock_seconds() + x->h->o.head_seconds;
     if (n > x->h->o.max_head + 4)
         n = x->h->o.max_head + 4;
     all = (struct slice){(const char *)evbuffer_pullup(in, (ev_ssize_t)n), n};
@@ -535,7 +536,7 @@ void conn_open(struct http *h, int fd, const char *peer)
         h->conns->prev = x;
     h->conns = x;
     h->n_conn++;
-    x->deadline = http_now() + h->o.idle_seconds;
+    x->deadline = clock_seconds() + h->o.idle_seconds;
     bufferevent_setcb(x->bev, on_read, on_write, on_event, x);
     bufferevent_setwatermark(x->bev, EV_READ, 0, READ_AHEAD + h->o.max_head);
     bufferevent_set_timeouts(x->bev, NULL, &write_time);

@@ -53,7 +53,6 @@ struct http {
     bool draining;
 };
 
-double http_now(void);
 /* A connection that was accepted; taken. */
 void conn_open(struct http *h, int fd, const char *peer);
 void conn_close(struct http_x *x); // calls gone if a request was handed out

@@ -11,9 +11,9 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/rng.h"
@@ -47,14 +47,6 @@ struct load {
     size_t next;
     double from;
 };
-
-static double now_s(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* -- times -- */
 
@@ -168,7 +160,7 @@ static void end(struct client *c, const char *why)
     } else {
         r->done++;
         r->tokens += (uint64_t)(c->drawn > 0 ? c->drawn : c->pieces);
-        add_time(&r->total, now_s() - c->began);
+        add_time(&r->total, clock_seconds() - c->began);
     }
     c->where = IDLE;
     c->l->n_busy--;
@@ -220,7 +212,7 @@ static bool begin(struct load *l, const struct load_item *item)
     c->item = item;
     c->number = l->next;
     c->pieces = c->drawn = c->status = 0;
-    c->began = l->o->at_once ? now_s() : l->from + item->at;
+    c->began = l->o->at_once ? clock_seconds() : l->from + item->at;
     c->last = 0;
     buf_clear(&c->head);
     buf_clear(&c->line);
@@ -273,7 +265,7 @@ static void take_line(struct client *c)
     }
     if (!brings(line))
         return;
-    now = now_s();
+    now = clock_seconds();
     if (c->pieces++ == 0)
         add_time(&r->first, now - c->began);
     else
@@ -472,7 +464,7 @@ static void loop(struct load *l, bool (*stop)(void))
     struct epoll_event ev[256];
 
     while ((l->next < l->o->n || l->n_busy > 0) && !(stop && stop())) {
-        double now = now_s();
+        double now = clock_seconds();
         int n;
 
         while (l->next < l->o->n) {
@@ -507,10 +499,10 @@ int load_run(struct load_result *out, const struct load_opts *o, bool (*stop)(vo
         l.client[i] = (struct client){.l = &l, .fd = -1};
     l.poll = epoll_create1(EPOLL_CLOEXEC);
     rc = l.poll < 0 ? err_set(e, E_IO, "no epoll: %s", strerror(errno)) : 0;
-    l.from = now_s();
+    l.from = clock_seconds();
     if (rc == 0)
         loop(&l, stop);
-    out->seconds = now_s() - l.from;
+    out->seconds = clock_seconds() - l.from;
     if (rc == 0 && out->done == 0)
         rc = err_set(e, E_IO, "%s: %s", o->url, out->failed ? out->why : "nothing was answered");
     for (int i = 0; i < l.cap; i++) {

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "tools/lib/tool.h"
 
@@ -88,7 +89,7 @@ static const char *talk(struct child *c, struct slice in, struct buf *out, doubl
 
     for (;;) {
         struct pollfd fd[2] = {{c->out, POLLIN, 0}, {c->in, POLLOUT, 0}};
-        double left = until - tool_now();
+        double left = until - clock_seconds();
         ssize_t n;
 
         if (stop && stop())
@@ -130,7 +131,7 @@ static int reap(struct child *c, double until, const char **why, bool (*stop)(vo
     while (!*why && waitpid(c->pid, &status, WNOHANG) == 0) {
         if (stop && stop())
             *why = "interrupted";
-        else if (tool_now() > until)
+        else if (clock_seconds() > until)
             *why = "it took too long";
         nanosleep(&nap, NULL);
     }
@@ -149,7 +150,7 @@ int runtool(struct runtool *r, const char *command, struct slice arguments, doub
     char *argv[WORDS + 1];
     char *words = mem_dup(command, strlen(command), e);
     struct child c = {0};
-    double until = tool_now() + seconds;
+    double until = clock_seconds() + seconds;
     void (*pipe_was)(int);
     const char *why;
     int status, rc;

@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/utf8.h"
@@ -299,7 +300,7 @@ static struct rill_event event_of(const struct script_engine *g, struct said *a)
 int script_step(struct script_engine *g, struct rill_event *ev, int max, struct err *e)
 {
     const struct timespec nap = {0, 500000};
-    double now = tool_now();
+    double now = clock_seconds();
     int n = 0, k = 0;
 
     if (g->s->fail_after >= 0 && g->stats.drawn >= (uint64_t)g->s->fail_after && g->n > 0)

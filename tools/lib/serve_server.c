@@ -10,6 +10,7 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "tools/lib/serve_in.h"
@@ -103,7 +104,7 @@ static void log_line(struct server *s, const char *method, const char *path, int
     buf_json(&b, slice_of(path));
     buf_printf(&b, ",\"status\":%d", status);
     if (c) {
-        double now = tool_now();
+        double now = clock_seconds();
 
         buf_printf(&b, ",\"id\":\"%s\",\"seconds\":%.6f,\"first_token_s\":%.6f,\"bytes\":%zu",
                    c->request_id, now - c->began, c->first > 0 ? c->first - c->began : 0.0,
@@ -168,7 +169,7 @@ static void push(struct call *c)
     if (c->x && c->out.n) {
         c->bytes += c->out.n;
         http_add(c->x, buf_view(&c->out));
-        c->wrote = tool_now();
+        c->wrote = clock_seconds();
     }
     buf_clear(&c->out);
 }
@@ -472,7 +473,7 @@ static void fill_call(struct server *s, struct call *c, const struct http_reques
     c->model = model;
     c->worker = s->worker[model];
     c->form = form;
-    c->began = tool_now();
+    c->began = clock_seconds();
     name_request(s, r, c->request_id, sizeof c->request_id);
     snprintf(c->id, sizeof c->id, "%s%016llx", form->prefix, (unsigned long long)server_random(s));
     copy_trace(c->trace, trace);
@@ -568,7 +569,7 @@ static void worker_state(struct server *s, const struct out_record *r)
         if (!s->loaded[i])
             stop(s, r->rc);
         else if (s->drain_until == 0) // its engine is gone: what is being answered still is
-            s->drain_until = tool_now() + s->o.drain_seconds;
+            s->drain_until = clock_seconds() + s->o.drain_seconds;
         return;
     }
     s->loaded[i] = true;
@@ -615,7 +616,7 @@ static void on_records(evutil_socket_t fd, short what, void *ctx)
 static void on_timer(evutil_socket_t fd, short what, void *ctx)
 {
     struct server *s = ctx;
-    double now = tool_now();
+    double now = clock_seconds();
     struct call *next;
 
     (void)fd;
@@ -643,7 +644,7 @@ static void on_stop(evutil_socket_t fd, short what, void *ctx)
         return;
     }
     tool_note("no new requests; %d are still being answered", s->n_calls);
-    s->drain_until = tool_now() + s->o.drain_seconds;
+    s->drain_until = clock_seconds() + s->o.drain_seconds;
     end_drained(s);
 }
 
@@ -725,7 +726,7 @@ int server_new(struct server **out, const struct server_opts *o, struct err *e)
     if (!s)
         return E_NOMEM;
     s->o = *o;
-    s->began = tool_now();
+    s->began = clock_seconds();
     if (getrandom(&s->random, sizeof s->random, 0) != sizeof s->random)
         return err_set(e, E_IO, "no random numbers");
     s->base = event_base_new();

@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "tools/lib/tool.h"
 
 enum { LINE = 64, STREAMS_MAX = 16 };
@@ -44,8 +45,8 @@ double stream_read(struct team *t, const void *p, size_t bytes, int streams)
 {
     const size_t parts = (size_t)team_size(t) * (size_t)streams;
     struct job j = {(const char *)p, bytes / LINE / parts, streams, 0};
-    const double start = tool_now();
+    const double start = clock_seconds();
 
     team_run(t, member_read, &j);
-    return (double)(j.lines * LINE * parts) / (tool_now() - start);
+    return (double)(j.lines * LINE * parts) / (clock_seconds() - start);
 }

@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 /* A tool is one process with one command line: these stand for it. */
@@ -262,14 +262,6 @@ int tool_not_to_terminal(int fd, const char *what, struct err *e)
     return err_set(e, E_USAGE, "%s is not written to a terminal (use -o FILE or a pipe)", what);
 }
 
-double tool_now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 /* A number with K, M, G or T behind it: *v bytes; what follows is *rest. False: no number. */
 static bool read_size(const char *text, double *v, bool *unit, const char **rest)
 {
@@ -333,7 +325,7 @@ const char *tool_bytes(uint64_t n, char out[16])
 
 void progress_begin(struct progress *p, const char *what, uint64_t total, bool bytes)
 {
-    double now = tool_now();
+    double now = clock_seconds();
 
     *p = (struct progress){.what = what,
                            .total = total,
@@ -357,7 +349,7 @@ void progress_at(struct progress *p, uint64_t done)
     double now, speed;
     int n;
 
-    if (!p->on || (now = tool_now()) < p->last + 0.1)
+    if (!p->on || (now = clock_seconds()) < p->last + 0.1)
         return;
     p->last = now;
     p->shown = true;

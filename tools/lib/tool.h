@@ -117,8 +117,6 @@ int tool_size(const char *name, const char *text, uint64_t *out, struct err *e);
 /* The same for "512M" or "1000000" only, at least 1; false: it is something else. */
 bool tool_whole_size(const char *text, uint64_t *out);
 
-/* Seconds of the monotonic clock; "1.2 GiB" into out. */
-double tool_now(void);
 const char *tool_bytes(uint64_t n, char out[16]);
 
 #endif

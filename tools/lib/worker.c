@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/thread.h"
 #include "tools/lib/tool.h"
@@ -94,7 +95,7 @@ static void say(struct worker *w, enum out_kind kind, struct job *j, const struc
     struct out_record r = {.kind = kind,
                            .job = j,
                            .worker = w,
-                           .at = tool_now(),
+                           .at = clock_seconds(),
                            .rc = why ? why->code : 0,
                            .why = why && why->code < 0 ? why->text : NULL};
     struct buf b = {0};
@@ -155,7 +156,7 @@ static void read_job(struct worker *w, struct job *j)
     if (is_cancelled(w, j))
         rc = err_set(&e, E_CANCELLED, "cancelled");
     rc = rc < 0 ? rc : read_body(j, &e);
-    j->read_at = tool_now();
+    j->read_at = clock_seconds();
     if (rc == 0 && j->kind != JOB_TEXT) {
         rc = j->kind == JOB_ANSWER ? begin_answers(j, &e) : 0;
         rc = rc < 0 ? rc : queue_put(w->go, j, &e);
@@ -501,7 +502,7 @@ static void start(struct worker *w, struct job *j)
     }
     if (is_cancelled(w, j))
         rc = err_set(&e, E_CANCELLED, "cancelled");
-    j->start_at = tool_now();
+    j->start_at = clock_seconds();
     j->left = 0;
     rc = rc < 0 ? rc : submit(w, j, &e);
     if (rc < 0 && j->left > 0) { // some prompts run: the end of the last is the job's
@@ -604,7 +605,7 @@ static void *run_all(void *ctx)
             rc = 0;
             continue;
         }
-        now = tool_now();
+        now = clock_seconds();
         for (int i = 0; i < rc; i++)
             take_event(w, &out, &ev[i], now);
         publish(w);
