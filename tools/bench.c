@@ -394,6 +394,11 @@ static int finish(struct rill_engine *g, struct err *e)
     return rc;
 }
 
+static bool on_cpu(const struct bench *b)
+{
+    return strncmp(b->info.device, "cpu", 3) == 0;
+}
+
 /* One run: seconds of the steps with prompt rows, and of the others. */
 static int run_once(struct rill_engine *g, const struct bench *b, int n_prompt, int n_gen,
                     int batch, struct rill_stats *out, struct err *e)
@@ -452,7 +457,7 @@ static int bench_row(struct rill_engine *g, struct bench *b, struct row *r, stru
             return rc;
         for (int k = 0; k < 3; k++)
             sample(&t.read, limit_sample(&b->limit));
-        if (strncmp(b->info.device, "cpu", 3) == 0)
+        if (on_cpu(b))
             sample(&t.products, limit_products(&b->limit));
         if (i == 0)
             continue; /* the first touches pages */
@@ -599,7 +604,7 @@ static void limit_note(const struct bench *b)
 {
     char by[32] = "the device";
 
-    if (strncmp(b->info.device, "cpu", 3) == 0)
+    if (on_cpu(b))
         snprintf(by, sizeof by, "%d threads", b->threads);
     tool_note("memory was read at %.1f GB/s at best, by %s", b->limit.best * 1e-9, by);
 }

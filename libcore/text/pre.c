@@ -734,24 +734,27 @@ static bool is_script(struct slice s)
 
 #define HEX "0-9A-Fa-f"
 
+/* All but a class cannot be said inside of another: that is left. */
+static bool spell_class(const char *set, bool negated, bool inside, struct buf *out)
+{
+    if (inside && negated)
+        return false;
+    buf_str(out, inside ? "" : negated ? "[^" : "[");
+    buf_str(out, set);
+    buf_str(out, inside ? "" : "]");
+    return true;
+}
+
 /* What a letter behind a backslash is there; false: the same as here. */
 static bool spell_letter(char c, bool inside, struct buf *out)
 {
     switch (c) {
     case 'w':
-        buf_str(out, inside ? WORD : "[" WORD "]");
-        return true;
     case 'W':
-        if (!inside)
-            buf_str(out, "[^" WORD "]");
-        return !inside;
+        return spell_class(WORD, c == 'W', inside, out);
     case 'h': /* not blanks */
-        buf_str(out, inside ? HEX : "[" HEX "]");
-        return true;
     case 'H':
-        if (!inside)
-            buf_str(out, "[^" HEX "]");
-        return !inside;
+        return spell_class(HEX, c == 'H', inside, out);
     case 'b':
         if (!inside)
             buf_str(out, "(?:(?<=[" WORD "])(?![" WORD "])|(?<![" WORD "])(?=[" WORD "]))");
