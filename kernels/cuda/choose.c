@@ -85,15 +85,7 @@ static void put(const struct cuda_choose *c, uint8_t *block, int i, const struct
                            .n_edit = in->n_edit,
                            .mask = u->masks,
                            .n_mask = in->mask ? in->n_mask : -1,
-                           .repetition = in->repetition,
-                           .presence = in->presence,
-                           .frequency = in->frequency,
-                           .temperature = in->temperature,
-                           .top_p = in->top_p,
-                           .least = in->least,
-                           .top_k = in->top_k,
-                           .has_min = in->has_min,
-                           .u = in->u};
+                           .rule = in->rule};
     if (!here)
         return;
     if (in->n_edit)

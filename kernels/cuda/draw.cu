@@ -100,8 +100,8 @@ DEVICE void draw_edits(const struct draw_args &a, const struct draw_row &r, floa
         float l = w[e.id] + e.add;
 
         if (e.count > 0) {
-            l = l > 0.0f ? l / r.repetition : l * r.repetition;
-            l -= r.presence + r.frequency * (float)e.count;
+            l = l > 0.0f ? l / r.rule.repetition : l * r.rule.repetition;
+            l -= r.rule.presence + r.rule.frequency * (float)e.count;
         }
         w[e.id] = e.count < 0 ? none : l;
     }
@@ -182,18 +182,18 @@ DEVICE int32_t key_id(uint64_t key, bool by_id)
 DEVICE int draw_kept(const struct draw_row &r, int n, int have, double sum, float least,
                      const struct draw_room *s)
 {
-    const int most = r.top_k > 0 && r.top_k < n ? r.top_k : n;
+    const int most = r.rule.top_k > 0 && r.rule.top_k < n ? r.rule.top_k : n;
     double seen = 0.0;
     int k = 0;
 
-    if (r.top_p < 1.0f && r.top_k > 0) {
+    if (r.rule.top_p < 1.0f && r.rule.top_k > 0) {
         if (most > have)
             return 0;
         for (int i = most - 1; i >= 0; i--)
             sum += s->e[i];
         for (k = 1; k < most; k++) {
             seen += s->e[k - 1];
-            if (seen >= (double)r.top_p * sum)
+            if (seen >= (double)r.rule.top_p * sum)
                 break;
         }
     } else {
@@ -201,11 +201,11 @@ DEVICE int draw_kept(const struct draw_row &r, int n, int have, double sum, floa
             if (k == have)
                 return 0;
             seen += s->e[k++];
-            if (r.top_p < 1.0f && seen >= (double)r.top_p * sum)
+            if (r.rule.top_p < 1.0f && seen >= (double)r.rule.top_p * sum)
                 break;
         }
     }
-    while (k > 1 && r.top_k > 0 && key_logit(s->key[k - 1], false) < least)
+    while (k > 1 && r.rule.top_k > 0 && key_logit(s->key[k - 1], false) < least)
         k--;
     return k;
 }
@@ -250,16 +250,16 @@ static __global__ void __launch_bounds__(DRAW_THREADS, 1) k_draw(struct draw_arg
             draw_says(a, r, E_NUMERIC);
         return;
     }
-    if (r.temperature == 0.0f) {
+    if (r.rule.temperature == 0.0f) {
         if (tid == 0)
             draw_says(a, r, key_id(best, false));
         return;
     }
     const double top = high;
-    struct reach c = {r.has_min ? high + r.least : -f32_of_bits(0x7f800000u),
-                      r.top_k > 0 && r.top_p < 1.0f, 0};
+    struct reach c = {r.rule.has_min ? high + r.rule.least : -f32_of_bits(0x7f800000u),
+                      r.rule.top_k > 0 && r.rule.top_p < 1.0f, 0};
     double sum = 0.0;
-    if (r.top_p < 1.0f && r.top_k == 0) {
+    if (r.rule.top_p < 1.0f && r.rule.top_k == 0) {
         for (int i = tid; i < a.n_vocab; i += DRAW_THREADS)
             sum += exp64((double)w[i] - top);
         sum = tree_sum(sum, s->d);
@@ -276,7 +276,8 @@ static __global__ void __launch_bounds__(DRAW_THREADS, 1) k_draw(struct draw_arg
         }
         c.above = low;
     }
-    const bool by_id = (r.top_k == 0 || r.top_k >= n) && r.top_p >= 1.0f; // nothing is left out
+    const bool by_id = // nothing is left out
+        (r.rule.top_k == 0 || r.rule.top_k >= n) && r.rule.top_p >= 1.0f;
     const int have = draw_sorted(a, w, c, by_id, s);
     for (int i = tid; i < have; i += DRAW_THREADS)
         s->e[i] = exp64((double)key_logit(s->key[i], by_id) - top);
@@ -284,7 +285,7 @@ static __global__ void __launch_bounds__(DRAW_THREADS, 1) k_draw(struct draw_arg
     int k = by_id ? (have < n ? 0 : n) : draw_kept(r, n, have, sum, c.least, s);
     __syncthreads();
     for (int i = tid; i < k; i += DRAW_THREADS)
-        s->e[i] = exp64(((double)key_logit(s->key[i], by_id) - top) / (double)r.temperature);
+        s->e[i] = exp64(((double)key_logit(s->key[i], by_id) - top) / (double)r.rule.temperature);
     __syncthreads();
     if (tid != 0)
         return;
@@ -298,7 +299,7 @@ static __global__ void __launch_bounds__(DRAW_THREADS, 1) k_draw(struct draw_arg
         all += s->e[j];
     for (; i + 1 < k; i++) {
         at += s->e[i];
-        if (at > r.u * all)
+        if (at > r.rule.u * all)
             break;
     }
     draw_says(a, r, key_id(s->key[i], by_id));

@@ -314,11 +314,7 @@ struct draw_row {
     int32_t slot;
     int32_t edit, n_edit;
     int32_t mask, n_mask; // n_mask -1: all may come
-    float repetition, presence, frequency;
-    float temperature, top_p, least;
-    int32_t top_k;
-    int32_t has_min;
-    double u;
+    struct draw_rule rule;
 };
 
 struct draw_args {

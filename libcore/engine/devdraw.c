@@ -86,11 +86,12 @@ static bool ask(struct rill_engine *g, const struct request *r, int n, int out)
     if (wanted_here(g, r))
         return false;
     if (r->obey) {
-        in.mask = f->mask + (uint64_t)f->n_mask * f->n_word;
-        in.n_mask = (int)g->vocab->n;
-        if (f->n_mask == MASKS ||
-            obey_mask(r->obey, r->place, f->mask + (uint64_t)f->n_mask * f->n_word, NULL) < 0)
+        uint32_t *mask = f->mask + (uint64_t)f->n_mask * f->n_word;
+
+        if (f->n_mask == MASKS || obey_mask(r->obey, r->place, mask, NULL) < 0)
             return false;
+        in.mask = mask;
+        in.n_mask = (int)g->vocab->n;
         f->n_mask++;
     }
     if (!sampler_as_draw(&g->work, &in, d, f->edit + f->n_edit, EDITS - f->n_edit))

@@ -446,15 +446,15 @@ bool sampler_as_draw(struct sampler_work *w, const struct sampler_in *in, struct
                          .n_edit = n,
                          .mask = in->mask,
                          .n_mask = in->n_mask,
-                         .repetition = s->repetition_penalty,
-                         .presence = s->presence_penalty,
-                         .frequency = s->frequency_penalty,
-                         .temperature = s->temperature,
-                         .top_k = s->top_k,
-                         .top_p = s->top_p,
-                         .has_min = s->min_p > 0,
-                         .least = s->min_p > 0 ? logf(s->min_p) : 0.0f,
-                         .u = rng_unit(in->seed, in->choice, (uint64_t)in->n, 0)};
+                         .rule = {.repetition = s->repetition_penalty,
+                                  .presence = s->presence_penalty,
+                                  .frequency = s->frequency_penalty,
+                                  .temperature = s->temperature,
+                                  .top_k = s->top_k,
+                                  .top_p = s->top_p,
+                                  .has_min = s->min_p > 0,
+                                  .least = s->min_p > 0 ? logf(s->min_p) : 0.0f,
+                                  .u = rng_unit(in->seed, in->choice, (uint64_t)in->n, 0)}};
     return !twice;
 }
 

@@ -68,6 +68,15 @@ struct draw_edit {
     float add;     // bias
     int32_t count; // times it was there, for penalties; 0: none; -1: it may not come
 };
+struct draw_rule {
+    float repetition, presence, frequency;
+    float temperature; // 0: the largest
+    float top_p;       // 1: all
+    float least;       // has_min: how far below the largest a logit may be, at most 0
+    int32_t top_k;     // 0: all
+    bool has_min;
+    double u; // the random number
+};
 struct draw {
     int32_t row;                  // of the step's logits
     int32_t slot;                 // who draws: a row of the page tables
@@ -75,13 +84,7 @@ struct draw {
     int32_t n_edit;
     const uint32_t *mask; // bit i: token i may come; NULL: all may
     int32_t n_mask;       // tokens it has bits for; others may not come
-    float repetition, presence, frequency;
-    float temperature; // 0: the largest
-    int32_t top_k;     // 0: all
-    float top_p;       // 1: all
-    bool has_min;
-    float least; // has_min: how far below the largest a logit may be, at most 0
-    double u;    // the random number
+    struct draw_rule rule;
 };
 #define DRAW_HOST INT32_MIN // to be drawn from the logits on the host
 

@@ -72,15 +72,7 @@ static int32_t drawn(struct bench *b, const struct draw *d)
     const struct draw_row r = {.slot = 1,
                                .n_edit = d->n_edit,
                                .n_mask = d->mask ? d->n_mask : -1,
-                               .repetition = d->repetition,
-                               .presence = d->presence,
-                               .frequency = d->frequency,
-                               .temperature = d->temperature,
-                               .top_p = d->top_p,
-                               .least = d->least,
-                               .top_k = d->top_k,
-                               .has_min = d->has_min,
-                               .u = d->u};
+                               .rule = d->rule};
     const struct draw_args a = {.logits = b->dev_x,
                                 .ld = VOCAB,
                                 .row = b->dev_row,
@@ -198,7 +190,9 @@ START_TEST(rows_that_are_no_numbers_are_told)
 
     open_bench(&b);
     for (int i = 0; i < 6; i++) {
-        struct draw d = {.repetition = 1, .temperature = i % 2 ? 0.0f : s.temperature, .top_p = 1};
+        struct draw d = {.rule = {.repetition = 1,
+                                  .temperature = i % 2 ? 0.0f : s.temperature,
+                                  .top_p = 1}};
 
         fill(b.x, 0, &r);
         if (i < 2)

@@ -404,7 +404,8 @@ static void shift(struct far *f, uint64_t slot_bytes, int32_t slot, float *out)
 
 static int32_t drawn(struct far *f, int64_t ld)
 {
-    const struct draw_row r = {.row = ROWS - 1, .n_mask = -1, .top_p = 1, .repetition = 1};
+    const struct draw_row r = {
+        .row = ROWS - 1, .n_mask = -1, .rule = {.top_p = 1, .repetition = 1}};
     struct draw_row *row = take(f->rt, sizeof r);
     float *work = take(f->rt, COLS * 4);
     int32_t *out = take(f->rt, 4), id;
