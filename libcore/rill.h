@@ -398,6 +398,7 @@ struct rill_event {
     int choice;         // which of its n answers
     int kind;           // enum rill_event_kind
     int finish;         // enum rill_finish, RILL_DONE only
+    int stop;           // RILL_DONE: which of the stop strings ended it, from 1 on; 0: none
     int code;           // error code of RILL_FAILED
     int32_t id;         // RILL_TOKEN
     int32_t pos;        // place of the token in its sequence

@@ -196,6 +196,7 @@ static void emit_done(struct rill_engine *g, struct request *r, size_t from)
         .choice = r->choice,
         .kind = RILL_DONE,
         .finish = r->finish,
+        .stop = r->stop.met,
         .code = r->code,
         .pos = r->n,
         .text = r->shown.p + from,
@@ -561,6 +562,8 @@ void rill_engine_stats(const struct rill_engine *g, struct rill_stats *out)
     out->pages_used = c.pages_used;
     out->blocks_known = c.blocks;
     out->kv_held = c.held > 0 ? c.held : 0;
-    out->running = g->n_req - waiting(g);
-    out->waiting = waiting(g);
+    out->running = out->waiting = 0;
+    for (int i = 0; i < g->n_req; i++) // those that have ended stay until the next step
+        if (!g->req[i]->finish)
+            ++*(g->req[i]->s.state == SCHED_WAITING ? &out->waiting : &out->running);
 }

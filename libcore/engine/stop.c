@@ -41,13 +41,15 @@ void stop_fini(struct stop *st)
     *st = (struct stop){0};
 }
 
-/* Where the first stop string begins in text, or text.n. */
-static size_t first_stop(const struct stop *st, struct slice text)
+/* Where the first stop string begins in text, or text.n; of several there the first given. */
+static size_t first_stop(struct stop *st, struct slice text)
 {
     for (size_t at = 0; at < text.n; at++)
         for (int i = 0; i < st->n; i++)
-            if (slice_starts((struct slice){text.p + at, text.n - at}, st->s[i]))
+            if (slice_starts((struct slice){text.p + at, text.n - at}, st->s[i])) {
+                st->met = i + 1;
                 return at;
+            }
     return text.n;
 }
 

@@ -6,10 +6,11 @@
 #include "rill.h"
 
 struct stop {
-    char *bytes;        // all strings, one after the other
-    struct slice *s;    // [n]
+    char *bytes;     // all strings, one after the other
+    struct slice *s; // [n]
     int n;
-    struct buf held;    // text that may be the beginning of a stop string
+    int met;         // which of them was met, from 1 on; 0: none yet
+    struct buf held; // text that may be the beginning of a stop string
 };
 
 /* Copies the strings. more: bytes that one addition may bring, so that none allocates later. */

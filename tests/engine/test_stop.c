@@ -22,6 +22,7 @@ START_TEST(found_at_every_cut)
             hit = hit || stop_add(&st, (struct slice){text + b, sizeof text - 1 - b}, &out);
             ck_assert(hit);
             ck_assert_str_eq(out.p, "one two three ");
+            ck_assert_int_eq(st.met, 1);
             buf_fini(&out);
             stop_fini(&st);
         }
