@@ -412,6 +412,7 @@ START_TEST(scored)
     }
     json_decref(v[0]);
     json_decref(v[1]);
+    ck_assert_double_eq(metric("rill_drawn_tokens_total"), 3);
     ask(&r, "POST", "/v1/completions", "",
         "{\"prompt\":\"The fox\",\"max_tokens\":0,\"echo\":true,\"stream\":true}");
     ck_assert_msg(strstr(r.body.p, "\"text\":\"The fox\"") && strstr(r.body.p, "\"length\"") &&
@@ -426,6 +427,96 @@ START_TEST(scored)
                   "max_tokens: must be a whole number from 1 on");
     expect_status("POST", "/v1/chat/completions", "", "{\"max_completion_tokens\":0," MESSAGES "}",
                   400, "\"param\":\"max_completion_tokens\"");
+    serve_stop();
+}
+END_TEST
+
+/* -- what ended an answer, and how likely it was -- */
+
+/* Of several strings the one that was met is told, and none where none was. */
+START_TEST(stop_sequences)
+{
+    static const char *const with[] = {"-c", "512", "-t", "1", NULL};
+    static const struct {
+        const char *stops, *want;
+    } some[] = {{"[\"zzz\",\" the\",\"the\"]", "\"stop_sequence\",\"stop_sequence\":\" the\""},
+                {"[\"the\",\" the\"]", "\"stop_sequence\",\"stop_sequence\":\" the\""},
+                {"[\"zzz\"]", "\"max_tokens\",\"stop_sequence\":null"},
+                {"[]", "\"max_tokens\",\"stop_sequence\":null"}};
+    char body[300], want[100];
+
+    if (!serve_start(with))
+        return;
+    wait_ready();
+    for (size_t i = 0; i < ARRAY_LEN(some); i++)
+        for (int stream = 0; stream < 2; stream++) {
+            snprintf(body, sizeof body,
+                     "{\"max_tokens\":60,\"temperature\":0,\"ignore_eos\":true,\"stream\":%s,"
+                     "\"stop_sequences\":%s," MESSAGES "}",
+                     stream ? "true" : "false", some[i].stops);
+            snprintf(want, sizeof want, "\"stop_reason\":%s", some[i].want);
+            expect_status("POST", "/v1/messages", "", body, 200, want);
+        }
+    serve_stop();
+}
+END_TEST
+
+/* The log-probabilities of a text's tokens, where they are asked for: in its deltas, all of them
+ * where it ends. */
+START_TEST(responses_logprobs)
+{
+    static const char *const with[] = {"-c", "512", "-t", "1", NULL};
+    static const char tail[] = "\"input\":\"hi\",\"max_output_tokens\":6,\"temperature\":0,"
+                               "\"ignore_eos\":true,\"top_logprobs\":2,\"include\":["
+                               "\"message.output_text.logprobs\",\"web_search_call.results\"]}";
+    json_t *v, *list = NULL, *deltas = json_array();
+    char body[400], *p, *told = NULL;
+    struct reply r;
+
+    if (!serve_start(with)) {
+        json_decref(deltas);
+        return;
+    }
+    wait_ready();
+    openapi_open();
+    snprintf(body, sizeof body, "{\"stream\":true,%s", tail);
+    ask(&r, "POST", "/v1/responses", "", body);
+    p = r.body.p;
+    while ((v = next_event(&p)) != NULL) {
+        char *text = json_dumps(v, 0);
+
+        list = json_object_get(v, "logprobs");
+        if (openapi.root)
+            openapi_valid("ResponseStreamEvent", text, strlen(text));
+        if (strcmp(str(v, "type"), "response.output_text.delta") == 0)
+            json_array_extend(deltas, list);
+        if (strcmp(str(v, "type"), "response.output_text.done") == 0)
+            ck_assert(json_equal(list, deltas));
+        free(text);
+        json_decref(v);
+    }
+    ck_assert_uint_eq(json_array_size(deltas), 6);
+    ck_assert_uint_eq(json_array_size(json_object_get(json_array_get(deltas, 5), "top_logprobs")),
+                      2);
+    reply_fini(&r);
+    snprintf(body, sizeof body, "{%s", tail);
+    ask(&r, "POST", "/v1/responses", "", body);
+    ck_assert_msg(r.status == 200 && strstr(r.body.p, "including 'web_search_call.results' has"),
+                  "%s", r.body.p);
+    if (openapi.root)
+        openapi_valid("Response", r.body.p, strlen(r.body.p));
+    v = body_of(&r);
+    list = json_array_get(json_object_get(v, "output"), 0);
+    list = json_array_get(json_object_get(list, "content"), 0);
+    ck_assert(json_equal(json_object_get(list, "logprobs"), deltas));
+    json_decref(v);
+    reply_fini(&r);
+    ask(&r, "POST", "/v1/responses", "", "{\"input\":\"hi\",\"max_output_tokens\":2}");
+    told = strstr(r.body.p, "\"logprobs\":[]");
+    ck_assert_msg(told != NULL, "%s", r.body.p);
+    reply_fini(&r);
+    json_decref(deltas);
+    openapi_close();
     serve_stop();
 }
 END_TEST
@@ -488,4 +579,4 @@ START_TEST(second_turn)
 END_TEST
 
 TEST_MAIN("tools/serve_apis", messages, messages_stream, noise, responses, responses_stream,
-          no_json, unknown_fields, scored, second_turn)
+          no_json, unknown_fields, scored, stop_sequences, responses_logprobs, second_turn)

@@ -397,7 +397,7 @@ END_TEST
 START_TEST(names)
 {
     char model[1100];
-    const char *const with[] = {"-m", model, "--alias", "gpt=tales", NULL};
+    const char *const with[] = {"-m", model, "--alias", "gpt=tales", "--alias", "a/b=second", NULL};
 
     snprintf(model, sizeof model, "second=%s", srcfile("share/rill-tales.gguf"));
     if (!serve_script(SCRIPT, with))
@@ -407,13 +407,18 @@ START_TEST(names)
     expect_status("POST", CHAT, "", "{" USER ",\"model\":\"second\"}", 200, "\"model\":\"second\"");
     expect_status("POST", CHAT, "", "{" USER "}", 200, "\"model\":\"tales\"");
     expect_status("POST", CHAT, "", "{\"model\":\"third\"," USER "}", 404, "model_not_found");
+    expect_status("POST", CHAT, "", "{\"model\":\"a\\/b\"," USER "}", 200, "\"model\":\"second\"");
+    expect_status("GET", "/props", "", NULL, 200, "{\"model_alias\":\"tales\"");
+    expect_status("GET", "/props?x&model=second&y=1", "", NULL, 200, "{\"model_alias\":\"second\"");
+    expect_status("GET", "/props?model=a%2Fb", "", NULL, 200, "{\"model_alias\":\"second\"");
+    expect_status("GET", "/props?model=third", "", NULL, 404, "model_not_found");
     expect_status("POST", "/v1/messages", "", "{\"model\":\"third\",\"max_tokens\":1," USER "}",
                   404, "not_found_error");
     expect_status("GET", "/v1/models", "", NULL, 200, "\"id\":\"second\"");
     expect_status("GET", "/v1/models/gpt", "", NULL, 200, "\"id\":\"tales\"");
     expect_status("GET", "/v1/models/third", "", NULL, 404, "model_not_found");
     expect_status("GET", "/metrics", "", NULL, 200,
-                  "rill_request_seconds_count{model_name=\"second\"} 1\n");
+                  "rill_request_seconds_count{model_name=\"second\"} 2\n");
     serve_stop();
 }
 END_TEST

@@ -56,7 +56,7 @@ START_TEST(leaving_prompts)
         fd[i] = dial();
         put_request(fd[i], "POST", TEXT, "", go.p);
     }
-    for (int i = 0; i < 1000 && metric("rill_requests_running") < LEAVING; i++)
+    for (int i = 0; i < 1000 && metric("rill_requests_waiting") < LEAVING - 8; i++)
         client_nap(5);
     mine = dial();
     put_request(mine, "POST", TEXT, "", stay.p);
@@ -122,6 +122,43 @@ START_TEST(little_memory)
     put_long(&b, 9, 400);
     expect_status("POST", TEXT, "", b.p, 400, "maximum context length is 354 tokens");
     buf_fini(&b);
+    serve_stop();
+}
+END_TEST
+
+/* One place for three requests: the others wait, and the time that they did is told. */
+START_TEST(waiting)
+{
+    static const char *const one[] = {"--parallel", "1", "-t", "1", "-c", "1024", NULL};
+    static const char body[] = "{\"prompt\":\"The fox\",\"max_tokens\":400,\"ignore_eos\":true}";
+    double running = 0, wait = 0;
+    struct reply r;
+    int fd[3];
+
+    if (!serve_start(one))
+        return;
+    wait_ready();
+    for (int i = 0; i < 3; i++) {
+        fd[i] = dial();
+        put_request(fd[i], "POST", TEXT, "", body);
+    }
+    for (int i = 0; i < 1000 && !(wait == 2 && running == 1); i++) {
+        wait = metric("rill_requests_waiting");
+        running = metric("vllm:num_requests_running");
+    }
+    ck_assert_double_eq(wait, 2);
+    ck_assert_double_eq(running, 1);
+    for (int i = 0; i < 3; i++) {
+        get_reply(fd[i], &r);
+        ck_assert_int_eq(r.status, 200);
+        reply_fini(&r);
+        close(fd[i]);
+    }
+    wait_idle(5);
+    ck_assert_double_eq(metric("rill_queue_seconds_count"), 3);
+    /* one answer's time, and two: together half of that of all three from their beginnings on */
+    ck_assert_double_gt(metric("rill_queue_seconds_sum"),
+                        0.35 * metric("rill_request_seconds_sum"));
     serve_stop();
 }
 END_TEST
@@ -201,4 +238,4 @@ START_TEST(device_gone)
 }
 END_TEST
 
-TEST_MAIN("tools/serve_work", leaving_prompts, little_memory, device_fails, device_gone)
+TEST_MAIN("tools/serve_work", leaving_prompts, little_memory, waiting, device_fails, device_gone)

@@ -144,7 +144,7 @@ struct api_answer {
     int n_drawn, n_reasoning, n_calls;
     int cached; // prompt tokens found in memory
     int finish;
-    int32_t last;            // the last token
+    int stop;                // which stop string ended it, from 1 on; 0: none
     double logprob;          // sum over the tokens drawn
     bool chosen;             // among the best
     bool begun;              // of a stream: its first chunk was told

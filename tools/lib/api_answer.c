@@ -98,7 +98,6 @@ static void count_token(struct api_answer *a, const struct api_request *r, const
     if (ev->kind == RILL_TOKEN) {
         a->n_drawn++;
         a->logprob += (double)ev->logprob;
-        a->last = ev->id;
     }
     if (r->logprobs < 0)
         return;
@@ -115,7 +114,7 @@ static void count_token(struct api_answer *a, const struct api_request *r, const
 int api_answer_begin(struct api_answer *a, const struct api_request *r, const struct api_opts *o,
                      const struct api_prompt *p, int choice, struct err *e)
 {
-    *a = (struct api_answer){.last = -1};
+    *a = (struct api_answer){0};
     if (r->echo) {
         buf_slice(&a->text, buf_view(&p->text));
         a->shown = a->text.n;
@@ -216,6 +215,7 @@ int api_take(struct api_answer *a, const struct api_request *r, const struct api
         count_token(a, r, o, p, ev);
     if (ev->kind == RILL_DONE) {
         a->finish = ev->finish;
+        a->stop = ev->stop;
         a->cached = ev->cached;
         a->ending = true;
     }

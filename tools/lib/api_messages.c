@@ -292,31 +292,31 @@ int messages_parse(struct api_request *r, const struct api_opts *o, bool count, 
 
 /* -- replies -- */
 
-static const char *stop_reason(const struct api_request *r, const struct api_opts *o,
-                               const struct api_answer *a)
-{
-    if (a->n_calls > 0 && a->finish == RILL_STOP)
-        return "tool_use";
-    if (a->finish == RILL_CONTEXT)
-        return "model_context_window_exceeded";
-    if (a->finish != RILL_STOP)
-        return "max_tokens";
-    if (json_object_get(r->json, "stop") && a->last >= 0 && !rill_is_end(o->model, a->last) &&
-        !r->q.constraint)
-        return "stop_sequence";
-    return "end_turn";
-}
-
-/* Which of several stop sequences it was, the engine does not tell. */
-static void put_stop(struct buf *b, const struct api_request *r, const struct api_opts *o,
-                     const struct api_answer *a)
+/* The request's stop string that ended an answer, or NULL: behind its own come the template's. */
+static const struct rill_stop *stop_of(const struct api_request *r, const struct api_answer *a)
 {
     const json_t *stop = json_object_get(r->json, "stop");
-    const char *why = stop_reason(r, o, a);
+    const size_t own = json_is_array(stop) ? json_array_size(stop) : json_is_string(stop);
 
+    return a->stop > 0 && (size_t)a->stop <= own ? &r->stop[a->stop - 1] : NULL;
+}
+
+static void put_stop(struct buf *b, const struct api_request *r, const struct api_answer *a)
+{
+    const struct rill_stop *which = NULL;
+    const char *why = "end_turn";
+
+    if (a->finish == RILL_CONTEXT)
+        why = "model_context_window_exceeded";
+    else if (a->finish != RILL_STOP)
+        why = "max_tokens";
+    else if (a->n_calls > 0)
+        why = "tool_use";
+    else if ((which = stop_of(r, a)) != NULL)
+        why = "stop_sequence";
     buf_printf(b, "\"stop_reason\":\"%s\",\"stop_sequence\":", why);
-    if (strcmp(why, "stop_sequence") == 0 && json_array_size(stop) == 1)
-        buf_json(b, slice_of(json_string_value(json_array_get(stop, 0))));
+    if (which)
+        buf_json(b, (struct slice){which->p, which->n});
     else
         buf_str(b, "null");
 }
@@ -391,7 +391,7 @@ void messages_reply(struct buf *b, const struct api_request *r, const struct api
     if (a->n_calls)
         put_calls(b, a, any);
     buf_str(b, "],");
-    put_stop(b, r, o, a);
+    put_stop(b, r, a);
     buf_byte(b, ',');
     put_usage(b, r, a);
     api_put_warnings(b, r, a, 1);
@@ -526,11 +526,11 @@ int messages_event(struct messages_stream *m, struct buf *b, const struct api_re
 }
 
 void messages_end(struct messages_stream *m, struct buf *b, const struct api_request *r,
-                  const struct api_opts *o, const struct api_answer *a)
+                  const struct api_answer *a)
 {
     close_block(m, b);
     buf_str(b, "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{");
-    put_stop(b, r, o, a);
+    put_stop(b, r, a);
     buf_str(b, "},");
     put_usage(b, r, a);
     buf_str(b, "}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");

@@ -27,6 +27,6 @@ int messages_event(struct messages_stream *m, struct buf *out, const struct api_
                    const struct api_opts *o, struct api_answer *a, const struct rill_event *ev,
                    struct err *e);
 void messages_end(struct messages_stream *m, struct buf *out, const struct api_request *r,
-                  const struct api_opts *o, const struct api_answer *a);
+                  const struct api_answer *a);
 
 #endif

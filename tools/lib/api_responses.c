@@ -84,11 +84,22 @@ static void item_id(const struct responses *s, struct buf *b)
     buf_printf(b, "\"%s_%s_%d\"", prefix, s->id, s->index);
 }
 
+static void put_logprobs(struct buf *b, struct slice list)
+{
+    buf_str(b, ",\"logprobs\":[");
+    buf_slice(b, list);
+    buf_byte(b, ']');
+}
+
 static void put_part(const struct responses *s, struct buf *b, bool done)
 {
-    buf_str(b, s->open == TC_TEXT ? "{\"type\":\"output_text\",\"annotations\":[],\"logprobs\":[],"
-                                    "\"text\":"
-                                  : "{\"type\":\"reasoning_text\",\"text\":");
+    if (s->open == TC_TEXT) {
+        buf_str(b, "{\"type\":\"output_text\",\"annotations\":[]");
+        put_logprobs(b, done ? buf_view(&s->logprobs) : (struct slice){"", 0});
+    } else {
+        buf_str(b, "{\"type\":\"reasoning_text\"");
+    }
+    buf_str(b, ",\"text\":");
     buf_json(b, done ? buf_view(&s->text) : (struct slice){"", 0});
     buf_byte(b, '}');
 }
@@ -143,13 +154,13 @@ static void part_event(struct responses *s, struct buf *b, const char *type, boo
 }
 
 static void text_event(struct responses *s, struct buf *b, const char *type, const char *member,
-                       struct slice text)
+                       struct slice text, struct slice logprobs)
 {
     inner_event(s, b, type);
     buf_printf(b, ",\"%s\":", member);
     buf_json(b, text);
     if (s->open == TC_TEXT)
-        buf_str(b, ",\"logprobs\":[]");
+        put_logprobs(b, logprobs);
     if (s->open == TC_BEGIN && member[0] == 'a') {
         buf_byte(b, ',');
         buf_slice(b, buf_view(&s->name));
@@ -168,8 +179,8 @@ static void close_item(struct responses *s, struct buf *b)
 {
     if (s->open < 0)
         return;
-    text_event(s, b, dones[s->open], s->open == TC_BEGIN ? "arguments" : "text",
-               buf_view(&s->text));
+    text_event(s, b, dones[s->open], s->open == TC_BEGIN ? "arguments" : "text", buf_view(&s->text),
+               buf_view(&s->logprobs));
     if (s->open != TC_BEGIN)
         part_event(s, b, "response.content_part.done", true);
     item_event(s, b, "response.output_item.done", true);
@@ -187,6 +198,7 @@ static void open_item(struct responses *s, struct buf *b, const struct toolcall_
     s->open = (int)ev->kind;
     buf_clear(&s->text);
     buf_clear(&s->name);
+    buf_clear(&s->logprobs);
     if (ev->kind == TC_BEGIN) {
         buf_str(&s->name, "\"call_id\":");
         buf_json(&s->name, ev->id);
@@ -198,7 +210,21 @@ static void open_item(struct responses *s, struct buf *b, const struct toolcall_
         part_event(s, b, "response.content_part.added", false);
 }
 
-static void take_piece(struct responses *s, struct buf *b, const struct toolcall_event *ev)
+/* The log-probabilities of a text go with it; those of what else is said are not told. */
+static void take_text(struct responses *s, struct buf *b, struct buf *logprobs, struct slice text)
+{
+    buf_slice(&s->text, text);
+    if (s->open != TC_TEXT)
+        buf_clear(logprobs);
+    text_event(s, b, deltas[s->open], "delta", text, buf_view(logprobs));
+    if (logprobs->n && s->logprobs.n)
+        buf_byte(&s->logprobs, ',');
+    buf_slice(&s->logprobs, buf_view(logprobs));
+    buf_clear(logprobs);
+}
+
+static void take_piece(struct responses *s, struct buf *b, struct buf *logprobs,
+                       const struct toolcall_event *ev)
 {
     if (ev->kind == TC_ERROR)
         return;
@@ -208,10 +234,8 @@ static void take_piece(struct responses *s, struct buf *b, const struct toolcall
     }
     if (ev->kind != TC_ARGS)
         open_item(s, b, ev);
-    if (ev->kind == TC_BEGIN || !ev->text.n)
-        return;
-    buf_slice(&s->text, ev->text);
-    text_event(s, b, deltas[s->open], "delta", ev->text);
+    if (ev->kind != TC_BEGIN && ev->text.n)
+        take_text(s, b, logprobs, ev->text);
 }
 
 void responses_begin(struct responses *s, struct buf *b, const struct api_request *r,
@@ -231,10 +255,12 @@ int responses_event(struct responses *s, struct buf *b, struct api_answer *a,
 
     while (n >= 0 && (n = api_pieces(a, s->r, &piece, e)) > 0)
         for (int i = 0; i < n; i++)
-            take_piece(s, b, &piece[i]);
+            take_piece(s, b, &a->logprobs, &piece[i]);
     if (n < 0)
         return n;
-    return b->bad || s->text.bad || s->output.bad || s->name.bad ? err_nomem(e, b->n) : 0;
+    return b->bad || s->text.bad || s->output.bad || s->name.bad || s->logprobs.bad
+               ? err_nomem(e, b->n)
+               : 0;
 }
 
 void responses_end(struct responses *s, struct buf *b, const struct api_answer *a)
@@ -256,5 +282,6 @@ void responses_fini(struct responses *s)
 {
     buf_fini(&s->text);
     buf_fini(&s->name);
+    buf_fini(&s->logprobs);
     buf_fini(&s->output);
 }

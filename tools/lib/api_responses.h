@@ -15,13 +15,14 @@ int responses_parse(struct api_request *r, const struct api_opts *o, struct slic
 struct responses {
     const struct api_request *r;
     const struct api_opts *o;
-    char id[24];       // what ids of items end with
-    int sequence;      // of the next event
-    int index;         // of the open item, or of the next
-    int open;          // enum toolcall_kind of the open item, -1: none is
-    struct buf text;   // of the open item: its text or arguments
-    struct buf name;   // of a call, as JSON: "call_id":...,"name":...
-    struct buf output; // the finished items, separated by commas
+    char id[24];         // what ids of items end with
+    int sequence;        // of the next event
+    int index;           // of the open item, or of the next
+    int open;            // enum toolcall_kind of the open item, -1: none is
+    struct buf text;     // of the open item: its text or arguments
+    struct buf name;     // of a call, as JSON: "call_id":...,"name":...
+    struct buf logprobs; // of a text's tokens, JSON objects separated by commas
+    struct buf output;   // the finished items, separated by commas
 };
 void responses_begin(struct responses *s, struct buf *out, const struct api_request *r,
                      const struct api_opts *o, const char *id);

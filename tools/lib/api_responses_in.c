@@ -214,6 +214,31 @@ static int add_format(json_t *out, const json_t *text, struct err *e)
     return js_set(out, "response_format", json_incref(f), e);
 }
 
+/* What is to be told beside the answer: of all that can be named, its log-probabilities. */
+static int add_include(json_t *out, const json_t *body, struct api_request *r, struct err *e)
+{
+    const json_t *list = json_object_get(body, "include"), *top, *v;
+    size_t i;
+    int rc = 0;
+
+    r->param = "include";
+    if (list && !json_is_null(list) && !json_is_array(list))
+        return err_set(e, E_RANGE, "include: must be a list");
+    json_array_foreach(list, i, v)
+    {
+        const char *what = json_string_value(v);
+
+        if (what && strcmp(what, "message.output_text.logprobs") == 0)
+            rc = js_set(out, "logprobs", json_true(), e);
+        else
+            api_warn(r, "including '%.60s' has no effect here", what ? what : "?");
+    }
+    top = json_object_get(body, "top_logprobs");
+    if (rc == 0 && top && !json_is_null(top) && !(json_is_integer(top) && !json_integer_value(top)))
+        rc = js_set(out, "top_logprobs", json_incref((json_t *)(uintptr_t)top), e);
+    return rc;
+}
+
 static int stateless(const json_t *body, struct api_request *r, struct err *e)
 {
     static const char *const names[] = {"previous_response_id", "conversation"};
@@ -244,6 +269,7 @@ static int translate(json_t *out, const json_t *body, struct api_request *r, str
     rc = rc < 0 ? rc : add_tools(out, json_object_get(body, "tools"), r, e);
     rc = rc < 0 ? rc : add_choice(out, json_object_get(body, "tool_choice"), e);
     rc = rc < 0 ? rc : add_format(out, json_object_get(body, "text"), e);
+    rc = rc < 0 ? rc : add_include(out, body, r, e);
     if (rc == 0 && json_is_string(effort))
         rc = js_set(out, "reasoning_effort", json_incref((json_t *)(uintptr_t)effort), e);
     return rc;
@@ -305,6 +331,7 @@ static void echo_all(struct buf *b, const json_t *body, const struct api_request
     echo(b, body, "top_p", number);
     echo(b, body, "tool_choice", "\"auto\"");
     echo_tools(b, json_object_get(body, "tools"));
+    echo(b, body, "top_logprobs", "0");
     buf_str(b, ",\"previous_response_id\":null,\"store\":false,\"truncation\":\"disabled\"");
 }
 

@@ -196,6 +196,40 @@ struct slice reqhead_get(const struct reqhead *h, const char *name)
     return (struct slice){NULL, 0};
 }
 
+/* name=value of a query; what is no digit behind a '%' stays as it is. */
+static bool decode_value(struct slice s, char *out, size_t n)
+{
+    size_t i, k = 0;
+
+    for (i = 0; i < s.n && k + 1 < n; i++) {
+        const int hi = s.p[i] == '%' && i + 2 < s.n ? hex(s.p[i + 1]) : -1;
+        const int lo = hi >= 0 ? hex(s.p[i + 2]) : -1;
+
+        out[k++] = lo >= 0 ? (char)(hi * 16 + lo) : s.p[i] == '+' ? ' ' : s.p[i];
+        i += lo >= 0 ? 2 : 0;
+    }
+    out[k] = 0;
+    return i == s.n;
+}
+
+bool reqhead_query(const struct reqhead *h, const char *name, char *out, size_t n)
+{
+    struct slice rest = h->query;
+
+    while (rest.n) {
+        const char *end = memchr(rest.p, '&', rest.n);
+        const struct slice one = {rest.p, end ? (size_t)(end - rest.p) : rest.n};
+        const char *eq = memchr(one.p, '=', one.n);
+        const size_t len = eq ? (size_t)(eq - one.p) : one.n;
+
+        if (eq && slice_is((struct slice){one.p, len}, name))
+            return decode_value((struct slice){eq + 1, one.n - len - 1}, out, n);
+        rest = (struct slice){one.p + one.n, rest.n - one.n};
+        rest = rest.n ? (struct slice){rest.p + 1, rest.n - 1} : rest;
+    }
+    return false;
+}
+
 static int count(const struct reqhead *h, const char *name)
 {
     int n = 0;

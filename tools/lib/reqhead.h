@@ -39,6 +39,8 @@ int reqhead_read(struct reqhead *h, struct slice bytes, const char **why);
 
 /* The value of a field, any case; p NULL: it is not there. */
 struct slice reqhead_get(const struct reqhead *h, const char *name);
+/* The value of a name of the query, decoded; false: it is not there, or longer than out. */
+bool reqhead_query(const struct reqhead *h, const char *name, char *out, size_t n);
 /* Whether a comma-separated field has this word. */
 bool reqhead_has(const struct reqhead *h, const char *name, const char *word);
 

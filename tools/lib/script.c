@@ -37,7 +37,7 @@ struct said {
     int n_prompt;
     double next; // when its next token is due; 0: it waits for a place
     double step; // seconds of its prompt
-    bool placed, cancelled;
+    bool placed, begun, cancelled;
     struct buf held; // bytes of its tokens that no event has told, behind `told`
     size_t told;     // what the last event told
     void *user;
@@ -281,6 +281,11 @@ static struct rill_event event_of(const struct script_engine *g, struct said *a)
         memmove(a->held.p, a->held.p + a->told, a->held.n - a->told);
     a->held.n -= a->told;
     a->told = 0;
+    if (!a->begun && !a->cancelled) {
+        a->begun = true;
+        ev.kind = RILL_PROMPT;
+        return ev;
+    }
     if (a->cancelled || a->at == a->total) {
         size_t all = a->n_ids * (size_t)a->line->repeat;
 
@@ -308,11 +313,11 @@ int script_step(struct script_engine *g, struct rill_event *ev, int max, struct 
     place(g, now);
     for (int i = 0; i < g->n; i++) {
         struct said *a = g->said[i];
-        bool due = a->cancelled || (a->next > 0 && a->next <= now);
+        bool due = a->cancelled || (a->next > 0 && (!a->begun || a->next <= now));
 
         if (n < max && due) {
             ev[n] = event_of(g, a);
-            a->next += g->s->token_s;
+            a->next += ev[n].kind == RILL_PROMPT ? 0 : g->s->token_s;
             g->stats.drawn += ev[n].kind == RILL_TOKEN;
             if (ev[n++].kind == RILL_DONE) {
                 g->running -= a->placed;

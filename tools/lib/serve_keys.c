@@ -50,9 +50,25 @@ static bool read_number(const char *text, double least, double *out)
 
 static bool read_scopes(const char *text, unsigned *out)
 {
-    *out = (strstr(text, "infer") ? KEY_INFER : 0u) | (strstr(text, "metrics") ? KEY_METRICS : 0u) |
-           (strstr(text, "admin") ? KEY_ADMIN : 0u);
-    return *out != 0;
+    static const struct {
+        const char *name;
+        unsigned scope;
+    } known[] = {{"infer", KEY_INFER}, {"metrics", KEY_METRICS}, {"admin", KEY_ADMIN}};
+
+    *out = 0;
+    for (;; text++) {
+        const struct slice word = {text, strcspn(text, ",")};
+        size_t i = 0;
+
+        while (i < ARRAY_LEN(known) && !slice_is(word, known[i].name))
+            i++;
+        if (i == ARRAY_LEN(known))
+            return false;
+        *out |= known[i].scope;
+        text += word.n;
+        if (!*text)
+            return true;
+    }
 }
 
 /* NAME or NAME=SCALE */
@@ -80,6 +96,8 @@ static bool read_setting(struct key *k, const char *word)
     double v = 0;
     bool ok = true;
 
+    if (!*value)
+        return false;
     if (slice_is(name, "adapters"))
         return (size_t)snprintf(k->rights.adapters, sizeof k->rights.adapters, "%s", value) <
                sizeof k->rights.adapters;
@@ -102,6 +120,15 @@ static bool read_setting(struct key *k, const char *word)
     else if (ok && slice_is(name, "weight") && (ok = read_number(value, 0.001, &v)))
         k->weight = (float)v;
     return ok && v > 0;
+}
+
+/* Whoever has a name has its limits and counters: two keys of one name could differ in them. */
+static bool is_taken(const struct keys *k, const char *name)
+{
+    for (int i = 0; i < k->n; i++)
+        if (strcmp(k->key[i].name, name) == 0)
+            return true;
+    return false;
 }
 
 static int read_key(struct key *k, char *line, const char *path, int number, struct err *e)
@@ -151,7 +178,11 @@ int keys_read(struct keys **out, const char *path, struct err *e)
         if (k->n == KEYS_MAX)
             rc = err_set(e, E_RANGE, "%s: more than %d keys", path, KEYS_MAX);
         else
-            rc = read_key(&k->key[k->n++], line, path, number, e);
+            rc = read_key(&k->key[k->n], line, path, number, e);
+        if (rc == 0 && is_taken(k, k->key[k->n].name))
+            rc = err_set(e, E_FORMAT, "%s: line %d: there is a key called '%s' already", path,
+                         number, k->key[k->n].name);
+        k->n += rc == 0;
     }
     if (rc == 0 && k->n == 0)
         rc = err_set(e, E_FORMAT, "%s: no key in it", path);

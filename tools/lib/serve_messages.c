@@ -33,7 +33,7 @@ static int event(struct call *c, struct buf *out, int prompt, const struct rill_
 
 static void end(struct call *c, struct buf *out)
 {
-    messages_end(c->state, out, &c->job->r, &c->job->o, c->job->answer);
+    messages_end(c->state, out, &c->job->r, c->job->answer);
 }
 
 static void whole(struct call *c, struct buf *out)

@@ -69,11 +69,11 @@ struct view {
 };
 static double v_running(const struct view *v)
 {
-    return v->m->running;
+    return v->s.running;
 }
 static double v_waiting(const struct view *v)
 {
-    return v->m->waiting;
+    return v->m->waiting + v->s.waiting;
 }
 static double v_kv(const struct view *v)
 {
@@ -112,8 +112,8 @@ static const struct {
     const char *name, *type, *help;
     double (*value)(const struct view *v);
 } numbers[] = {
-    {"rill_requests_running", "gauge", "Requests that are being answered.", v_running},
-    {"rill_requests_waiting", "gauge", "Requests that wait for a place.", v_waiting},
+    {"rill_requests_running", "gauge", "Answers that have a place in the engine.", v_running},
+    {"rill_requests_waiting", "gauge", "Those that are read or wait for a place.", v_waiting},
     {"rill_kv_used_ratio", "gauge", "Key/value memory in use, 0 to 1.", v_kv},
     {"rill_prompt_tokens_total", "counter", "Tokens of prompts.", v_prompt},
     {"rill_cached_tokens_total", "counter", "Tokens of prompts found in memory.", v_cached},
@@ -141,9 +141,9 @@ static const struct {
      offsetof(struct metrics, between)},
     {"rill_request_seconds", "From the request to the end of its reply.",
      offsetof(struct metrics, total)},
-    {"rill_queue_seconds", "From the request until the engine took it.",
+    {"rill_queue_seconds", "From the request until the engine began with it.",
      offsetof(struct metrics, queue)},
-    {"rill_prompt_seconds", "From when the engine took it to the first token.",
+    {"rill_prompt_seconds", "From when the engine began with it to the first token.",
      offsetof(struct metrics, prompt)},
     {"rill_front_seconds", "From when a token was made until it was given to the client's socket.",
      offsetof(struct metrics, front)},

@@ -18,7 +18,7 @@ struct metrics {
     struct histogram first_token, between, total, queue, prompt, front; // seconds
     uint64_t prompt_tokens, cached_tokens, drawn_tokens;
     uint64_t finished[4]; // stop, length, cancelled, failed
-    int running, waiting; // with the server, the engine's queue included
+    int running, waiting; // calls that the engine has, also in its queue, and others
 };
 
 void histogram_add(struct histogram *h, double seconds);

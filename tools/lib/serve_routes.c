@@ -41,7 +41,8 @@ static const struct route routes[] = {
      "save, restore, fork or erase one", session_change},
     {"/models", "GET", R_MODELS, false, KEY_INFER, NULL, NULL, 0, "the models; below, one of them",
      NULL},
-    {"/props", "GET", R_PROPS, false, KEY_INFER, NULL, NULL, 0, "settings of the model", NULL},
+    {"/props", "GET", R_PROPS, false, KEY_INFER, NULL, NULL, 0, "settings of a model (?model=NAME)",
+     NULL},
     {"/metrics", "GET", R_METRICS, false, KEY_METRICS, NULL, NULL, 0, "counters, for Prometheus",
      NULL},
     {"/health", "GET", R_HEALTH, true, 0, NULL, NULL, 0, "whether the process runs", NULL},
@@ -122,7 +123,7 @@ int route_key(const struct server *s, const struct http_request *r)
 
     if (!s->keys)
         return -2;
-    if (!key.p && bearer.n > 7 && strncasecmp(bearer.p, "bearer ", 7) == 0)
+    if (!key.n && bearer.n > 7 && strncasecmp(bearer.p, "bearer ", 7) == 0)
         key = (struct slice){bearer.p + 7, bearer.n - 7};
     return key.n ? keys_find(s->keys, key) : -1;
 }
@@ -339,8 +340,15 @@ static struct slice model_of(struct slice body)
 static int choose(const struct server *s, struct slice body)
 {
     struct slice name = model_of(body);
-    int i = name.p ? worker_by(s, name) : -1;
+    json_t *plain = NULL;
+    int i;
 
+    if (name.p && memchr(name.p, '\\', name.n)) // "org\/name", as some write it
+        plain = json_loadb(name.p - 1, name.n + 2, JSON_DECODE_ANY, NULL);
+    if (plain)
+        name = (struct slice){json_string_value(plain), json_string_length(plain)};
+    i = name.p ? worker_by(s, name) : -1;
+    json_decref(plain);
     if (i >= 0)
         return i;
     return (s->o.n_worker == 1 && !s->o.strict_model) || !name.p ? 0 : -1;
@@ -396,6 +404,34 @@ static void models(struct server *s, const struct http_request *r, struct slice 
         text_models(s, &a->body, anthropic);
 }
 
+static void state(const struct server *s, struct http_answer *a, bool ready)
+{
+    const char *what = s->drain_until > 0            ? "draining"
+                       : s->n_loaded < s->o.n_worker ? "loading"
+                                                     : "ok";
+
+    if (ready && !server_ready(s)) {
+        a->status = 503;
+        buf_str(&a->fields, "Retry-After: 1\r\n");
+    }
+    buf_printf(&a->body, "{\"status\":\"%s\"}", what);
+}
+
+/* Of the model that the query names, or of the first. */
+static void props(struct server *s, const struct http_request *r, struct http_answer *a)
+{
+    struct api_status unknown = {404, "invalid_request_error", "model_not_found"};
+    char name[256];
+    int i = reqhead_query(r->head, "model", name, sizeof name) ? worker_by(s, slice_of(name)) : 0;
+
+    if (i < 0)
+        reply_error(a, NULL, &unknown, "there is no such model here", "model");
+    else if (!server_ready(s))
+        state(s, a, true);
+    else
+        text_props(s, &a->body, i);
+}
+
 /* The page or a file of it. It is made of these files alone, and may talk to this server alone. */
 static void page(struct slice name, struct http_answer *a)
 {
@@ -426,19 +462,6 @@ static void page(struct slice name, struct http_answer *a)
             "script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
             "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
             "require-trusted-types-for 'script'; trusted-types 'none'\r\n");
-}
-
-static void state(const struct server *s, struct http_answer *a, bool ready)
-{
-    const char *what = s->drain_until > 0            ? "draining"
-                       : s->n_loaded < s->o.n_worker ? "loading"
-                                                     : "ok";
-
-    if (ready && !server_ready(s)) {
-        a->status = 503;
-        buf_str(&a->fields, "Retry-After: 1\r\n");
-    }
-    buf_printf(&a->body, "{\"status\":\"%s\"}", what);
 }
 
 void route_request(void *ctx, struct http_x *x, const struct http_request *r)
@@ -476,11 +499,7 @@ void route_request(void *ctx, struct http_x *x, const struct http_request *r)
         page(rest, &a);
         break;
     case R_PROPS:
-        if (server_ready(s)) {
-            text_props(s, &a.body, 0);
-        } else {
-            state(s, &a, true);
-        }
+        props(s, r, &a);
         break;
     }
     answer(s, x, r, &a);

@@ -285,6 +285,8 @@ static void count_call(struct call *c, double now)
         m->running -= c->started;
         m->waiting -= !c->started;
         histogram_add(&m->total, now - c->began);
+        if (j->start_at > 0)
+            histogram_add(&m->queue, j->start_at - c->began);
     }
     if (k) {
         k->running--;
@@ -324,7 +326,6 @@ static void call_ready(struct call *c, const struct out_record *r)
     c->started = true;
     m->waiting--;
     m->running++;
-    histogram_add(&m->queue, r->at - c->began);
     if (!c->x || (!c->job->r.stream && !c->form->by_events))
         return;
     if (c->form->begin(c, &c->out, &e) < 0) {
@@ -361,6 +362,8 @@ static void time_token(struct call *c, const struct out_record *r)
         histogram_add(&m->between, r->at - c->last);
     }
     c->last = r->at;
+    if (c->job->r.score_only) // of which nothing is told
+        return;
     c->drawn++;
     m->drawn_tokens++;
 }

@@ -156,7 +156,6 @@ static void read_job(struct worker *w, struct job *j)
     if (is_cancelled(w, j))
         rc = err_set(&e, E_CANCELLED, "cancelled");
     rc = rc < 0 ? rc : read_body(j, &e);
-    j->read_at = clock_seconds();
     if (rc == 0 && j->kind != JOB_TEXT) {
         rc = j->kind == JOB_ANSWER ? begin_answers(j, &e) : 0;
         rc = rc < 0 ? rc : queue_put(w->go, j, &e);
@@ -459,6 +458,7 @@ static int submit(struct worker *w, struct job *j, struct err *e)
     q->client = j->client;
     q->weight = j->weight;
     q->deadline = j->deadline;
+    q->progress = true;
     for (int i = 0; i < j->r.n_prompt; i++)
         j->ref[i] = (struct job_ref){j, i, -1};
     for (int i = 0; i < j->r.n_prompt && rc == 0; i++) {
@@ -502,7 +502,6 @@ static void start(struct worker *w, struct job *j)
     }
     if (is_cancelled(w, j))
         rc = err_set(&e, E_CANCELLED, "cancelled");
-    j->start_at = clock_seconds();
     j->left = 0;
     rc = rc < 0 ? rc : submit(w, j, &e);
     if (rc < 0 && j->left > 0) { // some prompts run: the end of the last is the job's
@@ -513,6 +512,7 @@ static void start(struct worker *w, struct job *j)
     }
     if (rc == 0)
         w->active[w->n_active++] = j;
+    publish(w);
     say(w, rc < 0 ? OUT_END : OUT_READY, j, rc < 0 ? &e : NULL);
 }
 
@@ -527,14 +527,18 @@ static void see_cancels(struct worker *w)
     pthread_mutex_unlock(&w->lock);
 }
 
-/* A failure of one prompt is the job's: the others are cancelled, the first sentence stays. */
-static void take_event(struct worker *w, struct buf *out, const struct rill_event *ev, double now)
+/* A failure of one prompt is the job's: the others are cancelled, the first sentence stays. began:
+ * the step, the first in which something was done for a job that had no event yet. */
+static void take_event(struct worker *w, struct buf *out, const struct rill_event *ev, double began,
+                       double now)
 {
     struct job_ref *ref = ev->user;
     struct job *j = ref->job;
     struct out_record r = {
         .kind = OUT_EVENT, .job = j, .worker = w, .prompt = ref->prompt, .at = now, .ev = *ev};
 
+    if (j->start_at == 0)
+        j->start_at = began;
     r.ev.logits = NULL;
     r.ev.message = NULL;
     if (ev->kind == RILL_DONE && ev->finish == RILL_FAILED) {
@@ -575,6 +579,8 @@ static void recover(struct worker *w, const struct err *why)
     w->n_active = 0;
     if (reopen(w, &w->gone) < 0)
         say(w, OUT_STATE, NULL, &w->gone);
+    else
+        publish(w);
 }
 
 static void *run_all(void *ctx)
@@ -584,7 +590,7 @@ static void *run_all(void *ctx)
     struct buf out = {0};
     struct err e = {0};
     void *j = NULL;
-    double now;
+    double began, now;
     int rc = load(w, &e);
 
     thread_ftz();
@@ -599,6 +605,7 @@ static void *run_all(void *ctx)
             continue;
         see_cancels(w);
         e = (struct err){0};
+        began = clock_seconds();
         rc = do_step(w, ev, &e);
         if (rc < 0) {
             recover(w, &e);
@@ -607,7 +614,7 @@ static void *run_all(void *ctx)
         }
         now = clock_seconds();
         for (int i = 0; i < rc; i++)
-            take_event(w, &out, &ev[i], now);
+            take_event(w, &out, &ev[i], began, now);
         publish(w);
         bytes_put(w->records, &out);
     }

@@ -70,13 +70,13 @@ struct job {
     struct job_rights rights;
     const json_t *lora; // names and scales of adapters that it is to use whatever it says; or NULL
     struct buf used;    // those that it uses: JSON objects, separated by commas
-    int client;                // 0 to RILL_CLIENTS - 1
+    int client;         // 0 to RILL_CLIENTS - 1
     float weight;
-    double deadline;          // seconds; 0: none
-    double read_at, start_at; // when reading ended, when the engine took it
-    int left, failed;         // answers that have not ended; code of a failure: the runner's
-    bool cancelled;           // under the worker's lock
-    void *user;               // the server's
+    double deadline;  // seconds; 0: none
+    double start_at;  // when the engine began with it; 0: not yet
+    int left, failed; // answers that have not ended; code of a failure: the runner's
+    bool cancelled;   // under the worker's lock
+    void *user;       // the server's
 };
 
 enum out_kind {
