@@ -118,14 +118,14 @@ static int parse(int kind, struct api_request *r, const struct api_opts *o, stru
 static void answer(int kind, const struct api_request *r, const struct api_opts *o,
                    struct api_answer *a, struct buf *events, struct buf *whole)
 {
-    static const struct rill_event ev[] = {
+    const struct rill_event ev[] = {
         {.kind = RILL_TOKEN,
          .id = 300,
          .text = "<think>a \xe2\x82\xac</think>b<tool",
          .n_text = 26},
         {.kind = RILL_TOKEN, .id = 301, .text = "_call>{\"name\": \"f\", ", .n_text = 19},
         {.kind = RILL_TOKEN, .id = 302, .text = "\"arguments\": {}}</tool_call>", .n_text = 28},
-        {.kind = RILL_DONE, .finish = RILL_STOP, .text = "x", .n_text = 1}};
+        {.kind = RILL_DONE, .finish = RILL_STOP, .stop = r->q.n_stop, .text = "x", .n_text = 1}};
     struct messages_stream ms = {0};
     struct responses rs = {0};
     struct api_stream st = {0};
@@ -149,7 +149,7 @@ static void answer(int kind, const struct api_request *r, const struct api_opts 
     }
     need(rc == 0);
     if (kind == MESSAGES) {
-        messages_end(&ms, events, r, o, a);
+        messages_end(&ms, events, r, a);
         messages_reply(whole, r, o, SLICE("msg_1"), a);
     } else if (kind == RESPONSES) {
         responses_end(&rs, events, a);

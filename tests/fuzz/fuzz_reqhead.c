@@ -30,11 +30,14 @@ static void check_token(struct slice s)
 static void check_head(const struct reqhead *h, struct slice all)
 {
     int lengths = 0, hosts = 0;
+    char value_of[8] = "";
 
     check_token(h->method);
     need(h->path[0] == '/' || h->path[0] == '*' || slice_is(h->method, "OPTIONS"));
     for (const char *p = h->path; *p; p++)
         need((unsigned char)*p >= 0x20 && *p != 0x7f);
+    if (reqhead_query(h, "m", value_of, sizeof value_of))
+        need(h->query.n > 1 && memchr(value_of, 0, sizeof value_of));
     need(inside(h->query, all) && inside(h->host, all) && h->n_field <= REQHEAD_FIELDS);
     for (int i = 0; i < h->n_field; i++) {
         struct slice name = h->field[i].name, value = h->field[i].value;
