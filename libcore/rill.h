@@ -219,7 +219,8 @@ struct rill_engine_opts {
     bool no_cache;    // forget keys and values when their request ends
     uint64_t swap_bytes; // host memory for those of requests sent back to wait; 0: none, they are
                          // computed again
-    double step_seconds; // prompts are cut so that a step takes no longer; 0: any time
+    double step_seconds; // prompts are cut so that a step takes no longer; 0: any time,
+                         // negative: 0.25, on a GPU 0.05
     int max_logits;      // rows of a step that can want logits (prompt_logits): that many times
                          // n_vocab floats; 0: 16, or what the sequences need
     int max_draft;       // the most tokens a request may have proposed ahead in a step, up to 64
@@ -489,7 +490,8 @@ struct rill_stats {
     double prompt_flops;   // operations by the plan's formulas, of steps that had prompt rows
     double decode_flops;   // of the others
     int pages_used;        // of keys and values, those kept for later requests included
-    double kv_held;        // part of the memory for them that requests have, 0 to 1
+    uint64_t kv_bytes;     // memory for them
+    double kv_held;        // part of it that requests have, 0 to 1
     int blocks_known;      // blocks of tokens whose pages can be found by their text
     int running, waiting;
 };
@@ -511,9 +513,9 @@ typedef void rill_columns_fn(void *ctx, const char *weight, int n_expert, int wh
                              const float *x);
 int rill_engine_columns(struct rill_engine *g, rill_columns_fn *fn, void *ctx, struct err *e);
 
-/* One record of the plan, timed alone. */
+/* One record of the plan, timed alone; or all of them, as a step has them. */
 struct rill_record {
-    int record;
+    int record;         // -1: all, "step"
     int layer;          // -1: outside the layers
     const char *name;   // "linear"
     const char *kernel; // chosen for it, or ""
@@ -523,10 +525,16 @@ struct rill_record {
 };
 typedef void rill_record_fn(void *ctx, const struct rill_record *r);
 
-/* Times every record of the plan, times runs each: n_rows rows of one sequence behind n_past
- * positions (whose keys and values are whatever the memory holds). One row is a generated one,
- * more are prompt rows, the last of which wants logits. The engine must be idle (E_BUSY). */
-int rill_engine_times(struct rill_engine *g, int n_rows, int n_past, int times, rill_record_fn *fn,
+struct rill_times {
+    int n_seq;   // sequences in the step
+    int n_rows;  // of each: one is a generated row, more are prompt rows; the last wants logits
+    int n_past;  // positions in front of them, with any keys and values
+    bool shared; // whose whole pages are the same memory for all sequences
+    int times;   // runs of each record
+};
+
+/* Times every record of the plan, and a whole step at the end. The engine must be idle (E_BUSY). */
+int rill_engine_times(struct rill_engine *g, const struct rill_times *t, rill_record_fn *fn,
                       void *ctx, struct err *e);
 
 #endif

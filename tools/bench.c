@@ -28,7 +28,8 @@ static struct model_options running;
 static struct opt_ints opt_prompt, opt_gen, opt_batch, opt_depth, opt_threads;
 static int opt_repeat, opt_stream_mb;
 static struct opt_list opt_schemas;
-static bool opt_mask, opt_stream, opt_ops, opt_json, opt_tsv, opt_csv, opt_markdown, opt_list;
+static bool opt_mask, opt_stream, opt_ops, opt_shared, opt_list;
+static bool opt_json, opt_tsv, opt_csv, opt_markdown;
 static bool model_given, fail_given, rate_given;
 static const char *opt_baseline, *opt_plot;
 static double opt_fail_below;
@@ -57,7 +58,10 @@ static const struct tool_option opts[] = {
     MODEL_DEVICE(running),
     {0, "stream", OPT_FLAG, &opt_stream, 0,
      "measure how fast memory is read, for every number of threads", .group = "Other tests"},
-    {0, "ops", OPT_FLAG, &opt_ops, 0, "time each record of the plan, with -p and -n rows"},
+    {0, "ops", OPT_FLAG, &opt_ops, 0,
+     "time each record of the plan, for -b generated rows and for prompts of -p rows"},
+    {0, "shared", OPT_FLAG, &opt_shared, 0,
+     "of --ops: the -d positions are the same for all sequences, and held once"},
     {0, "mask", OPT_FLAG, &opt_mask, 0,
      "compile the schemas of --schemas and time masks of the model's vocabulary"},
     {0, "schemas", OPT_LIST, &opt_schemas, "FILE",
@@ -532,11 +536,11 @@ static void add_record(void *ctx, const struct rill_record *r)
     x->flops += r->flops;
 }
 
-static void total_print(const struct total *x, const struct bench *b, int rows, int past,
+static void total_print(const struct total *x, const struct bench *b, const struct rill_times *r,
                         double all, bool head)
 {
     const double gb = x->bytes / x->seconds * 1e-9, pct = 1e11 * gb / b->limit.best;
-    struct figure f[12];
+    struct figure f[13];
     int n = 0;
 
     if (form == FIGURES_TABLE) {
@@ -546,8 +550,8 @@ static void total_print(const struct total *x, const struct bench *b, int rows, 
         return;
     }
     figure_words(&f[n++], "test", "record");
-    figure_set(&f[n++], "n_rows", 0, rows);
-    figure_set(&f[n++], "depth", 0, past);
+    figure_set(&f[n++], "n_rows", 0, r->n_rows * r->n_seq);
+    figure_set(&f[n++], "depth", 0, r->n_past);
     figure_set(&f[n++], "threads", 0, b->threads);
     figure_words(&f[n++], "record", x->name);
     figure_words(&f[n++], "kernel", x->kernel);
@@ -560,41 +564,64 @@ static void total_print(const struct total *x, const struct bench *b, int rows, 
     figures_print(form, f, n, head);
 }
 
-static void totals_print(const struct totals *t, struct bench *b, int rows, int past)
+/* Shares are of the sum of all records by themselves; a whole step is not one of them. */
+static void totals_print(const struct totals *t, struct bench *b, const struct rill_times *r)
 {
+    const int rows = r->n_rows * r->n_seq;
     double all = 0;
 
     for (int i = 0; i < t->n; i++)
-        all += t->at[i].seconds;
-    if (form == FIGURES_TABLE)
-        printf("\n%d row%s behind %d positions: %.2f ms in all\n%-14s %-20s %5s %10s %6s %8s %5s "
-               "%9s\n",
-               rows, rows == 1 ? "" : "s", past, all * 1e3, "record", "kernel", "times", "us each",
+        all += strcmp(t->at[i].name, "step") != 0 ? t->at[i].seconds : 0;
+    if (form == FIGURES_TABLE) {
+        printf("\n%d row%s of %d sequence%s behind %d %spositions: %.2f ms in all\n", rows,
+               rows == 1 ? "" : "s", r->n_seq, r->n_seq == 1 ? "" : "s", r->n_past,
+               r->shared ? "shared " : "", all * 1e3);
+        printf("%-14s %-20s %5s %10s %6s %8s %5s %9s\n", "record", "kernel", "times", "us each",
                "share", "GB/s", "%", "GFLOP/s");
+    }
     for (int i = 0; i < t->n; i++, b->headed = true)
-        total_print(&t->at[i], b, rows, past, all, !b->headed);
+        total_print(&t->at[i], b, r, all, !b->headed);
     fflush(stdout);
+}
+
+static int bench_ops_of(struct rill_engine *g, struct bench *b, const struct rill_times *r,
+                        struct err *e)
+{
+    struct totals t = {.n = 0};
+    int rc;
+
+    if (tool_interrupted())
+        return 0;
+    for (int k = 0; k < 5; k++)
+        limit_sample(&b->limit);
+    rc = rill_engine_times(g, r, add_record, &t, e);
+    if (rc == 0) {
+        totals_print(&t, b, r);
+        row_gpus();
+    }
+    return rc;
 }
 
 static int bench_ops(struct rill_engine *g, struct bench *b, struct err *e)
 {
     int rc = 0;
 
-    for (int d = 0; d < opt_depth.n; d++)
-        for (int i = -1; i < opt_prompt.n && rc == 0 && !tool_interrupted(); i++) {
-            const int rows = i < 0 ? 1 : opt_prompt.v[i], past = opt_depth.v[d];
-            struct totals t = {.n = 0};
+    for (int d = 0; d < opt_depth.n; d++) {
+        struct rill_times r = {
+            .n_past = opt_depth.v[d], .shared = opt_shared, .times = opt_repeat + 2};
 
-            if (rows == 0 || (i >= 0 && rows == 1))
-                continue;
-            for (int k = 0; k < 5; k++)
-                limit_sample(&b->limit);
-            rc = rill_engine_times(g, rows, past, opt_repeat + 2, add_record, &t, e);
-            if (rc == 0) {
-                totals_print(&t, b, rows, past);
-                row_gpus();
-            }
+        r.n_rows = 1;
+        for (int i = 0; i < opt_batch.n && rc == 0; i++) {
+            r.n_seq = opt_batch.v[i];
+            rc = bench_ops_of(g, b, &r, e);
         }
+        r.n_seq = 1;
+        for (int i = 0; i < opt_prompt.n && rc == 0; i++) {
+            r.n_rows = opt_prompt.v[i];
+            if (r.n_rows > 1)
+                rc = bench_ops_of(g, b, &r, e);
+        }
+    }
     return rc;
 }
 
@@ -839,6 +866,8 @@ static void check_options(void)
         tool_usage("-j, --tsv, --csv and --markdown exclude each other");
     if (opt_mask != (opt_schemas.n > 0))
         tool_usage("--mask and --schemas go together");
+    if (opt_shared && !opt_ops)
+        tool_usage("--shared goes with --ops only");
     if (opt_mask && (opt_ops || opt_stream || opt_synthetic || opt_tsv || opt_csv || opt_markdown))
         tool_usage("--mask goes with -m, --schemas and -j only");
     if (opt_stream && (opt_ops || model_given || opt_synthetic))

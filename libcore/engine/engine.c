@@ -561,6 +561,7 @@ void rill_engine_stats(const struct rill_engine *g, struct rill_stats *out)
     out->gap = g->be->gap ? g->be->gap(g->dev) : 0;
     out->pages_used = c.pages_used;
     out->blocks_known = c.blocks;
+    out->kv_bytes = g->seg.kv.pool.bytes;
     out->kv_held = c.held > 0 ? c.held : 0;
     out->running = out->waiting = 0;
     for (int i = 0; i < g->n_req; i++) // those that have ended stay until the next step

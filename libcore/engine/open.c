@@ -264,6 +264,14 @@ static int prepare(struct rill_engine *g, struct err *e)
     return rc;
 }
 
+static double step_seconds(const struct rill_engine *g, const struct rill_engine_opts *o)
+{
+    struct dev_info info;
+
+    g->be->info(g->dev, &info);
+    return o->step_seconds >= 0 ? o->step_seconds : info.host ? 0.25 : 0.05;
+}
+
 static int start(struct rill_engine *g, const struct rill_engine_opts *o, struct err *e)
 {
     const struct plan *p = g->plan;
@@ -290,7 +298,7 @@ static int start(struct rill_engine *g, const struct rill_engine_opts *o, struct
                                       .granule = p->granule > 0 ? p->granule : 1,
                                       .page = KV_PAGE,
                                       .patience = PATIENCE,
-                                      .budget = o->step_seconds};
+                                      .budget = step_seconds(g, o)};
     g->max_queue = o->max_queue;
     g->spare_state = s.max_seq + s.n_state;
     g->cache = !o->no_cache && !p->encoder;
