@@ -31,7 +31,8 @@ static const char *opt_host, *opt_unix, *opt_keys, *opt_template, *opt_format, *
 static int opt_port, opt_parallel, opt_queue, opt_rows, opt_conn, opt_draft_max;
 static double opt_step_ms, opt_ping, opt_request, opt_drain, opt_head_s, opt_body_s, opt_idle_s,
     opt_write_s;
-static bool opt_strict, opt_strict_model, opt_anyone, opt_hash, no_cache, port_given, draft_given;
+static bool opt_strict, opt_strict_model, opt_anyone, opt_hash, no_cache, port_given, draft_given,
+    step_given;
 static struct model_options running; // of all models
 
 static const struct tool_option opts[] = {
@@ -88,8 +89,9 @@ static const struct tool_option opts[] = {
     MODEL_RUNNING(running),
     MODEL_CTX(running),
     {0, "batch-rows", OPT_INT, &opt_rows, "N", "rows of a step (0: 512)", .min = 0, .max = 65536},
-    {0, "step-ms", OPT_FLOAT, &opt_step_ms, "X", "prompts are cut so that a step is shorter",
-     .min = 0, .max = 1e6, .def = "250"},
+    {0, "step-ms", OPT_FLOAT, &opt_step_ms, "X",
+     "prompts are cut so that a step is shorter (250; on a GPU 50)", .min = 0, .max = 1e6,
+     .given = &step_given},
     {0, "kv-mem", OPT_STR, &opt_kv_mem, "SIZE", "memory for keys and values"},
     {0, "swap-mem", OPT_STR, &opt_swap_mem, "SIZE", "host memory for requests that must wait"},
     {0, "no-prefix-cache", OPT_FLAG, &no_cache, 0, "forget keys and values with their request"},
@@ -330,7 +332,7 @@ static int set_models(struct serve *s, struct err *e)
                                   .max_draft = opt_draft_max,
                                   .no_cache = no_cache,
                                   .embed = true,
-                                  .step_seconds = opt_step_ms / 1000};
+                                  .step_seconds = step_given ? opt_step_ms / 1000 : -1};
     int n = models.n ? (int)models.n : 1;
     int rc = tool_size("--kv-mem", opt_kv_mem, &eo.kv_bytes, e);
 

@@ -29,6 +29,7 @@ struct job {
     double began, first;       // first token, seconds
     int cached;
     struct buf reply;
+    size_t bytes; // of its line
 };
 
 /* What a request's events lead back to. */
@@ -51,7 +52,7 @@ struct batch {
     struct buf names;
     struct map seen; // "id" -> times
     struct progress progress;
-    uint64_t drawn;
+    uint64_t bytes; // of lines answered
 };
 
 /* -- output -- */
@@ -344,8 +345,10 @@ static int take_line(struct batch *b, struct slice line, struct err *e)
     name_of(&name, &j->who);
     skip = answered(b, buf_view(&name));
     buf_fini(&name);
+    j->bytes = line.n + 1;
     if (skip) {
         b->n--;
+        b->progress.total -= b->progress.total > j->bytes ? j->bytes : 0;
         b->result->skipped++;
         job_fini(j);
         return 0;
@@ -403,7 +406,7 @@ static void take_event(struct batch *b, const struct rill_event *ev)
 
     if (ev->kind == RILL_TOKEN && j->first == 0)
         j->first = clock_seconds();
-    b->drawn += ev->kind == RILL_TOKEN;
+    b->progress.count += ev->kind == RILL_TOKEN;
     if (join(b, j, ref->prompt, a, ev, &e) < 0)
         fail(b, j, &e);
     if (ev->kind != RILL_DONE)
@@ -436,6 +439,7 @@ static int flush(struct batch *b, struct err *e)
             return err_nomem(e, j->reply.n);
         if (j->done && (i == 0 || b->o->unordered)) {
             rc = put(b, buf_view(&j->reply), e);
+            b->bytes += j->bytes;
             job_fini(j);
         }
         if (rc < 0)
@@ -468,8 +472,19 @@ static int go(struct batch *b, struct err *e)
         n = flush(b, e);
         if (n < 0)
             return n;
-        progress_at(&b->progress, b->drawn);
+        progress_at(&b->progress, b->bytes);
     }
+}
+
+/* How much of standard input is there to be read by this shard; 0: nobody knows. */
+static uint64_t input_bytes(const struct batch_opts *o)
+{
+    const off_t at = lseek(STDIN_FILENO, 0, SEEK_CUR);
+    struct stat st;
+
+    if (at < 0 || fstat(STDIN_FILENO, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size < at)
+        return 0;
+    return (uint64_t)(st.st_size - at) / (uint64_t)(o->shards > 1 ? o->shards : 1);
 }
 
 int batch_run(struct rill_engine *g, const struct batch_opts *o, struct batch_result *out,
@@ -489,7 +504,8 @@ int batch_run(struct rill_engine *g, const struct batch_opts *o, struct batch_re
 
         rc = rill_engine_open(&b.alone, o->api.model, &eo, e);
     }
-    progress_begin(&b.progress, "tokens", 0, false);
+    progress_begin(&b.progress, "answering", input_bytes(o), true);
+    b.progress.unit = "tok";
     if (rc == 0)
         rc = go(&b, e);
     progress_end(&b.progress);

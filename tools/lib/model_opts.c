@@ -24,3 +24,13 @@ void model_say_ctx(const struct rill_engine *g, const struct rill_model_info *in
         tool_note("the context is %d positions instead of %d: more does not fit into free memory",
                   rill_engine_ctx(g), info->n_ctx);
 }
+
+void model_say_kv(const struct rill_engine *g, int requests)
+{
+    struct rill_stats s;
+    char bytes[16];
+
+    rill_engine_stats(g, &s);
+    tool_note("%s for keys and values of %d request%s at once (--kv-mem)",
+              tool_bytes(s.kv_bytes, bytes), requests, requests == 1 ? "" : "s");
+}

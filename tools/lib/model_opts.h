@@ -44,5 +44,7 @@ int model_opts_of(const struct model_options *o, struct rill_model_opts *out, st
 
 /* Says so when the engine has less context than its model was opened for. */
 void model_say_ctx(const struct rill_engine *g, const struct rill_model_info *info);
+/* Says how much memory keys and values of so many requests at once have. */
+void model_say_kv(const struct rill_engine *g, int requests);
 
 #endif

@@ -33,6 +33,7 @@ struct run_options {
     const char *out, *shard, *kv_mem, *swap_mem;
     int parallel, rows;
     double step_ms;
+    bool step_given;
     bool jsonl, resume, unordered, lenient, timings, verify, no_cache;
     /* vectors and scores */
     int pooling, embed_format;

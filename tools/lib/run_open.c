@@ -185,7 +185,7 @@ int run_engine_opts(const struct run_options *o, struct rill_engine_opts *out, s
     out->max_draft = o->draft;
     out->max_lora = (int)o->loras.n;
     out->no_cache = o->no_cache;
-    out->step_seconds = o->jsonl ? o->step_ms / 1000 : 0;
+    out->step_seconds = !o->jsonl ? 0 : o->step_given ? o->step_ms / 1000 : -1;
     return rc;
 }
 
@@ -308,6 +308,8 @@ int run_open(struct run *r, struct err *e)
     if (rc < 0)
         return rc;
     model_say_ctx(r->engine, &r->info);
+    if (o->jsonl)
+        model_say_kv(r->engine, o->parallel);
     rc = open_chat(r, e);
     return rc < 0 ? rc : open_behind(r, e);
 }

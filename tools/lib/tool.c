@@ -346,18 +346,19 @@ void progress_at(struct progress *p, uint64_t done)
 {
     char amount[16];
     char line[256];
-    double now, speed;
+    double now, seconds, speed;
     int n;
 
     if (!p->on || (now = clock_seconds()) < p->last + 0.1)
         return;
     p->last = now;
     p->shown = true;
-    speed = (double)done / (now - p->start + 1e-9);
-    if (p->bytes)
+    seconds = now - p->start + 1e-9;
+    speed = (double)done / seconds;
+    if (p->bytes && !p->unit)
         tool_bytes((uint64_t)speed, amount);
     else
-        snprintf(amount, sizeof amount, "%.1f", speed);
+        snprintf(amount, sizeof amount, "%.1f", p->unit ? (double)p->count / seconds : speed);
     n = snprintf(line, sizeof line, "%.40s ", p->what);
     if (p->total && done <= p->total) {
         int bar = (int)(20 * done / p->total);
@@ -365,7 +366,8 @@ void progress_at(struct progress *p, uint64_t done)
         n += snprintf(line + n, sizeof line - (size_t)n, "%3d%% [%.*s%*s] ",
                       (int)(100 * done / p->total), bar, "####################", 20 - bar, "");
     }
-    n += snprintf(line + n, sizeof line - (size_t)n, "%s/s", amount);
+    n += snprintf(line + n, sizeof line - (size_t)n, "%s%s%s/s", amount, p->unit ? " " : "",
+                  p->unit ? p->unit : "");
     if (p->total && done && done <= p->total)
         n += snprintf(line + n, sizeof line - (size_t)n, ", %.0f s left",
                       (double)(p->total - done) / speed);

@@ -104,6 +104,8 @@ struct progress {
     const char *what; // "loading"
     uint64_t total;   // 0: unknown
     bool bytes;       // amounts are bytes
+    const char *unit; // of count, whose rate is shown instead of that of what is done; NULL: none
+    uint64_t count;
     bool shown;
     bool on;
     double start, last;
