@@ -4,6 +4,7 @@
  * tools/lib/talk_*.c.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -46,6 +47,9 @@ static const struct tool_option opts[] = {
     {0, "exec", OPT_LIST, &opt.execs, "NAME=COMMAND",
      "what runs when tool NAME is called; may be repeated"},
     {0, "yes", OPT_FLAG, &opt.yes, 0, "run tools without asking"},
+    {0, "call-tokens", OPT_INT, &opt.call_tokens, "N",
+     "end an answer when a call takes more than N tokens (0: never)", .min = 0, .max = 1e9,
+     .def = "2048"},
     OBEY_OPTIONS(opt.obeyed),
     SAMPLING_OPTIONS(opt.sampling),
     MODEL_RUNNING(opt.model),
@@ -69,6 +73,9 @@ static int open_template(struct talk *s, struct err *e)
         source = (struct slice){(const char *)v.p, v.n};
     rc = convo_open(&s->convo, opt.template ? opt.template : s->info.path, source,
                     rill_vocab(s->model), e);
+    if (rc == 0 && opt.tools)
+        rc = rill_chat_open(&s->public, s->model, opt.template, opt.template ? source.p : NULL,
+                            source.n, e);
     if (opt.template)
         file_unmap(&v);
     if (rc == 0 && chat_is_default(s->convo.chat))
@@ -94,6 +101,30 @@ static int open_tools(struct talk *s, struct err *e)
                         opt.template ? opt.template : s->info.path, e);
 }
 
+/* Calls obey their tools' schemas. One that cannot be enforced is no reason not to talk. */
+static int hold_calls(struct talk *s, struct err *e)
+{
+    const struct reasoning *r = s->convo.reasoning;
+    json_t *request = json_pack("{sO}", "tools", s->convo.tools);
+    char *text = request ? json_dumps(request, JSON_COMPACT) : NULL;
+    const size_t n = text ? strlen(text) : 0;
+    struct rill_prompt open = {0};
+    struct err why = {0};
+    int rc = text ? rill_chat_tools(&s->at_once, s->public, opt.format, text, n, NULL, &why)
+                  : err_nomem(&why, 0);
+
+    if (rc == 0 && r) {
+        open.text = (char *)(uintptr_t)r->open;
+        open.n_text = strlen(r->open);
+        rc = rill_chat_tools(&s->behind, s->public, opt.format, text, n, &open, &why);
+    }
+    free(text); // jansson's
+    json_decref(request);
+    if (rc == E_UNSUPPORTED)
+        tool_note("arguments of tools are not enforced: %s", why.text);
+    return rc < 0 && rc != E_UNSUPPORTED ? err_set(e, rc, "%s", why.text) : 0;
+}
+
 static int open_constraints(struct talk *s, struct err *e)
 {
     struct rill_stop mark[2];
@@ -103,6 +134,8 @@ static int open_constraints(struct talk *s, struct err *e)
     o.model = s->model;
     if (obey_kinds(&opt.obeyed) > 1)
         return err_set(e, E_USAGE, "--schema, --grammar, --regex and --choice exclude each other");
+    if (obey_kinds(&opt.obeyed) == 0 && s->convo.tools)
+        return hold_calls(s, e);
     rc = obey_open(&s->at_once, &opt.obeyed, NULL, e);
     return rc == 0 && s->at_once && o.n_after ? obey_open(&s->behind, &opt.obeyed, &o, e) : rc;
 }
@@ -262,6 +295,7 @@ int main(int argc, char **argv)
     calls_close(&s.calls);
     rill_constraint_free(s.at_once);
     rill_constraint_free(s.behind);
+    rill_chat_close(s.public);
     rill_engine_close(s.engine);
     rill_model_close(s.model);
     session_fini(&s.session);

@@ -55,8 +55,11 @@ static int hear_all(struct speak *s, const struct toolcall_event *ev, int n, str
 {
     int rc = n < 0 ? n : 0;
 
-    for (int i = 0; i < n && rc == 0; i++)
+    for (int i = 0; i < n && rc == 0; i++) {
+        if (ev[i].kind == TC_BEGIN || ev[i].kind == TC_END)
+            s->call_at = ev[i].kind == TC_BEGIN ? s->n_drawn : 0;
         rc = s->hear(s->ctx, &ev[i], e);
+    }
     return rc;
 }
 
@@ -118,7 +121,7 @@ static int follow(struct speak *s, struct toolcall *parser, int number,
 
     *end = SLICE("");
     while ((rc = rill_engine_step(s->engine, &ev, 1, e)) > 0) {
-        if (failed || (end->n && ev.kind != RILL_DONE)) // the request is only seen off
+        if (failed || ((end->n || s->call_cut) && ev.kind != RILL_DONE)) // it is only seen off
             continue;
         if (end->n) {
             s->cached = s->cached < 0 ? ev.cached : s->cached;
@@ -127,7 +130,9 @@ static int follow(struct speak *s, struct toolcall *parser, int number,
         failed = take_event(s, parser, &ev, e);
         if (s->budget > 0 && ev.kind == RILL_TOKEN && !failed)
             *end = reasoning_count(budget, s->parse.reasoning, toolcall_in_reasoning(parser));
-        if (failed || end->n || s->stop())
+        if (s->call_max && s->call_at && s->n_drawn - s->call_at > (size_t)s->call_max)
+            s->call_cut = true;
+        if (failed || end->n || s->call_cut || s->stop())
             rill_engine_cancel(s->engine, number);
     }
     return failed ? failed : rc;
@@ -193,7 +198,8 @@ int speak(struct speak *s, const struct rill_request *q, struct err *e)
     struct slice end = SLICE("");
     int number, n_out, rc;
 
-    s->ids.n = s->n_drawn = 0;
+    s->ids.n = s->n_drawn = s->call_at = 0;
+    s->call_cut = false;
     s->n_mark = 0;
     s->finish = RILL_RUNNING;
     s->cached = -1;

@@ -18,6 +18,7 @@ struct speak {
     struct rill_engine *engine;
     struct toolcall_opts parse; // is_control and ctx are set here
     int budget;                 // tokens of reasoning; 0: any number
+    int call_max;               // tokens of a call, behind which the answer ends; 0: any number
     /* For what comes behind a budget's end, where the request's own constraint waits for it. */
     const struct rill_constraint *then;
     bool (*stop)(void); // asked after each event; true: the answer ends
@@ -29,6 +30,8 @@ struct speak {
     struct tok_ids ids; // drawn, or put in
     size_t n_drawn;
     int finish, cached;
+    bool call_cut; // ended by call_max
+    size_t call_at; // what n_drawn was when the call that is open began; 0: none is
     int32_t mark[SPEAK_MARKS]; // control tokens that the parser wants to see
     int n_mark;
 };

@@ -28,7 +28,7 @@ struct talk_options {
     struct obey_options obeyed;
     struct opt_list execs, sets;
     const char *system, *template, *tools, *format, *resume;
-    int n, budget;
+    int n, budget, call_tokens;
     int policy; // index of talk_policies, or -1
     bool nul, yes, no_kv;
 };
@@ -39,8 +39,9 @@ struct talk {
     struct rill_engine *engine;
     struct rill_model_info info;
     struct rill_sampling sampling;
-    struct rill_constraint *at_once, *behind; // what answers must be: from the start, or behind
-                                              // their reasoning
+    struct rill_chat *public;                 // the template once more, where there are tools
+    struct rill_constraint *at_once, *behind; // what answers or their calls must be: from the
+                                              // start, or behind their reasoning
     struct convo convo;
     struct calls calls;
     struct session session;

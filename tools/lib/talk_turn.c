@@ -80,11 +80,15 @@ static bool stopped(void)
     return talk_interrupted() || ferror(stdout);
 }
 
-static void say_finish(const struct talk *s, int finish)
+static void say_finish(const struct talk *s, const struct speak *a)
 {
-    size_t ctx = (size_t)rill_engine_ctx(s->engine);
+    const size_t ctx = (size_t)rill_engine_ctx(s->engine);
+    const int finish = a->finish;
 
-    if (finish == RILL_CONTEXT)
+    if (a->call_cut)
+        tool_warn("a call took more than %d tokens: the answer ends there (--call-tokens)",
+                  s->opt->call_tokens);
+    else if (finish == RILL_CONTEXT)
         tool_warn("the context of %zu positions is full (/undo, or -c for a longer one)", ctx);
     else if (finish == RILL_LENGTH)
         tool_note("the answer was ended after %d tokens (-n)", s->opt->n);
@@ -150,6 +154,7 @@ static int one_answer(struct talk *s, json_t **calls, bool *none, struct err *e)
                                 .tools = s->convo.tools,
                                 .seed = s->sampling.seed + (uint64_t)s->convo.calls},
                       .budget = s->opt->budget,
+                      .call_max = s->opt->call_tokens,
                       .then = s->at_once,
                       .stop = stopped,
                       .hear = hear,
@@ -173,7 +178,7 @@ static int one_answer(struct talk *s, json_t **calls, bool *none, struct err *e)
         rc = convo_answered(&s->convo, &s->answer, a.ids.id, a.ids.n, e);
     }
     if (rc == 0)
-        say_finish(s, a.finish);
+        say_finish(s, &a);
     convo_answer_fini(&s->answer);
     speak_fini(&a);
     return rc;
