@@ -141,6 +141,29 @@ START_TEST(objects)
 }
 END_TEST
 
+/* Objects of a grammar that names no member at all, for which it has no bits: nothing may be looked
+ * up in them (a sanitizer sees an offset from a null pointer). */
+START_TEST(objects_without_names)
+{
+    static const char *const all[] = {"true", "{\"type\":\"object\"}",
+                                      "{\"type\":\"object\",\"properties\":{},\"required\":[]}"};
+
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        for (int line = 0; line < 2; line++) {
+            struct con *c = schema(all[i], line);
+
+            judge(c, TEXTS("{}", "{\"a\": 1, \"b\": {\"c\": {}}}"), TEXTS("{", "{1}"));
+            con_free(c);
+        }
+    verdicts("{\"type\":\"object\",\"minProperties\":1,\"maxProperties\":2}",
+             TEXTS("{\"a\":1}", "{\"a\":1,\"b\":2}"), TEXTS("{}", "{\"a\":1,\"b\":2,\"c\":3}"));
+    verdicts("{\"type\":\"object\",\"maxProperties\":1,\"additionalProperties\":{"
+             "\"maxProperties\":0}}",
+             TEXTS("{}", "{\"a\":1}", "{\"a\":{}}"),
+             TEXTS("{\"a\":1,\"b\":1}", "{\"a\":{\"b\":1}}"));
+}
+END_TEST
+
 START_TEST(one_line)
 {
     struct con *c = schema("{\"type\":\"object\",\"properties\":{\"b\":{\"type\":\"integer\"},"
@@ -710,6 +733,6 @@ START_TEST(random_texts_are_valid)
 END_TEST
 
 TEST_MAIN("text/jsonschema", scalars, arrays, different_items, properties_nobody_evaluates, objects,
-          any_order, one_line, what_is_hostile, what_is_looked_at_ends, what_is_refused,
-          suite_of_draft_7, suite_of_2020, schemas_of_the_field, random_texts_are_valid,
-          verdicts_of_the_reference)
+          any_order, objects_without_names, one_line, what_is_hostile, what_is_looked_at_ends,
+          what_is_refused, suite_of_draft_7, suite_of_2020, schemas_of_the_field,
+          random_texts_are_valid, verdicts_of_the_reference)
