@@ -101,7 +101,7 @@ START_TEST(wrong_requests)
             "{" USER ",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{"
             "\"schema\":{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"nothing\"}}}}}}",
             "no known type", "response_format");
-    refused(true, "{" USER ",\"grammar\":\"root ::= (\"}", "", "response_format");
+    refused(true, "{" USER ",\"grammar\":\"root ::= (\"}", "", "grammar");
     refused(true, "{" USER ",\"choices\":[]}", "list", "choices");
     refused(true, "{" USER ",\"suffix\":\"x\"}", "not known", "suffix");
     refused(false, "{\"prompt\":\"x\",\"suffix\":\"y\"}", "in between", "prompt");

@@ -431,6 +431,40 @@ START_TEST(scored)
 }
 END_TEST
 
+/* Errors name the field that is wrong, whoever finds it. */
+START_TEST(params)
+{
+    static const struct {
+        const char *path, *body, *param;
+    } some[] = {
+        {"/v1/chat/completions", "{" MESSAGES ",\"temperature\":-1}", "\"temperature\""},
+        {"/v1/chat/completions", "{" MESSAGES ",\"n\":200}", "\"n\""},
+        {"/v1/chat/completions", "{" MESSAGES ",\"stop\":\"\"}", "\"stop\""},
+        {"/v1/chat/completions", "{" MESSAGES ",\"logit_bias\":{\"9999999\":1}}", "\"logit_bias\""},
+        {"/v1/chat/completions", "{" MESSAGES ",\"regex\":\"(\"}", "\"regex\""},
+        {"/v1/chat/completions", "{" MESSAGES ",\"lora\":[{\"id\":9}]}", "\"lora\""},
+        {"/v1/completions", "{\"prompt\":[9999999]}", "\"prompt\""},
+        {"/v1/completions", "{\"prompt\":[[]]}", "\"prompt\""},
+        {"/v1/embeddings", "{\"input\":[9999999]}", "\"input\""},
+        {"/detokenize", "{\"tokens\":[9999999]}", "\"tokens\""},
+    };
+    static const char *const with[] = {"-c", "512", "-t", "1", NULL};
+    char want[60];
+
+    if (!serve_start(with))
+        return;
+    wait_ready();
+    for (size_t i = 0; i < ARRAY_LEN(some); i++) {
+        snprintf(want, sizeof want, "\"param\":%s,", some[i].param);
+        expect_status("POST", some[i].path, "", some[i].body, 400, want);
+    }
+    expect_status("POST", "/v1/chat/completions", "",
+                  "{" MESSAGES ",\"max_tokens\":1,\"logprobs\":false,\"top_logprobs\":0}", 200,
+                  "\"logprobs\":null");
+    serve_stop();
+}
+END_TEST
+
 /* -- what ended an answer, and how likely it was -- */
 
 /* Of several strings the one that was met is told, and none where none was. */
@@ -579,4 +613,4 @@ START_TEST(second_turn)
 END_TEST
 
 TEST_MAIN("tools/serve_apis", messages, messages_stream, noise, responses, responses_stream,
-          no_json, unknown_fields, scored, stop_sequences, responses_logprobs, second_turn)
+          no_json, unknown_fields, scored, params, stop_sequences, responses_logprobs, second_turn)

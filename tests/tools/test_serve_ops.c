@@ -567,7 +567,7 @@ START_TEST(record_and_replay)
         static const char *const body[] = {
             "{" USER ",\"max_tokens\":12}",
             "{\"prompt\":[\"The fox\",\"The bear\"],\"n\":2,\"max_tokens\":8,\n\"stream\":true}",
-            "{\"max_tokens\":9," USER ",\"lora\":[]}",
+            "{\"max_tokens\":9," USER ",\"lora\":[],\"seed\":-3}",
             "{ \"input\" : \"hi\", \"max_output_tokens\":7,\"lora\":[{\"id\":0,\"scale\":0.3}]}"};
         static const char *const at[] = {CHAT, "/completions/", "/v1/messages", "/responses"};
 

@@ -25,6 +25,8 @@ static int prompt_text(const struct api_opts *o, struct api_prompt *p, struct sl
 static int prompt_ids(struct api_prompt *p, const char *name, const json_t *list, struct err *e)
 {
     p->n = json_array_size(list);
+    if (p->n == 0)
+        return err_set(e, E_RANGE, "%s: a list of token ids without one", name);
     p->ids = mem_array(p->n, sizeof *p->ids, e);
     if (!p->ids)
         return E_NOMEM;

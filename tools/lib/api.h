@@ -74,6 +74,7 @@ struct api_request {
     bool show_control;                    // skip_special_tokens: false
     int obey;                             // the answer's form: enum rill_constraint_kind, -1: any
     bool obey_soft;          // asked for by response_format, which gives way to calls of tools
+    const char *obey_field;  // that says it
     const json_t *obey_what; // its text, or list of texts
     struct rill_constraint *constraint; // what q.constraint points to; or NULL
     /* what q points to */
@@ -126,6 +127,10 @@ void api_fini(struct api_request *r);
 
 /* JSON of at most API_BODY_MAX bytes without repeated keys, or NULL. */
 json_t *api_json(struct slice text, struct err *e);
+
+/* The field that the engine's sentence about a request begins with, that of a prompt that it is
+ * about, or NULL. */
+const char *api_field_in(const struct api_request *r, const char *sentence);
 
 /* -- answers (api_answer.c) -- */
 

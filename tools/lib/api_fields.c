@@ -52,8 +52,9 @@ static int read_stop(struct reading *g, const char *name, const json_t *v, struc
     for (size_t i = 0; i < n; i++) {
         const json_t *s = json_is_array(v) ? json_array_get(v, i) : v;
 
-        if (!json_is_string(s))
-            return err_set(e, E_RANGE, "%s: must be a string or a list of strings", name);
+        if (!json_is_string(s) || json_string_length(s) == 0)
+            return err_set(e, E_RANGE, "%s: must be a string or a list of strings, none empty",
+                           name);
         g->r->stop[i] = (struct rill_stop){json_string_value(s), json_string_length(s)};
     }
     g->r->q.stop = g->r->stop;
@@ -216,7 +217,11 @@ static int read_logprobs(struct reading *g, const char *name, const json_t *v, s
 
 static int read_top_logprobs(struct reading *g, const char *name, const json_t *v, struct err *e)
 {
-    return api_int(name, v, 0, &g->r->logprobs, e);
+    int n = 0, rc = api_int(name, v, 0, &n, e);
+
+    if (n > 0) // none besides those drawn: logprobs says whether these are told
+        g->r->logprobs = n;
+    return rc;
 }
 
 static int read_skip_special(struct reading *g, const char *name, const json_t *v, struct err *e)
@@ -571,6 +576,18 @@ bool api_field_at(size_t i, struct api_field *out)
                  : is->kind < ARRAY_LEN(types) && types[is->kind] ? types[is->kind]
                                                                   : "";
     return true;
+}
+
+const char *api_field_in(const struct api_request *r, const char *sentence)
+{
+    const struct slice word = {sentence, strcspn(sentence, " :")};
+
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++)
+        if ((fields[i].where & r->kind) && slice_is(word, fields[i].name))
+            return fields[i].name;
+    if (!strstr(sentence, "prompt"))
+        return NULL;
+    return r->chat ? "messages" : r->kind == API_EMBED ? "input" : "prompt";
 }
 
 /* An error, or a warning where that will do. kinds: of requests whose fields it may have meant. */

@@ -15,6 +15,7 @@ static int want(struct api_request *r, enum rill_constraint_kind kind, const jso
         return err_set(e, E_RANGE, "%s: the answer's form is given twice", name);
     r->obey = (int)kind;
     r->obey_what = what;
+    r->obey_field = name;
     return 0;
 }
 
@@ -121,7 +122,7 @@ static int obey_form(struct api_request *r, const struct api_opts *o, struct err
     char *owned = NULL;
     int n = text ? texts(r, text, &owned, e) : E_NOMEM;
 
-    r->param = "response_format";
+    r->param = r->obey_field;
     if (n > 0)
         n = rill_constraint_new(&r->constraint, (enum rill_constraint_kind)r->obey, text, n,
                                 re && r->prompt[0].open ? &co : NULL, e);
@@ -140,7 +141,7 @@ static int obey_tools(struct api_request *r, const struct api_opts *o, struct er
 
     r->param = "tools";
     if (r->obey >= 0)
-        api_warn(r, "%s is not enforced where tools may be called", "response_format");
+        api_warn(r, "%s is not enforced where tools may be called", r->obey_field);
     rc = api_chat_constraint(o->chat, r->tools, choice, r->one_call, &r->prompt[0], &r->constraint,
                              &why);
     if (rc == E_UNSUPPORTED && r->calls == API_CALLS_AUTO) {

@@ -73,7 +73,7 @@ static void put_record(struct buf *b, const struct job *j, long long when, const
     buf_json(b, slice_of(path));
     buf_str(b, ",\"model\":");
     buf_json(b, slice_of(j->o.name));
-    buf_printf(b, ",\"seed\":%llu,\"lora\":[", (unsigned long long)r->q.sampling.seed);
+    buf_printf(b, ",\"seed\":%lld,\"lora\":[", (long long)r->q.sampling.seed);
     buf_slice(b, buf_view(&j->used));
     buf_str(b, "],\"prompts\":[");
     for (int i = 0; i < r->n_prompt; i++) {

@@ -10,8 +10,8 @@ static void put_timings(const struct call *c, struct buf *b)
     double first = c->first > 0 ? c->first : c->last;
     double drawing = c->last - first;
 
-    buf_printf(b, ",\"seed\":%llu,\"timings\":{\"queue_ms\":%.3f,\"prompt_ms\":%.3f",
-               (unsigned long long)j->r.q.sampling.seed, (j->start_at - c->began) * 1e3,
+    buf_printf(b, ",\"seed\":%lld,\"timings\":{\"queue_ms\":%.3f,\"prompt_ms\":%.3f",
+               (long long)j->r.q.sampling.seed, (j->start_at - c->began) * 1e3,
                first > 0 ? (first - j->start_at) * 1e3 : 0.0);
     buf_printf(b, ",\"predicted_n\":%d,\"predicted_ms\":%.3f,\"predicted_per_second\":%.3f}",
                c->drawn, drawing * 1e3,

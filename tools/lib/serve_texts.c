@@ -90,9 +90,11 @@ int text_detokenize(struct job *j, struct err *e)
 {
     int rc = text_body(j, API_DETOKENIZE, e);
     const json_t *list = json_object_get(j->r.json, "tokens"), *id;
+    struct rill_model_info info;
     struct buf text = {0};
     size_t i;
 
+    rill_model_info(j->o.model, &info);
     if (rc == 0 && !json_is_array(list)) {
         j->r.param = "tokens";
         rc = err_set(e, E_RANGE, "tokens: must be a list of token ids");
@@ -105,9 +107,10 @@ int text_detokenize(struct job *j, struct err *e)
         if (rc < 0)
             break;
         if (!json_is_integer(id) || json_integer_value(id) < 0 ||
-            json_integer_value(id) > INT32_MAX) {
+            json_integer_value(id) >= info.n_vocab) {
             j->r.param = "tokens";
-            rc = err_set(e, E_RANGE, "tokens: entry %zu is no token id", i);
+            rc =
+                err_set(e, E_RANGE, "tokens: entry %zu is no id of the %d tokens", i, info.n_vocab);
             break;
         }
         p = rill_piece(j->o.model, (int32_t)json_integer_value(id), true, &n);

@@ -413,7 +413,6 @@ static int choose_lora(struct worker *w, struct job *j, struct err *e)
 
     if (q->embed || !w->engine)
         return 0;
-    j->r.param = "lora";
     if (!q->lora || j->lora)
         rc = default_lora(w, j, e);
     for (int k = 0; k < q->n_lora && rc == 0; k++) {
@@ -453,8 +452,10 @@ static int submit(struct worker *w, struct job *j, struct err *e)
         w->active = p;
         w->cap_active = cap;
     }
-    if (choose_lora(w, j, e) < 0)
+    if (choose_lora(w, j, e) < 0) {
+        j->r.param = "lora";
         return e->code;
+    }
     q->client = j->client;
     q->weight = j->weight;
     q->deadline = j->deadline;
@@ -472,6 +473,8 @@ static int submit(struct worker *w, struct job *j, struct err *e)
         else
             j->left += j->r.best_of;
     }
+    if (rc < 0)
+        j->r.param = api_field_in(&j->r, e->text);
     return rc;
 }
 
