@@ -26,7 +26,7 @@ static int prompt_ids(struct api_prompt *p, const char *name, const json_t *list
 {
     p->n = json_array_size(list);
     if (p->n == 0)
-        return err_set(e, E_RANGE, "%s: a list of token ids without one", name);
+        return err_set(e, E_RANGE, "%s: a list of token ids is empty", name);
     p->ids = mem_array(p->n, sizeof *p->ids, e);
     if (!p->ids)
         return E_NOMEM;
