@@ -431,6 +431,40 @@ START_TEST(scored)
 }
 END_TEST
 
+/* Behind a last message of the assistant the answer goes on with that, as a text would. */
+START_TEST(prefill)
+{
+    static const char *const with[] = {"-c", "512", "-t", "1", NULL};
+    static const char head[] = "{\"max_tokens\":8,\"temperature\":0,\"messages\":[{\"role\":"
+                               "\"user\",\"content\":\"hi\"},{\"role\":\"assistant\",\"content\":";
+    char body[400], text[2][200];
+    struct reply r;
+    json_t *v;
+
+    if (!serve_start(with))
+        return;
+    wait_ready();
+    for (int i = 0; i < 2; i++) {
+        snprintf(body, sizeof body, "%s%s}]%s}", head,
+                 i ? "\"Once upon a\"" : "[{\"type\":\"text\",\"text\":\"Once upon a\"}]",
+                 i ? ",\"continue_final_message\":true" : "");
+        ask(&r, "POST", i ? "/v1/chat/completions" : "/v1/messages", "", body);
+        v = body_of(&r);
+        ck_assert_int_eq(r.status, 200);
+        snprintf(
+            text[i], sizeof text[i], "%s",
+            i ? str(json_object_get(json_array_get(json_object_get(v, "choices"), 0), "message"),
+                    "content")
+              : str(json_array_get(json_object_get(v, "content"), 0), "text"));
+        json_decref(v);
+        reply_fini(&r);
+    }
+    ck_assert_str_eq(text[0], text[1]);
+    ck_assert_int_eq(text[0][0], ' '); // " time, ..."
+    serve_stop();
+}
+END_TEST
+
 /* Errors name the field that is wrong, whoever finds it. */
 START_TEST(params)
 {
@@ -613,4 +647,5 @@ START_TEST(second_turn)
 END_TEST
 
 TEST_MAIN("tools/serve_apis", messages, messages_stream, noise, responses, responses_stream,
-          no_json, unknown_fields, scored, params, stop_sequences, responses_logprobs, second_turn)
+          no_json, unknown_fields, scored, prefill, params, stop_sequences, responses_logprobs,
+          second_turn)

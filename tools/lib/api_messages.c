@@ -170,6 +170,18 @@ static int add_assistant(json_t *list, const json_t *content, struct err *e)
     return rc;
 }
 
+/* A conversation that ends with what the assistant says is one that it goes on with. */
+static int go_on(json_t *out, const json_t *list, struct err *e)
+{
+    const json_t *last = json_array_get(list, json_array_size(list) - 1);
+    const char *role = js_str(last, "role"), *content = js_str(last, "content");
+
+    if (!role || strcmp(role, "assistant") != 0 || !content || !*content ||
+        json_object_get(last, "tool_calls") || json_object_get(out, "add_generation_prompt"))
+        return 0;
+    return js_set(out, "continue_final_message", json_true(), e);
+}
+
 static int add_messages(json_t *out, const json_t *body, struct err *e)
 {
     const json_t *given = json_object_get(body, "messages"), *m;
@@ -194,7 +206,7 @@ static int add_messages(json_t *out, const json_t *body, struct err *e)
         else
             rc = err_set(e, E_RANGE, "messages: a role must be user or assistant");
     }
-    return rc;
+    return rc < 0 ? rc : go_on(out, list, e);
 }
 
 /* -- requests: tools and settings -- */
