@@ -704,8 +704,13 @@ int rill_engine_kv_load(struct rill_engine *g, const char *path, struct rill_kv 
         rc = E_NOMEM;
     if (rc == 0) {
         f.c.at = f.texts;
-        for (int k = 0; k <= out->n_more && rc == 0; k++)
+        for (int k = 0; k <= out->n_more && rc == 0; k++) {
+            const size_t end = f.c.at + (size_t)text_at(out, k)->bytes;
+
             rc = take_text(&f, g, text_at(out, k), raw, e);
+            if (rc == 0 && (f.c.bad || f.c.at != end)) // the next one is read from there
+                rc = bad(&f, "a text is not as long as its pages", e);
+        }
         if (rc == 0)
             rc = all_there(&f, g, out, e);
         if (rc < 0)

@@ -359,5 +359,54 @@ START_TEST(wrong_numbers_are_refused)
 }
 END_TEST
 
+/* Two texts, the first of which says that there is more of it than its pages, or that the last thing
+ * in it, the state, is longer than the file. */
+START_TEST(texts_of_wrong_lengths)
+{
+    static const char first[8] = {-1, -1, -1, -1}; // no parent, nothing shared
+    static char text[1 << 16];
+    const char *path = tmpfile_path("more.kv");
+    struct script s;
+    struct rill_engine *g = open_engine(&s, SCRIPT_PLAIN);
+    struct rill_kv kv, other;
+    struct err e = {0};
+    struct run run;
+    size_t n, at, end;
+    FILE *f;
+
+    begin(&run);
+    go_on(g, &run, 5);
+    kv = (struct rill_kv){.ids = run.id, .made = run.made, .n = (size_t)run.n};
+    other = (struct rill_kv){.ids = run.id, .made = run.made, .n = 70};
+    kv.more = &other;
+    kv.n_more = 1;
+    ck_ok(rill_engine_kv_save(g, &kv, path, &e), &e);
+    f = fopen(path, "rb");
+    n = fread(text, 1, sizeof text - 16, f);
+    fclose(f);
+    for (at = 0; memcmp(text + at, first, sizeof first) != 0; at++)
+        ck_assert_uint_lt(at, n - 200);
+    at += 12 + 5 * kv.n + 4; // its length in bytes, less than 64 KB
+    end = (unsigned char)text[at] + 256u * (unsigned char)text[at + 1];
+    end += at + 8;
+    memset(text + end - 4, 0xff, 4);
+    kvfile_seal(text, n);
+    write_file(path, text, n);
+    ck_fails(rill_engine_kv_load(g, path, &kv, &e), &e, E_FORMAT, "not as long as its pages");
+    memset(text + end - 4, 0, 4);
+    memset(&e, 0, sizeof e);
+    text[at] = (char)(text[at] + 16);
+    text[at + 1] = (char)(text[at + 1] + ((unsigned char)text[at] < 16));
+    memmove(text + end + 16, text + end, n - end);
+    memset(text + end, 0x7f, 16);
+    kvfile_seal(text, n + 16);
+    write_file(path, text, n + 16);
+    ck_fails(rill_engine_kv_load(g, path, &kv, &e), &e, E_FORMAT, "not as long as its pages");
+    rill_engine_close(g);
+    script_close(&s);
+    unlink(path);
+}
+END_TEST
+
 TEST_MAIN("engine/kvfile", goes_on_with_the_same_bytes, texts_form_a_tree, all_that_is_known,
-          damage_is_found, wrong_numbers_are_refused)
+          damage_is_found, wrong_numbers_are_refused, texts_of_wrong_lengths)

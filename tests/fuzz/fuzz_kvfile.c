@@ -85,6 +85,7 @@ static void load(char *file, size_t n)
 {
     struct rill_kv kv;
     struct err e = {0};
+    int rc;
 
     kvfile_seal(file, n);
     need(ftruncate(fz.fd, 0) == 0 && pwrite(fz.fd, file, n, 0) == (ssize_t)n);
@@ -94,11 +95,13 @@ static void load(char *file, size_t n)
     }
     rill_kv_fini(&kv);
     memset(&e, 0, sizeof e);
-    if (rill_engine_kv_load(fz.g, fz.path, &kv, &e) < 0)
+    rc = rill_engine_kv_load(fz.g, fz.path, &kv, &e);
+    if (rc < 0)
         need(e.text[0] != 0);
     else
         rill_kv_fini(&kv);
-    run(PROMPT, 0);
+    if (rc == 0 || n % 8 == 0) // answers take longer than all the rest
+        run(PROMPT, 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
