@@ -138,6 +138,13 @@ static void split_matrix(struct gemv_args *a)
     a->n_m = 2;
 }
 
+/* Devices differ in how much shared memory a block may have: 227 KiB on sm_90, 163 on sm_80, 99 on
+ * sm_89 and sm_120. */
+static bool has_room(const struct prep *p, const struct fmt_launch *f)
+{
+    return f->shared <= p->d->info.shared;
+}
+
 /* The kernel for so many rows: a table for each form that a matrix can lie in. Rings take matrices
  * one by one: what experts have is chosen on the device. */
 static const struct fmt_launch *kernel_for(const struct prep *p, const struct weight *w, int mode,
@@ -149,10 +156,13 @@ static const struct fmt_launch *kernel_for(const struct prep *p, const struct we
                                         : gemv_half_some(w->fmt);
     const bool tiles = v > UP_TO_16 && k->tiles.k.name;
 
-    if (k->slice && v == ONE_ROW && mode != GEMV_PAIRS && p->d->layout >= LAYOUT_PIECES)
+    if (k->slice && v == ONE_ROW && mode != GEMV_PAIRS && p->d->layout >= LAYOUT_PIECES &&
+        has_room(p, gemv_rings(w->fmt)))
         return &gemv_rings(w->fmt)[p->d->layout - LAYOUT_PIECES];
     if (some && v >= UP_TO_8 && v <= UP_TO_32)
-        return &some[mode == GEMV_PAIRS ? 0 : v - UP_TO_8]; // few an expert
+        for (int i = mode == GEMV_PAIRS ? 0 : v - UP_TO_8; i >= 0; i--) // few an expert
+            if (has_room(p, &some[i]))
+                return &some[i];
     if (v == MANY_ROWS && p->d->wide && mode != GEMV_PAIRS && gemv_wide(w->fmt, w->cols))
         return gemv_wide(w->fmt, w->cols);
     return v == ONE_ROW ? &k->few : tiles ? &k->tiles : &k->many;

@@ -175,9 +175,10 @@ static __device__ __forceinline__ void bulk_wait(uint64_t *, uint32_t)
 }
 #endif
 
+/* volatile: all lanes must come to these, so they stay where they are written. */
 static __device__ __forceinline__ void mma_s8_k32(int *c, const int *a, const int *b)
 {
-    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 "
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 "
         "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
         : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
@@ -185,7 +186,7 @@ static __device__ __forceinline__ void mma_s8_k32(int *c, const int *a, const in
 
 static __device__ __forceinline__ void mma_s8_k16(int *c, const int *a, const int *b)
 {
-    asm("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 "
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 "
         "{%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
         : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(b[0]));
@@ -193,7 +194,7 @@ static __device__ __forceinline__ void mma_s8_k16(int *c, const int *a, const in
 
 static __device__ __forceinline__ void mma_bf16(float *c, const uint32_t *a, const uint32_t *b)
 {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
         "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));

@@ -38,6 +38,7 @@ struct rt_info {
     char name[64];
     int32_t units; // multiprocessors
     int32_t sm;    // 90 for compute capability 9.0
+    uint32_t shared; // bytes of shared memory that a block may have
     uint64_t total, free;
 };
 

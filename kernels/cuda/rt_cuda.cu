@@ -96,6 +96,7 @@ void rt_info(const struct rt *d, struct rt_info *out)
     snprintf(out->name, sizeof out->name, "%d: %.50s", d->index, d->prop.name);
     out->units = d->prop.multiProcessorCount;
     out->sm = d->prop.major * 10 + d->prop.minor;
+    out->shared = (uint32_t)d->prop.sharedMemPerBlockOptin;
     out->total = total;
     out->free = free_bytes;
 }

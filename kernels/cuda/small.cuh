@@ -136,6 +136,7 @@ template <class F, int NT> DEVICE void panel_small(const struct gemv_args &a)
     const struct tile_rows rows = tile_rows_of(a, S::ROWS);
 
     if (rows.n <= 0) {
+        copies_group(); // only what is in a group is waited for
         copies_wait<0>();
         return;
     }

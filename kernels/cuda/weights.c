@@ -113,6 +113,15 @@ bool cuda_wants_panels(const struct dev *d, const struct weight *w)
            sums_bytes(&k->many, w->cols, true, GEMV_THREADS / 32) <= SUMS_MAX;
 }
 
+/* What no weight is in is read, too, though nothing comes of it. */
+static int zero_ends(struct dev *d, const struct weight *w, void *to, uint64_t bytes)
+{
+    const struct fmt_kern *k = gemv_panels(w->fmt);
+    const uint64_t full = (uint64_t)w->cols / SLICE_COLS * (uint64_t)k->slice;
+
+    return full == panel_bytes(k, w->cols) ? 0 : rt_zero(d->rt, to, bytes);
+}
+
 /* Through a piece of device memory, as many rows at a time as go in there. */
 static int repack(struct dev *d, const struct weight *w, const struct fmt_kern *k, void *staging,
                   uint64_t room, uint8_t *to)
@@ -157,7 +166,7 @@ int cuda_repack(struct dev *d, const struct weight *w, struct mem *out, struct e
         rc = err_set(e, E_DEVICE, "cuda:%s: tensor '%s': %llu bytes wanted, %llu free",
                      d->info.name, w->name, (unsigned long long)(bytes + room),
                      (unsigned long long)cuda_free_bytes(d));
-    else if (repack(d, w, k, staging, room, out->p) < 0)
+    else if (zero_ends(d, w, out->p, bytes) < 0 || repack(d, w, k, staging, room, out->p) < 0)
         rc = err_set(e, E_DEVICE, "cuda: tensor '%s' cannot be repacked: %s", w->name, rt_error());
     else
         rc = 0;

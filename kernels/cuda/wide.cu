@@ -222,7 +222,7 @@ DEVICE void wide_multiply(const struct gemv_args &a, uint8_t *stages, uint64_t *
             products(c, w + 2 * k, x + 2 * k, s > 0 || k > 0);
         products_group();
         products_wait<1>();
-        if (s > 0 && tid % 128 == 0)
+        if (s > 0 && tid % WARP == 0) // a warp waits for its own products alone
             barrier_arrive(empty + (s - 1) % WIDE_STAGES);
     }
     products_wait<0>();
@@ -241,7 +241,7 @@ static __global__ void __launch_bounds__(WIDE_THREADS, 1) k_wide(struct gemv_arg
     if (threadIdx.x == 0)
         for (int i = 0; i < WIDE_STAGES; i++) {
             barrier_open(full + i, WIDE_COPIES);
-            barrier_open(empty + i, 2);
+            barrier_open(empty + i, (WIDE_THREADS - WIDE_COPIES) / WARP);
         }
     bulk_opened();
     __syncthreads();

@@ -136,7 +136,7 @@ static void time_kernel(struct bench *b, const struct fmt_info *f, const struct 
                           &m};
 
     m.bytes = (uint64_t)(rows >> m.a.together) * (uint64_t)m.a.row_bytes * (glu ? 2 : 1);
-    if (m.bytes > b->bytes)
+    if (m.bytes > b->bytes || shape.shared > b->info.shared)
         return;
     must(rt_copy(b->rt, b->n, (const int32_t[4]){inputs}, 16), "copy");
     must(rt_sync(b->rt), "copy");

@@ -196,6 +196,7 @@ void rt_info(const struct rt *d, struct rt_info *out)
     snprintf(out->name, sizeof out->name, "0: emulated");
     out->units = 4;
     out->sm = 90;
+    out->shared = simt_shared_most;
     out->total = simt_total;
     out->free = simt_total - d->used;
 }

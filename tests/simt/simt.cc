@@ -17,7 +17,7 @@
 #define AFTER_SWITCH(kept, stack, n)  ((void)(kept), (void)(stack), (void)(n))
 #endif
 
-enum { MAX_THREADS = 1024, LANES = 32, STACK = 64 << 10, MARKS = 64, SHARED_MAX = 228 << 10 };
+enum { MAX_THREADS = 1024, LANES = 32, STACK = 64 << 10, MARKS = 64, SHARED_MAX = 227 << 10 };
 
 enum state { READY, WAITS, DONE };
 
@@ -33,6 +33,8 @@ struct fiber {
 struct simt_place simt_now;
 uint64_t simt_seed;
 long simt_launches;
+uint32_t simt_shared_most = 227 << 10;
+uint32_t simt_first[3];
 
 static struct fiber fiber[MAX_THREADS];
 static struct fiber home; // the scheduler
@@ -463,15 +465,16 @@ void simt_run(const struct rt_launch *l)
 {
     now = l;
     simt_launches++;
-    if (l->block == 0 || l->block > MAX_THREADS || l->block % LANES || l->shared > SHARED_MAX ||
-        l->grid[1] > 65535 || l->grid[2] > 65535 || !l->grid[0] || !l->grid[1] || !l->grid[2])
+    if (l->block == 0 || l->block > MAX_THREADS || l->block % LANES ||
+        l->shared > simt_shared_most || l->grid[1] > 65535 || l->grid[2] > 65535 || !l->grid[0] ||
+        !l->grid[1] || !l->grid[2])
         broken("a launch no device takes", 0);
     make_stacks((int)l->block);
     simt_now.block_dim = {l->block, 1, 1};
     simt_now.grid = {l->grid[0], l->grid[1], l->grid[2]};
-    for (uint32_t z = 0; z < l->grid[2]; z++)
-        for (uint32_t y = 0; y < l->grid[1]; y++)
-            for (uint32_t x = 0; x < l->grid[0]; x++) {
+    for (uint32_t z = simt_first[2]; z < l->grid[2]; z++)
+        for (uint32_t y = simt_first[1]; y < l->grid[1]; y++)
+            for (uint32_t x = simt_first[0]; x < l->grid[0]; x++) {
                 simt_now.block = {x, y, z};
                 run_block((int)l->block);
             }

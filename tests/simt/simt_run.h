@@ -12,10 +12,14 @@ extern "C" {
 static long simt_launches;      // nobody counts
 static uint64_t simt_seed;      // a GPU has an order of its own
 static int64_t simt_fail_after; // and cannot be made to fail
+static uint32_t simt_shared_most __attribute__((unused)); // has what it has
+static uint32_t simt_first[3] __attribute__((unused));    // and does all of a grid
 #else
 extern long simt_launches;      // so far
 extern uint64_t simt_seed;      // changes the order in which threads run
 extern int64_t simt_fail_after; // calls to the device that succeed before all others fail; -1: all
+extern uint32_t simt_shared_most; // bytes of shared memory that a block may have
+extern uint32_t simt_first[3];    // blocks before this one are not run
 #endif
 
 /* What the runtime was asked for, for tests that forbid some of it. */

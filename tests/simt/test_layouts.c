@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "model/random.h"
+#include "rill.h"
 #include "tests/model/runner.h"
 #include "tests/simt/simt_run.h"
 
@@ -42,22 +43,26 @@ static float *logits_of(const char *path, const char *gemv, const char *fuse, in
     return out;
 }
 
+static const char *model_of(const struct random_model *m)
+{
+    const char *path = tmpfile_path("layouts.gguf");
+    struct err e = {0};
+
+    ck_ok(random_model_write(path, m, &e), &e);
+    return path;
+}
+
 static void check_model(const char *shape, const char *type, const char *arch, int per_layer,
                         int others, size_t ways)
 {
     static const char *const how[][2] = {{"panels", "1"}, {"panels", "0"}, {"file", "1"},
                                          {"dp4a", "1"},   {"pieces", "1"}, {"bulk", "0"}};
     const struct random_model m = {.shape = shape, .type = type, .arch = arch, .seed = 3};
-    const char *tmp = getenv("TMPDIR");
-    char path[1024];
+    const char *path = model_of(&m);
     float *want = NULL;
-    struct err e;
     long launches;
     int n;
 
-    snprintf(path, sizeof path, "%s/rill-layouts-%ld.gguf", tmp && *tmp ? tmp : "/tmp",
-             (long)getpid());
-    ck_ok(random_model_write(path, &m, &e), &e);
     for (size_t i = 0; i < ways && i < ARRAY_LEN(how); i++) {
         float *got = logits_of(path, how[i][0], how[i][1], &n, &launches);
 
@@ -96,4 +101,74 @@ START_TEST(models_with_experts)
 }
 END_TEST
 
-TEST_MAIN("simt/layouts", dense_models, models_with_experts)
+/* As on sm_80, and on sm_89 and sm_120: kernels that do not fit leave the place to others. */
+START_TEST(blocks_with_less_shared_memory)
+{
+#ifndef RILL_GPU
+    static const char *const gemv[] = {"panels", "pieces"};
+    const struct random_model m = {.shape = "tiny", .type = "Q8_0", .seed = 3};
+    const char *path = model_of(&m);
+    long launches;
+    int n;
+    float *want = logits_of(path, "panels", "1", &n, &launches);
+
+    for (int i = 0; i < 2; i++) {
+        simt_shared_most = i ? 99 << 10 : 163 << 10;
+        float *got = logits_of(path, gemv[i], "1", &n, &launches);
+
+        ck_assert_mem_eq(want, got, (size_t)n * PIECES * sizeof *got);
+        mem_free(got);
+    }
+    simt_shared_most = 227 << 10;
+    mem_free(want);
+    unlink(path);
+#endif
+}
+END_TEST
+
+static void answer(struct rill_engine *g, int32_t *id, int n)
+{
+    int32_t prompt[21];
+    struct rill_request q = {.ids = prompt, .n_ids = 21, .max_tokens = n, .ignore_eos = true};
+    struct rill_event ev;
+    struct err e = {0};
+    int number, k = 0;
+
+    for (int i = 0; i < 21; i++)
+        prompt[i] = (i * 37 + 11) % 200;
+    q.sampling = rill_sampling_defaults();
+    q.sampling.temperature = 0;
+    ck_ok(rill_engine_submit(g, &q, &number, &e), &e);
+    while (rill_engine_step(g, &ev, 1, &e) > 0)
+        if (ev.kind == RILL_TOKEN)
+            id[k++] = ev.id;
+    ck_assert_int_eq(k, n);
+}
+
+/* A graph has blocks for logits that nobody wants in a piece of a prompt. */
+START_TEST(graphs_of_rows_without_logits)
+{
+    const struct random_model m = {.shape = "tiny", .type = "Q4_K", .seed = 3};
+    const char *path = model_of(&m);
+    int32_t id[2][4];
+
+    for (int i = 0; i < 2; i++) {
+        const struct rill_model_opts mo = {.device = "cuda:0", .n_ctx = 64};
+        const struct rill_engine_opts eo = {.max_seq = 8, .max_batch = i ? 64 : 8, .n_ctx = 64};
+        struct rill_model *model;
+        struct rill_engine *g;
+        struct err e = {0};
+
+        ck_ok(rill_model_open(&model, path, &mo, &e), &e);
+        ck_ok(rill_engine_open(&g, model, &eo, &e), &e);
+        answer(g, id[i], 4);
+        rill_engine_close(g);
+        rill_model_close(model);
+    }
+    ck_assert_mem_eq(id[0], id[1], sizeof id[0]);
+    unlink(path);
+}
+END_TEST
+
+TEST_MAIN("simt/layouts", dense_models, models_with_experts, blocks_with_less_shared_memory,
+          graphs_of_rows_without_logits)
