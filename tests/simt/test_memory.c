@@ -2,6 +2,8 @@
  * nothing stays behind then, and arrays of more than 2^32 bytes. */
 #include "tests/suite.h"
 
+#include <math.h>
+
 #include "base/mem.h"
 #include "base/rng.h"
 #include "kernels/cuda/cuda.h"
@@ -343,22 +345,24 @@ END_TEST
 
 enum { DK = 32, STEPS = 3 };
 
-/* Attention over pages that begin at `page` KiB. */
-static void attend(struct far *f, int32_t page, float *out)
+/* Attention over pages that begin at `page` KiB, of type F16, or of Q4_0 with keys turned. */
+static void attend(struct far *f, int type, int32_t page, float *out)
 {
     const int32_t host[] = {STEPS, 0, 0, 0, 0, 1, 2, 0, 0, 0, page};
+    const bool four = type == FMT_Q4_0;
     int32_t *s = take(f->rt, sizeof host);
     float *y = take(f->rt, STEPS * DK * 4);
     const struct step step = {.n = s, .pos = s + 4, .see = s + 4, .slot = s + 7};
     const struct kv_args kv = {.pool = f->big,
                                .table = s + 10,
                                .max_page = 1,
-                               .v_at = KV_PAGE * DK * 2,
-                               .type_k = FMT_F16,
-                               .type_v = FMT_F16,
+                               .v_at = KV_PAGE * (four ? DK / 2 + 2 : DK * 2),
+                               .type_k = type,
+                               .type_v = type,
                                .n_kv = 1,
                                .dk = DK,
-                               .dv = DK};
+                               .dv = DK,
+                               .turned = four};
     const struct store_args store = {step, kv, {f->x, COLS}, {f->x + DK, COLS}};
     const struct attn_run_args attn = {.s = step,
                                        .kv = kv,
@@ -380,63 +384,399 @@ static void attend(struct far *f, int32_t page, float *out)
     rt_free(f->rt, y);
 }
 
-static void shift(struct far *f, uint64_t slot_bytes, int32_t slot, float *out)
-{
-    const int32_t host[] = {1, 0, 1, 0, 0, 1, slot, slot};
-    int32_t *s = take(f->rt, sizeof host);
-    float *y = take(f->rt, COLS * 4);
-    const struct state_args a = {.s = {.n = s, .run = s + 4},
-                                 .state = f->big,
-                                 .spare = f->big,
-                                 .slot_bytes = slot_bytes,
-                                 .a = {.state_bytes = COLS * 4},
-                                 .x = {f->x, COLS},
-                                 .out = {y, COLS},
-                                 .cols = COLS};
+struct recurrent {
+    const struct rt_kern *k;
+    struct scan_args a;
+    int cols, dt, out; // columns
+    uint32_t blocks, threads, shared;
+};
 
+/* The last three rows of a sequence, twice, behind what was made of it before; state and rows near
+ * each other, or FAR apart. */
+static void recur(struct far *f, const struct recurrent *r, bool far, float *out)
+{
+    const int32_t first = ROWS - STEPS, slot = far ? ROWS - 1 : 1;
+    const int32_t host[] = {ROWS, 0, 1, 0, first, ROWS, slot, slot};
+    const int64_t ld = far ? (int64_t)(FAR / 4) : COLS;
+    const uint64_t state = r->a.state_bytes;
+    uint8_t *near = take(f->rt, 2 * state + 2 * sizeof f->host);
+    uint8_t *base = far ? f->big : near, *rows = far ? f->big + (1 << 20) : near + 2 * state;
+    int32_t *s = take(f->rt, sizeof host);
+    float *x = (float *)(void *)rows, *y = x + (far ? COLS : ROWS * COLS);
+    struct state_args a = {.s = {.n = s, .run = s + 4},
+                           .state = base,
+                           .spare = base,
+                           .slot_bytes = far ? FAR : state,
+                           .a = r->a,
+                           .x = {x, ld},
+                           .dt = {x + r->cols, ld},
+                           .out = {y, ld},
+                           .cols = r->cols};
+
+    for (size_t i = 0; i < ARRAY_LEN(a.w); i++)
+        a.w[i] = f->x + 32 * i;
     send(f->rt, s, host, sizeof host);
-    for (int i = 0; i < 2; i++)
-        start(f->rt, &kern_shift, 1, 2, MAP_THREADS, 0, &a);
-    send(f->rt, out, y, COLS * 4);
+    send(f->rt, base + (uint64_t)slot * a.slot_bytes, f->host, state);
+    for (int64_t i = first; i < ROWS; i++)
+        send(f->rt, x + i * ld, f->host + i * COLS, COLS * 4);
+    for (int i = 0; i < 2; i++) {
+        const struct rt_launch l = {r->k, {1, r->blocks, 1}, r->threads, r->shared, &a};
+        ck_assert_int_eq(rt_launch(f->rt, &l), 0);
+    }
+    for (int i = 0; i < STEPS; i++)
+        send(f->rt, out + i * r->out, y + (first + i) * ld, (uint64_t)r->out * 4);
+    send(f->rt, out + STEPS * r->out, base + (uint64_t)slot * a.slot_bytes, state);
+    rt_free(f->rt, near);
     rt_free(f->rt, s);
-    rt_free(f->rt, y);
 }
 
 static int32_t drawn(struct far *f, int64_t ld)
 {
-    const struct draw_row r = {
-        .row = ROWS - 1, .n_mask = -1, .rule = {.top_p = 1, .repetition = 1}};
-    struct draw_row *row = take(f->rt, sizeof r);
     float *work = take(f->rt, COLS * 4);
     int32_t *out = take(f->rt, 4), id;
-    const struct draw_args a = {.logits = ld == COLS ? f->x : (float *)(void *)f->big,
-                                .ld = ld,
-                                .row = row,
-                                .work = work,
-                                .out = out,
-                                .n_vocab = COLS};
+    const struct draw_args a = {
+        .logits = ld == COLS ? f->x : (float *)(void *)f->big,
+        .ld = ld,
+        .row = {{.row = ROWS - 1, .n_mask = -1, .rule = {.top_p = 1, .repetition = 1}}},
+        .work = work,
+        .out = out,
+        .n_vocab = COLS,
+        .n_word = COLS / 32};
 
-    send(f->rt, row, &r, sizeof r);
     start(f->rt, &kern_draw, 1, 1, DRAW_THREADS, DRAW_SHARED, &a);
     send(f->rt, &id, out, 4);
-    rt_free(f->rt, row);
     rt_free(f->rt, work);
     rt_free(f->rt, out);
     return id;
 }
 
-START_TEST(pages_states_and_logits_of_more_than_32_bits)
+/* -- experts -- */
+
+/* A pair an expert, whose matrix lies `each` bytes behind the one before. */
+static void of_experts(struct far *f, const struct fmt_kern *k, const struct fmt_launch *l,
+                       const uint8_t *w, uint64_t each, int64_t row, float *out)
+{
+    enum { N = 2 * PANEL };
+    const struct gemv_shape shape = cuda_gemv_shape(l, COLS, N, false, 1);
+    int32_t pairs[1 + 4 * ROWS] = {ROWS};
+    int32_t *p = take(f->rt, sizeof pairs);
+    const struct gemv_args a = {.s = {.n = f->n},
+                                .x = {f->x, COLS},
+                                .xq = k->input == INPUT_Q32 ? f->q : NULL,
+                                .xh = k->input == INPUT_X16 ? f->h : NULL,
+                                .out = {f->y, N},
+                                .m = {{w, NULL, N, 0}},
+                                .n_m = 1,
+                                .cols = COLS,
+                                .row_bytes = row,
+                                .each = (int64_t)each,
+                                .together = k->slice ? 2 : 0,
+                                .split = shape.split,
+                                .mode = GEMV_PAIRS,
+                                .rows = ROWS_E,
+                                .n_used = 1,
+                                .scale = 1.0f,
+                                .n_head = 1,
+                                .n_tile = p,
+                                .tile = p + 1,
+                                .pair = p + 1 + 3 * ROWS,
+                                .div = 1};
+    const struct pack_args pack = {.s = a.s,
+                                   .x = a.x,
+                                   .to = f->q,
+                                   .halves = k->input == INPUT_X16 ? f->h : NULL,
+                                   .cols = COLS,
+                                   .rows = ROWS_T,
+                                   .n_head = 1};
+
+    for (int i = 0; i < ROWS; i++) {
+        pairs[1 + 3 * i] = pairs[2 + 3 * i] = pairs[1 + 3 * ROWS + i] = i;
+        pairs[3 + 3 * i] = 1;
+    }
+    send(f->rt, p, pairs, sizeof pairs);
+    start(f->rt, &kern_pack, ROWS, 2, GEMV_THREADS, 0, &pack);
+    start(f->rt, &l->k, ROWS, shape.grid_y, l->block, shape.shared, &a);
+    send(f->rt, out, f->y, ROWS * N * sizeof *out);
+    rt_free(f->rt, p);
+}
+
+START_TEST(experts_of_more_than_32_bits)
+{
+    enum { N = 2 * PANEL };
+    static const int formats[] = {FMT_F32, FMT_BF16, FMT_Q5_1, FMT_Q4_K, -FMT_Q8_0};
+    struct far f;
+
+    open_far(&f);
+    for (size_t i = 0; i < ARRAY_LEN(formats); i++) {
+        const int fmt = formats[i] < 0 ? -formats[i] : formats[i];
+        const struct fmt_kern *k = formats[i] < 0 ? gemv_panels(fmt) : cuda_fmt(fmt);
+        const int64_t row = cuda_row_bytes(k, fmt, COLS);
+        const uint64_t each = (uint64_t)row * (k->slice ? N / PANEL : N);
+        const struct fmt_launch *few = k->slice ? gemv_small_panels(fmt) : gemv_half_some(fmt);
+        const struct fmt_launch *l[] = {&k->few, &k->many, &k->tiles, few};
+        uint8_t near[N * COLS * 4], *w = take(f.rt, ROWS * each);
+        struct rng r = {i, 0};
+
+        for (uint64_t n = 0; n < ROWS; n++) {
+            for (uint64_t b = 0; b < each; b++)
+                near[b] = (uint8_t)(rng_next(&r) % 60);
+            send(f.rt, w + n * each, near, each);
+            send(f.rt, f.big + n * FAR, near, each);
+        }
+        for (size_t v = 0; v < ARRAY_LEN(l); v++) {
+            float want[ROWS * N], got[ROWS * N];
+
+            if (!l[v] || !l[v]->k.name)
+                continue;
+            of_experts(&f, k, l[v], w, each, row, want);
+            of_experts(&f, k, l[v], f.big, FAR, row, got);
+            ck_assert_msg(memcmp(want, got, sizeof want) == 0, "%s", l[v]->k.name);
+        }
+        rt_free(f.rt, w);
+    }
+    close_far(&f);
+}
+END_TEST
+
+/* The last row's experts, whose results lie behind those of all the others. */
+START_TEST(sums_of_experts_of_more_than_32_bits)
+{
+    enum { USED = 2 };
+    const uint64_t row = COLS * 4, n = BIG / row / USED;
+    const int32_t many[4] = {(int32_t)n, 0, 0, 0}, one[4] = {1, 0, 0, 0};
+    const float weight[USED] = {0.7f, -1.3f};
+    float want[COLS], got[COLS];
+    struct far f;
+
+    open_far(&f);
+    float *w = take(f.rt, n * sizeof weight), *out = take(f.rt, n * row);
+    struct combine_args a = {.s = {.n = f.n},
+                             .x = f.x,
+                             .w = w,
+                             .out = {out, COLS},
+                             .cols = COLS,
+                             .n_used = USED,
+                             .scale = 0.5f};
+
+    send(f.rt, f.n, one, sizeof one);
+    send(f.rt, w, weight, sizeof weight);
+    start(f.rt, &kern_combine, 1, 1, MAP_THREADS, 0, &a);
+    send(f.rt, want, out, sizeof want);
+    send(f.rt, f.n, many, sizeof many);
+    send(f.rt, w + (n - 1) * USED, weight, sizeof weight);
+    send(f.rt, f.big + (n - 1) * USED * row, f.host, USED * row);
+    a.x = (float *)(void *)f.big;
+    simt_first[0] = (uint32_t)n - 1;
+    start(f.rt, &kern_combine, (uint32_t)n, 1, MAP_THREADS, 0, &a);
+    send(f.rt, got, out + (n - 1) * COLS, sizeof got);
+    simt_first[0] = 0;
+    ck_assert_mem_eq(want, got, sizeof want);
+    rt_free(f.rt, w);
+    rt_free(f.rt, out);
+    close_far(&f);
+}
+END_TEST
+
+/* -- rotation -- */
+
+/* Rows of x, `ld` numbers apart, rotated to where they are; the last of them to out. */
+static void rotate(struct far *f, const float *tab, float *x, int64_t ld, float *out)
+{
+    const struct rope_run_args a = {.s = {.n = f->n},
+                                    .x = {x, ld},
+                                    .out = {x, ld},
+                                    .tab = tab,
+                                    .r = {.n_head = 2, .head_in = 64, .head_out = 64, .n_rot = 64}};
+
+    for (uint64_t i = 0; i < ROWS; i++)
+        send(f->rt, x + (int64_t)i * ld, f->host + i * COLS, COLS * 4);
+    start(f->rt, &kern_rope_run, ROWS, 2, 32, 0, &a);
+    send(f->rt, out, x + (ROWS - 1) * ld, COLS * 4);
+}
+
+/* Queries, keys and values in rows so far apart, stored to a page there; both come back. */
+static void heads(struct far *f, const float *tab, float *x, int64_t ld, int32_t kib, float *out)
+{
+    const int32_t host[1 + 2 * ROWS] = {kib, 0, 1, 2, 3, 4, 5, 6, 7, 8};
+    const uint64_t page = (uint64_t)(uint32_t)kib * 1024;
+    int32_t *s = take(f->rt, sizeof host);
+    const struct rope_args r = {.n_head = 1, .head_in = DK, .head_out = DK, .n_rot = DK};
+    const struct heads_args a = {.s = {.n = f->n, .pos = s + 1, .slot = s + 1 + ROWS},
+                                 .q = {.x = {x, ld}, .out = {x, ld}, .tab = tab, .r = r},
+                                 .k = {.x = {x + DK, ld}, .out = {x + DK, ld}, .tab = tab, .r = r},
+                                 .kv = {.pool = f->big,
+                                        .table = s,
+                                        .max_page = 1,
+                                        .v_at = KV_PAGE * DK * 4,
+                                        .type_k = FMT_F32,
+                                        .type_v = FMT_F32,
+                                        .n_kv = 1,
+                                        .dk = DK,
+                                        .dv = DK},
+                                 .v = {x + 2 * DK, ld}};
+
+    send(f->rt, s, host, sizeof host);
+    for (uint64_t i = 0; i < ROWS; i++)
+        send(f->rt, x + (int64_t)i * ld, f->host + i * COLS, COLS * 4);
+    start(f->rt, &kern_heads, ROWS, 3, 32, DK * 4, &a);
+    send(f->rt, out, x + (ROWS - 1) * ld, DK * 4);
+    send(f->rt, out + DK, f->big + page + (ROWS - 1) * DK * 4, DK * 4);
+    send(f->rt, out + 2 * DK, f->big + page + (KV_PAGE + ROWS - 1) * DK * 4, DK * 4);
+    rt_free(f->rt, s);
+}
+
+START_TEST(rotation_of_more_than_32_bits)
+{
+    enum { TAB = ROWS * 2 * 64 };
+    float want[COLS], got[COLS], angle[TAB];
+    struct far f;
+
+    open_far(&f);
+    float *tab = take(f.rt, sizeof angle), *x = take(f.rt, sizeof f.host);
+    for (int i = 0; i < TAB; i++)
+        angle[i] = f.host[i];
+    send(f.rt, tab, angle, sizeof angle);
+    rotate(&f, tab, x, COLS, want);
+    rotate(&f, tab, (float *)(void *)f.big, FAR / 4, got);
+    ck_assert_mem_eq(want, got, sizeof want);
+    heads(&f, tab, x, COLS, 1, want);
+    heads(&f, tab, (float *)(void *)(f.big + 65536), FAR / 4, (int32_t)((BIG >> 10) - 16), got);
+    ck_assert_mem_eq(want, got, 3 * DK * 4);
+    rt_free(f.rt, tab);
+    rt_free(f.rt, x);
+    close_far(&f);
+}
+END_TEST
+
+/* -- adapters: A of so many columns, B of so many rows -- */
+
+START_TEST(adapters_of_more_than_32_bits)
+{
+    enum { USE = 128 }; // of all those columns
+    const uint64_t n = BIG / 4 / LORA_RANK, bytes = n * 4;
+    const int32_t one[4] = {1, 0, 0, 0};
+    struct lora_use use = {.scale = {1.0f}};
+    struct lora_pair pair[2] = {{.rank = LORA_RANK, .scale = 0.5f}, {.rank = LORA_RANK}};
+    float want[USE], got[USE], low[LORA_RANK];
+    struct far f;
+
+    open_far(&f);
+    for (int k = 1; k < LORA_MIX; k++)
+        use.slot[k] = -1;
+    float *x = take(f.rt, bytes), *y = take(f.rt, bytes), *made = take(f.rt, sizeof low * LORA_MIX),
+          *b = take(f.rt, USE * sizeof low);
+    struct lora_use *dev_use = take(f.rt, sizeof use);
+    struct lora_pair *dev_pair = take(f.rt, sizeof pair);
+    struct lora_args a = {.s = {.n = f.n, .use = dev_use},
+                          .pair = dev_pair,
+                          .n_pair = 1,
+                          .low = made,
+                          .x = {x, (int64_t)n},
+                          .out = {y, (int64_t)n},
+                          .cols = (int64_t)n,
+                          .out_cols = (int64_t)n,
+                          .rows = ROWS_T};
+
+    send(f.rt, f.n, one, sizeof one);
+    send(f.rt, dev_use, &use, sizeof use);
+    /* A: what the last of its rows has in its last columns */
+    pair[0].a = (float *)(void *)f.big;
+    send(f.rt, dev_pair, pair, sizeof pair);
+    ck_assert_int_eq(rt_zero(f.rt, x, bytes), 0);
+    ck_assert_int_eq(rt_zero(f.rt, f.big + (LORA_RANK - 1) * bytes, bytes), 0);
+    send(f.rt, x + n - USE, f.host, USE * 4);
+    send(f.rt, f.big + LORA_RANK * bytes - USE * 4, f.host + USE, USE * 4);
+    const struct rt_launch l = {
+        &kern_lora_low, {1, 1, LORA_RANK / (MAP_THREADS / 32)}, MAP_THREADS, 0, &a};
+    simt_first[2] = l.grid[2] - 1;
+    ck_assert_int_eq(rt_launch(f.rt, &l), 0);
+    send(f.rt, low, made, sizeof low);
+    simt_first[2] = 0;
+    double sum = 0;
+    for (int i = 0; i < USE; i++)
+        sum += (double)f.host[i] * (double)f.host[USE + i];
+    ck_assert_msg(fabs((double)low[LORA_RANK - 1] - sum) < 1e-4 * fabs(sum) + 1e-5, "%g, not %g",
+                  (double)low[LORA_RANK - 1], sum);
+
+    /* B: its last rows, beside as many of a small one */
+    for (int i = 0; i < LORA_RANK; i++)
+        low[i] = f.host[i];
+    send(f.rt, made, low, sizeof low);
+    for (uint64_t i = 0; i < USE; i++) {
+        send(f.rt, b + i * LORA_RANK, f.host + i, sizeof low);
+        send(f.rt, f.big + (n - USE + i) * sizeof low, f.host + i, sizeof low);
+    }
+    for (int far = 0; far < 2; far++) {
+        const uint32_t blocks = far ? (uint32_t)(n / MAP_THREADS) : 1;
+
+        pair[0].b = far ? (float *)(void *)f.big : b;
+        a.out_cols = far ? (int64_t)n : USE;
+        send(f.rt, dev_pair, pair, sizeof pair);
+        send(f.rt, y + a.out_cols - USE, f.host, USE * 4);
+        simt_first[1] = blocks - 1;
+        start(f.rt, &kern_lora_add, 1, blocks, MAP_THREADS, 0, &a);
+        send(f.rt, far ? got : want, y + a.out_cols - USE, sizeof got);
+        simt_first[1] = 0;
+    }
+    ck_assert_mem_eq(want, got, sizeof want);
+    rt_free(f.rt, x);
+    rt_free(f.rt, y);
+    rt_free(f.rt, made);
+    rt_free(f.rt, b);
+    rt_free(f.rt, dev_use);
+    rt_free(f.rt, dev_pair);
+    close_far(&f);
+}
+END_TEST
+
+START_TEST(states_of_more_than_32_bits)
+{
+    enum { MOST = STEPS * COLS + 1024 };
+    const struct recurrent kinds[] = {
+        {&kern_shift, {.state_bytes = 200 * 4}, 200, 0, 200, 2, MAP_THREADS, 0},
+        {&kern_conv, {.width = 4, .state_bytes = 3 * 200 * 4}, 200, 0, 200, 2, MAP_THREADS, 0},
+        {&kern_scan,
+         {.n_head = 2, .head_dim = 24, .n_group = 1, .d_state = 16, .state_bytes = 2 * 24 * 16 * 4},
+         2 * 24 + 2 * 16,
+         2,
+         2 * 24,
+         2,
+         32,
+         0},
+        {&kern_rwkv,
+         {.n_head = 2, .head_dim = 16, .eps = 1e-5f, .state_bytes = 2 * 16 * 16 * 4},
+         5 * 32,
+         0,
+         32,
+         2,
+         32,
+         (5 * 16 + 32) * 4}};
+    static float want[MOST], got[MOST];
+    struct far f;
+
+    open_far(&f);
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        recur(&f, &kinds[i], false, want);
+        recur(&f, &kinds[i], true, got);
+        ck_assert_msg(
+            memcmp(want, got, (size_t)(STEPS * kinds[i].out) * 4 + kinds[i].a.state_bytes) == 0,
+            "%s", kinds[i].k->name);
+    }
+    close_far(&f);
+}
+END_TEST
+
+START_TEST(pages_and_logits_of_more_than_32_bits)
 {
     float want[COLS], got[COLS];
     struct far f;
 
     open_far(&f);
-    attend(&f, 1, want);
-    attend(&f, (int32_t)((BIG >> 10) - 8), got);
-    ck_assert_mem_eq(want, got, STEPS * DK * 4);
-    shift(&f, COLS * 4, 1, want);
-    shift(&f, FAR, ROWS - 1, got);
-    ck_assert_mem_eq(want, got, sizeof want);
+    for (int i = 0; i < 2; i++) {
+        attend(&f, i ? FMT_Q4_0 : FMT_F16, 1, want);
+        attend(&f, i ? FMT_Q4_0 : FMT_F16, (int32_t)((BIG >> 10) - 8), got);
+        ck_assert_mem_eq(want, got, STEPS * DK * 4);
+    }
     send(f.rt, f.big + (ROWS - 1) * FAR, f.host + (ROWS - 1) * COLS, COLS * 4);
     ck_assert_int_eq(drawn(&f, (int64_t)(FAR / 4)), drawn(&f, COLS));
     close_far(&f);
@@ -445,4 +785,7 @@ END_TEST
 
 TEST_MAIN("simt/memory", what_is_wanted_and_what_is_free_is_said, every_allocation_may_fail,
           reading_is_measured, matrices_of_more_than_32_bits, panels_of_more_than_32_bits,
-          rows_of_more_than_32_bits, pages_states_and_logits_of_more_than_32_bits)
+          rows_of_more_than_32_bits, experts_of_more_than_32_bits,
+          sums_of_experts_of_more_than_32_bits, rotation_of_more_than_32_bits,
+          adapters_of_more_than_32_bits, states_of_more_than_32_bits,
+          pages_and_logits_of_more_than_32_bits)
