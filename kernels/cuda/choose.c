@@ -1,22 +1,25 @@
-/* choose.c - draws on the device: their numbers go there in one pinned block, the ids come back in
- * it. Two blocks take turns, so that a step can be started before the ids of the one in front of it
- * are looked at. */
+/* choose.c - draws on the device: their numbers go there with the launch, lists of edits and masks
+ * through pinned memory, and the device writes the ids there. Two blocks of that take turns, so
+ * that a step can be started before the ids of the one in front of it are looked at. */
 #include <string.h>
 
 #include "base/mem.h"
 #include "kernels/cuda/cuda.h"
 
-enum { AT_ONCE = 64, EDITS = 1 << 15, MASKS = 64 }; // draws of a launch; edits and masks of a step
+enum { EDITS = 1 << 15, MASKS = 64 }; // of a step
 
-/* Places in a block: draws, edits, masks, ids. */
+/* Places in a block: edits, masks, and the host's has ids behind them. */
 struct cuda_choose {
     int rows;
     int32_t n_vocab, n_word;
-    uint64_t edit_at, mask_at, id_at, bytes;
+    uint64_t mask_at, id_at, bytes;
     struct {
         uint8_t *dev, *host;
     } block[CUDA_DRAWS];
-    float *work; // [AT_ONCE or rows][n_vocab]
+    struct draw_row *row; // [rows]
+    float *work;          // [DRAW_ROWS or rows][n_word * 32]
+    struct draw_part *part;
+    int32_t *ticket; // [DRAW_ROWS]
 };
 
 static bool writes_logits(const struct segment *s)
@@ -43,18 +46,24 @@ bool cuda_choose_lay(struct prep *p)
     c->rows = p->s->max_s;
     c->n_vocab = pl->value[pl->logits].cols;
     c->n_word = (c->n_vocab + 31) / 32;
-    c->edit_at = (uint64_t)c->rows * sizeof(struct draw_row);
-    c->mask_at = c->edit_at + EDITS * sizeof(struct draw_edit);
+    const uint64_t some = (uint64_t)(c->rows < DRAW_ROWS ? c->rows : DRAW_ROWS);
+    c->mask_at = EDITS * sizeof(struct draw_edit);
     c->id_at = c->mask_at + MASKS * (uint64_t)c->n_word * 4;
     c->bytes = c->id_at + (uint64_t)c->rows * 4;
     for (int i = 0; i < CUDA_DRAWS; i++) {
-        c->block[i].dev = cuda_prep_mem(p, c->bytes);
+        c->block[i].dev = cuda_prep_mem(p, c->id_at);
         c->block[i].host = rt_alloc_host(p->d->rt, c->bytes);
         if (!c->block[i].host && p->rc == 0)
             p->rc = err_set(p->e, E_DEVICE, "cuda: no pinned memory for draws");
     }
-    c->work = cuda_prep_mem(p, (uint64_t)(c->rows < AT_ONCE ? c->rows : AT_ONCE) *
-                                   (uint64_t)c->n_vocab * sizeof *c->work);
+    c->row = mem_array((uint64_t)c->rows, sizeof *c->row, p->e);
+    if (!c->row)
+        p->rc = p->rc ? p->rc : E_NOMEM;
+    c->work = cuda_prep_mem(p, some * (uint64_t)c->n_word * 32 * sizeof *c->work);
+    c->part = cuda_prep_mem(p, some * DRAW_PARTS * sizeof *c->part);
+    c->ticket = cuda_prep_mem(p, DRAW_ROWS * sizeof *c->ticket);
+    if (p->rc == 0 && rt_zero(p->d->rt, c->ticket, DRAW_ROWS * sizeof *c->ticket) < 0)
+        p->rc = err_set(p->e, E_DEVICE, "cuda: %s", rt_error());
     return p->rc == 0;
 }
 
@@ -63,6 +72,8 @@ void cuda_choose_free(struct dev *d, struct cuda_choose *c)
     for (int i = 0; c && i < CUDA_DRAWS; i++)
         if (c->block[i].host)
             rt_free_host(d->rt, c->block[i].host);
+    if (c)
+        mem_free(c->row);
     mem_free(c);
 }
 
@@ -74,7 +85,7 @@ struct used {
 static void put(const struct cuda_choose *c, uint8_t *block, int i, const struct draw *in,
                 struct used *u)
 {
-    struct draw_row *r = (struct draw_row *)(void *)block + i;
+    struct draw_row *r = &c->row[i];
     const int32_t words = (in->n_mask + 31) / 32;
     const bool here =
         in->row >= 0 && in->n_edit <= EDITS - u->edits && (!in->mask || u->masks < MASKS);
@@ -85,11 +96,12 @@ static void put(const struct cuda_choose *c, uint8_t *block, int i, const struct
                            .n_edit = in->n_edit,
                            .mask = u->masks,
                            .n_mask = in->mask ? in->n_mask : -1,
+                           .late = in->late,
                            .rule = in->rule};
     if (!here)
         return;
     if (in->n_edit)
-        memcpy(block + c->edit_at + (uint64_t)u->edits * sizeof *in->edit, in->edit,
+        memcpy(block + (uint64_t)u->edits * sizeof *in->edit, in->edit,
                (size_t)in->n_edit * sizeof *in->edit);
     u->edits += in->n_edit;
     if (in->mask)
@@ -97,20 +109,29 @@ static void put(const struct cuda_choose *c, uint8_t *block, int i, const struct
                (size_t)(words < c->n_word ? words : c->n_word) * 4);
 }
 
-/* What was put goes over, is drawn AT_ONCE at a time, and the ids come back. */
+/* Blocks for each of n rows: all of them find a place at once. */
+static uint32_t parts_of(const struct dev *d, const struct cuda_choose *c, int n)
+{
+    const int most = d->info.units / n < DRAW_PARTS ? d->info.units / n : DRAW_PARTS;
+
+    return (uint32_t)(most < 1 ? 1 : most < c->n_word ? most : c->n_word);
+}
+
+/* What was put goes over, DRAW_ROWS of them are drawn at a time, and the ids come back. */
 static int start(struct dev *d, const struct segment *s, int turn, int n, struct used u)
 {
     const struct cuda_choose *c = ((const struct cuda_seg *)s->impl)->choose;
     uint8_t *dev = c->block[turn].dev, *host = c->block[turn].host;
-    const uint64_t part[3][2] = {{0, (uint64_t)n * sizeof(struct draw_row)},
-                                 {c->edit_at, (uint64_t)u.edits * sizeof(struct draw_edit)},
+    const uint64_t part[2][2] = {{0, (uint64_t)u.edits * sizeof(struct draw_edit)},
                                  {c->mask_at, (uint64_t)u.masks * (uint64_t)c->n_word * 4}};
     struct draw_args a = {.logits =
                               (const float *)((const uint8_t *)s->arena.p + s->at[s->plan->logits]),
                           .ld = c->n_vocab,
-                          .edit = (const struct draw_edit *)(void *)(dev + c->edit_at),
+                          .edit = (const struct draw_edit *)(void *)dev,
                           .mask = (const uint32_t *)(void *)(dev + c->mask_at),
                           .work = c->work,
+                          .part = c->part,
+                          .ticket = c->ticket,
                           .last = d->last,
                           .n_vocab = c->n_vocab,
                           .n_word = c->n_word};
@@ -118,17 +139,16 @@ static int start(struct dev *d, const struct segment *s, int turn, int n, struct
     for (size_t i = 0; i < ARRAY_LEN(part); i++)
         if (part[i][1] && rt_copy(d->rt, dev + part[i][0], host + part[i][0], part[i][1]) < 0)
             return -1;
-    for (int i = 0; i < n; i += AT_ONCE) {
-        const int k = n - i < AT_ONCE ? n - i : AT_ONCE;
-        const struct rt_launch l = {&kern_draw, {(uint32_t)k, 1, 1}, DRAW_THREADS, DRAW_SHARED, &a};
+    for (int i = 0; i < n; i += DRAW_ROWS) {
+        const int k = n - i < DRAW_ROWS ? n - i : DRAW_ROWS;
+        const struct rt_launch l = {
+            &kern_draw, {(uint32_t)k, parts_of(d, c, k), 1}, DRAW_THREADS, DRAW_SHARED, &a};
 
-        a.row = (const struct draw_row *)(void *)dev + i;
-        a.out = (int32_t *)(void *)(dev + c->id_at) + i;
+        memcpy(a.row, c->row + i, (size_t)k * sizeof *a.row);
+        a.out = (int32_t *)(void *)(host + c->id_at) + i;
         if (rt_launch(d->rt, &l) < 0)
             return -1;
     }
-    if (rt_copy(d->rt, host + c->id_at, dev + c->id_at, (uint64_t)n * 4) < 0)
-        return -1;
     if (rt_mark(d->rt, MARK_DRAW + turn) < 0)
         return -1;
     d->run_of[turn] = d->ticket - 1; // which ends here, not where its logits were made

@@ -124,7 +124,7 @@ DEVICE int warp_max_int(int x)
 }
 
 /* What another block of this launch has written. */
-DEVICE float load_new(const float *p)
+template <class T> DEVICE T load_new(const T *p)
 {
     return __ldcg(p);
 }

@@ -1,9 +1,12 @@
 /* draw.cu - tokens drawn from rows of logits, as libcore/engine/sampler.c draws them, to the bit:
  * the same order of additions in double precision, by the same e^x (base/exp64.h).
  *
- * A block draws from one row. Nothing is sorted but the candidates that can still be drawn: those
- * within min-p's reach, and of these at most DRAW_SORT, found by bisection over the logits' bits.
- * Where more would be needed the answer is DRAW_HOST.
+ * Some blocks share a row: each edits a part of it and finds the largest there; the last one that
+ * comes draws, and where the largest is all that is wanted, that was all. Nothing is sorted but the
+ * candidates that can still be drawn: those within min-p's reach, and of these at most DRAW_SORT,
+ * found by bisection over the logits' bits. Where more would be needed the answer is DRAW_HOST.
+ *
+ * Same bytes: the largest of parts is the largest, however many there are; all else one block does.
  */
 #include "base/err.h"
 #include "kernels/cuda/common.cuh"
@@ -83,28 +86,58 @@ DEVICE int tree_count(int x, uint64_t *t)
     return sum;
 }
 
-/* The row as it is after the mask, biases and penalties. */
-DEVICE void draw_edits(const struct draw_args &a, const struct draw_row &r, float *w)
+/* A block's part of the row: whole lines of memory. */
+struct draw_span {
+    int begin, end;
+};
+
+DEVICE struct draw_span draw_span_of(const struct draw_args &a)
+{
+    const int words = (a.n_word + (int)gridDim.y - 1) / (int)gridDim.y;
+    const int begin = (int)blockIdx.y * words * 32, end = begin + words * 32;
+
+    return {begin < a.n_vocab ? begin : a.n_vocab, end < a.n_vocab ? end : a.n_vocab};
+}
+
+/* One token's logit. */
+DEVICE float draw_edited(const struct draw_row &r, float l, const struct draw_edit &e)
+{
+    l += e.add;
+    if (e.count > 0) {
+        l = l > 0.0f ? l / r.rule.repetition : l * r.rule.repetition;
+        l -= r.rule.presence + r.rule.frequency * (float)e.count;
+    }
+    return e.count < 0 ? -f32_of_bits(0x7f800000u) : l;
+}
+
+/* The row's part as it is after the mask, biases and penalties. */
+DEVICE void draw_edits(const struct draw_args &a, const struct draw_row &r,
+                       const struct draw_span &p, float *w, uint64_t *t)
 {
     const float *x = a.logits + r.row * a.ld;
     const uint32_t *mask = a.mask + (int64_t)r.mask * a.n_word;
     const float none = -f32_of_bits(0x7f800000u);
+    const int32_t late = r.late ? a.last[r.slot] : -1;
+    int seen = 0;
 
-    for (int i = (int)threadIdx.x; i < a.n_vocab; i += DRAW_THREADS) {
+#pragma unroll 4
+    for (int i = p.begin + (int)threadIdx.x; i < p.end; i += DRAW_THREADS) {
         const bool may = r.n_mask < 0 || (i < r.n_mask && (mask[i / 32] >> i % 32 & 1));
         w[i] = may ? x[i] : none;
     }
+    if (!r.n_edit && late < 0)
+        return;
     __syncthreads();
     for (int i = (int)threadIdx.x; i < r.n_edit; i += DRAW_THREADS) {
-        const struct draw_edit e = a.edit[r.edit + i];
-        float l = w[e.id] + e.add;
+        struct draw_edit e = a.edit[r.edit + i];
 
-        if (e.count > 0) {
-            l = l > 0.0f ? l / r.rule.repetition : l * r.rule.repetition;
-            l -= r.rule.presence + r.rule.frequency * (float)e.count;
-        }
-        w[e.id] = e.count < 0 ? none : l;
+        seen |= e.id == late;
+        e.count += e.id == late && e.count >= 0;
+        if (e.id >= p.begin && e.id < p.end)
+            w[e.id] = draw_edited(r, w[e.id], e);
     }
+    if (r.late && tree_count(seen, t) == 0 && threadIdx.x == 0 && late >= p.begin && late < p.end)
+        w[late] = draw_edited(r, w[late], {late, 0.0f, 1});
     __syncthreads();
 }
 
@@ -125,8 +158,9 @@ DEVICE int count_within(const struct draw_args &a, const float *w, const struct 
 {
     int n = 0;
 
+#pragma unroll 4
     for (int i = (int)threadIdx.x; i < a.n_vocab; i += DRAW_THREADS)
-        n += within(c, w[i]);
+        n += within(c, load_new(w + i));
     return tree_count(n, t);
 }
 
@@ -137,18 +171,26 @@ DEVICE int draw_sorted(const struct draw_args &a, const float *w, const struct r
     const int tid = (int)threadIdx.x;
     int mine = 0, at = 0, all = 0, size = 2;
 
+#pragma unroll 4
     for (int i = tid; i < a.n_vocab; i += DRAW_THREADS)
-        mine += within(c, w[i]);
+        mine += within(c, load_new(w + i));
+    const int warp = warp_sum_int(mine);
     s->n[tid] = (uint64_t)mine;
+    if (tid % WARP == 0)
+        s->d[tid / WARP] = warp;
     __syncthreads();
-    for (int i = 0; i < DRAW_THREADS; i++) {
-        at += i < tid ? (int)s->n[i] : 0;
-        all += (int)s->n[i];
+    for (int i = tid / WARP * WARP; i < tid; i++)
+        at += (int)s->n[i];
+    for (int i = 0; i < DRAW_THREADS / WARP; i++) {
+        at += i < tid / WARP ? (int)s->d[i] : 0;
+        all += (int)s->d[i];
     }
-    for (int i = tid; i < a.n_vocab; i += DRAW_THREADS)
-        if (within(c, w[i]))
-            s->key[at++] = by_id ? (uint64_t)i << 32 | order_of(w[i])
-                                 : (uint64_t)order_of(w[i]) << 32 | (0xffffffffu - (uint32_t)i);
+    for (int i = tid; i < a.n_vocab; i += DRAW_THREADS) {
+        const float x = load_new(w + i);
+        if (within(c, x))
+            s->key[at++] = by_id ? (uint64_t)i << 32 | order_of(x)
+                                 : (uint64_t)order_of(x) << 32 | (0xffffffffu - (uint32_t)i);
+    }
     while (size < all)
         size *= 2;
     for (int i = all + tid; i < size; i += DRAW_THREADS)
@@ -219,40 +261,75 @@ DEVICE void draw_says(const struct draw_args &a, const struct draw_row &r, int32
         a.last[r.slot] = id < 0 ? 0 : id;
 }
 
-/* one block a multiprocessor, so that nothing is spilled: there are no more rows than those */
+/* The largest of a part of the row, and whether something there is no number. */
+DEVICE struct draw_part draw_most(const struct draw_span &p, const float *w, struct draw_room *s)
+{
+    uint64_t best = 0;
+    int bad = 0;
+
+#pragma unroll 4
+    for (int i = p.begin + (int)threadIdx.x; i < p.end; i += DRAW_THREADS) {
+        const float x = load_new(w + i);
+        const uint64_t key = (uint64_t)order_of(x) << 32 | (0xffffffffu - (uint32_t)i);
+        bad |= x != x;
+        best = key > best ? key : best;
+    }
+    best = tree_most(best, s->n);
+    return {best, tree_count(bad, s->n)};
+}
+
+/* The largest of all parts, which are there when the last block of the row comes; false: others
+ * are still to come. */
+DEVICE bool draw_joined(const struct draw_args &a, struct draw_part *m, struct draw_room *s)
+{
+    struct draw_part *part = a.part + (int64_t)blockIdx.x * DRAW_PARTS;
+
+    if (gridDim.y == 1)
+        return true;
+    if (threadIdx.x == 0)
+        part[blockIdx.y] = *m;
+    if (!last_of(a.ticket + blockIdx.x, (int32_t)gridDim.y, (int32_t *)s->d))
+        return false;
+    for (uint32_t i = 0; i < gridDim.y; i++) {
+        const uint64_t best = load_new(&part[i].best);
+
+        m->best = i == 0 || best > m->best ? best : m->best;
+        m->bad = (i ? m->bad : 0) + load_new(&part[i].bad);
+    }
+    __syncthreads();
+    return true;
+}
+
+/* one block a multiprocessor, so that nothing is spilled: there are no more of them than those */
 static __global__ void __launch_bounds__(DRAW_THREADS, 1) k_draw(struct draw_args a)
 {
     const int tid = (int)threadIdx.x;
     struct draw_room *s = (struct draw_room *)shared_memory();
-    float *w = a.work + (int64_t)blockIdx.x * a.n_vocab;
+    float *w = a.work + (int64_t)blockIdx.x * a.n_word * 32;
 
     grid_wait();
-    const struct draw_row r = a.row[blockIdx.x];
-    uint64_t best = 0;
-    int bad = 0;
+    const struct draw_row &r = a.row[blockIdx.x];
+    const struct draw_span span = draw_span_of(a);
 
     if (r.row < 0) {
-        if (tid == 0)
+        if (tid == 0 && blockIdx.y == 0)
             draw_says(a, r, DRAW_HOST);
         return;
     }
-    draw_edits(a, r, w);
-    for (int i = tid; i < a.n_vocab; i += DRAW_THREADS) {
-        const uint64_t key = (uint64_t)order_of(w[i]) << 32 | (0xffffffffu - (uint32_t)i);
-        bad |= w[i] != w[i];
-        best = key > best ? key : best;
-    }
-    best = tree_most(best, s->n);
-    bad = tree_count(bad, s->n);
-    const float high = key_logit(best, false);
-    if (bad || !(high - high == 0.0f)) { // not a number, or infinite
+    draw_edits(a, r, span, w, s->n);
+    __syncthreads();
+    struct draw_part m = draw_most(span, w, s);
+    if (!draw_joined(a, &m, s))
+        return;
+    const float high = key_logit(m.best, false);
+    if (m.bad || !(high - high == 0.0f)) { // not a number, or infinite
         if (tid == 0)
             draw_says(a, r, E_NUMERIC);
         return;
     }
     if (r.rule.temperature == 0.0f) {
         if (tid == 0)
-            draw_says(a, r, key_id(best, false));
+            draw_says(a, r, key_id(m.best, false));
         return;
     }
     const double top = high;
@@ -261,7 +338,7 @@ static __global__ void __launch_bounds__(DRAW_THREADS, 1) k_draw(struct draw_arg
     double sum = 0.0;
     if (r.rule.top_p < 1.0f && r.rule.top_k == 0) {
         for (int i = tid; i < a.n_vocab; i += DRAW_THREADS)
-            sum += exp64((double)w[i] - top);
+            sum += exp64((double)load_new(w + i) - top);
         sum = tree_sum(sum, s->d);
     }
     const int n = count_within(a, w, c, s->n);

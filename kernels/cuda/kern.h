@@ -43,6 +43,8 @@
 #define DRAW_THREADS  1024
 #define DRAW_SORT     2048 // candidates that a draw can put in order
 #define DRAW_SHARED   49152
+#define DRAW_ROWS     32 // of a launch
+#define DRAW_PARTS    32 // blocks that a row is dealt to, at most
 
 /* Row r of a value is p + r * ld. p NULL: none. */
 struct view {
@@ -314,19 +316,28 @@ struct draw_row {
     int32_t slot;
     int32_t edit, n_edit;
     int32_t mask, n_mask; // n_mask -1: all may come
+    int32_t late;         // what the slot drew last counts, too
     struct draw_rule rule;
+};
+
+/* Several blocks a row: the largest of each one's part of the vocabulary. */
+struct draw_part {
+    uint64_t best;
+    int32_t bad;
 };
 
 struct draw_args {
     const float *logits;
     int64_t ld;
-    const struct draw_row *row; // a block each
     const struct draw_edit *edit;
-    const uint32_t *mask; // [masks][n_word]
-    float *work;          // [rows][n_vocab]
-    int32_t *out;
-    int32_t *last; // by slot; NULL: nobody wants to know
+    const uint32_t *mask;   // [masks][n_word]
+    float *work;            // [rows][n_word * 32]
+    struct draw_part *part; // [rows][DRAW_PARTS]
+    int32_t *ticket;        // [rows], all 0
+    int32_t *out;           // pinned memory of the host
+    int32_t *last;          // by slot; NULL: nobody wants to know
     int32_t n_vocab, n_word;
+    struct draw_row row[DRAW_ROWS];
 };
 
 /* Memory read and nothing else. */

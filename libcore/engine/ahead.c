@@ -2,6 +2,7 @@
 #include "engine/ahead.h"
 
 #include "engine/devdraw.h"
+#include "engine/seats.h"
 #include "engine/step.h"
 
 #define IN_A_ROW 8 // steps ahead while somebody waits: then the scheduler is asked again
@@ -18,8 +19,7 @@ static bool can(struct rill_engine *g)
     const struct flight *f = step_flight(g);
     int n = 0;
 
-    if (!g->seg.keeps || f->ticket < 0 || !f->far || g->plan->state_bytes || g->drafter ||
-        g->dump || g->columns || g->solo)
+    if (!g->seg.keeps || f->ticket < 0 || !f->far || g->drafter || g->dump || g->columns || g->solo)
         return false;
     for (int i = 0; i < g->n_req; i++)
         n += !g->req[i]->finish && !(g->req[i]->s.state == SCHED_WAITING && full(g));
@@ -28,8 +28,8 @@ static bool can(struct rill_engine *g)
 
         if (!r || r->finish) // of the step before: it draws nothing
             continue;
-        if (r->embed || f->part[i].pos + f->part[i].rows != r->n || r->draft ||
-            !devdraw_unseen(g, r))
+        if (r->embed || f->part[i].pos + f->part[i].rows != r->n || r->draft || r->mark == r->n ||
+            !devdraw_alone(g, r))
             return false;
         n--;
     }
@@ -106,6 +106,8 @@ bool ahead_lost(struct rill_engine *g, const struct flown *part, int out)
     if (!g->coming || devdraw_id(g, out) != DRAW_HOST)
         return false;
     r->host_draws = true; // computed again, with logits
+    if (g->plan->state_bytes) // which has gone on meanwhile
+        seats_again(g, r);
     return true;
 }
 

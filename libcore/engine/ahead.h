@@ -1,13 +1,14 @@
 /* ahead.h - the next step is started before what this one drew is looked at.
  *
- * Where every request of the engine draws a token in this step, on the device, and what it draws
- * next depends on nothing but the logits, the next step's rows are known: one for each, whose
- * token is what its slot draws last. So the device goes on while the host turns ids into text. A
- * row that was started for a request that has ended meanwhile is thrown away: it wrote behind
- * everything that is known. No byte depends on it.
+ * Where every request of the engine draws a token in this step, on the device, the next step's rows
+ * are known: one for each, whose token is what its slot draws last; penalties count that one on the
+ * device. So the device goes on while the host turns ids into text. A row that was started for a
+ * request that has ended meanwhile is thrown away: it wrote behind everything that is known, and
+ * where there is recurrent state, into a slot that nobody goes on from. No byte depends on it.
  *
- * Wherever the host has a say (grammars, penalties, proposals, requests that can get a place) steps
- * follow each other as before.
+ * Wherever the host has a say steps follow each other as before: a grammar's mask is made from the
+ * token; what is proposed follows it; requests can get a place; a plan over several devices draws
+ * on another than reads the token.
  */
 #ifndef RILL_ENGINE_AHEAD_H
 #define RILL_ENGINE_AHEAD_H

@@ -83,6 +83,8 @@ static bool ask(struct rill_engine *g, const struct request *r, int n, int out)
     struct sampler_in in = step_sampler(g, r, NULL, n);
     struct draw *d = &f->in[f->n];
 
+    in.n_late = n - r->n; // this step was started ahead
+
     if (wanted_here(g, r))
         return false;
     if (r->obey) {
@@ -103,9 +105,9 @@ static bool ask(struct rill_engine *g, const struct request *r, int n, int out)
     return true;
 }
 
-bool devdraw_unseen(const struct rill_engine *g, const struct request *r)
+bool devdraw_alone(const struct rill_engine *g, const struct request *r)
 {
-    return !wanted_here(g, r) && !r->obey && !r->host_draws && sampler_unseen(&r->sampling);
+    return !wanted_here(g, r) && !r->obey && !r->host_draws;
 }
 
 bool devdraw_plan(struct rill_engine *g)

@@ -15,8 +15,9 @@ struct devdraw;
 int devdraw_open(struct devdraw **out, const struct rill_engine *g, struct err *e);
 void devdraw_close(struct devdraw *f); // accepts NULL
 
-/* Whether what r draws depends on nothing that it has drawn, and is wanted for nothing else. */
-bool devdraw_unseen(const struct rill_engine *g, const struct request *r);
+/* Whether the device can draw for r before what r drew last is known here: nothing else is wanted
+ * of its logits, and no grammar has to be asked. Penalties count what the slot drew last there. */
+bool devdraw_alone(const struct rill_engine *g, const struct request *r);
 
 /* Before the step's plan runs: what the device will be asked for. True: no row of logits is wanted
  * on the host. */

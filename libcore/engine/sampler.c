@@ -415,11 +415,6 @@ int sampler_draw(struct sampler_work *w, const struct sampler_in *in)
     return draw(w->c, n, k, s->temperature, u.token);
 }
 
-bool sampler_unseen(const struct rill_sampling *s)
-{
-    return !penalizes(s);
-}
-
 bool sampler_as_draw(struct sampler_work *w, const struct sampler_in *in, struct draw *out,
                      struct draw_edit *room, int cap)
 {
@@ -436,7 +431,7 @@ bool sampler_as_draw(struct sampler_work *w, const struct sampler_in *in, struct
     for (int i = 0; i < s->n_bias; i++)
         edit_of(w, s->bias[i].id, room, &n)->add += s->bias[i].add;
     const bool twice = n < s->n_bias; // two numbers for one token: their sum would round otherwise
-    for (int i = from; i < in->n; i++)
+    for (int i = from; i < in->n - in->n_late; i++)
         edit_of(w, in->history[i], room, &n)->count++;
     for (int i = 0; i < in->n_ban; i++)
         edit_of(w, in->ban[i], room, &n)->count = -1;
@@ -446,6 +441,7 @@ bool sampler_as_draw(struct sampler_work *w, const struct sampler_in *in, struct
                          .n_edit = n,
                          .mask = in->mask,
                          .n_mask = in->n_mask,
+                         .late = penal && in->n_late,
                          .rule = {.repetition = s->repetition_penalty,
                                   .presence = s->presence_penalty,
                                   .frequency = s->frequency_penalty,

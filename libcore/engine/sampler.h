@@ -41,6 +41,7 @@ struct sampler_in {
     const float *logits;    // [n_vocab]
     const int32_t *history; // [n] tokens of the sequence so far, prompt included
     int n, n_prompt;
+    int n_late; // of them, 1: the last one is not known to the host yet; for sampler_as_draw alone
     uint64_t seed;
     uint32_t choice;
     const int32_t *ban; // [n_ban] tokens that may not come now
@@ -55,8 +56,6 @@ struct sampler_in {
  * that may be drawn. */
 int sampler_draw(struct sampler_work *w, const struct sampler_in *in);
 
-/* Whether a draw that the device can make is the same whatever was drawn before. */
-bool sampler_unseen(const struct rill_sampling *s);
 /* The same draw as a device takes it; its list of tokens whose logits change goes to room[cap].
  * False: this request's settings are for the host. */
 bool sampler_as_draw(struct sampler_work *w, const struct sampler_in *in, struct draw *out,

@@ -136,10 +136,8 @@ void seats_leave(struct rill_engine *g, struct request *r)
         g->solo = NULL;
 }
 
-static void unseat(struct rill_engine *g, int i)
+static void stand(struct rill_engine *g, struct request *r)
 {
-    struct request *r = g->req[i];
-
     kv_drop(g->pool, r->seq);
     draft_leave(g, r);
     r->seq = -1;
@@ -147,7 +145,12 @@ static void unseat(struct rill_engine *g, int i)
     r->s.state = SCHED_WAITING;
     r->s.again = true;
     r->s.since = g->limits.step;
-    g->view[i] = r->s;
+}
+
+static void unseat(struct rill_engine *g, int i)
+{
+    stand(g, g->req[i]);
+    g->view[i] = g->req[i]->s;
     for (int k = 0; k < g->pick.n_part; k++)
         if (g->pick.part[k].req == i)
             g->pick.part[k].rows = 0;
@@ -166,6 +169,13 @@ static void send_back(struct rill_engine *g, int i)
     if (r->swap < 0)
         r->stored = 0;
     unseat(g, i);
+}
+
+void seats_again(struct rill_engine *g, struct request *r)
+{
+    g->stats.preempted++;
+    r->stored = 0;
+    stand(g, r);
 }
 
 /* -- asking the scheduler -- */

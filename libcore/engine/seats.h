@@ -21,6 +21,9 @@ int seats_copy_state(struct rill_engine *g, int to, int from);
 /* A place for a request that begins where another stands: false when there is none. */
 bool seats_fork(struct rill_engine *g, const struct request *from, struct request *to);
 
+/* Between steps: all of it will be computed again, as when it lost its place. */
+void seats_again(struct rill_engine *g, struct request *r);
+
 /* It ends: place, memory and what is kept in host memory go back. */
 void seats_leave(struct rill_engine *g, struct request *r);
 

@@ -84,6 +84,7 @@ struct draw {
     int32_t n_edit;
     const uint32_t *mask; // bit i: token i may come; NULL: all may
     int32_t n_mask;       // tokens it has bits for; others may not come
+    bool late;            // what the slot drew last counts once more, for penalties
     struct draw_rule rule;
 };
 #define DRAW_HOST INT32_MIN // to be drawn from the logits on the host

@@ -208,7 +208,7 @@ static inline void mma_bf16(float *c, const uint32_t *a, const uint32_t *b)
     simt_meet(MEET_MMA, simt_word{0.0f, 0, nullptr, nullptr, 0, c, a, b});
 }
 
-static inline float load_new(const float *p)
+template <class T> static inline T load_new(const T *p)
 {
     return *p;
 }

@@ -18,8 +18,9 @@ struct bench {
     struct sampler_work w;
     float *x; // [VOCAB]
     float *dev_x, *dev_work;
-    struct draw_row *dev_row;
     struct draw_edit *dev_edit;
+    struct draw_part *dev_part;
+    int32_t *dev_ticket;
     uint32_t *dev_mask;
     int32_t *dev_out, *dev_last; // [1], [2]
     int host;                    // draws given back
@@ -40,8 +41,10 @@ static void open_bench(struct bench *b)
     ck_assert_int_eq(sampler_work_init(&b->w, VOCAB, 1024, NULL), 0);
     b->x = mem_array(VOCAB, sizeof *b->x, NULL);
     b->dev_x = device(b->rt, VOCAB * sizeof *b->dev_x);
-    b->dev_work = device(b->rt, VOCAB * sizeof *b->dev_work);
-    b->dev_row = device(b->rt, sizeof *b->dev_row);
+    b->dev_work = device(b->rt, (VOCAB + 31) / 32 * 32 * sizeof *b->dev_work);
+    b->dev_part = device(b->rt, DRAW_PARTS * sizeof *b->dev_part);
+    b->dev_ticket = device(b->rt, sizeof *b->dev_ticket);
+    ck_assert_int_eq(rt_zero(b->rt, b->dev_ticket, sizeof *b->dev_ticket), 0);
     b->dev_edit = device(b->rt, EDITS * sizeof *b->dev_edit);
     b->dev_mask = device(b->rt, (VOCAB + 31) / 32 * 4);
     b->dev_out = device(b->rt, 4);
@@ -54,7 +57,8 @@ static void close_bench(struct bench *b)
     sampler_work_fini(&b->w);
     rt_free(b->rt, b->dev_x);
     rt_free(b->rt, b->dev_work);
-    rt_free(b->rt, b->dev_row);
+    rt_free(b->rt, b->dev_part);
+    rt_free(b->rt, b->dev_ticket);
     rt_free(b->rt, b->dev_edit);
     rt_free(b->rt, b->dev_mask);
     rt_free(b->rt, b->dev_out);
@@ -67,16 +71,19 @@ static void to_device(struct bench *b, void *to, const void *from, uint64_t n)
     ck_assert_int_eq(rt_copy(b->rt, to, from, n), 0);
 }
 
-static int32_t drawn(struct bench *b, const struct draw *d)
+/* By so many blocks; before: what the slot drew last. */
+static int32_t drawn(struct bench *b, const struct draw *d, uint32_t blocks, int32_t before)
 {
-    const struct draw_row r = {.slot = 1,
-                               .n_edit = d->n_edit,
-                               .n_mask = d->mask ? d->n_mask : -1,
-                               .rule = d->rule};
     const struct draw_args a = {.logits = b->dev_x,
                                 .ld = VOCAB,
-                                .row = b->dev_row,
+                                .row = {{.slot = 1,
+                                         .n_edit = d->n_edit,
+                                         .n_mask = d->mask ? d->n_mask : -1,
+                                         .late = d->late,
+                                         .rule = d->rule}},
                                 .edit = b->dev_edit,
+                                .part = b->dev_part,
+                                .ticket = b->dev_ticket,
                                 .mask = b->dev_mask,
                                 .work = b->dev_work,
                                 .out = b->dev_out,
@@ -86,13 +93,14 @@ static int32_t drawn(struct bench *b, const struct draw *d)
     int32_t id = 0, last = -7;
 
     to_device(b, b->dev_x, b->x, VOCAB * sizeof *b->x);
-    to_device(b, b->dev_row, &r, sizeof r);
+    to_device(b, b->dev_last + 1, &before, sizeof before);
     to_device(b, b->dev_edit, d->edit, (uint64_t)d->n_edit * sizeof *d->edit);
     if (d->mask)
         to_device(b, b->dev_mask, d->mask, (VOCAB + 31) / 32 * 4);
     simt_seed++;
     ck_assert_int_eq(
-        rt_launch(b->rt, &(struct rt_launch){&kern_draw, {1, 1, 1}, DRAW_THREADS, DRAW_SHARED, &a}),
+        rt_launch(b->rt,
+                  &(struct rt_launch){&kern_draw, {1, blocks, 1}, DRAW_THREADS, DRAW_SHARED, &a}),
         0);
     to_device(b, &id, b->dev_out, sizeof id);
     to_device(b, &last, b->dev_last + 1, sizeof last);
@@ -133,6 +141,7 @@ static void check(struct bench *b, int i, struct rng *r)
     static uint32_t mask[(VOCAB + 31) / 32];
     const struct rill_bias bias[3] = {{17, 4.0f}, {901, -INFINITY}, {4999, 2.5f}};
     const int32_t ban[2] = {17, 2000};
+    const uint32_t blocks = i == 51 ? DRAW_PARTS : i % 8 == 5 ? 3 : 1;
     int32_t history[HISTORY];
     struct rill_sampling s;
     struct sampler_in in = {.sampling = &s,
@@ -158,12 +167,22 @@ static void check(struct bench *b, int i, struct rng *r)
         in.n_mask = VOCAB - 100;
     }
     ck_assert(sampler_as_draw(&b->w, &in, &d, room, EDITS));
-    const int32_t want = sampler_draw(&b->w, &in), got = drawn(b, &d);
+    const int32_t want = sampler_draw(&b->w, &in), last = history[HISTORY - 1],
+                  got = drawn(b, &d, blocks, -7);
     b->host += got == DRAW_HOST;
     ck_assert_msg(got == want || got == DRAW_HOST,
                   "draw %d: %d, the sampler's is %d (temperature %g, top_k %d, top_p %g, min_p %g)",
                   i, got, want, (double)s.temperature, s.top_k, (double)s.top_p, (double)s.min_p);
     ck_assert_msg(got != DRAW_HOST || s.min_p == 0 || s.top_k > 0, "draw %d: left to the host", i);
+    if (i % 6 != 1)
+        return;
+    in.n_late = 1;                // the last token is the device's to know
+    history[HISTORY - 1] = VOCAB; // who reads it is found out
+    ck_assert(sampler_as_draw(&b->w, &in, &d, room, EDITS));
+    ck_assert(d.late);
+    for (int k = 0; k < d.n_edit; k++)
+        ck_assert_int_lt(room[k].id, VOCAB);
+    ck_assert_int_eq(drawn(b, &d, 2, last), got);
 }
 
 START_TEST(draws_are_the_samplers)
@@ -202,7 +221,7 @@ START_TEST(rows_that_are_no_numbers_are_told)
         else
             for (int k = 0; k < VOCAB; k++)
                 b.x[k] = -INFINITY;
-        ck_assert_int_eq(drawn(&b, &d), E_NUMERIC);
+        ck_assert_int_eq(drawn(&b, &d, 1 + (uint32_t)i, 3), E_NUMERIC);
     }
     close_bench(&b);
 }
@@ -382,6 +401,11 @@ static int submit(struct rill_engine *g, int i, bool here)
     q.sampling.temperature = i % 3 ? 1.1f : 0.0f;
     q.sampling.has_seed = true;
     q.sampling.seed = (uint64_t)i;
+    if (i % 2) { // which count what the host has not seen yet
+        q.sampling.repetition_penalty = 1.6f;
+        q.sampling.frequency_penalty = 0.9f;
+        q.sampling.penalty_last = i == 1 ? -1 : 4;
+    }
     ck_ok(rill_engine_submit(g, &q, &number, &e), &e);
     return number;
 }
@@ -475,6 +499,78 @@ START_TEST(steps_do_not_wait_for_each_other)
 }
 END_TEST
 
+/* -- recurrent state, and draws that come back -- */
+
+static int (*real_drawn)(struct dev *, struct segment *, int, int32_t *, int);
+static int draws; // so far; every sixth is for the host
+
+static int some_come_back(struct dev *d, struct segment *s, int ticket, int32_t *id, int n)
+{
+    const int rc = real_drawn(d, s, ticket, id, n);
+
+    for (int i = 0; i < n; i++)
+        if (++draws % 6 == 0)
+            id[i] = DRAW_HOST;
+    return rc;
+}
+
+/* Two answers; how many steps were started ahead. */
+static uint64_t two_answers(struct rill_engine *g, bool here, int32_t id[2][MOST])
+{
+    struct rill_stats before, after;
+    struct rill_event ev;
+    struct err e = {0};
+    int of[2], n[2] = {0}, rc;
+
+    rill_engine_stats(g, &before);
+    for (int i = 0; i < 2; i++)
+        of[i] = submit(g, 2 + i, here);
+    while ((rc = rill_engine_step(g, &ev, 1, &e)) > 0)
+        for (int i = 0; i < 2; i++)
+            if (ev.kind == RILL_TOKEN && ev.request == of[i])
+                id[i][n[i]++] = ev.id;
+    ck_ok(rc, &e);
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(n[i], 4 + 3 * (2 + i));
+    rill_engine_stats(g, &after);
+    return after.ahead - before.ahead;
+}
+
+START_TEST(states_go_on_with_the_device)
+{
+    static const char *const model[] = {"llama", "rwkv7", "granitehybrid"};
+
+    for (size_t k = 0; k < ARRAY_LEN(model); k++) {
+        const struct rill_model_opts mo = {.device = "cuda:0", .n_ctx = 128};
+        const struct rill_engine_opts eo = {.max_seq = 3, .max_batch = 64, .n_ctx = 128};
+        int32_t want[2][MOST], got[2][MOST];
+        struct rill_model *m;
+        struct rill_engine *g;
+        struct backend some;
+        struct err e = {0};
+        char path[64];
+
+        snprintf(path, sizeof path, "tests/golden/arch/%s.gguf", model[k]);
+        memset(want, 0, sizeof want);
+        memset(got, 0, sizeof got);
+        ck_ok(rill_model_open(&m, srcfile(path), &mo, &e), &e);
+        ck_ok(rill_engine_open(&g, m, &eo, &e), &e);
+        ck_assert_uint_eq(two_answers(g, true, want), 0);
+        ck_assert_uint_ge(two_answers(g, false, got), 8);
+        ck_assert_mem_eq(want, got, sizeof want);
+        some = *g->be;
+        real_drawn = some.drawn;
+        some.drawn = some_come_back;
+        g->be = &some;
+        draws = 0;
+        ck_assert_uint_ge(two_answers(g, false, got), 1);
+        ck_assert_mem_eq(want, got, sizeof want);
+        rill_engine_close(g);
+        rill_model_close(m);
+    }
+}
+END_TEST
+
 TEST_MAIN("simt/draw", draws_are_the_samplers, rows_that_are_no_numbers_are_told,
           other_settings_stay_on_the_host, engines_answer_the_same, grammars_go_to_the_device,
-          steps_do_not_wait_for_each_other)
+          steps_do_not_wait_for_each_other, states_go_on_with_the_device)
