@@ -356,5 +356,48 @@ START_TEST(smuggled)
 }
 END_TEST
 
+/* A server that had no time for longer than a client may take does not blame the client: stopped
+ * while a stream waits for its reader, who catches up meanwhile, it goes on where it was. */
+START_TEST(stopped)
+{
+    static const char *const soon[] = {"--write-seconds", "1", "--max-behind", "64M", NULL};
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct timeval limit = {20, 0};
+    char bytes[65536], end[] = "\r\n0\r\n\r\n";
+    struct buf tail = {0};
+    int fd = socket(AF_INET, SOCK_STREAM, 0), small = 4096;
+    ssize_t n;
+
+    if (!serve_script("{\"answers\":[{\"text\":\"word \",\"repeat\":40000}]}", soon)) {
+        close(fd);
+        return;
+    }
+    wait_ready();
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    a.sin_port = htons((uint16_t)served.port);
+    ck_assert_int_eq(connect(fd, (void *)&a, sizeof a), 0);
+    put_request(fd, "POST", CHAT, "", "{" USER ",\"stream\":true}");
+    client_nap(300); // its socket is full, the rest waits in the server
+    kill(served.pid, SIGSTOP);
+    client_nap(1500);
+    while ((n = recv(fd, bytes, sizeof bytes, MSG_DONTWAIT)) > 0 || errno == EAGAIN) {
+        if (n < 0 && poll(&(struct pollfd){fd, POLLIN, 0}, 1, 100) == 0)
+            break;
+        if (n > 0)
+            buf_add(&tail, bytes, (size_t)n);
+    }
+    kill(served.pid, SIGCONT);
+    while (!(tail.n >= 7 && memcmp(tail.p + tail.n - 7, end, 7) == 0) &&
+           (n = recv(fd, bytes, sizeof bytes, 0)) > 0)
+        buf_add(&tail, bytes, (size_t)n);
+    ck_assert_msg(tail.n > 3000000, "%zu bytes", tail.n); // it did wait
+    ck_assert(memcmp(tail.p + tail.n - 7, end, 7) == 0);
+    buf_fini(&tail);
+    close(fd);
+    serve_stop();
+}
+END_TEST
+
 TEST_MAIN("tools/serve_conn", half_closed_is_answered, half_closed_and_gone, drip, takes_nothing,
-          no_descriptors, silent, slow_readers, smuggled)
+          no_descriptors, silent, slow_readers, stopped, smuggled)

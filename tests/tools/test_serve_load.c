@@ -327,16 +327,19 @@ static bool expecting(uint64_t bits)
 /* The answer's text, which has to be what it was. */
 static bool same(uint64_t bits)
 {
+    const double from = clock_seconds();
     const char *text;
     struct reply r;
     bool ok;
 
     (void)bits;
+    errno = 0;
     ask(&r, "POST", TEXT, KEY, always);
     text = r.body.p ? strstr(r.body.p, "\"text\":") : NULL;
     ok = r.status == 200 && text && strncmp(text, first_answer, strlen(first_answer)) == 0;
     if (!ok)
-        printf("not the same: %d %s, not %s\n", r.status, r.body.p, first_answer);
+        printf("not the same: %d %s, not %s, after %.3f s (%s)\n", r.status, r.body.p, first_answer,
+               clock_seconds() - from, strerror(errno));
     reply_fini(&r);
     return ok;
 }

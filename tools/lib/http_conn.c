@@ -488,13 +488,26 @@ static void on_end(struct http_x *x)
     x->deadline = 0;
 }
 
+/* Nothing was written for too long. Where the socket would take it now it was this process that had
+ * no time, and libevent tells of the time alone: on it goes. */
+static bool was_late(const struct http_x *x, short what)
+{
+    struct pollfd p = {.fd = bufferevent_getfd(x->bev), .events = POLLOUT};
+
+    return (what & BEV_EVENT_TIMEOUT) && (what & BEV_EVENT_WRITING) && poll(&p, 1, 0) > 0 &&
+           p.revents == POLLOUT;
+}
+
 static void on_event(struct bufferevent *bev, short what, void *ctx)
 {
     struct http_x *x = ctx;
 
-    (void)bev;
     if (what & BEV_EVENT_CONNECTED)
         return;
+    if (was_late(x, what)) {
+        bufferevent_enable(bev, EV_WRITE);
+        return;
+    }
     if ((what & BEV_EVENT_EOF) && !(what & BEV_EVENT_ERROR))
         on_end(x);
     else
