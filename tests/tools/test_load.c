@@ -53,6 +53,56 @@ START_TEST(closed)
 }
 END_TEST
 
+/* Answers one request on each of n connections, and closes it without having said so. */
+static void answer_and_close(int listener, int n)
+{
+    static const char reply[] = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                                "24\r\ndata: {\"delta\":{\"content\":\"word\"}}\n\n\r\n0\r\n\r\n";
+
+    for (int i = 0; i < n; i++) {
+        char bytes[4096];
+        int fd = accept(listener, NULL, NULL);
+
+        ck_assert_int_gt(recv(fd, bytes, sizeof bytes, 0), 0);
+        client_nap(5); // what is left of the body
+        while (recv(fd, bytes, sizeof bytes, MSG_DONTWAIT) > 0)
+            ;
+        put_text(fd, reply);
+        close(fd);
+    }
+    _exit(0);
+}
+
+/* A server may close a connection behind any reply: the next request goes out on another. */
+START_TEST(closing_server)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t n = sizeof a;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    struct load_result r;
+    struct load_opts o;
+    struct err e = {0};
+    char url[64];
+    pid_t pid;
+
+    ck_assert(bind(fd, (void *)&a, sizeof a) == 0 && listen(fd, 8) == 0);
+    getsockname(fd, (void *)&a, &n);
+    served.port = ntohs(a.sin_port);
+    pid = fork();
+    if (pid == 0)
+        answer_and_close(fd, 6);
+    close(fd);
+    same_items(6, 0);
+    o = opts_for(url, 6, 1);
+    ck_ok(load_run(&r, &o, NULL, &e), &e);
+    ck_assert_msg(r.failed == 0, "%s", r.why);
+    ck_assert_uint_eq(r.done, 6);
+    ck_assert_uint_eq(r.tokens, 6);
+    load_fini(&r);
+    waitpid(pid, NULL, 0);
+}
+END_TEST
+
 /* An open loop begins requests when they are due, whatever has ended. */
 START_TEST(open_loop)
 {
@@ -152,4 +202,4 @@ START_TEST(traces)
 }
 END_TEST
 
-TEST_MAIN("tools/load", closed, open_loop, failures, traces)
+TEST_MAIN("tools/load", closed, closing_server, open_loop, failures, traces)

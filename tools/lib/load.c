@@ -180,6 +180,22 @@ static bool dial(struct client *c)
     return true;
 }
 
+/* The connection is of no more use. One that was used before may have been closed by the server
+ * since, which is no failure while nothing of a reply has come: the request is sent again. */
+static void broken(struct client *c, const char *why)
+{
+    if (!c->reused || c->head.n > 0 || c->where > HEAD) {
+        end(c, why);
+        return;
+    }
+    hang_up(c);
+    c->reused = false;
+    c->sent = 0;
+    c->where = CONNECTING;
+    if (!dial(c))
+        end(c, strerror(errno));
+}
+
 static void send_more(struct client *c)
 {
     while (c->sent < c->out.n) {
@@ -188,7 +204,7 @@ static void send_more(struct client *c)
         if (n < 0 && errno == EAGAIN)
             return;
         if (n <= 0) {
-            end(c, strerror(errno));
+            broken(c, strerror(errno));
             return;
         }
         c->sent += (size_t)n;
@@ -386,7 +402,7 @@ static void on_bytes(struct client *c)
     if (c->where == IDLE)
         hang_up(c);
     else
-        end(c, n == 0 ? "the server has closed the connection" : strerror(errno));
+        broken(c, n == 0 ? "the server has closed the connection" : strerror(errno));
 }
 
 static void on_event(const struct epoll_event *ev)
@@ -400,7 +416,7 @@ static void on_event(const struct epoll_event *ev)
     if (ev->events & EPOLLERR)
         getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &n);
     if (error && c->where != IDLE) {
-        end(c, strerror(error));
+        broken(c, strerror(error));
         return;
     }
     if (c->where == CONNECTING && (ev->events & EPOLLOUT))
