@@ -232,6 +232,8 @@ struct rill_engine_opts {
 int rill_engine_open(struct rill_engine **out, struct rill_model *m,
                      const struct rill_engine_opts *opts, struct err *e);
 void rill_engine_close(struct rill_engine *g); // accepts NULL; drops what runs
+/* One more model that may propose tokens, beside that of the options; borrowed. */
+int rill_engine_draft(struct rill_engine *g, struct rill_model *m, struct err *e);
 /* Tokens that proposals may come from, beside each request's own text; copied. n 0: none. Before
  * the first submit. */
 int rill_engine_corpus(struct rill_engine *g, const int32_t *ids, size_t n, struct err *e);
@@ -359,6 +361,7 @@ struct rill_request {
     double deadline;    // seconds from now after which it ends; 0: none
     uint64_t salt;      // keys and values are shared only among requests with equal salt
     int draft;          // tokens proposed ahead: changes no answer; at most the engine's max_draft
+    int draft_model;    // by which model: 0 is that of rill_engine_opts, 1 the first one added
     bool pin;           // those of the prompt stay in memory until the engine is closed
     bool progress;      // an RILL_PROMPT event after each step that leaves more of the prompt
     int embed;          // enum rill_embed: RILL_VECTOR events instead of tokens; such a request

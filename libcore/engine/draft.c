@@ -9,6 +9,7 @@
 #include "engine/step.h"
 
 struct drafter {
+    struct drafter *next;  // on another model
     struct rill_engine *d; // on the smaller model
     int32_t *ahead;        // [max_seq] requests with a row of logits in the batch, in its order
     int n_ahead;
@@ -36,13 +37,12 @@ static int same_vocabulary(const struct rill_model *a, const struct rill_model *
     return 0;
 }
 
-int draft_open(struct drafter **out, const struct rill_engine *g, struct rill_model *m,
-               struct err *e)
+int draft_open(struct rill_engine *g, struct rill_model *m, struct err *e)
 {
     struct rill_engine_opts o = {.max_seq = g->seg.kv.max_seq,
                                  .max_batch = g->seg.max_t,
                                  .max_draft = 1}; // it needs states to go back to, too
-    struct drafter *f;
+    struct drafter *f, **last = &g->drafter;
     int rc = same_vocabulary(g->model, m, e);
 
     if (rc < 0)
@@ -62,26 +62,40 @@ int draft_open(struct drafter **out, const struct rill_engine *g, struct rill_mo
         draft_close(f);
         return rc;
     }
-    *out = f;
+    while (*last)
+        last = &(*last)->next;
+    *last = f;
     return 0;
 }
 
 void draft_close(struct drafter *f)
 {
-    if (!f)
-        return;
-    rill_engine_close(f->d);
-    mem_free(f->ahead);
-    mem_free(f->row);
-    mem_free(f);
+    while (f) {
+        struct drafter *next = f->next;
+
+        rill_engine_close(f->d);
+        mem_free(f->ahead);
+        mem_free(f->row);
+        mem_free(f);
+        f = next;
+    }
+}
+
+struct drafter *draft_at(const struct rill_engine *g, int i)
+{
+    struct drafter *f = g->drafter;
+
+    while (f && i-- > 0)
+        f = f->next;
+    return f;
 }
 
 /* -- sequences -- */
 
-void draft_leave(struct rill_engine *g, struct request *r)
+void draft_leave(struct request *r)
 {
-    if (g->drafter && r->draft_seq >= 0)
-        kv_drop(g->drafter->d->pool, r->draft_seq);
+    if (r->draft_seq >= 0)
+        kv_drop(r->drafter->d->pool, r->draft_seq);
     r->draft_seq = -1;
     r->draft_stored = 0;
 }
@@ -157,9 +171,9 @@ static void add(struct drafter *f, const struct request *r, int i, int from, int
 }
 
 /* The most tokens to propose behind r now. */
-static int wanted(const struct rill_engine *g, const struct request *r)
+static int wanted(const struct request *r)
 {
-    int most = g->drafter->d->lim.n_ctx - r->n;
+    int most = r->drafter->d->lim.n_ctx - r->n;
 
     if (r->stored < r->n_prompt || r->n == r->n_prompt || r->n_draft || r->draft_rest)
         return 0;
@@ -179,15 +193,15 @@ static bool known(const struct rill_engine *d, const struct request *r, int to)
  * prompt. Returns the rows. */
 static int follow(struct rill_engine *g, int i, int left)
 {
-    struct rill_engine *d = g->drafter->d;
     struct request *r = g->req[i];
-    const int most = wanted(g, r);
+    struct rill_engine *d = r->drafter->d;
+    const int most = wanted(r);
     int to = r->stored < r->n_prompt ? r->stored : r->n;
 
     if (r->n_draft || (r->stored >= r->n_prompt && most <= 0) || (r->draft_seq < 0 && !seat(d, r)))
         return 0;
     if (!go_back(d, r)) {
-        draft_leave(g, r);
+        draft_leave(r);
         return 0;
     }
     to = to > r->draft_stored + left ? r->draft_stored + left : to;
@@ -195,20 +209,18 @@ static int follow(struct rill_engine *g, int i, int left)
         return 0;
     kv_slide(d->pool, r->draft_seq, r->draft_stored);
     if (!kv_reserve(d->pool, r->draft_seq, r->draft_stored, to == r->n ? to + most : to)) {
-        draft_leave(g, r);
+        draft_leave(r);
         return 0;
     }
     left = to - r->draft_stored;
-    add(g->drafter, r, i, r->draft_stored, to, false, to == r->n && most > 0);
+    add(r->drafter, r, i, r->draft_stored, to, false, to == r->n && most > 0);
     r->draft_stored = to;
     return left;
 }
 
 /* A proposal from each row of logits. */
-static void draw(struct rill_engine *g)
+static void draw(struct rill_engine *g, struct drafter *f)
 {
-    struct drafter *f = g->drafter;
-
     for (int k = 0; k < f->n_ahead; k++) {
         struct request *r = g->req[f->ahead[k]];
         const float *row = step_logits(f->d, k);
@@ -231,17 +243,15 @@ static void draw(struct rill_engine *g)
 }
 
 /* The next row of all that want more. */
-static bool go_ahead(struct rill_engine *g, int step)
+static bool go_ahead(struct rill_engine *g, struct drafter *f, int step)
 {
-    struct drafter *f = g->drafter;
-
     begin(f);
     for (int i = 0; i < g->n_req; i++) {
         struct request *r = g->req[i];
         const int at = r->n + r->n_draft - 1;
 
-        if (r->seq < 0 || r->draft_seq < 0 || r->n_draft != step || r->draft_want <= step ||
-            at + 1 >= f->d->lim.n_ctx)
+        if (r->drafter != f || r->seq < 0 || r->draft_seq < 0 || r->n_draft != step ||
+            r->draft_want <= step || at + 1 >= f->d->lim.n_ctx)
             continue;
         add(f, r, i, at, at + 1, true, true);
         if (!f->d->plan->state_bytes)
@@ -250,42 +260,51 @@ static bool go_ahead(struct rill_engine *g, int step)
     return f->n_ahead > 0;
 }
 
-static void publish(struct rill_engine *g)
+static void publish(struct rill_engine *g, struct drafter *f)
 {
-    struct rill_engine *d = g->drafter->d;
+    struct rill_engine *d = f->d;
 
     for (int i = 0; i < g->n_req && !d->plan->state_bytes; i++) {
         const struct request *r = g->req[i];
         const struct kv_text t = request_text(r);
 
-        if (r->draft_seq >= 0)
+        if (r->drafter == f && r->draft_seq >= 0)
             kv_publish(d->pool, r->draft_seq, &t,
                        r->draft_stored < r->n_prompt ? r->draft_stored : r->n_prompt);
     }
 }
 
-int draft_propose(struct rill_engine *g, struct err *e)
+static int propose(struct rill_engine *g, struct drafter *f, struct err *e)
 {
-    struct drafter *f = g->drafter;
     int left = f->d->seg.max_t;
     int rc;
 
     begin(f);
     for (int i = 0; i < g->n_req && left > 0; i++)
-        if (g->req[i]->seq >= 0 && g->req[i]->draft && !g->req[i]->finish)
+        if (g->req[i]->drafter == f && g->req[i]->seq >= 0 && g->req[i]->draft &&
+            !g->req[i]->finish)
             left -= follow(g, i, left);
     if (f->d->batch.n_seq == 0)
         return 0;
     rc = step_run(f->d, e);
     if (rc < 0)
         return rc;
-    publish(g);
-    draw(g);
-    for (int step = 1; go_ahead(g, step); step++) {
+    publish(g, f);
+    draw(g, f);
+    for (int step = 1; go_ahead(g, f, step); step++) {
         rc = step_run(f->d, e);
         if (rc < 0)
             return rc;
-        draw(g);
+        draw(g, f);
     }
     return 0;
+}
+
+int draft_propose(struct rill_engine *g, struct err *e)
+{
+    int rc = 0;
+
+    for (struct drafter *f = g->drafter; f && rc == 0; f = f->next)
+        rc = propose(g, f, e);
+    return rc;
 }

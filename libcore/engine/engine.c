@@ -13,6 +13,7 @@
 #include "engine/adapt.h"
 #include "engine/ahead.h"
 #include "engine/devdraw.h"
+#include "engine/draft.h"
 #include "engine/embed.h"
 #include "engine/seats.h"
 #include "engine/step.h"
@@ -98,6 +99,13 @@ static int check_room(const struct rill_engine *g, const struct rill_request *in
     return 0;
 }
 
+static int check_drafter(const struct rill_engine *g, const struct rill_request *in, struct err *e)
+{
+    if (in->draft_model < 0 || (in->draft_model > 0 && !draft_at(g, in->draft_model)))
+        return err_set(e, E_RANGE, "draft_model %d: there is no such model", in->draft_model);
+    return 0;
+}
+
 /* A constraint's place in the first answer. */
 static int constrain(struct rill_engine *g, struct request *r, const struct rill_request *in,
                      struct err *e)
@@ -126,6 +134,7 @@ int rill_engine_submit(struct rill_engine *g, const struct rill_request *in, int
     const int first = g->n_req, n = in->n > 1 ? in->n : 1;
     int rc = check_room(g, in, e);
 
+    rc = rc < 0 ? rc : check_drafter(g, in, e);
     for (int k = 0; k < n && rc == 0; k++) {
         struct request *r = NULL;
 
@@ -147,6 +156,7 @@ int rill_engine_submit(struct rill_engine *g, const struct rill_request *in, int
             request_free(r);
             break;
         }
+        r->drafter = r->draft ? draft_at(g, in->draft_model) : NULL;
         r->s.arrival = g->next_arrival++;
         r->s.since = g->stats.steps;
         if (in->deadline > 0)

@@ -42,7 +42,7 @@ struct rill_engine {
     struct kvpool *pool;
     struct swap *swap;        // NULL: requests sent back to wait are computed again
     struct corpus *corpus;    // NULL: none
-    struct drafter *drafter;  // a smaller model that proposes tokens, NULL: none
+    struct drafter *drafter;  // smaller models that propose tokens, NULL: none
     struct request_limits lim;
     struct sched_limits limits;
     struct sampler_work work;

@@ -317,7 +317,7 @@ static int start(struct rill_engine *g, const struct rill_engine_opts *o, struct
     rc = rc < 0 ? rc : prepare(g, e);
     step_cost_init(g, g->model->info.units);
     if (rc == 0 && o->draft)
-        rc = draft_open(&g->drafter, g, o->draft, e);
+        rc = draft_open(g, o->draft, e);
     return rc;
 }
 
@@ -398,6 +398,15 @@ void rill_engine_close(struct rill_engine *g)
     mem_free(g->logits);
     mem_free(g->dump_row);
     mem_free(g);
+}
+
+int rill_engine_draft(struct rill_engine *g, struct rill_model *m, struct err *e)
+{
+    if (g->n_req > 0)
+        return err_set(e, E_BUSY, "a model that proposes tokens comes before the requests");
+    if (!g->lim.max_draft)
+        return err_set(e, E_USAGE, "a model that proposes tokens, where none may be proposed");
+    return draft_open(g, m, e);
 }
 
 int rill_engine_corpus(struct rill_engine *g, const int32_t *ids, size_t n, struct err *e)

@@ -13,6 +13,8 @@
 #include "rill.h"
 #include "text/tok.h"
 
+struct drafter;
+
 struct request {
     int number, choice;
     struct sched_req s;
@@ -29,7 +31,7 @@ struct request {
     int32_t draft_miss;   // times in a row that nothing was accepted
     int32_t draft_lag;    // how far back stands what the text repeats, 0: not known
     int32_t draft_rest;   // tokens to draw before anything is proposed again
-    int32_t draft_seq;    // place in the smaller model's pool, -1: none
+    int32_t draft_seq;    // place in the pool of its drafter, -1: none
     int32_t draft_stored; // positions computed there
     int32_t burst;        // tokens drawn in this step
     int32_t told;         // prompt rows whose logits were given out
@@ -48,8 +50,9 @@ struct request {
     uint64_t seed;
     double deadline; // on the engine's clock, 0: none
     float weight;
-    struct obey *obey;      // NULL: free
-    struct con_state place; // in its grammar
+    struct drafter *drafter; // the smaller model that proposes, NULL: none
+    struct obey *obey;       // NULL: free
+    struct con_state place;  // in its grammar
     bool no_forward;
     struct stop stop;
     struct detok detok;

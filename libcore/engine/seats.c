@@ -128,7 +128,7 @@ void seats_leave(struct rill_engine *g, struct request *r)
 {
     if (r->seq >= 0)
         kv_drop(g->pool, r->seq);
-    draft_leave(g, r);
+    draft_leave(r);
     swap_drop(g->swap, (int)r->swap);
     r->seq = -1;
     r->swap = -1;
@@ -139,7 +139,7 @@ void seats_leave(struct rill_engine *g, struct request *r)
 static void stand(struct rill_engine *g, struct request *r)
 {
     kv_drop(g->pool, r->seq);
-    draft_leave(g, r);
+    draft_leave(r);
     r->seq = -1;
     r->n_draft = 0;
     r->s.state = SCHED_WAITING;
@@ -279,7 +279,7 @@ static void propose(struct rill_engine *g, struct request *r, bool tight)
         return;
     most = most < r->draft - behind ? most : r->draft - behind;
     r->draft_want = most > 0 ? most : 0;
-    r->n_draft = spec_propose(g->corpus, r->ids, r->n, g->drafter ? DRAFT_SURE : SPEC_LEAST,
+    r->n_draft = spec_propose(g->corpus, r->ids, r->n, r->drafter ? DRAFT_SURE : SPEC_LEAST,
                               r->draft_want, &r->draft_lag, r->ids + r->n);
 }
 

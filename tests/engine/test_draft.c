@@ -23,9 +23,10 @@ static struct rill_model *open_model(const char *path)
     return m;
 }
 
-/* Six requests at once, with temperatures from 0 to 1.5 and penalties. */
-static struct rill_stats ask(struct rill_model *m, struct rill_model *draft, int max, int batch,
-                             struct answers *out)
+/* Six requests at once, with temperatures from 0 to 1.5 and penalties; every other one has its
+ * proposals from the second model, if there is one. */
+static struct rill_stats ask(struct rill_model *m, struct rill_model *draft,
+                             struct rill_model *second, int max, int batch, struct answers *out)
 {
     static const char text[] = "Once upon a time there was a little boy who liked to play";
     struct rill_engine_opts o = {
@@ -41,11 +42,14 @@ static struct rill_stats ask(struct rill_model *m, struct rill_model *draft, int
     memset(out, 0, sizeof *out);
     ck_ok(rill_tokenize(m, text, strlen(text), RILL_ADD_SPECIAL, &ids, &n_ids, &e), &e);
     ck_ok(rill_engine_open(&g, m, &o, &e), &e);
+    if (second)
+        ck_ok(rill_engine_draft(g, second, &e), &e);
     for (int i = 0; i < N; i++) {
         struct rill_request q = {.ids = ids, .n_ids = n_ids - (size_t)i, .max_tokens = LENGTH};
         int number;
 
         q.draft = max ? max - i % 3 : 0;
+        q.draft_model = second ? i % 2 : 0;
         q.ignore_eos = true;
         q.logprobs = true;
         q.sampling = rill_sampling_defaults();
@@ -76,12 +80,18 @@ START_TEST(the_same_bytes_in_fewer_steps)
 
     if (!m)
         return;
-    plain = ask(m, NULL, 0, 0, &want);
-    s = ask(m, half, 8, 0, &got);
+    plain = ask(m, NULL, NULL, 0, 0, &want);
+    s = ask(m, half, NULL, 8, 0, &got);
     ck_assert_mem_eq(&got, &want, sizeof want);
     ck_assert_uint_lt(s.steps, plain.steps / 3);
     ck_assert_uint_gt(s.accepted, s.drafted * 3 / 4);
-    s = ask(m, half, 3, 16, &got); // where not all of it fits into a step
+    s = ask(m, half, NULL, 3, 16, &got); // where not all of it fits into a step
+    ck_assert_mem_eq(&got, &want, sizeof want);
+    s = ask(m, half, m, 8, 0, &got); // and where some are proposed to by another
+    ck_assert_mem_eq(&got, &want, sizeof want);
+    ck_assert_uint_lt(s.steps, plain.steps / 3);
+    ck_assert_uint_gt(s.accepted, s.drafted * 3 / 4);
+    s = ask(m, m, half, 3, 16, &got);
     ck_assert_mem_eq(&got, &want, sizeof want);
     rill_model_close(half);
     rill_model_close(m);
@@ -96,8 +106,11 @@ START_TEST(another_vocabulary_is_refused)
                                                        "llama-2-tiny-random.gguf"))
                                  : NULL;
     struct rill_engine_opts o = {.n_ctx = 256, .draft = other};
+    const int32_t id = 3;
+    struct rill_request q = {.ids = &id, .n_ids = 1, .max_tokens = 1, .draft = 2};
     struct rill_engine *g = NULL;
     struct err e = {0};
+    int number;
 
     if (!m)
         return;
@@ -105,6 +118,15 @@ START_TEST(another_vocabulary_is_refused)
     o.draft = large;
     e = (struct err){0};
     ck_fails(rill_engine_open(&g, m, &o, &e), &e, E_UNSUPPORTED, "32000 tokens");
+    o.draft = NULL;
+    o.max_draft = 2;
+    e = (struct err){0};
+    ck_ok(rill_engine_open(&g, m, &o, &e), &e);
+    ck_fails(rill_engine_draft(g, other, &e), &e, E_UNSUPPORTED, "rill-tales.gguf");
+    e = (struct err){0};
+    q.draft_model = 1; // the first one added, and none was
+    ck_fails(rill_engine_submit(g, &q, &number, &e), &e, E_RANGE, "draft_model 1");
+    rill_engine_close(g);
     rill_model_close(large);
     rill_model_close(other);
     rill_model_close(m);
