@@ -343,7 +343,8 @@ static int replay(struct run *r, struct err *e)
 {
     struct worker_opts w = {.name = "model",
                             .path = tool_model(opt.model.model, e),
-                            .draft = opt.draft_model,
+                            .draft = {opt.draft_model},
+                            .n_draft = opt.draft_model != NULL,
                             .tool_format = opt.format,
                             .template_name = opt.template,
                             .lora = &opt.loras};

@@ -100,7 +100,7 @@ static const struct tool_option opts[] = {
     {0, "lora-dir", OPT_STR, &opt_lora_dir, "DIR", "requests may load adapters from here"},
     {0, "sessions", OPT_STR, &opt_sessions, "DIR", "requests may save keys and values here"},
     {0, "draft", OPT_LIST, &drafts, "[NAME=]MODEL",
-     "a smaller model that proposes tokens ahead (of model NAME)"},
+     "a smaller model that proposes tokens ahead (of model NAME); repeatable"},
     {0, "draft-max", OPT_INT, &opt_draft_max, "N",
      "up to N tokens ahead, also from what the text repeats", .min = 0, .max = 64,
      .given = &draft_given},
@@ -282,24 +282,17 @@ static const char *path_in(const char *arg)
     return eq && (!slash || eq < slash) ? eq + 1 : arg;
 }
 
-/* Without a name it is the file's, without folders and .gguf. */
 static int name_model(struct serve *s, struct worker_opts *w, int i, const char *arg, struct err *e)
 {
-    const char *path = path_in(arg), *base;
-    size_t n;
+    const char *path = path_in(arg);
+    struct slice name = {arg, path == arg ? 0 : (size_t)(path - 1 - arg)};
 
     w->path = tool_model(path, e);
     if (!w->path)
         return e->code;
-    base = strrchr(w->path, '/') ? strrchr(w->path, '/') + 1 : w->path;
-    n = strlen(base);
-    if (n > 5 && strcmp(base + n - 5, ".gguf") == 0)
-        n -= 5;
-    if (path != arg) {
-        base = arg;
-        n = (size_t)(path - 1 - arg);
-    }
-    w->name = s->name[i] = mem_dup(base, n, e);
+    if (path == arg)
+        name = worker_model_name(w->path);
+    w->name = s->name[i] = mem_dup(name.p, name.n, e);
     for (int k = 0; w->name && k < i; k++)
         if (strcmp(s->name[k], w->name) == 0)
             return err_set(e, E_USAGE, "two models are called '%s': give NAME=MODEL", w->name);
@@ -311,6 +304,7 @@ static int set_drafts(const struct serve *s, struct err *e)
     for (size_t i = 0; i < drafts.n; i++) {
         const char *arg = drafts.at[i].value, *path = path_in(arg);
         const size_t n = path == arg ? 0 : (size_t)(path - 1 - arg);
+        struct worker_opts *w;
         int k = 0;
 
         while (k < s->o.n_worker && n && !slice_is((struct slice){arg, n}, s->o.worker[k].name))
@@ -318,8 +312,11 @@ static int set_drafts(const struct serve *s, struct err *e)
         if (k == s->o.n_worker || (!n && s->o.n_worker > 1))
             return err_set(e, E_USAGE, "--draft '%s': must be NAME=MODEL with the name of a model",
                            arg);
-        s->o.worker[k].draft = tool_model(path, e);
-        if (!s->o.worker[k].draft)
+        w = &s->o.worker[k];
+        if (w->n_draft == WORKER_DRAFTS)
+            return err_set(e, E_USAGE, "--draft '%s': %d are there for this model already", arg,
+                           WORKER_DRAFTS);
+        if (!(w->draft[w->n_draft++] = tool_model(path, e)))
             return e->code;
     }
     return 0;

@@ -290,7 +290,9 @@ START_TEST(wrong_files)
                                         HASH_1 " alice colour=red\n",
                                         HASH_1 " alice lora=\n",
                                         HASH_1 " alice lora=a=x\n",
-                                        HASH_1 " alice draft=-1\n"};
+                                        HASH_1 " alice draft=-1\n",
+                                        HASH_1 " alice draft=small=x\n",
+                                        HASH_1 " alice draft==2\n"};
     const char *path = tmpfile_path("keys");
     char tool[1100], model[1100];
 

@@ -86,6 +86,24 @@ static bool read_lora(struct job_rights *r, const char *value)
     return true;
 }
 
+/* N, NAME or NAME=N */
+static bool read_draft(struct key *k, const char *value)
+{
+    const char *eq = strchr(value, '=');
+    const size_t n = eq ? (size_t)(eq - value) : strlen(value);
+    const bool named = eq || value[strspn(value, "0123456789")];
+    double v = -1;
+
+    if (n >= sizeof k->rights.draft || (eq && n == 0) || value[0] == '-')
+        return false;
+    if ((eq || !named) && !read_number(eq ? eq + 1 : value, 0, &v))
+        return false;
+    memcpy(k->rights.draft, value, named ? n : 0);
+    k->rights.draft[named ? n : 0] = 0;
+    k->draft = v > 64 ? 64 : (int)v;
+    return true;
+}
+
 /* name=value */
 static bool read_setting(struct key *k, const char *word)
 {
@@ -103,10 +121,8 @@ static bool read_setting(struct key *k, const char *word)
                sizeof k->rights.adapters;
     if (slice_is(name, "lora"))
         return read_lora(&k->rights, value);
-    if (slice_is(name, "draft") && (ok = read_number(value, 0, &v))) {
-        k->draft = v > 64 ? 64 : (int)v;
-        return true;
-    }
+    if (slice_is(name, "draft"))
+        return read_draft(k, value);
     if (slice_is(name, "models"))
         return (size_t)snprintf(k->models, sizeof k->models, "%s", value) < sizeof k->models;
     if (slice_is(name, "scopes"))

@@ -7,7 +7,8 @@
  * rate: requests a second (and as many at once); tokens: of prompts and answers a minute;
  * concurrent: requests at once; weight: of the client's share of the engine; models: those it may
  * ask; adapters: those it may choose; lora: NAME or NAME=SCALE, in its requests that choose none;
- * draft: tokens proposed ahead for it, as far as the server does that; scopes: infer, metrics
+ * draft: tokens proposed ahead for it, as far as the server does that, and by which model: N, NAME
+ * or NAME=N; scopes: infer, metrics
  * (default: both), admin. Empty lines and lines with # are skipped.
  */
 #ifndef RILL_TOOLS_SERVE_KEYS_H

@@ -20,7 +20,7 @@ struct worker {
     pthread_t reader, runner;
     bool reading, running;
 
-    struct rill_model *model, *draft;
+    struct rill_model *model, *draft[WORKER_DRAFTS];
     struct api_chat *chat;
     struct rill_engine *engine; // or
     struct script_engine *script;
@@ -213,9 +213,13 @@ static void publish(struct worker *w)
 
 static int open_engine(struct worker *w, struct err *e)
 {
-    int rc = w->o.script ? script_open(&w->script, w->o.script, w->model, e)
-                         : rill_engine_open(&w->engine, w->model, &w->o.engine, e);
+    int rc;
 
+    w->o.engine.draft = w->draft[0];
+    rc = w->o.script ? script_open(&w->script, w->o.script, w->model, e)
+                     : rill_engine_open(&w->engine, w->model, &w->o.engine, e);
+    for (int i = 1; i < WORKER_DRAFTS && rc == 0 && w->draft[i]; i++)
+        rc = rill_engine_draft(w->engine, w->draft[i], e);
     if (rc == 0)
         publish(w);
     return rc;
@@ -254,16 +258,14 @@ static int load_loras(struct worker *w, struct err *e)
     return rc;
 }
 
-static int open_draft(struct worker *w, struct err *e)
+static int open_drafts(struct worker *w, struct err *e)
 {
     struct rill_model_opts mo = w->o.model;
-    int rc;
+    int rc = 0;
 
-    if (!w->o.draft || w->o.script)
-        return 0;
     mo.kv_type = mo.v_type = NULL;
-    rc = rill_model_open(&w->draft, w->o.draft, &mo, e);
-    w->o.engine.draft = w->draft;
+    for (int i = 0; i < w->o.n_draft && rc == 0 && !w->o.script; i++)
+        rc = rill_model_open(&w->draft[i], w->o.draft[i], &mo, e);
     return rc;
 }
 
@@ -274,7 +276,7 @@ static int load(struct worker *w, struct err *e)
 
     w->o.model.vocab_only = w->o.script != NULL;
     rc = rill_model_open(&w->model, w->o.path, &w->o.model, e);
-    rc = rc < 0 ? rc : open_draft(w, e);
+    rc = rc < 0 ? rc : open_drafts(w, e);
     rc = rc < 0 ? rc : open_engine(w, e);
     rc = rc < 0 ? rc : load_loras(w, e);
     if (rc < 0)
@@ -436,6 +438,15 @@ static int choose_lora(struct worker *w, struct job *j, struct err *e)
 
 /* -- answering -- */
 
+/* Which of the models that propose tokens it is for a job. */
+static int drafter_of(const struct worker *w, const struct job *j)
+{
+    for (int i = 0; i < w->o.n_draft && !w->script; i++)
+        if (slice_is(worker_model_name(w->o.draft[i]), j->rights.draft))
+            return i;
+    return 0;
+}
+
 /* The engine gets the prompts of a job. */
 static int submit(struct worker *w, struct job *j, struct err *e)
 {
@@ -460,6 +471,7 @@ static int submit(struct worker *w, struct job *j, struct err *e)
     q->weight = j->weight;
     q->deadline = j->deadline;
     q->progress = true;
+    q->draft_model = drafter_of(w, j);
     for (int i = 0; i < j->r.n_prompt; i++)
         j->ref[i] = (struct job_ref){j, i, -1};
     for (int i = 0; i < j->r.n_prompt && rc == 0; i++) {
@@ -627,6 +639,14 @@ static void *run_all(void *ctx)
 
 /* -- from outside -- */
 
+struct slice worker_model_name(const char *path)
+{
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+    const struct slice name = {base, strlen(base)};
+
+    return slice_ends(name, SLICE(".gguf")) && name.n > 5 ? (struct slice){base, name.n - 5} : name;
+}
+
 int worker_new(struct worker **out, const struct worker_opts *o, struct bytes_queue *records,
                struct err *e)
 {
@@ -669,7 +689,8 @@ void worker_free(struct worker *w)
     rill_engine_close(w->engine);
     script_close(w->script);
     api_chat_close(w->chat);
-    rill_model_close(w->draft);
+    for (int i = 0; i < WORKER_DRAFTS; i++)
+        rill_model_close(w->draft[i]);
     rill_model_close(w->model);
     pthread_mutex_destroy(&w->lock);
     mem_free(w->active);

@@ -23,6 +23,8 @@ struct job_ref {
     int prompt, number;
 };
 
+enum { WORKER_DRAFTS = 4 }; // models that may propose tokens for one
+
 enum job_kind {
     JOB_ANSWER, // prompts to answers
     JOB_TEXT,   // read makes the whole reply: nothing for the engine
@@ -48,6 +50,7 @@ struct job_rights {
     char adapters[256]; // names that they may choose, separated by commas; "": all
     char lora[100];     // of those that choose none; "": the adapters that have a scale
     float lora_scale;
+    char draft[64]; // which model proposes its tokens, if that is there; "": the first
 };
 /* Whether a name is in such a list. */
 bool names_have(const char *list, const char *name);
@@ -101,7 +104,8 @@ struct worker_opts {
     const char *name;
     struct rill_model_opts model;
     const char *path;
-    const char *draft; // a smaller model that proposes tokens, or NULL
+    const char *draft[WORKER_DRAFTS]; // [n_draft] smaller models that propose tokens
+    int n_draft;
     struct rill_engine_opts engine;
     const char *tool_format;   // of api_chat_open
     const char *template_name; // of the template's text, or NULL: the model's own
@@ -111,6 +115,9 @@ struct worker_opts {
     const char *lora_dir;        // what requests may load, or NULL
     const char *session_dir;     // of their sessions, or NULL
 };
+
+/* What a model is called that was given without a name: as its file, without folders and .gguf. */
+struct slice worker_model_name(const char *path);
 
 /* out: where records go. Loading begins at once, on the worker's thread. */
 int worker_new(struct worker **out, const struct worker_opts *o, struct bytes_queue *records,
