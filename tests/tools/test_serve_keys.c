@@ -229,6 +229,71 @@ START_TEST(drafts)
 }
 END_TEST
 
+/* The embedded model without a third of its weights: it proposes what nobody says. */
+static void write_worse(const char *path)
+{
+    FILE *in = fopen(srcfile("share/rill-tales.gguf"), "r"), *out = fopen(path, "w");
+    static char bytes[8 << 20];
+    size_t n = fread(bytes, 1, sizeof bytes, in);
+
+    memset(bytes + n / 2, 0, n / 3);
+    fwrite(bytes, 1, n, out);
+    fclose(in);
+    fclose(out);
+}
+
+static double of_model(const char *name)
+{
+    char line[100];
+    struct reply r;
+    const char *p;
+    double v;
+
+    snprintf(line, sizeof line, "\n%s{model_name=\"tales\"} ", name);
+    ask(&r, "GET", "/metrics", two, NULL);
+    p = strstr(r.body.p, line);
+    ck_assert_ptr_nonnull(p);
+    v = strtod(p + strlen(line), NULL);
+    reply_fini(&r);
+    return v;
+}
+
+/* Two models may propose: alice's key names the worse one, bob's none, so that he has the first. */
+START_TEST(named_drafts)
+{
+    char good[1100], worse[1100], key[200];
+    const char *const with[] = {"--draft", good, "--draft", worse, "-t", "1", "-c", "512", NULL};
+    const char *path = tmpfile_path("worse.gguf"), *slash = strrchr(path, '/');
+    double drafted, accepted;
+    char *text, *other;
+
+    write_worse(path);
+    snprintf(good, sizeof good, "tales=%s", srcfile("share/rill-tales.gguf"));
+    snprintf(worse, sizeof worse, "tales=%s", path);
+    snprintf(key, sizeof key, "draft=%s", slash ? slash + 1 : path);
+    *strstr(key, ".gguf") = 0;
+    if (!start_with(NULL, key, "", with)) {
+        unlink(path);
+        return;
+    }
+    text = said_to(one, FOX "}");
+    drafted = of_model("rill_drafted_tokens_total");
+    accepted = of_model("rill_accepted_tokens_total");
+    ck_assert_double_gt(drafted, 0);
+    ck_assert_double_lt(accepted, drafted / 2);
+    other = said_to(two, FOX "}");
+    ck_assert_str_eq(other, text);
+    drafted = of_model("rill_drafted_tokens_total") - drafted;
+    accepted = of_model("rill_accepted_tokens_total") - accepted;
+    ck_assert_double_gt(drafted, 0);
+    ck_assert_double_gt(accepted, drafted * 3 / 4);
+    free(text);
+    free(other);
+    serve_stop();
+    unlink(path);
+}
+END_TEST
+
 /* Two clients ask for the same at once, and one place is there: of the first twelve answers three
  * quarters are of the one with three times the weight. */
 START_TEST(weight)
@@ -323,4 +388,5 @@ START_TEST(wrong_files)
 }
 END_TEST
 
-TEST_MAIN("tools/serve_keys", at_once, tokens, rate, adapters, drafts, weight, wrong_files)
+TEST_MAIN("tools/serve_keys", at_once, tokens, rate, adapters, drafts, named_drafts, weight,
+          wrong_files)
