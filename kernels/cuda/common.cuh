@@ -24,6 +24,7 @@
 #endif
 
 #define DEVICE   static __device__ __forceinline__
+#define APART    static __device__ __attribute__((noinline))
 #define V_FN     static __device__ inline
 #define FMT_FN   static __device__ inline
 #define V_SCALAR 1

@@ -187,11 +187,17 @@ struct prep {
     void *packed_at;
     int32_t packed_heads;
     enum fmt_input packed_form;
-    struct {
+    struct made {
         int32_t launch, end; // for one row, and the number of launches behind it
         float *out;
         int64_t cols;
-    } glu;          // the last one whose kernel can pack its result; out NULL: none
+        const void *xq, *xh;         // what it was made of
+        const struct rt_kern *heads; // the kernel that goes on with heads
+    } glu;               // the last one whose kernel can pack its result; out NULL: none
+    struct made made[4]; // the last record's matrices whose kernels can go on with heads
+    int n_made;
+    struct heads_args *heads; // [n_heads] of the device, once they were counted
+    int n_heads;
     int32_t sorted; // value whose pairs SLOT_SORT holds, -1: none
     int32_t sorted_per[VARIANTS];
     struct {

@@ -15,6 +15,7 @@
 #ifndef RILL_KERNELS_CUDA_HALF_CUH
 #define RILL_KERNELS_CUDA_HALF_CUH
 
+#include "kernels/cuda/heads.cuh"
 #include "kernels/cuda/tile.cuh"
 
 #define HALF_SEGMENT 512 // columns
@@ -111,7 +112,7 @@ DEVICE void half_segment(float (*c)[4], const uint8_t *row0, const uint8_t *row1
 }
 
 /* 8 NT rows of inputs; each weight is read once. */
-template <class R, int NT> DEVICE void half_few(const struct gemv_args &a)
+template <class R, int NT, bool HEADS = false> DEVICE void half_few(const struct gemv_args &a)
 {
     enum { ROWS = HALF_ROWS * NT, SHARE = (ROWS * HALF_COLS + HALF_THREADS - 1) / HALF_THREADS };
     const int lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP;
@@ -176,6 +177,8 @@ template <class R, int NT> DEVICE void half_few(const struct gemv_args &a)
             if (row + 16 * i < rows.n && m < a.n_m)
                 gemv_finish(a, a.m[m], c, tile_out(a, rows, row + 16 * i), rows.matrix, gate[i],
                             total[i]);
+        if (NT == 1)
+            columns_behind<HEADS>(a, first, HALF_COLS);
     }
 }
 

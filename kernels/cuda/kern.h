@@ -121,9 +121,12 @@ struct gemv_args {
     int32_t act;
     float scale, limit;
     int32_t n_head, head_in, head_out; // GEMV_HEADS
-    /* one row, its columns whole groups of 32: the result packed too, by the last block of a group
-     * (tickets of which are 0) */
+    /* one row: what is done with columns of the result by the last block that makes some of them
+     * (tickets of which are 0): a group of 32 is packed, or a head goes where it is wanted */
     struct q32 *to;
+    struct x16 *halves;
+    const struct heads_args *heads;
+    int32_t head, head_cols; // of the result's first column, and of each head
     int32_t *ticket;
     int32_t together;             // 2^together rows of the matrix lie together and are row_bytes
     int32_t split;                // warps that share columns of the result
@@ -168,6 +171,7 @@ struct fmt_kern {
     enum fmt_input input;
     struct rt_kern repack; // k.name NULL: rows lie as in the file
     int32_t slice;         // bytes of 256 columns of a panel's rows
+    struct rt_kern heads;  // few, with heads behind it; name NULL: there is none
 };
 
 struct norm_args {

@@ -164,6 +164,70 @@ static bool heads_apart(const struct prep *p, const struct heads_args *a)
     return apart(p, a->q.out, out[0], a->k.out, out[1]);
 }
 
+/* The number of the head that begins at x; -1: none does. */
+static int head_at(const struct heads_args *a, const float *x)
+{
+    const int n_q = a->q.r.n_head, n_k = a->k.r.n_head, cols = a->q.r.head_in;
+    const float *const begin[3] = {a->q.x.p, a->k.x.p, a->v.p};
+    const int before[4] = {0, n_q, n_q + n_k, n_q + 2 * n_k};
+
+    for (int i = 0; i < 3; i++) {
+        const int64_t off = x - begin[i];
+
+        if (off >= 0 && off % cols == 0 && off / cols < before[i + 1] - before[i])
+            return before[i] + (int)(off / cols);
+    }
+    return -1;
+}
+
+/* Whether the matrices that were launched last make all heads, whole ones and in their order. */
+static bool heads_made(const struct prep *p, const struct heads_args *a)
+{
+    const int n_head = a->q.r.n_head + 2 * a->k.r.n_head, cols = a->q.r.head_in;
+    int n = 0;
+
+    if (!a->v.p || a->k.r.head_in != cols || a->kv.dv != cols || cols % 16 || p->n_made == 0 ||
+        p->made[p->n_made - 1].end != p->g->n)
+        return false;
+    for (int i = 0; i < p->n_made; i++) {
+        const struct made *m = &p->made[i];
+        const int first = head_at(a, m->out);
+
+        if (m->cols % cols || first < 0 || m->xq != p->made[0].xq || m->xh != p->made[0].xh)
+            return false; // not packed once: where a head goes may lie what is still to be packed
+        for (int k = 0; k < m->cols / cols; k++, n++)
+            if (head_at(a, m->out + k * cols) != first + k)
+                return false;
+    }
+    return n == n_head;
+}
+
+/* For one row they go on with the heads themselves: the last block of each. */
+static void heads_behind(struct prep *p, const struct heads_args *a)
+{
+    const int cols = a->q.r.head_in, i = p->n_heads++;
+    int32_t *ticket = cuda_slot(p, SLOT_TICKET, (uint64_t)(a->q.r.n_head + 2 * a->k.r.n_head) * 4);
+
+    if (!p->heads) // they are being counted
+        return;
+    if (rt_copy(p->d->rt, p->heads + i, a, sizeof *a) < 0 && p->rc == 0)
+        p->rc = err_set(p->e, E_DEVICE, "cuda: %s", rt_error());
+    for (int k = 0; k < p->n_made; k++) {
+        struct launch *l = &p->g->l[p->made[k].launch];
+        struct gemv_args *g = l->args;
+
+        if (!g)
+            return;
+        l->k = p->made[k].heads;
+        g->heads = p->heads + i;
+        g->head_cols = cols;
+        g->head = head_at(a, p->made[k].out);
+        g->ticket = ticket;
+        if (l->shared < (uint32_t)cols * sizeof(float))
+            l->shared = (uint32_t)cols * sizeof(float);
+    }
+}
+
 int cuda_low_heads(struct prep *p, int32_t i)
 {
     struct heads h;
@@ -184,7 +248,11 @@ int cuda_low_heads(struct prep *p, int32_t i)
         (h.norm[1] && a.k.n_w != a.k.r.head_in && a.k.n_w != h.norm[1]->out[0].cols) ||
         !heads_apart(p, &a))
         return 0;
+    const bool behind = heads_made(p, &a);
+    if (behind)
+        heads_behind(p, &a);
     l = cuda_prep_launch(p, &kern_heads, &a, ROWS_T);
+    l->when = behind ? ALWAYS & ~(1u << ONE_ROW) : ALWAYS;
     l->grid_y = (uint32_t)(a.q.r.n_head + (a.v.p ? 2 : 1) * a.kv.n_kv);
     l->block = 32;
     l->shared = (uint32_t)(a.q.r.head_in > a.k.r.head_in ? a.q.r.head_in : a.k.r.head_in) *

@@ -1,6 +1,7 @@
 /* lower_mat.c - the launches of records that multiply with matrices: linear, glu, experts,
  * adapters.
  */
+#include "base/mem.h"
 #include "kernels/cuda/lower.h"
 
 /* -- matrices -- */
@@ -45,7 +46,7 @@ static bool attn_packs(struct prep *p, const struct pack_args *k)
 static bool glu_can_pack(const struct prep *p, const float *x, int64_t cols, int n_head,
                          enum fmt_input form)
 {
-    return !p->d->plain && form == INPUT_Q32 && n_head == 1 && p->glu.out && p->glu.out == x &&
+    return !p->d->plain && form != INPUT_PLAIN && n_head == 1 && p->glu.out && p->glu.out == x &&
            p->glu.cols == cols && cols % 32 == 0 && p->glu.end == p->g->n;
 }
 
@@ -57,6 +58,7 @@ static void glu_packs(struct prep *p, const struct pack_args *k)
         return;
     a->ticket = cuda_slot(p, SLOT_TICKET, (uint64_t)k->cols / 32 * sizeof *a->ticket);
     a->to = k->to;
+    a->halves = k->halves;
 }
 
 /* in[0] of op in the form weight w wants; packed by a launch if it is not there yet. */
@@ -195,11 +197,15 @@ static void launch_gemv(struct prep *p, struct gemv_args *a, const struct weight
         l->grid_y = shape.grid_y;
         l->grid_z = (uint32_t)n_matrix;
         l->n_expert = n_expert;
-        if (v == ONE_ROW && k->sums && a->glu && a->mode == GEMV_ROWS) {
-            p->glu.launch = p->g->n - 1;
-            p->glu.end = p->g->n;
-            p->glu.out = a->out.p;
-            p->glu.cols = n_out;
+        if (v == ONE_ROW && a->mode == GEMV_ROWS && k == &cuda_kern(w)->few &&
+            cuda_kern(w)->heads.name) {
+            const struct made m = {p->g->n - 1,         p->g->n, a->out.p, n_out, a->xq, a->xh,
+                                   &cuda_kern(w)->heads};
+
+            if (a->glu)
+                p->glu = m;
+            else if (p->n_made < (int)ARRAY_LEN(p->made))
+                p->made[p->n_made++] = m;
         }
     }
 }
@@ -221,6 +227,7 @@ void cuda_low_linear(struct prep *p, const struct op *op)
     const bool multi = op->kind == OP_linear_multi;
     int64_t at = 0;
 
+    p->n_made = 0;
     for (int i = 0, k; i < (multi ? 4 : 1) && op->w[i] >= 0 && p->rc == 0; i = k) {
         const struct weight *w = &p->p->w[op->w[i]];
         struct gemv_args a = gemv_of(p, op);

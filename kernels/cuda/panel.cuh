@@ -17,7 +17,7 @@
 #define RILL_KERNELS_CUDA_PANEL_CUH
 
 #include "kernels/cuda/gemm.cuh"
-#include "kernels/cuda/pack.cuh"
+#include "kernels/cuda/heads.cuh"
 #include "kernels/cuda/parts.cuh"
 
 #define SLICE  8 // units of a row
@@ -470,16 +470,8 @@ DEVICE float panel_total(const float *sums, const struct panel_place &p, int tur
     return total;
 }
 
-/* The block has written its columns of group g: the last of n blocks packs them. */
-DEVICE void panel_pack(const struct gemv_args &a, int64_t g, int n, int32_t *keep)
-{
-    if (last_of(a.ticket + g, n, keep) && threadIdx.x < WARP)
-        pack_lanes(load_new(at_row(a.out, 0) + 32 * g + threadIdx.x), a.to + g, NULL);
-    __syncthreads(); // keep is free
-}
-
 /* Weights do not depend on the kernel in front: the first are asked for before that has ended. */
-template <class F, int NX> DEVICE void panel_gemv(const struct gemv_args &a)
+template <class F, int NX, bool HEADS = false> DEVICE void panel_gemv(const struct gemv_args &a)
 {
     const struct panel_place p = panel_place_of(a);
     float *sums = (float *)shared_memory(); // [slots][items][NX][WARP]
@@ -537,8 +529,8 @@ template <class F, int NX> DEVICE void panel_gemv(const struct gemv_args &a)
                         panel_total<NX>(sums, p, a.glu != 0, j));
         }
         __syncthreads();
-        if (NX == 1 && a.to)
-            panel_pack(a, first / 32, 32 / (p.slots * PANEL), (int32_t *)sums);
+        if (NX == 1)
+            columns_behind<HEADS>(a, first, p.slots * PANEL);
     }
 }
 

@@ -333,8 +333,12 @@ static int pass(struct prep *p)
     p->packed = (struct ref){-1, 0, 0};
     p->glu.out = NULL;
     p->sorted = -1;
+    p->n_made = p->n_heads = 0;
     for (int i = 0; i < p->n_table; i++)
         p->table[i].emitted = false;
+    for (int32_t i = p->s->from; i < p->s->to && p->rc == 0; i++) // in front of what may need them
+        if (p->p->op[i].kind == OP_rope)
+            cuda_rope_table(p, &p->p->op[i]);
     for (int32_t i = p->s->from; i < p->s->to && p->rc == 0; i++) {
         const struct op *op = &p->p->op[i];
         const int first = p->g->n;
@@ -389,6 +393,8 @@ static int build(struct prep *p)
 
     if (!lay_step(p) || !lay_adapters(p) || !cuda_choose_lay(p) || (rc = pass(p)) < 0)
         return p->rc ? p->rc : E_NOMEM;
+    if (p->n_heads)
+        p->heads = cuda_prep_mem(p, (uint64_t)p->n_heads * sizeof *p->heads);
     for (int i = 0; i < SLOTS && p->rc == 0; i++)
         if (p->want[i]) {
             p->slot[i] = cuda_prep_mem(p, p->want[i]);

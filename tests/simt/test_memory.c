@@ -10,6 +10,8 @@
 #include "rill.h"
 #include "tests/simt/simt_run.h"
 
+extern const struct backend cuda_backend;
+
 /* -- running out -- */
 
 static const char *refusal(const char *device)
@@ -89,6 +91,35 @@ START_TEST(reading_is_measured)
         ck_assert_int_eq(rill_model_read(m) > 0, i == 0);
         rill_model_close(m);
     }
+}
+END_TEST
+
+/* Kernels load whole slices: what lies behind a row's end is nobody's, but not left over either. */
+START_TEST(ends_of_panels_are_zero)
+{
+    enum { COLUMNS = 256 + 32, N = 2 * PANEL, SLICE_BYTES = 576 };
+    const uint64_t panel = (uint64_t)cuda_row_bytes(gemv_panels(FMT_Q4_0), FMT_Q4_0, COLUMNS);
+    uint8_t file[N * COLUMNS / 32 * 18], got[N / PANEL * 2 * SLICE_BYTES];
+    struct weight w = {.name = "w", .fmt = FMT_Q4_0, .n = 1, .rows = N, .cols = COLUMNS};
+    struct dev *d;
+    struct err e = {0};
+
+    memset(file, 0x77, sizeof file);
+    w.part[0] = (struct mem){.p = file, .bytes = sizeof file, .host = true, .adopted = true};
+    ck_assert_uint_eq(panel * N / PANEL, sizeof got);
+    ck_ok(cuda_backend.open(&d, "0", &e), &e);
+    ck_ok(cuda_backend.load(d, &w, &e), &e);
+    ck_assert_ptr_nonnull(w.dev);
+    const struct mem host = {.p = got, .bytes = sizeof got, .host = true};
+    ck_assert_int_eq(cuda_backend.copy(d, host, 0, w.part[0], 0, sizeof got), 0);
+    for (uint64_t p = 0; p < sizeof got; p += panel)
+        for (uint64_t i = 0; i < SLICE_BYTES; i++) { // of the second slice; its first unit is there
+            const bool code = i < 512, mine = (code ? i / 16 : (i - 512) / 2) < PANEL;
+
+            ck_assert_int_eq(got[p + SLICE_BYTES + i] != 0, mine);
+        }
+    cuda_backend.unmem(d, &w.part[0]);
+    cuda_backend.close(d);
 }
 END_TEST
 
@@ -784,8 +815,8 @@ START_TEST(pages_and_logits_of_more_than_32_bits)
 END_TEST
 
 TEST_MAIN("simt/memory", what_is_wanted_and_what_is_free_is_said, every_allocation_may_fail,
-          reading_is_measured, matrices_of_more_than_32_bits, panels_of_more_than_32_bits,
-          rows_of_more_than_32_bits, experts_of_more_than_32_bits,
+          reading_is_measured, ends_of_panels_are_zero, matrices_of_more_than_32_bits,
+          panels_of_more_than_32_bits, rows_of_more_than_32_bits, experts_of_more_than_32_bits,
           sums_of_experts_of_more_than_32_bits, rotation_of_more_than_32_bits,
           adapters_of_more_than_32_bits, states_of_more_than_32_bits,
           pages_and_logits_of_more_than_32_bits)
