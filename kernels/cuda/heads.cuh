@@ -1,5 +1,5 @@
-/* heads.cuh - what lies between a layer's first matrices and its attention: heads of queries and keys
- * are normed where the model does so and rotated, keys and values stored.
+/* heads.cuh - what lies between a layer's first matrices and its attention: heads of queries and
+ * keys are normed where the model does so and rotated, keys and values stored.
  *
  * Same bytes: a warp has a head of a row, and does what k_norm, k_rope_run and k_store do with as
  * many threads.
@@ -98,8 +98,8 @@ APART void head_behind(const struct heads_args *a, int h)
     head_of(*a, 0, h);
 }
 
-/* The block has made columns [at, at + n) of the only row: what is done behind it, by the last block
- * of a head, or of a group. All threads of the block; shared memory is free. Heads take registers:
+/* The block has made columns [at, at + n) of the only row: what is done behind it, by the last
+ * block of a head, or of a group. All threads of the block; shared memory is free. Heads take registers:
  * only the kernels that are for them have that. */
 template <bool HEADS> DEVICE void columns_behind(const struct gemv_args &a, int64_t at, int n)
 {
