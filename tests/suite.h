@@ -59,6 +59,19 @@ static inline void test_skip(const char *why)
     fflush(stdout);
 }
 
+/* 1: a sanitizer is built in, so that times say nothing, nor sizes: what was freed is kept for a
+ * while. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
+
 /* The path of a file of the test data (RILL_TESTDATA, else ../shared/data beside the source tree),
  * or NULL, which skips the test. The string is static: one of the last four calls. */
 static inline const char *testdata(const char *name)

@@ -13,7 +13,7 @@
 #include "quant/quant.h"
 
 #define CPU_TILE    16384 // floats of one tile of results (64 KB: half of a small L2 with both)
-#define CPU_QUERIES 64    // rows times heads that read a page together
+#define CPU_QUERIES 128   // rows times heads that read a page together
 #define CPU_HEADS   16    // heads of one group that do
 #define CPU_COLS    64    // columns of a state that one member works on at a time
 

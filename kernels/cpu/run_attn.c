@@ -16,6 +16,8 @@
 #define FEW_QUERIES 8 // for which a page takes longer to come than to be worked on
 #define OPENED      16 // queries that take a page in turn, made f32 once for all of them
 
+#define TOGETHER    2 // pages of V that are opened at a time: sums are fetched and put back once
+
 static inline int32_t least(int64_t a, int64_t b)
 {
     return (int32_t)(a < b ? a : b);
@@ -106,7 +108,8 @@ struct piece {
     int kv_head;
     int head, n_head;                           // query heads [head, head + n_head)
     int32_t from[CPU_QUERIES], to[CPU_QUERIES]; // positions each row sees
-    float *q, *score, *part, *run, *k, *v;      // private memory; k, v: a page of one head
+    float *q, *score, *part, *run;              // private memory
+    float *k, *v;                               // a page of one head, TOGETHER pages
     size_t v_at;
 };
 
@@ -124,7 +127,7 @@ uint64_t attn_own(const struct attn_args *m)
 {
     return sizeof(float) * ((uint64_t)CPU_QUERIES * (uint64_t)(m->dk + CPU_CHUNK) +
                             2 * CPU_QUERIES * (uint64_t)part_floats(m) +
-                            (uint64_t)KV_PAGE * (uint64_t)(m->dk + m->dv));
+                            (uint64_t)KV_PAGE * (uint64_t)(m->dk + TOGETHER * m->dv));
 }
 
 /* Positions that a row sees: [*from, *to). */
@@ -306,29 +309,31 @@ static void values_in(const struct cpu_ctx *c, const struct piece *p, int32_t ba
     }
 }
 
-/* The head's V of a page, in a type that kernels read: *type. */
+/* The head's V of a page, in a type that kernels read: *type; opened into the given place. */
 static const void *values_of(const struct cpu_ctx *c, const struct piece *p, const uint8_t *page,
-                             int queries, int *type)
+                             int queries, int place, int *type)
 {
     const int type_v = c->seg->plan->kv_type_v;
+    float *v = p->v + (int64_t)place * KV_PAGE * p->m->dv;
 
     *type = FMT_F32;
     if (p->m->v_in_k) {
         const void *k = keys_of(c, p, page, queries, type);
-        c->k->unfold(p->v, k, *type, p->m->dv);
+        c->k->unfold(v, k, *type, p->m->dv);
         *type = FMT_F32;
-        return p->v;
+        return v;
     }
     page += p->v_at + (size_t)p->kv_head * head_bytes(type_v, p->m->dv);
     if (opened(type_v, queries)) {
-        c->k->open(p->v, page, type_v, p->m->dv, false);
-        return p->v;
+        c->k->open(v, page, type_v, p->m->dv, false);
+        return v;
     }
     *type = type_v;
     return page;
 }
 
-/* Page by page where many queries want each, or it has to be opened; else all pages at once. */
+/* A few pages at a time where many queries want each, or they have to be opened; else all at
+ * once. */
 static void values(const struct cpu_ctx *c, const struct piece *p, int32_t base, int i0, int i1,
                    int j0, int j1)
 {
@@ -338,13 +343,15 @@ static void values(const struct cpu_ctx *c, const struct piece *p, int32_t base,
     const void *v[CPU_CHUNK / KV_PAGE] = {0};
     int type = type_v;
 
-    for (int j = j0; j < j1; j++) {
+    for (int j = j0, first = j0; j < j1; j++) {
         if (by_page && j + 1 < j1 && !p->m->v_in_k)
             ask(span_page(c, p, base, i0, j + 1) + p->v_at + (size_t)p->kv_head * bytes, bytes,
                 queries);
-        v[j] = values_of(c, p, span_page(c, p, base, i0, j), queries, &type);
-        if (by_page)
-            values_in(c, p, base, i0, i1, j * KV_PAGE, (j + 1) * KV_PAGE, v, type);
+        v[j] = values_of(c, p, span_page(c, p, base, i0, j), queries, j % TOGETHER, &type);
+        if (by_page && (j + 1 == j1 || (j + 1) % TOGETHER == 0)) {
+            values_in(c, p, base, i0, i1, first * KV_PAGE, (j + 1) * KV_PAGE, v, type);
+            first = j + 1;
+        }
     }
     if (!by_page)
         values_in(c, p, base, i0, i1, j0 * KV_PAGE, j1 * KV_PAGE, v, type);

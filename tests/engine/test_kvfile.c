@@ -359,8 +359,8 @@ START_TEST(wrong_numbers_are_refused)
 }
 END_TEST
 
-/* Two texts, the first of which says that there is more of it than its pages, or that the last thing
- * in it, the state, is longer than the file. */
+/* Two texts, the first of which says that there is more of it than its pages, or that its state is
+ * longer than the file. */
 START_TEST(texts_of_wrong_lengths)
 {
     static const char first[8] = {-1, -1, -1, -1}; // no parent, nothing shared

@@ -171,8 +171,10 @@ START_TEST(read_together_is_faster)
     together = time_step(g, SEQS, PAST, true);
     printf("32 behind 1,024: attention %.2f ms apart, %.2f together; the step %.2f and %.2f\n",
            1e3 * apart.attention, 1e3 * together.attention, 1e3 * apart.step, 1e3 * together.step);
-    ck_assert_double_gt(apart.attention, 2 * together.attention);
-    ck_assert_double_gt(apart.step, 1.3 * together.step);
+    if (!SANITIZED) {
+        ck_assert_double_gt(apart.attention, 2 * together.attention);
+        ck_assert_double_gt(apart.step, 1.3 * together.step);
+    }
     bad.n_seq = SEQS + 1;
     ck_assert_int_eq(rill_engine_times(g, &bad, add_record, &apart, &e), E_RANGE);
     rill_engine_close(g);

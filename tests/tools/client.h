@@ -15,17 +15,6 @@
 #include "base/mem.h"
 #include "tests/suite.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0 // 1: memory that was freed is kept for a while, so its size says nothing
-#endif
-
 static struct {
     pid_t pid;
     int port;
