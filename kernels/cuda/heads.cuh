@@ -99,8 +99,8 @@ APART void head_behind(const struct heads_args *a, int h)
 }
 
 /* The block has made columns [at, at + n) of the only row: what is done behind it, by the last
- * block of a head, or of a group. All threads of the block; shared memory is free. Heads take registers:
- * only the kernels that are for them have that. */
+ * block of a head, or of a group. All threads of the block; shared memory is free. Heads take
+ * registers: only the kernels that are for them have that. */
 template <bool HEADS> DEVICE void columns_behind(const struct gemv_args &a, int64_t at, int n)
 {
     const int cols = HEADS ? a.head_cols : 32;
