@@ -106,7 +106,7 @@ void known_unique(struct js *j, const json_t *s, const char *path, struct shape_
     const char *at = sub(j, path, "uniqueItems");
     size_t i;
 
-    if (!list || !j->made || json_array_append_new(j->made, list) < 0) {
+    if (json_array_append_new(j->made, list) < 0) { // holds it or frees it
         js_fail(j, E_NOMEM, path, "no memory");
         return;
     }
@@ -255,7 +255,7 @@ struct value known_closed(struct js *j, const json_t *s, const json_t *a, const 
     gather(j, &k, b, path, false, "", 1);
     closed = json_pack("{sOsOsO}", "properties", k.name, "patternProperties", k.pattern,
                        "additionalProperties", json_object_get(s, "unevaluatedProperties"));
-    if (k.lost || !closed || !j->made || json_array_append_new(j->made, closed) < 0)
+    if (json_array_append_new(j->made, closed) < 0 || k.lost) // holds it or frees it
         js_fail(j, E_UNSUPPORTED, sub(j, path, "unevaluatedProperties"), "cannot be enforced here");
     else if (!k.all)
         v = schema_properties(j, closed, sub(j, path, "unevaluatedProperties"));

@@ -264,14 +264,15 @@ rx rx_lit(struct rxs *s, struct slice text)
 
 rx rx_rep(struct rxs *s, rx a, uint32_t lo, uint32_t hi)
 {
-    const struct rx_node *x = &s->node[a];
+    const struct rx_node *x;
 
     if (hi == 0 || a == RX_EPS)
         return RX_EPS;
-    if (a == RX_NONE)
+    if (a == RX_NONE) // also where no memory was left for nodes
         return lo == 0 ? RX_EPS : RX_NONE;
     if (lo == 1 && hi == 1)
         return a;
+    x = &s->node[a];
     if (x->nullable)
         lo = 0;
     if (a == RX_ALL || (x->kind == RX_REP && x->lo == 0 && x->hi == RX_INF))

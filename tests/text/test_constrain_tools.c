@@ -180,9 +180,10 @@ static void take(struct drawn *d, int32_t id)
     struct err e = {0};
     struct slice s = tok_piece(d->t, id);
     bool control = tok_kind_of(d->t, id) == TOK_CONTROL;
+    int n = toolcall_feed(d->p, s, control, &ev, &e);
 
     buf_slice(&d->out, s);
-    events(d, ev, toolcall_feed(d->p, s, control, &ev, &e));
+    events(d, ev, n);
 }
 
 /* The token to go on with: closing ones are likelier, or nothing would ever end. */
@@ -231,8 +232,11 @@ static bool answer(struct drawn *d, struct con_matcher *m, const char *begin)
         take(d, id);
         ck_assert_int_eq(con_accept(m, &s, id, &e), 1);
     }
-    if (ended)
-        events(d, ev, toolcall_finish(d->p, &ev, &e));
+    if (ended) {
+        int n = toolcall_finish(d->p, &ev, &e);
+
+        events(d, ev, n);
+    }
     tok_ids_fini(&ids);
     return ended;
 }

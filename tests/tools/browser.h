@@ -87,7 +87,7 @@ static inline void browser_do(const char *method, json_t *params)
 /* Opens the server's page. False, which skips the test: there is no Chromium. */
 static inline bool browser_open(const char *size)
 {
-    json_t *r;
+    json_t *page, *r;
     char url[64];
     int in[2], out[2];
 
@@ -117,10 +117,11 @@ static inline bool browser_open(const char *size)
     browser.in = in[1];
     browser.out = out[0];
     snprintf(url, sizeof url, "http://127.0.0.1:%d/", served.port);
-    r = browser_call("Target.createTarget", json_pack("{s:s}", "url", url));
+    page = browser_call("Target.createTarget", json_pack("{s:s}", "url", url));
     r = browser_call(
         "Target.attachToTarget",
-        json_pack("{s:O,s:b}", "targetId", json_object_get(r, "targetId"), "flatten", 1));
+        json_pack("{s:O,s:b}", "targetId", json_object_get(page, "targetId"), "flatten", 1));
+    json_decref(page);
     snprintf(browser.session, sizeof browser.session, "%s",
              json_string_value(json_object_get(r, "sessionId")));
     json_decref(r);

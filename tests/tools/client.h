@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "tests/sanitized.h"
 #include "tests/suite.h"
 
 static struct {

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "file/gguf.h"
 #include "quant/fmt.h"
+#include "tests/sanitized.h"
 
 enum { LAYERS = 6, COLS = 1024, ROWS = 2048, TENSOR = COLS * ROWS * 2 };
 
@@ -29,17 +30,6 @@ static long peak_kb(const char *type, const char *in, const char *out)
     ck_assert_int_eq(wait4(child, &status, 0, &use), child);
     ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", (unsigned)status);
     return use.ru_maxrss;
-}
-
-static bool sanitized(void)
-{
-#ifdef __SANITIZE_ADDRESS__
-    return true;
-#elif defined(__SANITIZE_THREAD__)
-    return true;
-#else
-    return false;
-#endif
 }
 
 static void make_model(const char *path)
@@ -70,7 +60,7 @@ START_TEST(memory_is_bounded)
     char in[600], out[600];
     static const char *const types[] = {"keep", "F32", "Q8_0"};
 
-    if (sanitized()) {
+    if (SANITIZED) {
         test_skip("sanitizers keep what is freed");
         return;
     }
