@@ -1,6 +1,9 @@
 /* sched.c - see sched.h. */
 #include "engine/sched.h"
 
+/* Of what a step takes in any case, so much longer it may be for prompts, whatever the budget. */
+#define PROMPT_SHARE 0.5
+
 /* A step being filled. */
 struct fill {
     const struct sched_req *req;
@@ -168,12 +171,22 @@ static bool make_room(struct fill *f, const int32_t *order, int at, int *n, int3
     return true;
 }
 
+/* Where reading the weights and the rows that draw take the budget, prompts would go on by a granule
+ * a step, and those who wait would not be admitted: more and more would draw alone, each step for
+ * few. So prompts have a share of any step. */
+static void leave_a_share(struct fill *f)
+{
+    const double share = PROMPT_SHARE * (f->lim->budget - f->seconds);
+
+    f->seconds = f->seconds < share ? share : f->seconds;
+}
+
 /* Those that draw next, each of which gets all its rows; then the others, which share what is left.
  * Nobody makes room at the cost of one that comes before it, and those of the second kind only if
  * otherwise nothing would run. */
 static int serve(struct fill *f, int32_t *order, int n)
 {
-    for (int pass = 0; pass < 2; pass++)
+    for (int pass = 0; pass < 2; pass++) {
         for (int i = 0; i < n; i++) {
             const struct sched_req *r = &f->req[order[i]];
             int32_t rows;
@@ -187,6 +200,9 @@ static int serve(struct fill *f, int32_t *order, int n)
                                                  : memory(f, r, rows) <= f->left)
                 add(f, order[i], r, rows);
         }
+        if (pass == 0)
+            leave_a_share(f);
+    }
     return n;
 }
 

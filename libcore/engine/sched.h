@@ -54,7 +54,8 @@ struct sched_limits {
     uint64_t step;    // number of this step
     uint64_t patience;
     const double *served; // [clients] what each was served, divided by its weight
-    double budget;        // seconds a step may take, 0: any
+    double budget;        // seconds a step may take, 0: any; prompts get half of what the rest of
+                          // it takes even so
     double fixed;         // seconds of a step, whatever is in it
     double per_row;       // of a row
     double per_pos;       // of a row for each position it sees

@@ -113,10 +113,40 @@ START_TEST(time_bounds_the_chunk)
     ck_assert_int_eq(d.part[0].req, 1);
     ck_assert_int_ge(d.part[0].rows, 77);
     ck_assert_int_le(d.part[0].rows, 79);
-    d.lim.fixed = 1; // hopeless: still a row, lest it never ends
+    d.lim.fixed = 0.2; // hopeless: still half of what the step takes anyway
+    sched_pick(r, 2, &d.lim, &d.pick);
+    ck_assert_int_eq(d.pick.n_part, 2);
+    ck_assert_int_ge(d.part[0].rows, 99);
+    ck_assert_int_le(d.part[0].rows, 101);
+    d.lim.per_row = 1; // so slow that this is no row: one, lest it never ends
     sched_pick(r, 2, &d.lim, &d.pick);
     ck_assert_int_eq(d.pick.n_part, 2);
     ck_assert_int_eq(d.part[0].rows, 1);
+}
+END_TEST
+
+/* Rows that draw take all of the budget: those who wait are admitted all the same, with a part of
+ * their rows. */
+START_TEST(many_who_draw_leave_time_for_prompts)
+{
+    struct sched_req r[21];
+    struct desk d;
+
+    desk_init(&d);
+    for (int i = 0; i < 20; i++)
+        r[i] = req(SCHED_RUNNING, (uint64_t)i, false, 10, 1);
+    r[20] = req(SCHED_WAITING, 20, true, 0, 40);
+    d.lim.max_rows = 512;
+    d.lim.budget = 0.1;
+    d.lim.fixed = 0.02;
+    d.lim.max_out = 32;
+    d.lim.per_row = 0.006;
+    sched_pick(r, 21, &d.lim, &d.pick);
+    ck_assert_int_eq(d.pick.n_admit, 1);
+    ck_assert_int_eq(d.pick.n_part, 21);
+    ck_assert_int_eq(d.part[0].req, 20);
+    ck_assert_int_ge(d.part[0].rows, 11); // 0.07 s
+    ck_assert_int_le(d.part[0].rows, 12);
 }
 END_TEST
 
@@ -385,5 +415,5 @@ START_TEST(weights_are_shares)
 END_TEST
 
 TEST_MAIN("engine/sched", prompts_before_decodes, granules_cut, outputs_bound_the_chunk,
-          time_bounds_the_chunk, order_of_waiting, memory_admits_and_evicts, random_requests,
-          weights_are_shares)
+          time_bounds_the_chunk, many_who_draw_leave_time_for_prompts, order_of_waiting,
+          memory_admits_and_evicts, random_requests, weights_are_shares)
