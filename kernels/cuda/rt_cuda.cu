@@ -38,9 +38,17 @@ static void use(const struct rt *d)
     cudaSetDevice(d->index);
 }
 
+/* The runtime says the same of a driver that is too old and of one that is not there. */
 const char *rt_error(void)
 {
-    return cudaGetErrorString(cudaGetLastError());
+    const cudaError_t rc = cudaGetLastError();
+    int version = 0;
+
+    if (rc != cudaErrorInsufficientDriver)
+        return cudaGetErrorString(rc);
+    cudaDriverGetVersion(&version);
+    return version ? "the NVIDIA driver is too old for the CUDA of this program"
+                   : "there is no NVIDIA driver";
 }
 
 int rt_count(int *n)
