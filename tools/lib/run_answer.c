@@ -163,11 +163,13 @@ static bool stopped(void)
     return tool_interrupted() || ferror(stdout);
 }
 
-/* Calls obey their tools' schemas, unless the answer was to be something else. One that cannot be
+/* Calls obey their tools' schemas, unless the answer was to be something else: from the prompt on,
+ * and behind the end that a budget puts to reasoning the prompt has begun. One that cannot be
  * enforced is no reason not to answer. */
 static int obey_tools(struct run *r, struct rill_request *q, const struct ask_prompt *p,
-                      struct rill_constraint **calls, struct err *e)
+                      struct rill_constraint *calls[2], struct err *e)
 {
+    const struct ask_prompt behind = {.calls = p->calls};
     struct err why = {0};
     int rc;
 
@@ -178,12 +180,14 @@ static int obey_tools(struct run *r, struct rill_request *q, const struct ask_pr
     }
     if (r->constraint)
         return 0;
-    rc = ask_calls(&r->ask, p, calls, &why);
+    rc = ask_calls(&r->ask, p, &calls[0], &why);
+    if (rc == 0 && p->open && r->opt->budget)
+        rc = ask_calls(&r->ask, &behind, &calls[1], &why);
     if (rc == E_UNSUPPORTED && !json_object_get(p->calls, "tool_choice"))
         tool_note("arguments of tools are not enforced: %s", why.text);
     else if (rc < 0)
         return err_set(e, rc, "%s", why.text);
-    q->constraint = *calls;
+    q->constraint = calls[0];
     return 0;
 }
 
@@ -206,11 +210,13 @@ static int listen(struct run *r, struct run_answer *a, struct rill_request *q,
                       .hear = hear,
                       .drew = drew,
                       .ctx = r};
-    struct rill_constraint *of_calls = NULL;
-    int rc = calls ? obey_tools(r, q, p, &of_calls, e) : 0;
+    struct rill_constraint *of_calls[2] = {NULL};
+    int rc = calls ? obey_tools(r, q, p, of_calls, e) : 0;
 
     if (rc < 0)
-        return rc;
+        goto done;
+    if (of_calls[1])
+        s.then = of_calls[1];
     if (r->behind && (p->open || reasoning->channels))
         q->constraint = r->behind;
     r->of = a;
@@ -222,7 +228,9 @@ static int listen(struct run *r, struct run_answer *a, struct rill_request *q,
     if (r->opt->kv_save)
         buf_add(&a->ids, s.ids.id, s.ids.n * sizeof *s.ids.id);
     speak_fini(&s);
-    rill_constraint_free(of_calls);
+done:
+    rill_constraint_free(of_calls[0]);
+    rill_constraint_free(of_calls[1]);
     return rc;
 }
 
