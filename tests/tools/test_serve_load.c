@@ -382,8 +382,8 @@ static bool adapters(uint64_t bits)
 static bool sessions(uint64_t bits)
 {
     static const char *const turns[] = {
-        "{\"save\":\"a\",\"prompt\":\"The fox and the bear went to the wood. The fox and the bear "
-        "went to the wood. The fox and the bear went to the wood.\"}",
+        ("{\"save\":\"a\",\"prompt\":\"The fox and the bear went to the wood. The fox and the bear "
+         "went to the wood. The fox and the bear went to the wood.\"}"),
         "{\"restore\":\"a\"}",
         "{\"fork\":\"a\",\"as\":\"b\"}",
         "{\"restore\":\"b\"}",
