@@ -172,8 +172,8 @@ static bool make_room(struct fill *f, const int32_t *order, int at, int *n, int3
 }
 
 /* Where reading the weights and the rows that draw take the budget, prompts would go on by a granule
- * a step, and those who wait would not be admitted: more and more would draw alone, each step for
- * few. So prompts have a share of any step. */
+ * a step and nobody would be admitted: more and more steps for a few. So prompts have a share of
+ * any step. */
 static void leave_a_share(struct fill *f)
 {
     const double share = PROMPT_SHARE * (f->lim->budget - f->seconds);
@@ -181,29 +181,33 @@ static void leave_a_share(struct fill *f)
     f->seconds = f->seconds < share ? share : f->seconds;
 }
 
+/* Those that draw next, or the others. Returns how many of order are still running. */
+static int serve_some(struct fill *f, int32_t *order, int n, bool drawing)
+{
+    for (int i = 0; i < n; i++) {
+        const struct sched_req *r = &f->req[order[i]];
+        int32_t rows;
+
+        if (draws(r) != drawing)
+            continue;
+        rows = cut(f, r);
+        if (rows == 0)
+            continue;
+        if (drawing || f->out->n_part == 0 ? make_room(f, order, i, &n, rows)
+                                           : memory(f, r, rows) <= f->left)
+            add(f, order[i], r, rows);
+    }
+    return n;
+}
+
 /* Those that draw next, each of which gets all its rows; then the others, which share what is left.
  * Nobody makes room at the cost of one that comes before it, and those of the second kind only if
  * otherwise nothing would run. */
 static int serve(struct fill *f, int32_t *order, int n)
 {
-    for (int pass = 0; pass < 2; pass++) {
-        for (int i = 0; i < n; i++) {
-            const struct sched_req *r = &f->req[order[i]];
-            int32_t rows;
-
-            if (draws(r) != (pass == 0))
-                continue;
-            rows = cut(f, r);
-            if (rows == 0)
-                continue;
-            if (pass == 0 || f->out->n_part == 0 ? make_room(f, order, i, &n, rows)
-                                                 : memory(f, r, rows) <= f->left)
-                add(f, order[i], r, rows);
-        }
-        if (pass == 0)
-            leave_a_share(f);
-    }
-    return n;
+    n = serve_some(f, order, n, true);
+    leave_a_share(f);
+    return serve_some(f, order, n, false);
 }
 
 /* -- waiting ones -- */
