@@ -171,9 +171,9 @@ static bool make_room(struct fill *f, const int32_t *order, int at, int *n, int3
     return true;
 }
 
-/* Where reading the weights and the rows that draw take the budget, prompts would go on by a granule
- * a step and nobody would be admitted: more and more steps for a few. So prompts have a share of
- * any step. */
+/* Where reading the weights and the rows that draw take the budget, prompts would go on by a
+ * granule a step and nobody would be admitted: more and more steps for a few. So prompts have a
+ * share of any step. */
 static void leave_a_share(struct fill *f)
 {
     const double share = PROMPT_SHARE * (f->lim->budget - f->seconds);
