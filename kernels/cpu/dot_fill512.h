@@ -31,6 +31,38 @@ static DOT_INLINE void z_quads(__m512i *restrict out, const char *p, size_t row_
     out[3] = _mm512_unpackhi_epi64(t1, t3);
 }
 
+/* 32 bytes at p of each of 16 rows: register k has bytes 4 k .. 4 k + 3 of all, a row per lane. Few
+ * wide loads: each may have to wait for a store at the same place of another page. */
+static DOT_INLINE void z_eight(__m512i *restrict out, const char *p, size_t row_bytes)
+{
+    const __m512i low = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13);
+    const __m512i high = _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
+    const char *p8 = p + 8 * row_bytes;
+    __m512i a[8], t[8];
+
+#pragma GCC unroll 8
+    for (size_t i = 0; i < 8; i++)
+        a[i] = z_pair32(p + i * row_bytes, p8 + i * row_bytes);
+#pragma GCC unroll 4
+    for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]);
+        t[i + 1] = _mm512_unpackhi_epi32(a[i], a[i + 1]);
+    }
+    /* a[4 g + k]: of rows 4 g .. 4 g + 3 words k and 4 + k, of rows 8 + 4 g .. the same */
+#pragma GCC unroll 2
+    for (int g = 0; g < 8; g += 4)
+#pragma GCC unroll 2
+        for (int k = 0; k < 2; k++) {
+            a[g + 2 * k] = _mm512_unpacklo_epi64(t[g + k], t[g + 2 + k]);
+            a[g + 2 * k + 1] = _mm512_unpackhi_epi64(t[g + k], t[g + 2 + k]);
+        }
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++) {
+        out[k] = _mm512_permutex2var_epi64(a[k], low, a[4 + k]);
+        out[4 + k] = _mm512_permutex2var_epi64(a[k], high, a[4 + k]);
+    }
+}
+
 /* 4 bytes at p of each row. */
 static DOT_INLINE __m512i z_words(const char *p, size_t row_bytes)
 {
@@ -228,14 +260,12 @@ static void mxfp4_fill(char *restrict out, const char *w, size_t row_bytes)
 static void q8_0_fill(char *restrict out, const char *w, size_t row_bytes)
 {
     for (int b = 0; b < 8; b++, w += sizeof(struct q8_0)) {
-        for (int u = 0; u < 2; u++) {
-            __m512i q[4];
+        __m512i q[8];
 
-            z_quads(q, w + offsetof(struct q8_0, qs) + 16 * u, row_bytes);
-#pragma GCC unroll 4
-            for (int j = 0; j < 4; j++)
-                z_line(out, 8 * b + 4 * u + j, _mm512_xor_si512(q[j], z_set1(-128)));
-        }
+        z_eight(q, w + offsetof(struct q8_0, qs), row_bytes);
+#pragma GCC unroll 8
+        for (int j = 0; j < 8; j++)
+            z_line(out, 8 * b + j, _mm512_xor_si512(q[j], z_set1(-128)));
         z_scale(out, b, z_low_halves(z_words(w, row_bytes)));
     }
 }
@@ -265,17 +295,17 @@ static DOT_INLINE void z_k_numbers(char *restrict out, const __m512i *h)
 #define FILL_q4_k 1
 static void q4_k_fill(char *restrict out, const char *w, size_t row_bytes)
 {
-    __m512i q[4];
+    __m512i q[8];
 
     z_quads(q, w, row_bytes);
     z_k_numbers(out, q);
     w += offsetof(struct q4_k, qs);
-    for (int c = 0; c < 8; c++) {
-        z_quads(q, w + 16 * c, row_bytes);
-#pragma GCC unroll 4
-        for (int j = 0; j < 4; j++) {
-            z_line(out, c / 2 * 16 + c % 2 * 4 + j, z_low4(q[j]));
-            z_line(out, c / 2 * 16 + c % 2 * 4 + j + 8, z_high4(q[j]));
+    for (int c = 0; c < 4; c++) {
+        z_eight(q, w + 32 * c, row_bytes);
+#pragma GCC unroll 8
+        for (int j = 0; j < 8; j++) {
+            z_line(out, 16 * c + j, z_low4(q[j]));
+            z_line(out, 16 * c + 8 + j, z_high4(q[j]));
         }
     }
 }
@@ -292,22 +322,20 @@ static inline __m512i z_bit_to_4(__m512i a, int p)
 #define FILL_q5_k 1
 static void q5_k_fill(char *restrict out, const char *w, size_t row_bytes)
 {
-    __m512i q[4], high[4];
+    __m512i q[8], high[8];
 
     z_quads(q, w, row_bytes);
     z_k_numbers(out, q);
-    for (int u = 0; u < 2; u++) {
-        z_quads(high, w + offsetof(struct q5_k, qh) + 16 * u, row_bytes);
+    z_eight(high, w + offsetof(struct q5_k, qh), row_bytes);
+    w += offsetof(struct q5_k, qs);
 #pragma GCC unroll 4
-        for (int c = 0; c < 4; c++) {
-            z_quads(q, w + offsetof(struct q5_k, qs) + 32 * c + 16 * u, row_bytes);
-#pragma GCC unroll 4
-            for (int j = 0; j < 4; j++) {
-                z_line(out, 16 * c + 4 * u + j,
-                       _mm512_or_si512(z_low4(q[j]), z_bit_to_4(high[j], 2 * c)));
-                z_line(out, 16 * c + 4 * u + j + 8,
-                       _mm512_or_si512(z_high4(q[j]), z_bit_to_4(high[j], 2 * c + 1)));
-            }
+    for (int c = 0; c < 4; c++) {
+        z_eight(q, w + 32 * c, row_bytes);
+#pragma GCC unroll 8
+        for (int j = 0; j < 8; j++) {
+            z_line(out, 16 * c + j, _mm512_or_si512(z_low4(q[j]), z_bit_to_4(high[j], 2 * c)));
+            z_line(out, 16 * c + 8 + j,
+                   _mm512_or_si512(z_high4(q[j]), z_bit_to_4(high[j], 2 * c + 1)));
         }
     }
 }
@@ -332,21 +360,20 @@ static DOT_INLINE void z_six_bits(char *restrict out, __m512i a, __m512i b, __m5
 static void q6_k_fill(char *restrict out, const char *w, size_t row_bytes)
 {
     const __m512 d = z_high_halves(z_words(w + offsetof(struct q6_k, d) - 2, row_bytes));
-    __m512i a[4], b[4], high[4];
+    __m512i a[8], b[8], high[8];
 
     z_quads(a, w + offsetof(struct q6_k, scales), row_bytes);
 #pragma GCC unroll 16
     for (int p = 0; p < 16; p++)
         z_scale(out, p, _mm512_mul_ps(z_byte_signed(a[p / 4], p % 4), d));
-    for (int h = 0; h < 2; h++)
-        for (int u = 0; u < 2; u++) {
-            z_quads(a, w + 64 * h + 16 * u, row_bytes);
-            z_quads(b, w + 64 * h + 32 + 16 * u, row_bytes);
-            z_quads(high, w + offsetof(struct q6_k, qh) + 32 * h + 16 * u, row_bytes);
-#pragma GCC unroll 4
-            for (int j = 0; j < 4; j++)
-                z_six_bits(out + (32 * h + 4 * u + j) * 128, a[j], b[j], high[j]);
-        }
+    for (int h = 0; h < 2; h++) {
+        z_eight(a, w + 64 * h, row_bytes);
+        z_eight(b, w + 64 * h + 32, row_bytes);
+        z_eight(high, w + offsetof(struct q6_k, qh) + 32 * h, row_bytes);
+#pragma GCC unroll 8
+        for (int j = 0; j < 8; j++)
+            z_six_bits(out + (32 * h + j) * 128, a[j], b[j], high[j]);
+    }
 }
 
 #define FILL_iq4_xs 1
@@ -366,8 +393,18 @@ static void iq4_xs_fill(char *restrict out, const char *w, size_t row_bytes)
 
         z_scale(out, p,
                 _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(six, _mm512_set1_epi32(32))), d));
-        z_nibble_block(out, p, w + offsetof(struct iq4_xs, qs) + 16 * p, row_bytes, N_TABLE, table,
-                       table);
+    }
+    for (int p = 0; p < 8; p += 2) {
+        __m512i q[8];
+
+        z_eight(q, w + offsetof(struct iq4_xs, qs) + 16 * p, row_bytes);
+#pragma GCC unroll 8
+        for (int j = 0; j < 8; j++) {
+            char *to = out + (8 * p + j / 4 * 8 + j % 4) * 128;
+
+            z_line(to, 0, _mm512_shuffle_epi8(table, z_low4(q[j])));
+            z_line(to, 4, _mm512_shuffle_epi8(table, z_high4(q[j])));
+        }
     }
 }
 
@@ -383,7 +420,7 @@ static void q2_k_fill(char *restrict out, const char *w, size_t row_bytes)
     const __m512i dd = z_words(w + offsetof(struct q2_k, d), row_bytes);
     const __m512 d = z_low_halves(dd);
     const __m512 less = _mm512_xor_ps(z_high_halves(dd), _mm512_set1_ps(-0.0f));
-    __m512i q[4];
+    __m512i q[8];
 
     z_quads(q, w + offsetof(struct q2_k, scales), row_bytes);
 #pragma GCC unroll 16
@@ -391,15 +428,14 @@ static void q2_k_fill(char *restrict out, const char *w, size_t row_bytes)
         z_scale(out, p, _mm512_mul_ps(z_byte(z_low4(q[p / 4]), p % 4), d));
         z_scale(out, 16 + p, _mm512_mul_ps(z_byte(z_high4(q[p / 4]), p % 4), less));
     }
-    for (int h = 0; h < 2; h++)
-        for (int u = 0; u < 2; u++) {
-            z_quads(q, w + offsetof(struct q2_k, qs) + 32 * h + 16 * u, row_bytes);
+    for (int h = 0; h < 2; h++) {
+        z_eight(q, w + offsetof(struct q2_k, qs) + 32 * h, row_bytes);
+#pragma GCC unroll 8
+        for (int j = 0; j < 8; j++)
 #pragma GCC unroll 4
-            for (int j = 0; j < 4; j++)
-#pragma GCC unroll 4
-                for (int k = 0; k < 4; k++)
-                    z_line(out, 32 * h + 8 * k + 4 * u + j, z_two_bits(q[j], k));
-        }
+            for (int k = 0; k < 4; k++)
+                z_line(out, 32 * h + 8 * k + j, z_two_bits(q[j], k));
+    }
 }
 
 #define FILL_q3_k 1
@@ -409,7 +445,7 @@ static void q3_k_fill(char *restrict out, const char *w, size_t row_bytes)
     const __m512i s[2] = {z_words(w + offsetof(struct q3_k, scales), row_bytes),
                           z_words(w + offsetof(struct q3_k, scales) + 4, row_bytes)};
     const __m512i top = z_words(w + offsetof(struct q3_k, scales) + 8, row_bytes);
-    __m512i q[4], mask[4];
+    __m512i q[8], mask[8];
 
 #pragma GCC unroll 16
     for (int p = 0; p < 16; p++) {
@@ -418,21 +454,18 @@ static void q3_k_fill(char *restrict out, const char *w, size_t row_bytes)
 
         z_scale(out, p, _mm512_mul_ps(_mm512_sub_ps(z_byte(six, p % 4), _mm512_set1_ps(32.0f)), d));
     }
-    for (int u = 0; u < 2; u++) {
-        z_quads(mask, w + 16 * u, row_bytes);
+    z_eight(mask, w, row_bytes);
 #pragma GCC unroll 2
-        for (int h = 0; h < 2; h++) {
-            z_quads(q, w + offsetof(struct q3_k, qs) + 32 * h + 16 * u, row_bytes);
+    for (int h = 0; h < 2; h++) {
+        z_eight(q, w + offsetof(struct q3_k, qs) + 32 * h, row_bytes);
+#pragma GCC unroll 8
+        for (int j = 0; j < 8; j++)
 #pragma GCC unroll 4
-            for (int j = 0; j < 4; j++)
-#pragma GCC unroll 4
-                for (int k = 0; k < 4; k++) {
-                    const __m512i bit = _mm512_srli_epi32(z_bit_to_4(mask[j], 4 * h + k), 2);
-                    z_line(out, 32 * h + 8 * k + 4 * u + j,
-                           _mm512_add_epi8(_mm512_or_si512(z_two_bits(q[j], k), bit),
-                                           z_set1(128 - 4)));
-                }
-        }
+            for (int k = 0; k < 4; k++) {
+                const __m512i bit = _mm512_srli_epi32(z_bit_to_4(mask[j], 4 * h + k), 2);
+                z_line(out, 32 * h + 8 * k + j,
+                       _mm512_add_epi8(_mm512_or_si512(z_two_bits(q[j], k), bit), z_set1(128 - 4)));
+            }
     }
 }
 

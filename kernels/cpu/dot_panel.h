@@ -15,23 +15,22 @@ enum {
     PANEL_COLS = 8192,               // of a slice
     PANEL_BYTES = 3072 * PANEL_LINE, // one slice of any format, and less than half of a
                                      // second-level cache of 1 MB
-    PANEL_STEPS = 2,   // that stay in a first-level cache of 32 KB with their inputs
-    PANEL_GROUPS = 10, // whose chains are kept from one slice to the next
+    PANEL_STEPS = 16 / V_N,          // that stay, with their inputs and chains, in half of a
+                                     // first-level cache of 32 KB: another thread has the rest
+    PANEL_GROUPS = 10,               // whose chains are kept from one slice to the next
 };
 
-/* Bytes of rows that will be unpacked next. They are asked for a few rows at a time while products
- * are under way, or memory would rest meanwhile. */
+/* Rows that will be unpacked next. They are asked for line by line while products are under way, or
+ * memory would rest meanwhile. */
 struct panel_ahead {
-    const char *at;
-    size_t row_bytes, bytes;
-    int rows, some; // left; to ask for at a time
+    uintptr_t at;       // it may lie behind the matrix, where asking does nothing
+    int64_t left, some; // bytes; to ask for at a time
 };
 
 static inline void panel_ask(struct panel_ahead *a)
 {
-    for (int k = 0; k < a->some && a->rows > 0; k++, a->rows--, a->at += a->row_bytes)
-        for (size_t b = 0; b < a->bytes; b += 64)
-            _mm_prefetch(a->at + b, _MM_HINT_T1);
+    for (int64_t k = 0; k < a->some && a->left > 0; k += 64, a->at += 64, a->left -= 64)
+        _mm_prefetch((const char *)a->at, _MM_HINT_T1);
 }
 
 /* n columns of a panel times inputs: their chains [parts][inputs][2] go on. Part by part within a
@@ -72,7 +71,7 @@ typedef void panel_mul_fn(vf *restrict chain, const char *restrict panel, const 
     }
 
 /* A matrix times many inputs. fill makes half of a step: columns [c, c + 256) of V_N rows, those
- * behind n_r being the last one again. mul: with four inputs, and with PANEL_GROUP. */
+ * behind n_r being the last one again. mul: with four inputs, with five, with six. */
 struct panel_job {
     float *y;
     int64_t ldy;
@@ -93,11 +92,12 @@ static inline int64_t panel_step_bytes(const struct panel_job *j)
     return PANEL_LINE * (64 + j->parts * (1 + j->min));
 }
 
-/* Inputs that go together when so many are left: a group, or four where that leaves fewer places
- * empty. */
+/* Inputs that go together when so many are left: as evenly as may be, and at least four. */
 static inline int panel_group(int64_t left)
 {
-    return left <= 4 || left == 7 || left == 8 ? 4 : PANEL_GROUP;
+    const int64_t groups = (left + PANEL_GROUP - 1) / PANEL_GROUP, n = (left + groups - 1) / groups;
+
+    return n < 4 ? 4 : (int)n;
 }
 
 static inline int panel_least(int64_t a, int b)
@@ -137,19 +137,17 @@ static void panel_unpack(const struct panel_job *j, char *panel, int64_t r, int6
             }
 }
 
-/* What is unpacked after rows [r, r + rows), columns [c0, c1). */
-static struct panel_ahead panel_next(const struct panel_job *j, int64_t r, int64_t rows, int64_t c0,
-                                     int64_t c1, int64_t n_x)
+/* Rows behind r, which are likely to be next even where this call ends, to be asked for while n_x
+ * inputs pass so many panels of whole rows. */
+static struct panel_ahead panel_next(const struct panel_job *j, int64_t r, int64_t panels,
+                                     int64_t n_x)
 {
-    const int64_t calls = (n_x + PANEL_GROUP - 1) / PANEL_GROUP * j->parts;
-    const bool same = c1 < j->n;
-    const int64_t r1 = same ? r : r + rows, left = same ? rows : j->n_r - r1;
-    const int64_t n = panel_least(left, PANEL_ROWS);
+    const int64_t slice = PANEL_STEPS * 256, slices = (j->n + slice - 1) / slice;
+    const int64_t calls = (n_x + PANEL_GROUP - 1) / PANEL_GROUP * panels * j->parts * slices;
+    const int64_t bytes = panels * PANEL_ROWS * (int64_t)j->row_bytes;
 
-    return (struct panel_ahead){j->w + (size_t)r1 * j->row_bytes +
-                                    (same ? (size_t)c1 * j->row_bytes / (size_t)j->n : 0),
-                                j->row_bytes, (size_t)(c1 - c0) * j->row_bytes / (size_t)j->n,
-                                (int)n, (int)((PANEL_ROWS + calls - 1) / calls)};
+    return (struct panel_ahead){(uintptr_t)j->w + (uintptr_t)r * j->row_bytes, bytes,
+                                (bytes + calls - 1) / calls};
 }
 
 /* Inputs [i0, i1) pass the panels of rows [r, r + rows), columns [c0, c1). */
@@ -170,7 +168,7 @@ static void panel_pass(const struct panel_job *j, const char *panel,
         for (int64_t p = 0; p < rows; p += PANEL_ROWS) {
             if (c0 == 0)
                 memset(*chain, 0, (size_t)(j->parts * 2 * inputs) * sizeof **chain);
-            j->mul[inputs > 4](*chain, panel + p / PANEL_ROWS * bytes, in, c1 - c0, ahead);
+            j->mul[inputs - 4](*chain, panel + p / PANEL_ROWS * bytes, in, c1 - c0, ahead);
             if (c1 == j->n)
                 panel_finish(j->y + i * j->ldy + r + p, j->ldy, *chain, j->parts,
                              panel_least(rows - p, PANEL_ROWS), (int)inputs,
@@ -179,7 +177,7 @@ static void panel_pass(const struct panel_job *j, const char *panel,
     }
 }
 
-/* Few inputs: a panel at a time, slice by slice, while the next slice comes from memory. */
+/* Few inputs: a panel at a time, slice by slice, while the next panel's rows come from memory. */
 static void panel_some(const struct panel_job *j)
 {
     _Alignas(64) char panel[PANEL_STEPS * PANEL_LINE * (64 + 32)];
@@ -187,10 +185,10 @@ static void panel_some(const struct panel_job *j)
 
     for (int64_t r = 0; r < j->n_r; r += PANEL_ROWS) {
         const int64_t rows = panel_least(j->n_r - r, PANEL_ROWS);
+        struct panel_ahead ahead = panel_next(j, r + PANEL_ROWS, 1, j->n_x);
 
         for (int64_t c = 0, c1; c < j->n; c = c1) {
             c1 = c + panel_least(j->n - c, PANEL_STEPS * 256);
-            struct panel_ahead ahead = panel_next(j, r, rows, c, c1, j->n_x);
             panel_unpack(j, panel, r, rows, c, c1);
             panel_pass(j, panel, chain, &ahead, r, rows, 0, j->n_x, c, c1);
         }
@@ -207,10 +205,11 @@ static void panel_many(const struct panel_job *j)
     const int64_t r_step =
         whole ? PANEL_BYTES / ((j->n + 255) / 256 * panel_step_bytes(j)) * PANEL_ROWS : PANEL_ROWS;
     const int64_t i_step = whole ? j->n_x : PANEL_GROUPS * PANEL_GROUP;
-    struct panel_ahead ahead = {NULL, 0, 0, 0, 0};
 
     for (int64_t r = 0; r < j->n_r; r += r_step) {
         const int64_t rows = j->n_r - r < r_step ? j->n_r - r : r_step;
+        struct panel_ahead ahead =
+            panel_next(j, r + rows, (rows + PANEL_ROWS - 1) / PANEL_ROWS, j->n_x);
 
         for (int64_t i = 0; i < j->n_x; i += i_step)
             for (int64_t c = 0; c < j->n; c += PANEL_COLS) {

@@ -166,6 +166,7 @@ static DOT_INLINE void panel_part(__m512 *restrict chain, const char *q, const c
 
 #define PANEL_MULS(parts, min, back)                                                               \
     PANEL_MUL(parts, min, back, 4)                                                                 \
+    PANEL_MUL(parts, min, back, 5)                                                                 \
     PANEL_MUL(parts, min, back, 6)
 PANEL_MULS(8, 0, 0)
 PANEL_MULS(8, 0, 1)
@@ -177,13 +178,13 @@ PANEL_MULS(16, 1, 0)
 /* For formats of so many parts; back: 128 has been added to the codes. */
 static panel_mul_fn *const *panel_muls(int parts, bool min, bool back)
 {
-    static panel_mul_fn *const fn[2][3][2] = {
-        {{panel_mul_8004, panel_mul_8006},
-         {panel_mul_8014, panel_mul_8016},
-         {panel_mul_8104, panel_mul_8106}},
-        {{panel_mul_16004, panel_mul_16006},
-         {panel_mul_16014, panel_mul_16016},
-         {panel_mul_16104, panel_mul_16106}},
+    static panel_mul_fn *const fn[2][3][3] = {
+        {{panel_mul_8004, panel_mul_8005, panel_mul_8006},
+         {panel_mul_8014, panel_mul_8015, panel_mul_8016},
+         {panel_mul_8104, panel_mul_8105, panel_mul_8106}},
+        {{panel_mul_16004, panel_mul_16005, panel_mul_16006},
+         {panel_mul_16014, panel_mul_16015, panel_mul_16016},
+         {panel_mul_16104, panel_mul_16105, panel_mul_16106}},
     };
 
     return fn[parts == 16][min ? 2 : back];
