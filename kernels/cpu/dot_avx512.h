@@ -2,7 +2,8 @@
  *
  * x_u64(b, c): codes 64 c .. 64 c + 63 of 256 weights at b, each plus the format's offset, which is
  * 128 >> BACK_x; no offset where BACK_x is NO_BACK. x_s(b), x_m(b): scales and mins of 256 weights,
- * 16 of them or 8. A format not here goes through its codes() and scales().
+ * 16 of them or 8; x_numbers4(s, m, b), where FOUR_x: those of four rows, which together take fewer
+ * operations. A format not here goes through its codes() and scales().
  *
  * No gather instructions: microcode against data sampling made them slow on the machines that
  * have AVX-512 without VBMI.
@@ -81,6 +82,12 @@ static inline __m512i z_add_bit(__m512i a, __m512i bytes, int c, int add)
     const __m512i bit = _mm512_inserti64x4(z_set1(1 << c), _mm256_set1_epi8((char)(2 << c)), 1);
 
     return _mm512_mask_add_epi8(a, _mm512_test_epi8_mask(bytes, bit), a, z_set1(add));
+}
+
+/* Four words, four times. */
+static inline __m512i z_words4(int a, int b, int c, int d)
+{
+    return _mm512_setr_epi32(a, b, c, d, a, b, c, d, a, b, c, d, a, b, c, d);
 }
 
 static inline __m512 z_bytes(__m128i a) // unsigned
@@ -335,36 +342,56 @@ static inline __m256 q4_k_m(const struct q4_k *b)
     return _mm256_mul_ps(z_bytes8(bits_k_mins(b->scales)), _mm256_set1_ps(-bits_half(b->dmin)));
 }
 
-/* d and dmin of two rows, which stand side by side: d d' then min min' as f32. */
-static inline __m128 z_k_halves(const void *a, const void *b)
+static DOT_INLINE __m128i z_quarter(__m512i a, int k)
 {
-    const __m128i h = _mm_unpacklo_epi16(_mm_cvtsi32_si128((int)bits_u32(a)),
-                                         _mm_cvtsi32_si128((int)bits_u32(b)));
-
-    return _mm_cvtph_ps(h);
+    return k == 0   ? _mm512_castsi512_si128(a)
+           : k == 1 ? _mm512_extracti32x4_epi32(a, 1)
+           : k == 2 ? _mm512_extracti32x4_epi32(a, 2)
+                    : _mm512_extracti32x4_epi32(a, 3);
 }
 
-/* Bytes of two rows as f32, times number k of h for the first, k + 1 for the second. */
-static inline __m512 z_k_times(uint64_t a, uint64_t b, __m128 h, int k)
+/* Scales, mins and their factors of four rows of q4_k or q5_k, whose blocks begin with d, dmin and
+ * twelve bytes (k_scales.h): a row per 128 bits, then two rows per register, mins negated. */
+static DOT_INLINE void z_k_numbers4(__m512 *restrict s, __m512 *restrict m, const void *const *b)
 {
-    const __m512i at = _mm512_setr_epi32(k, k, k, k, k, k, k, k, k + 1, k + 1, k + 1, k + 1, k + 1,
-                                         k + 1, k + 1, k + 1);
-    const __m512 v = z_bytes(_mm_set_epi64x((long long)b, (long long)a));
+    __m512i h = _mm512_castsi128_si512(z_load16(b[0]));
 
-    return _mm512_mul_ps(v, _mm512_permutexvar_ps(at, _mm512_castps128_ps512(h)));
+    h = _mm512_inserti32x4(h, z_load16(b[1]), 1);
+    h = _mm512_inserti32x4(h, z_load16(b[2]), 2);
+    h = _mm512_inserti32x4(h, z_load16(b[3]), 3);
+    /* words of a row: scales 0 to 3 and 4 to 7, mins 0 to 3 and 4 to 7 */
+    const __m512i six = _mm512_srlv_epi32(_mm512_shuffle_epi32(h, 0xa5), z_words4(0, 2, 0, 2));
+    const __m512i four = _mm512_srlv_epi32(_mm512_shuffle_epi32(h, 0xff), z_words4(0, 0, 0, 4));
+    const __m512i low = _mm512_and_si512(four, z_words4(0, 0x0f0f0f0f, 0, 0x0f0f0f0f));
+    const __m512i all = _mm512_or_si512(
+        low, _mm512_and_si512(six, z_words4(0x3f3f3f3f, 0x30303030, 0x3f3f3f3f, 0x30303030)));
+    const __m512i bytes = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), all);
+    /* d and -dmin of the rows by turns */
+    const __m512i firsts = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    const __m256 halves =
+        _mm256_cvtph_ps(_mm512_castsi512_si128(_mm512_permutexvar_epi32(firsts, h)));
+    const __m512 f = _mm512_castps256_ps512(
+        _mm256_xor_ps(halves, _mm256_setr_ps(0, -0.0f, 0, -0.0f, 0, -0.0f, 0, -0.0f)));
+
+#pragma GCC unroll 2
+    for (int k = 0; k < 2; k++) {
+        const __m512i two = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2);
+        const __m512 d = _mm512_permutexvar_ps(_mm512_add_epi32(two, _mm512_set1_epi32(4 * k)), f);
+        const __m512 less =
+            _mm512_permutexvar_ps(_mm512_add_epi32(two, _mm512_set1_epi32(4 * k + 1)), f);
+
+        s[k] = _mm512_mul_ps(z_bytes(z_quarter(bytes, k)), d);
+        m[k] = _mm512_mul_ps(z_bytes(z_quarter(bytes, 2 + k)), less);
+    }
 }
 
-#define PAIR_q4_k 1
-static inline __m512 q4_k_s2(const struct q4_k *a, const struct q4_k *b)
+#define FOUR_q4_k 1
+static DOT_INLINE void q4_k_numbers4(__m512 *restrict s, __m512 *restrict m,
+                                     const struct q4_k *const *b)
 {
-    return z_k_times(bits_k_scales(a->scales), bits_k_scales(b->scales), z_k_halves(a, b), 0);
-}
+    const void *const p[4] = {b[0], b[1], b[2], b[3]};
 
-static inline __m512 q4_k_m2(const struct q4_k *a, const struct q4_k *b)
-{
-    const __m128 h = _mm_xor_ps(z_k_halves(a, b), _mm_set1_ps(-0.0f));
-
-    return z_k_times(bits_k_mins(a->scales), bits_k_mins(b->scales), h, 2);
+    z_k_numbers4(s, m, p);
 }
 
 #define SIMD_q5_k 1
@@ -386,17 +413,13 @@ static inline __m256 q5_k_m(const struct q5_k *b)
     return _mm256_mul_ps(z_bytes8(bits_k_mins(b->scales)), _mm256_set1_ps(-bits_half(b->dmin)));
 }
 
-#define PAIR_q5_k 1
-static inline __m512 q5_k_s2(const struct q5_k *a, const struct q5_k *b)
+#define FOUR_q5_k 1
+static DOT_INLINE void q5_k_numbers4(__m512 *restrict s, __m512 *restrict m,
+                                     const struct q5_k *const *b)
 {
-    return z_k_times(bits_k_scales(a->scales), bits_k_scales(b->scales), z_k_halves(a, b), 0);
-}
+    const void *const p[4] = {b[0], b[1], b[2], b[3]};
 
-static inline __m512 q5_k_m2(const struct q5_k *a, const struct q5_k *b)
-{
-    const __m128 h = _mm_xor_ps(z_k_halves(a, b), _mm_set1_ps(-0.0f));
-
-    return z_k_times(bits_k_mins(a->scales), bits_k_mins(b->scales), h, 2);
+    z_k_numbers4(s, m, p);
 }
 
 #define SIMD_q6_k 1
