@@ -736,7 +736,9 @@ int main(int argc, char **argv)
         }
         for (size_t i = 0; fmt_at(i); i++) {
             snprintf(now_doing, sizeof now_doing, "tiles %s %s", fmt_at(i)->name, tiles->name);
-            if (k->dot[fmt_at(i)->id].panel.name && wanted(argv + 1, argc - 1, now_doing))
+            const struct cpu_panel *panel = &k->dot[fmt_at(i)->id].panel;
+            if (panel->name && !(tiles->plain && panel->fill) &&
+                wanted(argv + 1, argc - 1, now_doing))
                 check_tiles(tiles, k, fmt_at(i));
         }
     }

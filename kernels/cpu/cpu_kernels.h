@@ -67,6 +67,7 @@ struct cpu_tiles {
     size_t (*packed)(int64_t n);
     void (*pack)(const float *restrict x, int64_t n, void *restrict out);
     size_t own; // bytes that rows needs, 64-byte aligned
+    bool plain; // only for matrices of plain numbers
     /* y[i*ldy + r] = w[r,:] . x[i,:]. y has room for n_r and n_x rounded up to 32, and is filled
      * so. A result depends in no bit on n_r or n_x. */
     void (*rows)(float *restrict y, int64_t ldy, const struct cpu_tile_job *j, void *own);

@@ -12,7 +12,8 @@
 
 extern const struct cpu_kernels cpu_kernels_scalar, cpu_kernels_avx2, cpu_kernels_avx512,
     cpu_kernels_neon;
-extern const struct cpu_tiles cpu_tiles_amx, cpu_tiles_amx_emulated;
+extern const struct cpu_tiles cpu_tiles_amx, cpu_tiles_amx_emulated, cpu_tiles_bf16,
+    cpu_tiles_bf16_emulated;
 
 struct level {
     const char *name;
@@ -86,11 +87,23 @@ static bool has_avx512(void)
 #else
 #define AMX_WORKS always
 #endif
+#ifdef RILL_ISA_BF16
+#define BF16_WORKS cpu_tiles_bf16.works
+#else
+#define BF16_WORKS always
+#endif
+
+static bool has_bf16(void)
+{
+    static const int one_a[] = {5}; // AVX512_BF16
+
+    return has_avx512() && has(ask(7, 1).a, one_a, 1) && BF16_WORKS();
+}
 
 static bool has_amx(void)
 {
     static const int seven_d[] = {22, 24, 25};          // BF16, TILE, INT8
-    static const int one_a[] = {5};                     // AVX512_BF16
+    static const int one_a[] = {5};                     // AVX512_BF16, for rounding
     const long ask_permission = 0x1023, tile_data = 18; // ARCH_REQ_XCOMP_PERM
 
     return has_avx512() && saves(0x600e6) && has(ask(7, 0).d, seven_d, 3) &&
@@ -104,6 +117,7 @@ static bool has_avx2(void)
 }
 #define has_avx512 has_avx2
 #define has_amx    has_avx2
+#define has_bf16   has_avx2
 #endif
 
 static const struct level levels[] = {
@@ -122,6 +136,16 @@ static const struct level levels[] = {
     {"avx512", &cpu_kernels_avx512, has_avx512},
 #else
     {"avx512", NULL, has_avx512},
+#endif
+#ifdef RILL_ISA_BF16_EMULATED
+    {"avx512-bf16-emulated", &cpu_kernels_avx512, has_avx512, &cpu_tiles_bf16_emulated, true},
+#else
+    {"avx512-bf16-emulated", NULL, has_avx512, NULL, true},
+#endif
+#ifdef RILL_ISA_BF16
+    {"avx512-bf16", &cpu_kernels_avx512, has_bf16, &cpu_tiles_bf16},
+#else
+    {"avx512-bf16", NULL, has_bf16},
 #endif
 #ifdef RILL_ISA_AMX_EMULATED
     {"amx-emulated", &cpu_kernels_avx512, has_avx512, &cpu_tiles_amx_emulated, true},
@@ -181,7 +205,8 @@ static const struct level *named_level(const char *name, struct err *e)
             return &levels[l];
         return NULL;
     }
-    err_set(e, E_USAGE, "RILL_CPU=%s: expected scalar, avx2, avx512, amx, amx-emulated or neon",
+    err_set(e, E_USAGE,
+            "RILL_CPU=%s: expected scalar, avx2, avx512, avx512-bf16, amx, amx-emulated or neon",
             name);
     return NULL;
 }

@@ -343,7 +343,10 @@ static bool tiled(const struct prep *p, const struct op *op, int n_w)
     for (int i = 0; i < n_w; i++) {
         const int fmt = op->w[i] < 0 ? -1 : p->p->w[op->w[i]].fmt;
 
-        if (op->w[i] >= 0 && (fmt < 0 || fmt >= CPU_FMT_MAX || !p->k->dot[fmt].panel.name))
+        if (op->w[i] < 0)
+            continue;
+        if (fmt < 0 || fmt >= CPU_FMT_MAX || !p->k->dot[fmt].panel.name ||
+            (p->tiles->plain && p->k->dot[fmt].panel.fill))
             return false;
     }
     return true;

@@ -6,6 +6,10 @@
  * columns, are added, then added to the sum; numbers below the normal ones count as zero. That is
  * what TDPBF16PS does (measured: no other bit in millions), and what the loops here do, under
  * thread_ftz. TILE_EMULATED picks the loops.
+ *
+ * Without a unit for tiles (TILE_PAIRS) they stay in memory, and tile_pairs multiplies a row of a
+ * tile of weights: odd columns, then even ones, are fused to the sums. So Intel's manual describes
+ * VDPBF16PS.
  */
 #ifndef RILL_KERNELS_CPU_TILE_H
 #define RILL_KERNELS_CPU_TILE_H
@@ -19,6 +23,28 @@
 #define TILE_BYTES 1024
 
 #ifdef TILE_EMULATED
+
+static inline __m512 tile_odd(__m512i pairs)
+{
+    return _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32((int)0xffff0000)));
+}
+
+static inline __m512 tile_even(__m512i pairs)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
+}
+
+#ifdef TILE_PAIRS
+
+#define TILE_LEVEL "avx512-bf16-emulated"
+
+static inline __m512 tile_pairs(__m512 sum, __m512i w, __m512i x)
+{
+    sum = _mm512_fmadd_ps(tile_odd(w), tile_odd(x), sum);
+    return _mm512_fmadd_ps(tile_even(w), tile_even(x), sum);
+}
+
+#else
 
 #define TILE_LEVEL "amx-emulated"
 
@@ -37,16 +63,6 @@ static inline void tile_put(const uint8_t *t, void *p, size_t stride)
 {
     for (size_t r = 0; r < TILE_ROWS; r++)
         memcpy((char *)p + r * stride, t + 64 * r, 64);
-}
-
-static inline __m512 tile_odd(__m512i pairs)
-{
-    return _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32((int)0xffff0000)));
-}
-
-static inline __m512 tile_even(__m512i pairs)
-{
-    return _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
 }
 
 static inline void tile_multiply(uint8_t *c, const uint8_t *a, const uint8_t *b)
@@ -70,7 +86,11 @@ static inline void tile_multiply(uint8_t *c, const uint8_t *a, const uint8_t *b)
 #define tile_store(n, p, stride) tile_put(tile_file_.t[n], p, stride)
 #define tile_zero(n)             memset(tile_file_.t[n], 0, TILE_BYTES)
 #define tile_dot(c, a, b)        tile_multiply(tile_file_.t[c], tile_file_.t[a], tile_file_.t[b])
-#define tile_fence()             ((void)0)
+
+#endif
+
+#define tile_begin() ((void)0)
+#define tile_fence() ((void)0)
 
 /* Nearest bf16, ties to even, as the low half of each lane; too small to be normal: zero. */
 static inline __m512i tile_round1(__m512 v)
@@ -92,10 +112,22 @@ static inline __m512i tile_round2(__m512 even, __m512 odd)
 
 #else
 
+#ifdef TILE_PAIRS
+
+#define TILE_LEVEL   "avx512-bf16"
+#define tile_begin() ((void)0)
+
+static inline __m512 tile_pairs(__m512 sum, __m512i w, __m512i x)
+{
+    return _mm512_dpbf16_ps(sum, (__m512bh)w, (__m512bh)x);
+}
+
+#else
+
 #define TILE_LEVEL "amx"
 
-/* The configuration: eight tiles of 16 rows, 64 bytes each. In assembly because the compilers'
- * function does not say that all 64 bytes are read (gcc 12). */
+/* The configuration, once for many tiles: eight of 16 rows, 64 bytes each. In assembly because the
+ * compilers' function does not say that all 64 bytes are read (gcc 12). */
 struct tile_config {
     uint8_t palette, start, none[14];
     uint16_t row_bytes[16];
@@ -103,7 +135,7 @@ struct tile_config {
 };
 _Static_assert(sizeof(struct tile_config) == 64, "layout of the tile configuration");
 
-static inline void tile_configure(void)
+static inline void tile_begin(void)
 {
     struct tile_config c = {.palette = 1};
 
@@ -114,7 +146,7 @@ static inline void tile_configure(void)
     __asm__ volatile("ldtilecfg %0" : : "m"(c));
 }
 
-#define TILE_OPEN                tile_configure()
+#define TILE_OPEN                ((void)0)
 
 /* The operations do not tell the compiler which memory they read: tile_fence() stands between what
  * is written and what tiles load of it. */
@@ -122,7 +154,10 @@ static inline void tile_configure(void)
 #define tile_store(n, p, stride) _tile_stored(n, p, stride)
 #define tile_zero(n)             _tile_zero(n)
 #define tile_dot(c, a, b)        _tile_dpbf16ps(c, a, b)
-#define tile_fence()             __asm__ volatile("" : : : "memory")
+
+#endif
+
+#define tile_fence() __asm__ volatile("" : : : "memory")
 
 /* Even lanes' bf16 in the low, odd ones' in the high half of each lane. */
 static inline __m512i tile_round2(__m512 even, __m512 odd)
