@@ -12,10 +12,11 @@
 #include "plan/backend.h"
 #include "quant/quant.h"
 
-#define CPU_TILE    16384 // floats of one tile of results (64 KB: half of a small L2 with both)
+#define CPU_TILE    32768 // floats of one tile of results (128 KB: half of a small L2 with both)
 #define CPU_QUERIES 128   // rows times heads that read a page together
 #define CPU_HEADS   16    // heads of one group that do
 #define CPU_COLS    64    // columns of a state that one member works on at a time
+#define CPU_PIECES  8     // of a matrix for each member
 
 struct dev {
     const struct cpu_kernels *k;
@@ -80,7 +81,8 @@ struct cpu_seg {
     uint64_t own_at, own_bytes; // each member's private part
     float **vec;                // vectors that had to be converted
     int n_vec;
-    uint64_t work; // multiplications of a row in its matrices
+    uint32_t *next; // [n_step] pieces of each step that members have taken (take)
+    uint64_t work;  // multiplications of a row in its matrices
 };
 
 /* One run as one member sees it. */
@@ -119,6 +121,20 @@ static inline void share(const struct cpu_ctx *c, int64_t n, int64_t unit, int64
     *b = units * (c->member + 1) / c->n * unit;
     *a = *a < n ? *a : n;
     *b = *b < n ? *b : n;
+}
+
+/* The next piece [*a, *b) of n things, dealt out in units to whoever comes; false: none is left.
+ * Processors are not equally fast: nobody knows what else they do. No bit depends on who works. */
+static inline bool take(const struct cpu_ctx *c, const struct cpu_step *s, int64_t n, int64_t unit,
+                        int64_t *a, int64_t *b)
+{
+    const int64_t pieces = c->n == 1 ? 1 : CPU_PIECES * c->n;
+    const int64_t size = (n + pieces * unit - 1) / (pieces * unit) * unit;
+    const uint32_t k = __atomic_fetch_add(&c->g->next[s - c->g->step], 1, __ATOMIC_RELAXED);
+
+    *a = k * size;
+    *b = *a + size < n ? *a + size : n;
+    return *a < n;
 }
 
 static inline int64_t rows_of(const struct cpu_ctx *c, int rows)

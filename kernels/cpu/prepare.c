@@ -399,6 +399,9 @@ static bool lay_out(struct prep *p)
         at +=
             (p->slot_bytes[i] + 63) / 64 * 64 + 64; // 64: rows may be read a vector past their end
     }
+    g->next = mem_array((uint64_t)g->n_step, sizeof *g->next, p->e);
+    if (!g->next)
+        return false;
     g->own_at = (at + 4095) / 4096 * 4096;
     g->own_bytes = (p->own + 4095) / 4096 * 4096;
     g->bytes = g->own_at + g->own_bytes * (uint64_t)p->n_member;
@@ -445,6 +448,7 @@ void cpu_unprepare(struct segment *s)
         mem_free(g->vec);
         mem_free(g->step);
         mem_free(g->slot_at);
+        mem_free(g->next);
         mem_unpages(g->scratch, g->bytes);
         mem_free(g);
     }

@@ -1,4 +1,5 @@
-/* run_linear.c - matrices times rows: every member makes columns of the result for all rows.
+/* run_linear.c - matrices times rows: members make columns of the result for all rows, piece by
+ * piece.
  *
  * Results go through a small tile, where bias, activation, scale and residual are applied while
  * they are hot. Which member makes a column, and with how many others, changes no bit of it.
@@ -14,20 +15,26 @@ struct span {
     int64_t i0, i1; // rows
 };
 
-/* Member's part of n_out columns of the step's rows but those that went the second path. A few
- * columns of many rows (a router) are shared out by rows. */
-static struct span deal(const struct cpu_ctx *c, const struct cpu_step *st, int64_t n_out)
+/* What a member does next of n_out columns of the step's rows but those that went the second path;
+ * false: nothing is left. A few columns of many rows (a router) are shared out by rows. */
+static bool deal(const struct cpu_ctx *c, const struct cpu_step *st, int64_t n_out, struct span *s)
 {
     const int64_t done = tiled_rows(c, st), n_x = rows_of(c, st->in[0].rows) - done;
-    struct span s = {0, n_out, 0, n_x};
 
-    if (n_out < 2 * UNIT * c->n && n_x >= c->n)
-        share(c, n_x, 1, &s.i0, &s.i1);
-    else
-        share(c, n_out, UNIT, &s.r0, &s.r1);
-    s.i0 += done;
-    s.i1 += done;
-    return s;
+    if (n_out < 2 * UNIT * c->n && n_x >= c->n) {
+        if (s->r1)
+            return false; // it had its share
+        s->r1 = n_out;
+        share(c, n_x, 1, &s->i0, &s->i1);
+    } else {
+        s->i0 = 0;
+        s->i1 = n_x;
+        if (!take(c, st, n_out, 2 * UNIT, &s->r0, &s->r1))
+            return false;
+    }
+    s->i0 += done;
+    s->i1 += done;
+    return s->i0 < s->i1;
 }
 
 /* Rows of x and of the matrix that a tile takes at once. */
@@ -61,11 +68,9 @@ static void linear_part(const struct cpu_ctx *c, const struct cpu_step *s, const
 {
     const bool plain = s->op->kind == OP_linear; // else a.lin is not ours, and nothing follows
     const float scale = plain && s->op->a.lin.scale != 0.0f ? s->op->a.lin.scale : 1.0f;
-    const int64_t nx = tile_x(p.i1 - p.i0), nr = p.i1 > p.i0 ? tile_r(p.i1 - p.i0) : 0;
+    const int64_t nx = tile_x(p.i1 - p.i0), nr = tile_r(p.i1 - p.i0);
     float *tile = (float *)c->own;
 
-    if (p.i1 <= p.i0)
-        return;
     for (int64_t r = p.r0; r < p.r1; r += nr)
         for (int64_t i = p.i0; i < p.i1; i += nx) {
             const int64_t n = least(nr, p.r1 - r), k = least(nx, p.i1 - i);
@@ -83,21 +88,24 @@ static void linear_part(const struct cpu_ctx *c, const struct cpu_step *s, const
 /* linear, and linear_multi: its matrices' columns are dealt out as one row of columns. */
 void run_linear(const struct cpu_ctx *c, const struct cpu_step *s)
 {
-    int64_t total = 0, at = 0;
-    struct span p;
+    struct span p = {0, 0, 0, 0};
+    int64_t total = 0;
 
     if (tiled_rows(c, s))
         tiles_linear(c, s);
     for (int k = 0; k < s->n_m; k++)
         total += s->m[k].rows;
-    p = deal(c, s, total);
-    for (int k = 0; k < s->n_m; k++) {
-        const int64_t rows = s->m[k].rows;
-        struct span q = {p.r0 > at ? p.r0 - at : 0, least(p.r1 - at, rows), p.i0, p.i1};
+    while (deal(c, s, total, &p)) {
+        int64_t at = 0;
 
-        if (q.r0 < q.r1)
-            linear_part(c, s, &s->m[k], q, at);
-        at += rows;
+        for (int k = 0; k < s->n_m; k++) {
+            const int64_t rows = s->m[k].rows;
+            struct span q = {p.r0 > at ? p.r0 - at : 0, least(p.r1 - at, rows), p.i0, p.i1};
+
+            if (q.r0 < q.r1)
+                linear_part(c, s, &s->m[k], q, at);
+            at += rows;
+        }
     }
 }
 
@@ -130,17 +138,13 @@ void run_linear_heads(const struct cpu_ctx *c, const struct cpu_step *s)
     }
 }
 
-/* m[0] is gate, m[1] up; a fused matrix was split in two when the step was made. */
-void run_glu(const struct cpu_ctx *c, const struct cpu_step *s)
+static void glu_part(const struct cpu_ctx *c, const struct cpu_step *s, struct span p)
 {
     const struct cpu_mat *g = &s->m[0], *u = &s->m[1];
-    const struct span p = deal(c, s, g->rows);
-    const int64_t nx = tile_x(p.i1 - p.i0), nr = p.i1 > p.i0 ? tile_r(p.i1 - p.i0) : 0;
+    const int64_t nx = tile_x(p.i1 - p.i0), nr = tile_r(p.i1 - p.i0);
     float *tile = (float *)c->own, *tile_u = tile + CPU_TILE;
 
-    if (tiled_rows(c, s))
-        tiles_glu(c, s);
-    for (int64_t r = p.r0; r < p.r1 && nr; r += nr)
+    for (int64_t r = p.r0; r < p.r1; r += nr)
         for (int64_t i = p.i0; i < p.i1; i += nx) {
             const int64_t n = least(nr, p.r1 - r), k = least(nx, p.i1 - i);
 
@@ -159,4 +163,15 @@ void run_glu(const struct cpu_ctx *c, const struct cpu_step *s)
                           s->op->a.lin.limit);
             }
         }
+}
+
+/* m[0] is gate, m[1] up; a fused matrix was split in two when the step was made. */
+void run_glu(const struct cpu_ctx *c, const struct cpu_step *s)
+{
+    struct span p = {0, 0, 0, 0};
+
+    if (tiled_rows(c, s))
+        tiles_glu(c, s);
+    while (deal(c, s, s->m[0].rows, &p))
+        glu_part(c, s, p);
 }

@@ -127,23 +127,23 @@ void run_moe_glu(const struct cpu_ctx *c, const struct cpu_step *s)
     float *tile = (float *)c->own, *tile_u = tile + CPU_TILE;
     int64_t r0, r1;
 
-    share(c, g->rows, 16, &r0, &r1);
-    for (int32_t e = 0; e < a->n_expert; e++)
-        for (int64_t i = o.start[e]; i < o.start[e + 1]; i += 256) {
-            const int64_t k = least(256, o.start[e + 1] - i);
-            const int64_t nr = least(1024, CPU_TILE / k / 16 * 16);
-            const uint8_t *rows = one ? x : x + (size_t)i * stride;
+    while (take(c, s, g->rows, 32, &r0, &r1))
+        for (int32_t e = 0; e < a->n_expert; e++)
+            for (int64_t i = o.start[e]; i < o.start[e + 1]; i += 256) {
+                const int64_t k = least(256, o.start[e + 1] - i);
+                const int64_t nr = least(1024, CPU_TILE / k / 16 * 16);
+                const uint8_t *rows = one ? x : x + (size_t)i * stride;
 
-            for (int64_t r = r0; r < r1; r += nr) {
-                const int64_t n = least(nr, r1 - r);
+                for (int64_t r = r0; r < r1; r += nr) {
+                    const int64_t n = least(nr, r1 - r);
 
-                expert_tile(c, tile, g, e, r, n, rows, stride, k);
-                expert_tile(c, tile_u, u, e, r, n, rows, stride, k);
-                for (int64_t j = 0; j < k; j++)
-                    c->k->glu(val_row(c, &s->out[0], o.pair[i + j]) + r, tile + j * n,
-                              tile_u + j * n, n, a->act, a->limit);
+                    expert_tile(c, tile, g, e, r, n, rows, stride, k);
+                    expert_tile(c, tile_u, u, e, r, n, rows, stride, k);
+                    for (int64_t j = 0; j < k; j++)
+                        c->k->glu(val_row(c, &s->out[0], o.pair[i + j]) + r, tile + j * n,
+                                  tile_u + j * n, n, a->act, a->limit);
+                }
             }
-        }
 }
 
 #define DOWN_COLS 64 // columns of the result that all pairs' tiles are held for
@@ -165,20 +165,21 @@ void run_moe_down(const struct cpu_ctx *c, const struct cpu_step *s)
     float *sum = (float *)c->own, *tile = sum + DOWN_COLS;
     int64_t r0, r1;
 
-    share(c, m->rows, 16, &r0, &r1);
-    for (int64_t r = r0; r < r1; r += DOWN_COLS) {
-        const int64_t n = least(DOWN_COLS, r1 - r);
+    while (take(c, s, m->rows, 32, &r0, &r1))
+        for (int64_t r = r0; r < r1; r += DOWN_COLS) {
+            const int64_t n = least(DOWN_COLS, r1 - r);
 
-        for (int32_t e = 0; e < a->n_expert; e++)
-            if (o.start[e] < o.start[e + 1])
-                expert_tile(c, tile + o.start[e] * n, m, e, r, n,
-                            x + (size_t)o.start[e] * s->x.stride, s->x.stride,
-                            o.start[e + 1] - o.start[e]);
-        for (int64_t t = 0; t < c->n_t; t++) {
-            for (int64_t j = t * a->n_used; j < (t + 1) * a->n_used; j++)
-                c->k->mul_add(sum, tile + o.place[j] * n, n, weight[j], j == t * a->n_used);
-            c->k->finish(val_row(c, &s->out[0], t) + r, sum, NULL,
-                         s->in[3].used ? val_row(c, &s->in[3], t) + r : NULL, n, ACT_NONE, scale);
+            for (int32_t e = 0; e < a->n_expert; e++)
+                if (o.start[e] < o.start[e + 1])
+                    expert_tile(c, tile + o.start[e] * n, m, e, r, n,
+                                x + (size_t)o.start[e] * s->x.stride, s->x.stride,
+                                o.start[e + 1] - o.start[e]);
+            for (int64_t t = 0; t < c->n_t; t++) {
+                for (int64_t j = t * a->n_used; j < (t + 1) * a->n_used; j++)
+                    c->k->mul_add(sum, tile + o.place[j] * n, n, weight[j], j == t * a->n_used);
+                c->k->finish(val_row(c, &s->out[0], t) + r, sum, NULL,
+                             s->in[3].used ? val_row(c, &s->in[3], t) + r : NULL, n, ACT_NONE,
+                             scale);
+            }
         }
-    }
 }

@@ -1,6 +1,8 @@
 /* test_thread.c - teams of 1 to 8: every member runs once per call, barriers order their writes. */
 #include "base/thread.h"
 
+#include <time.h>
+
 #include "base/mem.h"
 #include "tests/suite.h"
 
@@ -85,6 +87,24 @@ START_TEST(members_wake_after_sleep)
 }
 END_TEST
 
+/* Members that have nothing to do sleep: of 150 ms they spin a small part at most. */
+START_TEST(idle_members_use_no_processor)
+{
+    struct err e = {0};
+    struct job j = {0};
+    struct timespec before, after;
+
+    ck_ok(team_new(&j.team, 4, &e), &e);
+    team_run(j.team, count, &j);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+    usleep(150000);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+    ck_assert_int_lt((after.tv_sec - before.tv_sec) * 1000000000 + after.tv_nsec - before.tv_nsec,
+                     30000000);
+    team_free(j.team);
+}
+END_TEST
+
 START_TEST(sizes_and_memory_are_checked)
 {
     struct team *t = NULL;
@@ -133,4 +153,4 @@ END_TEST
 #endif
 
 TEST_MAIN("base/thread", every_member_runs_once, barrier_orders_writes, members_wake_after_sleep,
-          sizes_and_memory_are_checked, members_flush_denormals)
+          idle_members_use_no_processor, sizes_and_memory_are_checked, members_flush_denormals)

@@ -76,8 +76,8 @@ struct bench {
     struct batch batch;
 };
 
-/* A model prepared on two threads, and its whole sequence as one batch. */
-static struct bench *bench_new(struct rig *r)
+/* A model prepared on some threads, and its whole sequence as one batch. */
+static struct bench *bench_on(struct rig *r, const char *threads)
 {
     struct bench *b = mem_new(sizeof *b, NULL);
     struct schedule *all = schedule_new(r, RIG_LEN, true);
@@ -85,12 +85,17 @@ static struct bench *bench_new(struct rig *r)
 
     b->r = r;
     b->s = (struct segment){.plan = &r->p, .to = r->p.n_op, .max_t = 40, .max_s = 1, .at = b->at};
-    ck_ok(cpu_backend.open(&b->d, "2", &e), &e);
+    ck_ok(cpu_backend.open(&b->d, threads, &e), &e);
     ck_ok(cpu_backend.mem(b->d, rig_arena(r, 40, b->at), MEM_DEVICE, NULL, &b->s.arena, &e), &e);
     rig_kv_bind(r, b->d, &b->s);
     b->batch = make_batch(r, all, 0, &b->rows);
     mem_free(all);
     return b;
+}
+
+static struct bench *bench_new(struct rig *r)
+{
+    return bench_on(r, "2");
 }
 
 static void bench_free(struct bench *b)
@@ -130,6 +135,29 @@ START_TEST(a_layer_meets_ten_times)
     first = barriers(&b->s);
     ck_assert_int_eq(both - first, 10);
     bench_free(b);
+}
+END_TEST
+
+/* Pieces of matrices go to whoever comes, more threads than processors among them. */
+START_TEST(up_to_64_threads_change_no_bit)
+{
+    static const char *const threads[] = {"1", "2", "7", "64"};
+    uint8_t *first = NULL;
+
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+        for (int again = 0; again < 2; again++) {
+            struct bench *b = bench_on(small_model(FMT_Q4_K), threads[i]);
+            struct err e = {0};
+
+            ck_ok(cpu_backend.prepare(b->d, &b->s, &e), &e);
+            ck_assert_int_ge(cpu_backend.run(b->d, &b->s, &b->batch), 0);
+            ck_assert_int_ge(cpu_backend.run(b->d, &b->s, &b->batch), 0);
+            if (!first)
+                first = mem_dup(b->s.arena.p, b->s.arena.bytes, &e);
+            ck_assert_mem_eq(first, b->s.arena.p, b->s.arena.bytes);
+            bench_free(b);
+        }
+    mem_free(first);
 }
 END_TEST
 
@@ -436,7 +464,8 @@ START_TEST(equal_experts_go_by_number)
 }
 END_TEST
 
-TEST_MAIN("kernels/cpu", a_layer_meets_ten_times, a_run_allocates_nothing, kernels_are_named,
+TEST_MAIN("kernels/cpu", a_layer_meets_ten_times, up_to_64_threads_change_no_bit,
+          a_run_allocates_nothing, kernels_are_named,
           prepare_survives_every_failing_allocation, open_survives_every_failing_allocation,
           a_batch_with_a_wrong_number_is_refused, embeddings_take_the_place_of_tokens,
           rotary_positions_may_differ_from_places, records_that_make_no_sense_are_refused, opening,
