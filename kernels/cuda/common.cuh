@@ -47,6 +47,28 @@
 #define WARP 32
 
 #ifdef RILL_SIMT
+DEVICE uint32_t two_f16(float low, float high)
+{
+    return f32_to_f16(low) | (uint32_t)f32_to_f16(high) << 16;
+}
+
+DEVICE uint32_t two_bf16(float low, float high)
+{
+    return f32_to_bf16(low) | (uint32_t)f32_to_bf16(high) << 16;
+}
+
+DEVICE uint32_t mul_f16x2(uint32_t a, uint32_t b)
+{
+    return two_f16(f16_to_f32((uint16_t)a) * f16_to_f32((uint16_t)b),
+                   f16_to_f32((uint16_t)(a >> 16)) * f16_to_f32((uint16_t)(b >> 16)));
+}
+
+DEVICE uint32_t sub_f16x2(uint32_t a, uint32_t b)
+{
+    return two_f16(f16_to_f32((uint16_t)a) - f16_to_f32((uint16_t)b),
+                   f16_to_f32((uint16_t)(a >> 16)) - f16_to_f32((uint16_t)(b >> 16)));
+}
+
 #define KERN_FN(fn)         NULL
 #define KERN_CALL(fn, type) [](const void *a) { fn(*(const type *)a); }
 #else
@@ -108,6 +130,13 @@ DEVICE float warp_max(float x)
     for (int m = WARP / 2; m; m /= 2)
         x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, m));
     return x;
+}
+
+/* Over four neighbouring lanes. */
+DEVICE float quad_max(float x)
+{
+    x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
+    return fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
 }
 
 DEVICE int warp_sum_int(int x)

@@ -103,6 +103,7 @@ static int cuda_open(struct dev **out, const char *spec, struct err *e)
     }
     d->layout = (enum layout)n;
     d->wide = d->info.sm == 90 && env_is("RILL_CUDA_GEMM", "wgmma");
+    d->wide_attn = d->info.sm == 90 && env_is("RILL_CUDA_ATTN", "wgmma");
     d->plain = env_is("RILL_CUDA_FUSE", "0");
     d->last = cuda_take(d, CUDA_SLOTS * sizeof *d->last);
     d->stage = rt_alloc_host(d->rt, 2 * STAGE);

@@ -20,6 +20,7 @@ struct dev {
     uint64_t limit, taken; // most bytes that may be taken, and those that are
     bool plain;            // every record has launches of its own (RILL_CUDA_FUSE=0)
     bool wide;             // prompts through wide.cu (RILL_CUDA_GEMM=wgmma)
+    bool wide_attn;        // and through attn_wide.cu (RILL_CUDA_ATTN=wgmma)
     /* matrices that can be repacked: how they lie, and how they are read */
     enum layout { LAYOUT_PANELS, LAYOUT_FILE, LAYOUT_DP4A, LAYOUT_PIECES, LAYOUT_BULK } layout;
     uint32_t ticket, draws;
@@ -59,14 +60,13 @@ uint64_t cuda_free_bytes(const struct dev *d);
 
 /* Kernels and grids are chosen by the number of rows, only among those that make the same bytes. */
 enum variant { ONE_ROW, UP_TO_8, UP_TO_16, UP_TO_32, MANY_ROWS, VARIANTS };
-#define FEW      16 // rows up to which attention is dealt out by chunks
-#define FEW_ROWS (1u << ONE_ROW | 1u << UP_TO_8 | 1u << UP_TO_16)
-#define ALWAYS   31u // a bit for each variant
+#define ALWAYS 31u // a bit for each variant
 
 enum {
     BUCKETS = 11,       // graphs for 1, 2, 4 ... 1024 rows
     TILES = ROWS_1 + 1, // a block for each tile of pairs
     RUNS,               // and for each run of rows of one sequence
+    SPANS               // or for `per` rows of a run (attn.cuh, tile_base)
 };
 
 struct launch {
@@ -160,6 +160,18 @@ int cuda_bring(struct dev *d, void *to, const void *from, uint64_t n);
 bool cuda_wants_panels(const struct dev *d, const struct weight *w);
 /* part[0] of w, which the host has, as panels in new memory. */
 int cuda_repack(struct dev *d, const struct weight *w, struct mem *out, struct err *e);
+
+/* -- lower_attn.c -- */
+
+/* A kernel of attention, k NULL: none fits. */
+struct attn_kern {
+    const struct rt_kern *k;
+    struct attn_shape at;
+    uint32_t block, shared, grid_y;
+};
+struct attn_kern cuda_attn_few(const struct attn_run_args *a, int sm);
+struct attn_kern cuda_attn_many(const struct attn_run_args *a, int sm);
+struct attn_kern cuda_attn_wide(const struct attn_run_args *a, int sm); // with other bits
 
 /* -- lower.c -- */
 

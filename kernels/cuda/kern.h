@@ -12,9 +12,11 @@
 #include "plan/plan.h"
 #include "quant/fmt.h"
 
-#define ATTN_CHUNK    512 // positions of an attention partial, counted from position 0
 #define ATTN_THREADS  128
-#define MERGE_CHUNKS  64  // up to so many the last block merges them, beyond them another launch
+#define ATTN_ROWS     16 // queries that a product of attention takes at once (attn.cuh)
+#define ATTN_SPLIT    32 // rows of a step up to which several blocks share one
+#define MERGE_CHUNKS  64 // chunks of positions that are merged at a time
+#define MERGE_SHARED  8528
 #define GEMV_THREADS  128 // four warps, a row of the matrix each
 #define GEMV_MANY     8   // rows of inputs for which a weight is read once
 #define PANEL         4   // rows of a matrix that panel.cuh keeps together
@@ -245,20 +247,57 @@ struct heads_args {
     struct view v;
 };
 
+/* What a block of attention makes, and how its shared memory lies: offsets in bytes. */
+struct attn_shape {
+    int32_t heads, per; // query heads, and rows of one sequence
+    int32_t subs;       // blocks that share the query heads of a key/value head
+    int32_t n_stage, stage, stage_v; // pages on their way; where V begins in one
+    int32_t parts, parts_k, parts_v; // numbers of 16 bits that one is taken apart into
+    int32_t part_k, part_v;          // bytes of such a part of a tile
+    int32_t unpack_k, unpack_v;      // whether it is not the stage that is multiplied with,
+    int32_t at_k, at_v;              // but what is unpacked to here
+    int32_t at_q, part_q;            // ATTN_ROWS queries
+    int32_t at_many, part_many;      // the queries of all warps
+    int32_t at_p, part_p, ld_p;      // e^score of ATTN_ROWS queries
+    int32_t at_max, at_scale, at_scratch;
+};
+
 struct attn_run_args {
     struct step s;
     struct kv_args kv;
     struct view q, out;
     const float *sink, *slope;
-    float *part;        // [T][n_head][n_chunk][dv + 2]; NULL: chunks are merged as they are made
+    float *part;        // [ATTN_SPLIT rows][n_head][n_chunk][dv + 2]; NULL: rows are never shared
     struct q32 *to;     // the result packed too, where heads are whole groups of 32
     struct x16 *halves; // or in halves
-    int32_t *ticket; // [T][blocks a row], all 0: who comes last merges; NULL: another launch does
-    int32_t n_chunk, n_split;
+    int32_t *ticket;    // [tiles][blocks a tile], all 0: who comes last merges
+    int32_t n_chunk, n_split; // n_split: blocks that share a row where it is the only one
     int32_t n_head, dk, dv, window, v_in_k;
-    int32_t wide; // K's rows can be read 16 bytes at a time
+    int32_t apart; // few: only sequences all rows of which a tile can have
     float scale, softcap;
+    struct attn_shape at;
 };
+
+/* A partial of attention is of the positions of a chunk: 512 each up to position 8,192, from there
+ * on an eighth of a power of two, so that there are 8 more each time the text doubles. */
+#ifdef __CUDACC__
+#define BOTH_SIDES __host__ __device__
+#else
+#define BOTH_SIDES
+#endif
+static inline BOTH_SIDES int32_t attn_chunk_of(int32_t pos)
+{
+    int32_t k = 0;
+
+    for (int32_t p = pos >> 13; p; p >>= 1)
+        k++;
+    return k ? 16 + 8 * (k - 1) + (pos >> (9 + k)) - 8 : pos >> 9;
+}
+
+static inline BOTH_SIDES int32_t attn_chunk_at(int32_t c) // its first position
+{
+    return c < 16 ? c << 9 : (8 + c % 8) << (10 + (c - 16) / 8);
+}
 
 struct route_args {
     struct step s;
@@ -358,12 +397,17 @@ extern "C" {
 #endif
 extern const struct rt_kern kern_draw, kern_read;
 extern const struct rt_kern kern_pack, kern_norm, kern_rope_table, kern_rope_run, kern_map;
-extern const struct rt_kern kern_heads, kern_store, kern_attn_run[3],
-    kern_attn_merge; // 1, 4, 8 heads
+extern const struct rt_kern kern_heads, kern_store;
+/* Attention by few queries a block (attn.cu), and by many (attn_many.cu, attn_wide.cu). */
+enum attn_few { FEW_HALF, FEW_HALF_LARGE, FEW_PARTS, FEW_PARTS_LARGE, FEW_KERNS };
+enum attn_many { MANY_HALF_64, MANY_HALF_128, MANY_HALF_256, MANY_PARTS, MANY_KERNS };
+enum attn_wide { WIDE_64, WIDE_128, WIDE_KERNS };
+extern const struct rt_kern kern_attn_few[FEW_KERNS], kern_attn_many[MANY_KERNS];
 extern const struct rt_kern kern_route, kern_sort, kern_combine;
 extern const struct rt_kern kern_lora_low, kern_lora_add, kern_steer;
 extern const struct rt_kern kern_conv, kern_shift, kern_scan, kern_rwkv;
 
+const struct rt_kern *attn_wide(void); // [WIDE_KERNS] on sm_90 alone, with other bits; NULL: none
 /* One table of formats a file; NULL: it does not have this one. */
 const struct fmt_kern *gemv_half(int fmt);
 const struct fmt_kern *gemv_plain(int fmt);

@@ -37,6 +37,7 @@ cuda_low_fn cuda_low_route, cuda_low_moe_glu, cuda_low_moe_down;
 cuda_low_fn cuda_low_lora, cuda_low_steer;
 cuda_low_fn cuda_low_kv_store, cuda_low_attn;
 bool cuda_attn_good(const struct plan *p, const struct op *op);
+bool cuda_is_attn(const struct rt_kern *k);
 
 /* Norms and rotations of queries and keys, and the storing of keys and values behind them, which
  * begin with record i: as one launch, if it can be. How many records it did. */

@@ -264,19 +264,155 @@ int cuda_low_heads(struct prep *p, int32_t i)
 
 /* -- attention -- */
 
-/* Query heads that go together: as many as share a key/value head and fit shared memory. */
-static int heads_at_once(const struct attn_args *m, uint32_t *shared)
+/* How the kernels of attn.cu and attn_many.cu are made: enum attn_few, attn_many. */
+struct attn_made {
+    bool half;
+    int pages, warps, dk, dv; // at most so many columns
+    bool kept;                // queries stay in registers
+};
+static const struct attn_made few_made[FEW_KERNS] = {{true, 2, 4, 128, 128, false},
+                                                     {true, 1, 4, 4096, 512, false},
+                                                     {false, 1, 4, 4096, 128, false},
+                                                     {false, 1, 4, 4096, 512, false}};
+static const struct attn_made many_made[MANY_KERNS] = {{true, 2, 8, 64, 64, true},
+                                                       {true, 2, 8, 128, 128, true},
+                                                       {true, 1, 4, 4096, 256, false},
+                                                       {false, 1, 8, 4096, 128, false}};
+
+static const struct attn_made wide_made[WIDE_KERNS] = {{true, 2, 8, 64, 64, false},
+                                                       {true, 2, 8, 128, 128, false}};
+
+bool cuda_is_attn(const struct rt_kern *k)
 {
-    const int group = m->n_head / m->n_kv;
+    return (attn_wide() && k >= attn_wide() && k < attn_wide() + WIDE_KERNS) ||
+           (k >= kern_attn_few && k < kern_attn_few + FEW_KERNS) ||
+           (k >= kern_attn_many && k < kern_attn_many + MANY_KERNS);
+}
 
-    for (int k = group > 4 ? 2 : group > 1 ? 1 : 0; k >= 0; k--) {
-        const uint32_t heads = k == 0 ? 1 : k == 1 ? 4 : 8;
+/* Shared memory that a block may have. */
+static int32_t shared_most(int sm)
+{
+    return sm == 80 || sm == 87                  ? 163 << 10
+           : sm == 90 || (sm >= 100 && sm < 120) ? 227 << 10
+                                                 : 99 << 10;
+}
 
-        *shared = heads * ((uint32_t)m->dk + ATTN_CHUNK + 2 + (uint32_t)m->dv) * 4;
-        if (*shared <= 48u << 10)
-            return k;
-    }
-    return -1;
+/* Whether rows are multiplied with as F16: what they are of loses nothing by it that a page has. */
+static bool in_halves(int type, int n)
+{
+    return n % 16 == 0 &&
+           (type == FMT_F16 || type == FMT_KV_F8 || type == FMT_Q8_0 || type == FMT_Q4_0);
+}
+
+/* Numbers of bf16 that are what a page has. */
+static int parts_of(int type)
+{
+    return type == FMT_BF16 || type == FMT_KV_F8 ? 1 : type == FMT_F16 ? 2 : 3;
+}
+
+/* Bytes of a part of so many rows as panels. */
+static int32_t panels(int rows, int n)
+{
+    return (n + 63) / 64 * rows * 128;
+}
+
+static int32_t raw_bytes(int pages, int type, int n)
+{
+    return pages * KV_PAGE * (int32_t)plan_kv_row(type, n);
+}
+
+/* Shared memory for n_stage stages, all of it in at; how much there must be. */
+static int32_t lay_shared(struct attn_shape *at, const struct attn_run_args *a,
+                          const struct attn_made *m, bool many, int n_stage)
+{
+    const int step = m->pages * KV_PAGE, rows = many ? ATTN_ROWS * m->warps : ATTN_ROWS;
+    const int type = m->half ? FMT_F16 : FMT_BF16;
+    const int whole = (a->dk + 15) / 16 * 16;
+    int32_t to;
+
+    at->n_stage = n_stage;
+    at->parts_k = m->half ? 1 : parts_of(a->kv.type_k);
+    at->parts_v = m->half ? 1 : a->v_in_k ? at->parts_k : parts_of(a->kv.type_v);
+    at->parts = m->half ? 1 : at->parts_k == 1 && at->parts_v == 1 ? 2 : 3;
+    at->part_k = panels(step, a->dk);
+    at->part_v = a->v_in_k ? at->part_k : panels(step, a->dv);
+    at->unpack_k = a->kv.type_k != type || a->dk % 16 != 0;
+    at->unpack_v = !a->v_in_k && (a->kv.type_v != type || a->dv % 16 != 0);
+    at->stage_v = at->unpack_k ? raw_bytes(m->pages, a->kv.type_k, a->dk) : at->part_k;
+    at->stage_v = (at->stage_v + 1023) / 1024 * 1024; // the swizzle of wgmma is of addresses
+    at->stage = at->stage_v + (a->v_in_k      ? 0
+                               : at->unpack_v ? raw_bytes(m->pages, a->kv.type_v, a->dv)
+                                              : at->part_v);
+    at->stage = (at->stage + 1023) / 1024 * 1024;
+    at->part_q = panels(ATTN_ROWS, a->dk);
+    at->part_many = panels(rows, a->dk);
+    at->ld_p = 2 * step + 16; // 4 banks on
+    at->part_p = ATTN_ROWS * at->ld_p;
+    to = n_stage * at->stage;
+    at->at_many = m->kept ? to - at->stage : to; // the last stage is asked for when they are kept
+    at->at_k = to;
+    to += at->unpack_k ? at->parts_k * at->part_k : 0;
+    at->at_v = to;
+    to += at->unpack_v ? at->parts_v * at->part_v : 0;
+    if (!m->kept)
+        at->at_many = to;
+    if (many && at->at_many + at->parts * at->part_many > to)
+        to = at->at_many + at->parts * at->part_many;
+    at->at_q = to;
+    at->at_p = at->at_q + (many ? 0 : at->parts * at->part_q);
+    at->at_max = at->at_p + (many ? 0 : at->parts * at->part_p);
+    at->at_scale = at->at_max + m->warps * ATTN_ROWS * (int32_t)sizeof(float);
+    at->at_scratch = at->at_scale + rows * (int32_t)sizeof(float);
+    to = at->at_scratch + m->warps * whole * (int32_t)sizeof(float);
+    return to > MERGE_SHARED ? to : MERGE_SHARED;
+}
+
+/* As many stages as let two blocks share a multiprocessor, or as fit. */
+static struct attn_kern attn_kern(const struct attn_run_args *a, const struct attn_made *m, int n,
+                                  const struct rt_kern *k, bool many, int sm)
+{
+    const int32_t most = shared_most(sm), group = a->n_head / a->kv.n_kv;
+    const bool half = in_halves(a->kv.type_k, a->dk) &&
+                      (a->v_in_k ? a->dv % 16 == 0 : in_halves(a->kv.type_v, a->dv));
+    struct attn_kern y = {0};
+    int i = 0;
+
+    while (i < n && (m[i].half != half || a->dk > m[i].dk || a->dv > m[i].dv))
+        i++;
+    for (int alone = 0; i < n && alone < 2 && !y.k; alone++)
+        for (int stages = 4; stages > 1 - alone && !y.k; stages--) {
+            const int32_t bytes = lay_shared(&y.at, a, m + i, many, stages);
+
+            y.shared = (uint32_t)bytes;
+            y.k = bytes <= (alone ? most : most / 2 - 1024) ? k + i : NULL;
+        }
+    if (!y.k)
+        return y;
+    const int rows = many ? ATTN_ROWS * m[i].warps : ATTN_ROWS;
+    y.at.heads = group < rows ? group : rows;
+    y.at.per = rows / y.at.heads;
+    y.at.subs = (group + rows - 1) / rows;
+    y.block = (uint32_t)m[i].warps * 32;
+    y.grid_y = (uint32_t)(a->kv.n_kv * y.at.subs);
+    return y;
+}
+
+struct attn_kern cuda_attn_few(const struct attn_run_args *a, int sm)
+{
+    return attn_kern(a, few_made, FEW_KERNS, kern_attn_few, false, sm);
+}
+
+/* Its steps are those of few, or it would make other bits. */
+struct attn_kern cuda_attn_many(const struct attn_run_args *a, int sm)
+{
+    return attn_kern(a, many_made, MANY_KERNS, kern_attn_many, true, sm);
+}
+
+struct attn_kern cuda_attn_wide(const struct attn_run_args *a, int sm)
+{
+    if (sm != 90 || !attn_wide() || a->dk != a->dv || (a->dk != 64 && a->dk != 128))
+        return (struct attn_kern){0};
+    return attn_kern(a, wide_made, WIDE_KERNS, attn_wide(), true, sm);
 }
 
 /* A slope per head; NULL: none. */
@@ -306,19 +442,38 @@ static const float *slopes(struct prep *p, const struct op *op)
     return p->slope[i].dev;
 }
 
+static struct launch *attn_launch(struct prep *p, struct attn_run_args *a,
+                                  const struct attn_kern *k, uint32_t when, uint32_t blocks)
+{
+    struct launch *l;
+
+    a->at = k->at;
+    l = cuda_prep_launch(p, k->k, a, SPANS);
+    l->when = when;
+    l->per = (uint32_t)k->at.per;
+    l->grid_y = k->grid_y;
+    l->grid_z = blocks;
+    l->block = k->block;
+    l->shared = k->shared;
+    return l;
+}
+
+/* Up to ATTN_SPLIT rows several blocks share one, as long as the device has multiprocessors for
+ * them: four a multiprocessor. */
 void cuda_low_attn(struct prep *p, const struct op *op)
 {
+    static const struct {
+        uint32_t when;
+        int32_t rows; // at least
+    } few_rows[] = {
+        {1u << ONE_ROW, 1}, {1u << UP_TO_8, 2}, {1u << UP_TO_16, 9}, {1u << UP_TO_32, 17}};
     const struct attn_args *m = &op->a.attn;
-    const int32_t n_chunk = (p->p->n_ctx + ATTN_CHUNK - 1) / ATTN_CHUNK;
-    uint32_t shared = 0;
-    const int k = heads_at_once(m, &shared);
-    const int few = p->s->max_t < FEW ? p->s->max_t : FEW;
+    const int few = p->s->max_t < ATTN_SPLIT ? p->s->max_t : ATTN_SPLIT;
     struct attn_run_args a = {.s = p->g->step,
                               .kv = kv_of(p, op),
                               .q = cuda_view(p, op->in[0]),
                               .out = cuda_view(p, op->out[0]),
-                              .n_chunk = n_chunk,
-                              .n_split = n_chunk < 32 ? n_chunk : 32,
+                              .n_chunk = attn_chunk_of(p->p->n_ctx - 1) + 1,
                               .n_head = m->n_head,
                               .dk = m->dk,
                               .dv = m->dv,
@@ -326,41 +481,42 @@ void cuda_low_attn(struct prep *p, const struct op *op)
                               .v_in_k = m->v_in_k,
                               .scale = m->scale,
                               .softcap = m->softcap};
+    struct attn_kern k, many;
     int64_t n_sink;
-    struct launch *l;
+    int32_t blocks;
 
     if (!cuda_want(p,
                    m->n_head % m->n_kv == 0 && (int64_t)m->n_head * m->dk == op->in[0].cols &&
-                       (int64_t)m->n_head * m->dv == op->out[0].cols,
+                       (int64_t)m->n_head * m->dv == op->out[0].cols && a.kv.at % 16 == 0,
                    op, "heads and widths disagree"))
         return;
-    a.wide = (m->dk % 32 == 0 || plan_kv_row(a.kv.type_k, m->dk) % 16 == 0) && a.kv.at % 16 == 0;
+    k = cuda_attn_few(&a, p->d->info.sm);
+    many = cuda_attn_many(&a, p->d->info.sm);
+    if (p->d->wide_attn && cuda_attn_wide(&a, p->d->info.sm).k)
+        many = cuda_attn_wide(&a, p->d->info.sm);
+    if (!cuda_want(p, k.k != NULL, op, "heads are too wide for shared memory"))
+        return;
     a.sink = cuda_vector(p, op->w[0], &n_sink);
     cuda_want(p, !a.sink || n_sink == m->n_head, op, "one sink per head expected");
     a.slope = slopes(p, op);
-    for (int split = 0; split < 2; split++) {
-        if (split) {
-            a.part = cuda_slot(p, SLOT_PARTS,
-                               (uint64_t)few * (uint64_t)m->n_head * (uint64_t)n_chunk *
-                                   ((uint64_t)m->dv + 2) * sizeof(float));
-            a.part = a.part ? a.part : (float *)p->g->block;
-            if (n_chunk <= MERGE_CHUNKS && !p->d->plain)
-                a.ticket = cuda_slot(p, SLOT_TICKET, (uint64_t)few * (uint64_t)m->n_head * 4);
-        }
-        l = cuda_prep_launch(p, &kern_attn_run[k], &a, ROWS_T);
-        l->when = split ? FEW_ROWS : ALWAYS & ~FEW_ROWS;
-        l->grid_y = (uint32_t)(m->n_kv * ((m->n_head / m->n_kv + (k == 0 ? 1 : 4 * k) - 1) /
-                                          (k == 0 ? 1 : 4 * k)));
-        l->grid_z = split ? (uint32_t)a.n_split : 1;
-        l->block = ATTN_THREADS;
-        l->shared = shared;
+    blocks = (4 * p->d->info.units + (int32_t)k.grid_y - 1) / (int32_t)k.grid_y;
+    a.n_split = blocks < a.n_chunk ? blocks : a.n_chunk;
+    if (a.n_split > 1) {
+        a.part = cuda_slot(p, SLOT_PARTS,
+                           (uint64_t)few * (uint64_t)m->n_head * (uint64_t)a.n_chunk *
+                               ((uint64_t)m->dv + 2) * sizeof(float));
+        a.part = a.part ? a.part : (float *)p->g->block;
+        a.ticket = cuda_slot(p, SLOT_TICKET, 2 * ATTN_SPLIT * (uint64_t)k.grid_y * 4);
     }
-    if (n_chunk <= MERGE_CHUNKS && !p->d->plain)
-        return;
-    l = cuda_prep_launch(p, &kern_attn_merge, &a, ROWS_T);
-    l->when = FEW_ROWS;
-    l->grid_y = (uint32_t)m->n_head;
-    l->block = ATTN_THREADS;
+    for (size_t i = 0; i < ARRAY_LEN(few_rows); i++) {
+        blocks = (a.n_split + few_rows[i].rows - 1) / few_rows[i].rows;
+        attn_launch(p, &a, &k, few_rows[i].when, (uint32_t)blocks);
+    }
+    a.part = NULL;
+    a.apart = many.k != NULL;
+    attn_launch(p, &a, &k, 1u << MANY_ROWS, 1);
+    if (many.k)
+        attn_launch(p, &a, &many, 1u << MANY_ROWS, 1);
 }
 
 static bool kv_fits(int type, int cols)
@@ -372,9 +528,8 @@ static bool kv_fits(int type, int cols)
 bool cuda_attn_good(const struct plan *p, const struct op *op)
 {
     const struct attn_args *m = &op->a.attn;
-    uint32_t shared;
 
     return kv_fits(p->kv_type_k, m->dk) && (m->v_in_k || kv_fits(p->kv_type_v, m->dv)) &&
            m->kv >= 0 && m->kv < p->n_kv && m->n_kv > 0 && m->dk <= 4096 && m->dv <= 4096 &&
-           (op->kind == OP_kv_store || heads_at_once(m, &shared) >= 0);
+           (op->kind == OP_kv_store || m->dv <= 512);
 }

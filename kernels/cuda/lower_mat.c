@@ -29,8 +29,7 @@ static bool attn_packs(struct prep *p, const struct pack_args *k)
         const struct launch *l = &p->g->l[i];
         struct attn_run_args *a = l->args;
 
-        if (!a || (l->k != &kern_attn_merge && l->k != &kern_attn_run[0] &&
-                   l->k != &kern_attn_run[1] && l->k != &kern_attn_run[2]))
+        if (!a || !cuda_is_attn(l->k))
             break;
         if (a->out.p != k->x.p || (int64_t)a->n_head * a->dv != k->cols || a->dv % 32 ||
             k->rows != ROWS_T || k->n_head != 1 || a->to || a->halves)

@@ -77,6 +77,8 @@ static int64_t most_blocks(const struct segment *s, const struct launch *l, int6
         return n < n_e ? n : n_e;
     case RUNS:
         return n_run;
+    case SPANS:
+        return per > 1 ? n_run + n_t / per : n_t;
     default:
         n = l->rows == ROWS_T ? n_t : l->rows == ROWS_S ? n_s : l->rows == ROWS_E ? n_e : 1;
         return (n + per - 1) / per;

@@ -5,8 +5,9 @@
  * holds of A the rows g and g + 8 (a[0], a[1]; with k = 32 also a[2], a[3], 16 columns on), four
  * codes each from column 4 t on; of B the column g, codes from row 4 t on; of C the columns 2 t and
  * 2 t + 1 of row g (c[0], c[1]) and of row g + 8 (c[2], c[3]). Sums of integers are exact, so their
- * order within an instruction is nobody's concern. Of bf16 (k = 16) a word holds two: columns 2 t
- * and 2 t + 1 of rows g and g + 8 (a[0], a[1]) and 8 columns on (a[2], a[3]); B likewise.
+ * order within an instruction is nobody's concern. Of bf16 and f16 (k = 16) a word holds two:
+ * columns 2 t and 2 t + 1 of rows g and g + 8 (a[0], a[1]) and 8 columns on (a[2], a[3]); B
+ * likewise.
  */
 #ifndef RILL_KERNELS_CUDA_PTX_CUH
 #define RILL_KERNELS_CUDA_PTX_CUH
@@ -116,6 +117,76 @@ template <int N> static __device__ __forceinline__ void copies_wait(void)
     asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
+/* Zeros where nothing is there to be copied; `from` is an address all the same. */
+static __device__ __forceinline__ void copy_16_or_zeros(void *to, const void *from, bool there)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_at(to)), "l"(from),
+                 "r"(there ? 16 : 0)
+                 : "memory");
+}
+
+/* N matrices of 8 by 8 numbers of 16 bits out of shared memory. Lane l says where row l % 8 of
+ * matrix l / 8 is; w[i] gets columns 2 t and 2 t + 1 of row g of matrix i, TURNED: rows 2 t and
+ * 2 t + 1 of column g. */
+template <int N, bool TURNED>
+static __device__ __forceinline__ void load_8x8(uint32_t *w, const void *row)
+{
+    static_assert(N == 2 || N == 4, "what there is");
+    if (N == 2 && !TURNED)
+        asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];"
+                     : "=r"(w[0]), "=r"(w[1])
+                     : "r"(shared_at(row))
+                     : "memory");
+    else if (N == 2)
+        asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];"
+                     : "=r"(w[0]), "=r"(w[1])
+                     : "r"(shared_at(row))
+                     : "memory");
+    else if (!TURNED)
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                     : "=r"(w[0]), "=r"(w[1]), "=r"(w[N - 2]), "=r"(w[N - 1])
+                     : "r"(shared_at(row))
+                     : "memory");
+    else
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                     : "=r"(w[0]), "=r"(w[1]), "=r"(w[N - 2]), "=r"(w[N - 1])
+                     : "r"(shared_at(row))
+                     : "memory");
+}
+
+/* Two numbers of 16 bits to a word, rounded to nearest; two products, two differences of F16. */
+static __device__ __forceinline__ uint32_t two_f16(float low, float high)
+{
+    uint32_t w;
+
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(w) : "f"(high), "f"(low));
+    return w;
+}
+
+static __device__ __forceinline__ uint32_t two_bf16(float low, float high)
+{
+    uint32_t w;
+
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(w) : "f"(high), "f"(low));
+    return w;
+}
+
+static __device__ __forceinline__ uint32_t mul_f16x2(uint32_t a, uint32_t b)
+{
+    uint32_t w;
+
+    asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(w) : "r"(a), "r"(b));
+    return w;
+}
+
+static __device__ __forceinline__ uint32_t sub_f16x2(uint32_t a, uint32_t b)
+{
+    uint32_t w;
+
+    asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(w) : "r"(a), "r"(b));
+    return w;
+}
+
 /* The same by the copy engine, from sm_90 on. A barrier is opened, for one thread that says with
  * bulk_expect() how many bytes come, and passed in turn 0, 1, 0 ... when they are there. */
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
@@ -195,6 +266,14 @@ static __device__ __forceinline__ void mma_s8_k16(int *c, const int *a, const in
 static __device__ __forceinline__ void mma_bf16(float *c, const uint32_t *a, const uint32_t *b)
 {
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+        "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+static __device__ __forceinline__ void mma_f16(float *c, const uint32_t *a, const uint32_t *b)
+{
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
         "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));

@@ -261,6 +261,18 @@ static const struct {
      FMT_F32,
      FMT_F32,
      false},
+    {{.n_head = 8, .n_kv = 2, .dk = 64, .dv = 64, .scale = 0.2f, .window = 60},
+     FMT_F16,
+     FMT_F16,
+     true},
+    {{.n_head = 2, .n_kv = 1, .dk = 144, .dv = 80, .scale = 0.2f, .softcap = 4.0f},
+     FMT_F16,
+     FMT_F16,
+     false},
+    {{.n_head = 4, .n_kv = 1, .dk = 32, .dv = 48, .scale = 0.3f, .alibi = 8.0f},
+     FMT_BF16,
+     FMT_BF16,
+     false},
 };
 
 START_TEST(attention)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "quant/half.h"
 #include "tests/simt/simt_run.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -313,29 +314,26 @@ static void multiply(struct fiber *f)
         }
 }
 
-static float of_bf16(const void *words, int i)
+static double of_half(const void *words, int i, bool f16)
 {
-    uint16_t half[8];
-    uint32_t bits;
-    float f;
+    uint16_t half[2];
 
-    memcpy(half, words, (size_t)(i / 2 + 1) * 4);
-    bits = (uint32_t)half[i] << 16;
-    memcpy(&f, &bits, sizeof f);
-    return f;
+    memcpy(half, (const char *)words + i / 2 * 4, sizeof half);
+    return (double)(f16 ? f16_to_f32(half[i % 2]) : bf16_to_f32(half[i % 2]));
 }
 
-/* The same of bf16, which a device rounds and adds in an order of its own. */
-static void multiply_bf16(struct fiber *f)
+/* The same of bf16 or f16, which a device rounds and adds in an order of its own. */
+static void multiply_halves(struct fiber *f)
 {
+    const bool f16 = f[0].word.i == 1;
     double a[16][16], b[8][16];
 
     for (int l = 0; l < LANES; l++)
         for (int i = 0; i < 8; i++) {
             const int k = i / 4 * 8 + l % 4 * 2 + i % 2; // words: rows g, g + 8, and 8 columns on
-            a[l / 4 + i / 2 % 2 * 8][k] = (double)of_bf16(f[l].word.a, i);
+            a[l / 4 + i / 2 % 2 * 8][k] = of_half(f[l].word.a, i, f16);
             if (i < 4)
-                b[l / 4][i / 2 * 8 + l % 4 * 2 + i % 2] = (double)of_bf16(f[l].word.b, i);
+                b[l / 4][i / 2 * 8 + l % 4 * 2 + i % 2] = of_half(f[l].word.b, i, f16);
         }
     for (int l = 0; l < LANES; l++)
         for (int k = 0; k < 4; k++) {
@@ -347,12 +345,61 @@ static void multiply_bf16(struct fiber *f)
         }
 }
 
+/* Matrices of 8 by 8 out of shared memory: rows of 16 bytes that the lanes name. */
+static void load_matrices(struct fiber *f)
+{
+    const int n = f[0].word.i;
+
+    for (int i = 0; i < n; i++) {
+        uint16_t m[8][8];
+
+        for (int r = 0; r < 8; r++) {
+            const char *from = (const char *)f[8 * i + r].word.a;
+            if ((uintptr_t)from % 16 || from < shared || from + 16 > shared + now->shared)
+                broken("a row of a matrix no device loads", (int)(f - fiber) + 8 * i + r);
+            memcpy(m[r], from, 16);
+        }
+        for (int l = 0; l < LANES; l++) {
+            const int g = l / 4, t = l % 4 * 2;
+            uint16_t two[2] = {m[g][t], m[g][t + 1]};
+
+            if (f[0].word.width)
+                two[0] = m[t][g], two[1] = m[t + 1][g];
+            memcpy((uint32_t *)f[l].word.c + i, two, sizeof two);
+        }
+    }
+}
+
+static void quads(struct fiber *f)
+{
+    for (int l = 0; l < LANES; l += 4) {
+        float top = f[l].word.f;
+
+        for (int i = 1; i < 4; i++)
+            top = fmaxf(top, f[l + i].word.f);
+        for (int i = 0; i < 4; i++)
+            f[l + i].word.f = top;
+    }
+}
+
 /* What all lanes brought, by butterflies as the device has them. */
 static void exchange(struct fiber *f, enum simt_meet what)
 {
-    if (what == MEET_CHAINS || what == MEET_MMA) {
-        what == MEET_CHAINS ? chains(f) : f[0].word.i ? multiply(f) : multiply_bf16(f);
+    switch (what) {
+    case MEET_CHAINS:
+        chains(f);
         return;
+    case MEET_MMA:
+        f[0].word.i > 1 ? multiply(f) : multiply_halves(f);
+        return;
+    case MEET_LOAD:
+        load_matrices(f);
+        return;
+    case MEET_QUAD:
+        quads(f);
+        return;
+    default:
+        break;
     }
     const int n = what == MEET_SUM && f[0].word.sums ? f[0].word.i : 1;
     float a[LANES], top = f[0].word.f;

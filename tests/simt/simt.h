@@ -51,6 +51,8 @@ enum simt_meet {
     MEET_SUM_INT,
     MEET_MAX_INT,
     MEET_CHAINS,
+    MEET_QUAD,
+    MEET_LOAD,
     MEET_MMA
 };
 struct simt_word {
@@ -61,8 +63,8 @@ struct simt_word {
     float *sums = nullptr;
     const float *add = nullptr;
     int width = 0;
-    /* MEET_MMA: the lane's parts of the matrices (ptx.cuh); i columns of A at once, 0: 16 of bf16
-     */
+    /* MEET_MMA: the lane's parts of the matrices (ptx.cuh); i columns of A at once, 0: 16 of bf16,
+     * 1: of f16. MEET_LOAD: to c from a, i matrices, turned where width is 1 */
     void *c = nullptr;
     const void *a = nullptr, *b = nullptr;
 };
@@ -117,6 +119,13 @@ void simt_bulk_wait(void *bar, uint32_t turn);
 static inline void copy_16(void *to, const void *from)
 {
     simt_copy(to, from, 16, nullptr);
+}
+
+static inline void copy_16_or_zeros(void *to, const void *from, bool there)
+{
+    alignas(16) static const char zeros[16] = {0};
+
+    simt_copy(to, there ? from : zeros, 16, nullptr);
 }
 
 static inline void copies_group(void)
@@ -208,6 +217,21 @@ static inline void mma_bf16(float *c, const uint32_t *a, const uint32_t *b)
     simt_meet(MEET_MMA, simt_word{0.0f, 0, nullptr, nullptr, 0, c, a, b});
 }
 
+static inline void mma_f16(float *c, const uint32_t *a, const uint32_t *b)
+{
+    simt_meet(MEET_MMA, simt_word{0.0f, 1, nullptr, nullptr, 0, c, a, b});
+}
+
+template <int N, bool TURNED> static inline void load_8x8(uint32_t *w, const void *row)
+{
+    simt_meet(MEET_LOAD, simt_word{0.0f, N, nullptr, nullptr, TURNED, w, row, nullptr});
+}
+
+static inline float quad_max(float x)
+{
+    return simt_meet(MEET_QUAD, simt_word{x, 0, nullptr}).f;
+}
+
 template <class T> static inline T load_new(const T *p)
 {
     return *p;
@@ -238,6 +262,16 @@ static inline int warp_sum_int(int x)
 static inline int warp_max_int(int x)
 {
     return simt_meet(MEET_MAX_INT, simt_word{0.0f, x, nullptr}).i;
+}
+
+static inline int32_t min(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline int32_t max(int32_t a, int32_t b)
+{
+    return a > b ? a : b;
 }
 
 static inline float fma_(float a, float b, float c)

@@ -379,11 +379,11 @@ enum { DK = 32, STEPS = 3 };
 /* Attention over pages that begin at `page` KiB, of type F16, or of Q4_0 with keys turned. */
 static void attend(struct far *f, int type, int32_t page, float *out)
 {
-    const int32_t host[] = {STEPS, 0, 0, 0, 0, 1, 2, 0, 0, 0, page};
+    const int32_t host[] = {STEPS, 0, 1, 0, 0, 1, 2, 0, 0, 0, page, 0, STEPS, -1, -1};
     const bool four = type == FMT_Q4_0;
     int32_t *s = take(f->rt, sizeof host);
     float *y = take(f->rt, STEPS * DK * 4);
-    const struct step step = {.n = s, .pos = s + 4, .see = s + 4, .slot = s + 7};
+    const struct step step = {.n = s, .pos = s + 4, .see = s + 4, .slot = s + 7, .run = s + 11};
     const struct kv_args kv = {.pool = f->big,
                                .table = s + 10,
                                .max_page = 1,
@@ -395,21 +395,24 @@ static void attend(struct far *f, int type, int32_t page, float *out)
                                .dv = DK,
                                .turned = four};
     const struct store_args store = {step, kv, {f->x, COLS}, {f->x + DK, COLS}};
-    const struct attn_run_args attn = {.s = step,
-                                       .kv = kv,
-                                       .q = {f->x + 2 * DK, COLS},
-                                       .out = {y, DK},
-                                       .n_chunk = 1,
-                                       .n_split = 1,
-                                       .n_head = 1,
-                                       .dk = DK,
-                                       .dv = DK,
-                                       .wide = 1,
-                                       .scale = 0.3f};
+    struct attn_run_args attn = {.s = step,
+                                 .kv = kv,
+                                 .q = {f->x + 2 * DK, COLS},
+                                 .out = {y, DK},
+                                 .n_chunk = 1,
+                                 .n_split = 1,
+                                 .n_head = 1,
+                                 .dk = DK,
+                                 .dv = DK,
+                                 .scale = 0.3f};
+    struct rt_info info;
 
+    rt_info(f->rt, &info);
+    const struct attn_kern k = cuda_attn_few(&attn, info.sm);
+    attn.at = k.at;
     send(f->rt, s, host, sizeof host);
     start(f->rt, &kern_store, STEPS, 1, ATTN_THREADS, DK * 4, &store);
-    start(f->rt, &kern_attn_run[0], STEPS, 1, ATTN_THREADS, (2 * DK + ATTN_CHUNK + 2) * 4, &attn);
+    start(f->rt, k.k, STEPS, k.grid_y, k.block, k.shared, &attn);
     send(f->rt, out, y, STEPS * DK * 4);
     rt_free(f->rt, s);
     rt_free(f->rt, y);
