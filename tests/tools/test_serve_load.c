@@ -643,7 +643,7 @@ START_TEST(mixed)
     ck_assert_int_eq(rmdir(sessions_path), 0); // what was saved is erased
     fflush(stdout);
     if (seconds > 1000) // with looking at it in between, on a busy machine
-        _exit(0); // libcheck cannot tell of a test that took more than 2^31 microseconds
+        _exit(0);       // libcheck cannot tell of a test that took more than 2^31 microseconds
 }
 END_TEST
 
