@@ -289,10 +289,14 @@ START_TEST(attention)
 }
 END_TEST
 
+#ifndef RIG_HISTORIES
+#define RIG_HISTORIES 3
+#endif
+
 /* Over several chunks of partials, and windows that leave whole chunks behind. */
 START_TEST(attention_of_long_histories)
 {
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < RIG_HISTORIES; i++) {
         struct rig *r = rig_three((uint64_t)i + 70, i ? 1060 : 530, 3, 515);
         struct attn_args a = {.n_head = 2, .n_kv = 1, .dk = 8, .dv = 8, .scale = 2.0f};
 

@@ -26,13 +26,19 @@ static inline void rig_spec(char spec[16], int n_thread)
 }
 
 /* Pieces of changing length, and single rows; make check-long takes all schedules. */
-static inline bool rig_leaves(int i)
+static inline bool rig_is_long(void)
 {
     const char *l = getenv("LONG");
 
-    return i % 2 == 0 && !(l && *l);
+    return l && *l;
 }
 
-#define RIG_BACKEND cuda_backend
-#define RIG_NAME    "simt/ops"
+static inline bool rig_leaves(int i)
+{
+    return i % 2 == 0 && !rig_is_long();
+}
+
+#define RIG_HISTORIES (rig_is_long() ? 3 : 1) // simt/attn has windows, too
+#define RIG_BACKEND   cuda_backend
+#define RIG_NAME      "simt/ops"
 #include "tests/kernels/test_ops.c"
