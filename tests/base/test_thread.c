@@ -20,8 +20,7 @@ static void count(void *arg, int member, int n)
 {
     struct job *j = arg;
 
-    ck_assert_int_eq(n, team_size(j->team));
-    j->ran[member]++;
+    j->ran[member] += n == team_size(j->team); // ck_assert is for one thread at a time
 }
 
 START_TEST(every_member_runs_once)

@@ -215,15 +215,17 @@ struct reader {
     const struct tok *t;
     struct slice text;
     struct tok_ids ids;
+    int rc;
+    struct err e;
 };
 
 static void *read_all(void *arg)
 {
     struct reader *r = arg;
 
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 5 && r->rc == 0; i++) { // ck_assert is for one thread at a time
         tok_ids_fini(&r->ids);
-        r->ids = encode(r->t, r->text, TOK_ADD);
+        r->rc = tok_encode(r->t, r->text, TOK_ADD, &r->ids, &r->e);
     }
     return NULL;
 }
@@ -244,6 +246,7 @@ START_TEST(threads)
         }
         for (int k = 0; k < 4; k++) {
             pthread_join(thread[k], NULL);
+            ck_ok(r[k].rc, &r[k].e);
             ck_assert_uint_eq(r[k].ids.n, r[0].ids.n);
             ck_assert_mem_eq(r[k].ids.id, r[0].ids.id, r[0].ids.n * sizeof *r[0].ids.id);
         }
