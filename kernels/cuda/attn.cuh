@@ -729,6 +729,18 @@ DEVICE void powers_of(const struct lane_rows &l, float (*s)[4], int32_t first, b
                               : 0.0f;
 }
 
+/* All keys of a step by one warp: products become e^score, for sums that were times keep. */
+template <int N>
+DEVICE void step_powers(const struct attn_run_args &a, const struct tile &t, struct lane_rows *l,
+                        float (*s)[4], int32_t first, bool whole, float *keep)
+{
+    scores_of<N>(a, t, *l, s, first, whole);
+    largest_of<N>(keep, s);
+    keep[0] = lift(l, 0, keep[0]);
+    keep[1] = lift(l, 1, keep[1]);
+    powers_of<N>(*l, s, first, whole);
+}
+
 /* Packs what the tile's rows have become, if it is wanted packed. All threads of the block. */
 DEVICE void pack_tile(const struct attn_run_args &a, const struct tile &t)
 {

@@ -59,11 +59,7 @@ DEVICE void attn_many(const struct attn_run_args &a, const struct tile &t)
                                 mma_16<S>(s[n + 1], KEPT ? kept[KEPT ? ks : 0] : q, k + 2);
                             }
                     }
-            scores_of<KEYS>(a, t, l, s, first, whole);
-            largest_of<KEYS>(keep, s);
-            keep[0] = lift(&l, 0, keep[0]);
-            keep[1] = lift(&l, 1, keep[1]);
-            powers_of<KEYS>(l, s, first, whole);
+            step_powers<KEYS>(a, t, &l, s, first, whole, keep);
             if (keep[0] != 1.0f || keep[1] != 1.0f)
 #pragma unroll
                 for (int k = 0; k < 4; k++) {

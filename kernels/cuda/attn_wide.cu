@@ -11,45 +11,25 @@
  * 1,024 bytes; of V, whose rows are the depth, likewise, and the next 64 columns are a panel on.
  */
 #include "kernels/cuda/attn.cuh"
+#include "kernels/cuda/wgmma.cuh"
 
 #ifndef RILL_SIMT
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
-DEVICE uint64_t described(const void *at, uint32_t next)
-{
-    return (uint64_t)(shared_at(at) & 0x3ffff) >> 4 | (uint64_t)(next >> 4) << 16 |
-           (uint64_t)(1024 >> 4) << 32 | 1ull << 62;
-}
-
-DEVICE void group_begin(void)
-{
-    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
-}
-
 DEVICE void group_end(void)
 {
-    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-    asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+    products_group();
+    products_wait<0>();
 }
 
 /* 16 columns of 64 queries times 64 keys; add 0: from 0. */
 DEVICE void scores(float (*c)[4], uint64_t q, uint64_t k, int add)
 {
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {"
-                 "%0, %1, %2, %3, %4, %5, %6, %7, "
-                 "%8, %9, %10, %11, %12, %13, %14, %15, "
-                 "%16, %17, %18, %19, %20, %21, %22, %23, "
-                 "%24, %25, %26, %27, %28, %29, %30, %31}, "
+                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {" NAMES_32 "}, "
                  "%32, %33, p, 1, 1, 0, 0;\n}"
-                 : "+f"(c[0][0]), "+f"(c[0][1]), "+f"(c[0][2]), "+f"(c[0][3]), "+f"(c[1][0]),
-                   "+f"(c[1][1]), "+f"(c[1][2]), "+f"(c[1][3]), "+f"(c[2][0]), "+f"(c[2][1]),
-                   "+f"(c[2][2]), "+f"(c[2][3]), "+f"(c[3][0]), "+f"(c[3][1]), "+f"(c[3][2]),
-                   "+f"(c[3][3]), "+f"(c[4][0]), "+f"(c[4][1]), "+f"(c[4][2]), "+f"(c[4][3]),
-                   "+f"(c[5][0]), "+f"(c[5][1]), "+f"(c[5][2]), "+f"(c[5][3]), "+f"(c[6][0]),
-                   "+f"(c[6][1]), "+f"(c[6][2]), "+f"(c[6][3]), "+f"(c[7][0]), "+f"(c[7][1]),
-                   "+f"(c[7][2]), "+f"(c[7][3])
+                 : SUMS_32(c, 0)
                  : "l"(q), "l"(k), "r"(add));
 }
 
@@ -57,19 +37,9 @@ DEVICE void scores(float (*c)[4], uint64_t q, uint64_t k, int add)
 DEVICE void values_64(float (*c)[4], const uint32_t *p, uint64_t v)
 {
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {"
-                 "%0, %1, %2, %3, %4, %5, %6, %7, "
-                 "%8, %9, %10, %11, %12, %13, %14, %15, "
-                 "%16, %17, %18, %19, %20, %21, %22, %23, "
-                 "%24, %25, %26, %27, %28, %29, %30, %31}, "
+                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {" NAMES_32 "}, "
                  "{%32, %33, %34, %35}, %36, p, 1, 1, 1;\n}"
-                 : "+f"(c[0][0]), "+f"(c[0][1]), "+f"(c[0][2]), "+f"(c[0][3]), "+f"(c[1][0]),
-                   "+f"(c[1][1]), "+f"(c[1][2]), "+f"(c[1][3]), "+f"(c[2][0]), "+f"(c[2][1]),
-                   "+f"(c[2][2]), "+f"(c[2][3]), "+f"(c[3][0]), "+f"(c[3][1]), "+f"(c[3][2]),
-                   "+f"(c[3][3]), "+f"(c[4][0]), "+f"(c[4][1]), "+f"(c[4][2]), "+f"(c[4][3]),
-                   "+f"(c[5][0]), "+f"(c[5][1]), "+f"(c[5][2]), "+f"(c[5][3]), "+f"(c[6][0]),
-                   "+f"(c[6][1]), "+f"(c[6][2]), "+f"(c[6][3]), "+f"(c[7][0]), "+f"(c[7][1]),
-                   "+f"(c[7][2]), "+f"(c[7][3])
+                 : SUMS_32(c, 0)
                  : "r"(p[0]), "r"(p[1]), "r"(p[2]), "r"(p[3]), "l"(v), "r"(1));
 }
 
@@ -77,29 +47,9 @@ DEVICE void values_64(float (*c)[4], const uint32_t *p, uint64_t v)
 DEVICE void values_128(float (*c)[4], const uint32_t *p, uint64_t v)
 {
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %69, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {"
-                 "%0, %1, %2, %3, %4, %5, %6, %7, "
-                 "%8, %9, %10, %11, %12, %13, %14, %15, "
-                 "%16, %17, %18, %19, %20, %21, %22, %23, "
-                 "%24, %25, %26, %27, %28, %29, %30, %31, "
-                 "%32, %33, %34, %35, %36, %37, %38, %39, "
-                 "%40, %41, %42, %43, %44, %45, %46, %47, "
-                 "%48, %49, %50, %51, %52, %53, %54, %55, "
-                 "%56, %57, %58, %59, %60, %61, %62, %63}, "
+                 "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {" NAMES_64 "}, "
                  "{%64, %65, %66, %67}, %68, p, 1, 1, 1;\n}"
-                 : "+f"(c[0][0]), "+f"(c[0][1]), "+f"(c[0][2]), "+f"(c[0][3]), "+f"(c[1][0]),
-                   "+f"(c[1][1]), "+f"(c[1][2]), "+f"(c[1][3]), "+f"(c[2][0]), "+f"(c[2][1]),
-                   "+f"(c[2][2]), "+f"(c[2][3]), "+f"(c[3][0]), "+f"(c[3][1]), "+f"(c[3][2]),
-                   "+f"(c[3][3]), "+f"(c[4][0]), "+f"(c[4][1]), "+f"(c[4][2]), "+f"(c[4][3]),
-                   "+f"(c[5][0]), "+f"(c[5][1]), "+f"(c[5][2]), "+f"(c[5][3]), "+f"(c[6][0]),
-                   "+f"(c[6][1]), "+f"(c[6][2]), "+f"(c[6][3]), "+f"(c[7][0]), "+f"(c[7][1]),
-                   "+f"(c[7][2]), "+f"(c[7][3]), "+f"(c[8][0]), "+f"(c[8][1]), "+f"(c[8][2]),
-                   "+f"(c[8][3]), "+f"(c[9][0]), "+f"(c[9][1]), "+f"(c[9][2]), "+f"(c[9][3]),
-                   "+f"(c[10][0]), "+f"(c[10][1]), "+f"(c[10][2]), "+f"(c[10][3]), "+f"(c[11][0]),
-                   "+f"(c[11][1]), "+f"(c[11][2]), "+f"(c[11][3]), "+f"(c[12][0]), "+f"(c[12][1]),
-                   "+f"(c[12][2]), "+f"(c[12][3]), "+f"(c[13][0]), "+f"(c[13][1]), "+f"(c[13][2]),
-                   "+f"(c[13][3]), "+f"(c[14][0]), "+f"(c[14][1]), "+f"(c[14][2]), "+f"(c[14][3]),
-                   "+f"(c[15][0]), "+f"(c[15][1]), "+f"(c[15][2]), "+f"(c[15][3])
+                 : SUMS_64(c, 0)
                  : "r"(p[0]), "r"(p[1]), "r"(p[2]), "r"(p[3]), "l"(v), "r"(1));
 }
 
@@ -148,7 +98,7 @@ template <class S> DEVICE void attn_wide(const struct attn_run_args &a, const st
         const int32_t was = now.c, j = now.j, first = j + (int)threadIdx.x % 4 * 2;
 
         next_stage<S>(a, t, i, j, ahead.j, &k_at, &v_at);
-        asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); // of what this thread has put
+        copies_shown();
         __syncthreads();
         ahead = walk_next<S::STEP>(ahead, t, 1);
         now = walk_next<S::STEP>(now, t, 1);
@@ -157,17 +107,13 @@ template <class S> DEVICE void attn_wide(const struct attn_run_args &a, const st
             float s[KEYS][4] = {{0}}, keep[2];
             uint32_t p[S::STEP / 16][4];
 
-            group_begin();
+            products_begin();
 #pragma unroll
             for (int ks = 0; ks < S::COLS / 16; ks++) // 16 columns are 32 bytes, 64 a panel
-                scores(s, described(q_at + ks / 4 * ROWS * 128 + ks % 4 * 32, 16),
-                       described(k_at + ks / 4 * S::STEP * 128 + ks % 4 * 32, 16), ks > 0);
+                scores(s, describe(q_at + ks / 4 * ROWS * 128 + ks % 4 * 32, 16),
+                       describe(k_at + ks / 4 * S::STEP * 128 + ks % 4 * 32, 16), ks > 0);
             group_end();
-            scores_of<KEYS>(a, t, l, s, first, whole);
-            largest_of<KEYS>(keep, s);
-            keep[0] = lift(&l, 0, keep[0]);
-            keep[1] = lift(&l, 1, keep[1]);
-            powers_of<KEYS>(l, s, first, whole);
+            step_powers<KEYS>(a, t, &l, s, first, whole, keep);
 #pragma unroll
             for (int k = 0; k < 4; k++) {
                 sum[k] *= keep[k / 2];
@@ -183,10 +129,10 @@ template <class S> DEVICE void attn_wide(const struct attn_run_args &a, const st
                         two_f16(s[2 * ks + k / 2][k % 2 * 2], s[2 * ks + k / 2][k % 2 * 2 + 1]);
                 mma_f16(sum, p[ks], one);
             }
-            group_begin();
+            products_begin();
 #pragma unroll
             for (int ks = 0; ks < S::STEP / 16; ks++) {
-                const uint64_t v = described(v_at + ks * 16 * 128, S::STEP * 128);
+                const uint64_t v = describe(v_at + ks * 16 * 128, S::STEP * 128);
 
                 if (S::COLS == 128)
                     values_128(acc, p[ks], v);
