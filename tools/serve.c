@@ -48,7 +48,8 @@ static const struct tool_option opts[] = {
     {0, "allow-anyone", OPT_FLAG, &opt_anyone, 0, "no keys although others can reach the address"},
     {0, "allow-host", OPT_LIST, &hosts, "NAME", "a name of this server in Host; repeatable"},
     {0, "cors-origin", OPT_LIST, &cors, "ORIGIN", "a site whose pages may ask; repeatable"},
-    {0, "tls-cert", OPT_STR, &opt_cert, "FILE", "serve https with this chain of certificates"},
+    {0, "tls-cert", OPT_STR, &opt_cert, "FILE",
+     "serve https with this chain of certificates (read again on SIGHUP)"},
     {0, "tls-key", OPT_STR, &opt_key, "FILE", "and this private key"},
     {0, "strict", OPT_FLAG, &opt_strict, 0, "refuse requests with unknown fields",
      .group = "Requests"},
@@ -115,7 +116,7 @@ struct serve {
     struct server_opts o;
     struct file_view template;
     struct script *script;
-    SSL_CTX *tls;
+    void *tls; // an SSL_CTX
     char *name[64]; // of models
     const char **list[3];
 };
@@ -230,23 +231,42 @@ static void check_reach(const struct serve *s)
                        s->o.first_fd + i);
 }
 
-static int open_tls(struct serve *s, struct err *e)
+static int read_tls(SSL_CTX *tls, struct err *e)
 {
+    if (!tls || !SSL_CTX_set_min_proto_version(tls, TLS1_2_VERSION))
+        return err_set(e, E_NOMEM, "no TLS");
+    ERR_clear_error();
+    if (SSL_CTX_use_certificate_chain_file(tls, opt_cert) != 1)
+        return err_set(e, E_FORMAT, "%s: no chain of certificates: %s", opt_cert,
+                       ERR_reason_error_string(ERR_get_error()));
+    if (SSL_CTX_use_PrivateKey_file(tls, opt_key, SSL_FILETYPE_PEM) != 1 ||
+        SSL_CTX_check_private_key(tls) != 1)
+        return err_set(e, E_FORMAT, "%s: not the private key of %s: %s", opt_key, opt_cert,
+                       ERR_reason_error_string(ERR_get_error()));
+    return 0;
+}
+
+/* At the start and on SIGHUP. Connections keep the certificate they began with: each holds a
+ * reference to its SSL_CTX. */
+static int open_tls(void *ctx, struct err *e)
+{
+    struct serve *s = ctx;
+    SSL_CTX *fresh;
+    int rc;
+
     if (!opt_cert && !opt_key)
         return 0;
     if (!opt_cert || !opt_key)
         tool_usage("--tls-cert and --tls-key need each other");
-    s->tls = SSL_CTX_new(TLS_server_method());
-    if (!s->tls || !SSL_CTX_set_min_proto_version(s->tls, TLS1_2_VERSION))
-        return err_set(e, E_NOMEM, "no TLS");
-    if (SSL_CTX_use_certificate_chain_file(s->tls, opt_cert) != 1)
-        return err_set(e, E_FORMAT, "%s: no chain of certificates: %s", opt_cert,
-                       ERR_reason_error_string(ERR_get_error()));
-    if (SSL_CTX_use_PrivateKey_file(s->tls, opt_key, SSL_FILETYPE_PEM) != 1 ||
-        SSL_CTX_check_private_key(s->tls) != 1)
-        return err_set(e, E_FORMAT, "%s: not the private key of %s: %s", opt_key, opt_cert,
-                       ERR_reason_error_string(ERR_get_error()));
-    s->o.http.tls = s->tls;
+    fresh = SSL_CTX_new(TLS_server_method());
+    rc = read_tls(fresh, e);
+    if (rc < 0) {
+        SSL_CTX_free(fresh);
+        return rc;
+    }
+    SSL_CTX_free(s->tls);
+    s->tls = fresh;
+    s->o.http.tls = &s->tls;
     return 0;
 }
 
@@ -415,6 +435,7 @@ static int set_up(struct serve *s, struct err *e)
     s->o.record = opt_record;
     s->o.listening = listening;
     s->o.ready = ready;
+    s->o.reload = open_tls;
     s->o.ctx = s;
     check_reach(s);
     if (opt_template)

@@ -14,17 +14,19 @@
 
 static const char *cert_path, *key_path;
 
-/* A key and a certificate that it signs itself. */
-static void make_certificate(void)
+/* A key and a certificate of this number that it signs itself, in place of those before. */
+static void make_certificate(long number)
 {
     EVP_PKEY *key = EVP_EC_gen("P-256");
     X509 *x = X509_new();
     X509_NAME *name = X509_get_subject_name(x);
     FILE *f;
 
-    cert_path = tmpfile_path("cert.pem");
-    key_path = tmpfile_path("key.pem");
-    ASN1_INTEGER_set(X509_get_serialNumber(x), 1);
+    if (number == 1) {
+        cert_path = tmpfile_path("cert.pem");
+        key_path = tmpfile_path("key.pem");
+    }
+    ASN1_INTEGER_set(X509_get_serialNumber(x), number);
     X509_gmtime_adj(X509_getm_notBefore(x), -60);
     X509_gmtime_adj(X509_getm_notAfter(x), 3600);
     X509_set_pubkey(x, key);
@@ -129,7 +131,7 @@ START_TEST(requests)
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
     SSL *s;
 
-    make_certificate();
+    make_certificate(1);
     if (!start(SCRIPT))
         return;
     SSL_CTX_load_verify_file(ctx, cert_path);
@@ -194,7 +196,7 @@ START_TEST(leaving)
     SSL *s[8];
     double from;
 
-    make_certificate();
+    make_certificate(1);
     if (!start("{\"prompt_ms\":60000,\"answers\":[{\"text\":\"a\"}]}"))
         return;
     tls_ready(ctx);
@@ -219,6 +221,58 @@ START_TEST(leaving)
 }
 END_TEST
 
+/* The number of the certificate that a new connection is shown. */
+static long shown(void)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    SSL *s = tls_dial(ctx);
+    X509 *x = SSL_get1_peer_certificate(s);
+    long number = ASN1_INTEGER_get(X509_get_serialNumber(x));
+
+    X509_free(x);
+    tls_close(s);
+    SSL_CTX_free(ctx);
+    return number;
+}
+
+static long shown_after(long old)
+{
+    for (int i = 0; i < 500 && shown() == old; i++)
+        client_nap(10);
+    return shown();
+}
+
+/* SIGHUP: new connections get the new certificate, old ones live on; a half-written one is left. */
+START_TEST(renewed)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    SSL *s;
+
+    make_certificate(1);
+    if (!start(SCRIPT))
+        return;
+    tls_ready(ctx);
+    s = tls_dial(ctx);
+    ck_assert_int_eq(shown(), 1);
+    make_certificate(2);
+    kill(served.pid, SIGHUP);
+    ck_assert_int_eq(shown_after(1), 2);
+    tls_ask(s, CHAT, "{" USER "}");
+    ck_assert(tls_until(s, "three."));
+    make_certificate(3);
+    ck_assert_int_eq(truncate(cert_path, 100), 0);
+    kill(served.pid, SIGHUP);
+    client_nap(100);
+    ck_assert_int_eq(shown(), 2);
+    make_certificate(4);
+    kill(served.pid, SIGHUP);
+    ck_assert_int_eq(shown_after(2), 4);
+    tls_close(s);
+    SSL_CTX_free(ctx);
+    done();
+}
+END_TEST
+
 /* Old versions, and files that do not go together. */
 START_TEST(refused)
 {
@@ -228,7 +282,7 @@ START_TEST(refused)
     int status, fd;
     SSL *s;
 
-    make_certificate();
+    make_certificate(1);
     cert = cert_path;
     key = key_path;
     if (!start(SCRIPT))
@@ -263,4 +317,4 @@ START_TEST(refused)
 }
 END_TEST
 
-TEST_MAIN("tools/serve_tls", requests, leaving, refused)
+TEST_MAIN("tools/serve_tls", requests, leaving, renewed, refused)

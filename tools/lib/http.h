@@ -37,7 +37,7 @@ struct http_opts {
     double body_seconds;  // for a body
     double idle_seconds;  // between requests
     double write_seconds; // without a byte taken by the client
-    void *tls;            // an SSL_CTX, or NULL
+    void *const *tls;     // the SSL_CTX that new connections take, or NULL
     void *ctx;
     /* A head is there, the body is not: true when the request is refused, with *out filled. */
     bool (*early)(void *ctx, const struct http_request *r, struct http_answer *out);

@@ -528,7 +528,7 @@ void conn_open(struct http *h, int fd, const char *peer)
 {
     const struct timeval write_time = {(time_t)h->o.write_seconds, 0};
     struct http_x *x = mem_new(sizeof *x, NULL);
-    SSL *ssl = h->o.tls ? SSL_new(h->o.tls) : NULL;
+    SSL *ssl = h->o.tls ? SSL_new(*h->o.tls) : NULL;
 
     if (x && h->o.tls)
         x->bev = ssl ? bufferevent_openssl_socket_new(h->base, fd, ssl, BUFFEREVENT_SSL_ACCEPTING,

@@ -654,7 +654,7 @@ static void on_stop(evutil_socket_t fd, short what, void *ctx)
 static void on_reload(evutil_socket_t fd, short what, void *ctx)
 {
     struct server *s = ctx;
-    struct err e = {0};
+    struct err e = {0}, other = {0};
     struct keys *fresh;
 
     (void)fd;
@@ -664,6 +664,8 @@ static void on_reload(evutil_socket_t fd, short what, void *ctx)
         tool_warn("%s: cannot be opened again: %s", s->o.access_log, strerror(errno));
         s->log = NULL;
     }
+    if (s->o.reload && s->o.reload(s->o.ctx, &other) < 0)
+        tool_warn("%s: the old certificate stays", other.text);
     if (!s->o.keys)
         return;
     if (keys_read(&fresh, s->o.keys, &e) < 0) {

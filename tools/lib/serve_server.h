@@ -33,6 +33,7 @@ struct server_opts {
     const char *record;     // a folder where requests are written down, or NULL
     void (*listening)(void *ctx, int port);
     void (*ready)(void *ctx, int port);
+    int (*reload)(void *ctx, struct err *e); // the certificate, on SIGHUP; or NULL
     void *ctx;
 };
 
