@@ -109,17 +109,30 @@ int rill_chat_prompt(const struct rill_chat *c, const char *json, size_t n, stru
 
 /* -- constraints on tool calls --------------------------------------------------------------- */
 
+/* The schema that response_format asks for; a new reference, or NULL. */
+static json_t *answer_of(const json_t *format)
+{
+    const char *type = json_string_value(json_object_get(format, "type"));
+    const json_t *named = json_object_get(format, "json_schema");
+    json_t *schema = json_object_get(named ? named : format, "schema");
+
+    if (!type || strcmp(type, "text") == 0)
+        return NULL;
+    return schema ? json_incref(schema) : json_pack("{ss}", "type", "object");
+}
+
 static int tools_of(struct rill_constraint **out, const struct con_tools *in, const json_t *request,
                     struct err *e)
 {
     const json_t *parallel = json_object_get(request, "parallel_tool_calls");
+    json_t *only = NULL, *answer = answer_of(json_object_get(request, "response_format"));
     struct con_tools t = *in;
-    json_t *only = NULL;
     struct con *c = NULL;
     int rc = con_choice_parse(&t.choice, &only, json_object_get(request, "tool_choice"), e);
 
     t.tools = json_object_get(request, "tools");
     t.only = only;
+    t.answer = answer;
     t.parallel = !json_is_false(parallel);
     if (rc == 0 && (!t.tools || json_is_null(t.tools) || json_array_size(t.tools) == 0))
         rc = t.choice == CON_REQUIRED
@@ -129,6 +142,7 @@ static int tools_of(struct rill_constraint **out, const struct con_tools *in, co
         rc = err_set(e, E_UNSUPPORTED, "the chat template knows no tools: name a tool-call format");
     else if (rc == 0)
         rc = con_tools(&c, &t, e);
+    json_decref(answer);
     json_decref(only);
     *out = (struct rill_constraint *)c;
     return rc;

@@ -21,6 +21,7 @@ struct tools {
     struct con_opts opts;
     struct con_controls control;
     uint32_t *args;    // [tools] the rule of each one's arguments + 1; 0: none yet
+    uint32_t answer;   // the rule of an answer that is no text
     struct con_form form;
     struct buf mark;   // of form
     struct buf text;   // marks as the grammar has them
@@ -264,6 +265,15 @@ static rx text_until(struct tools *x, const struct slice *mark, uint32_t n, uint
     return one < n ? until : none;
 }
 
+/* An answer that obeys its schema, from `from` to the end. */
+static void answer(struct tools *x, uint32_t from, uint32_t end)
+{
+    uint32_t mid = gram_state(x->g, x->g->owner[from]);
+
+    gram_read(x->g, from, space(x), mid);
+    gram_edge(x->g, mid, x->answer, end);
+}
+
 /* Free text from `from`, to the end or to a call. first: where the first call's name stands. */
 static void text(struct tools *x, uint32_t from, uint32_t first, uint32_t end)
 {
@@ -359,8 +369,14 @@ static void harmony(struct tools *x, uint32_t rule)
     for (int i = 0; i < 2; i++)
         gram_read(x->g, at, rx_cat(x->s, literal(x, head[i]), middle), next);
     gram_read(x->g, next, literal(x, SLICE("<|start|>assistant")), at);
-    if (x->t->choice != CON_REQUIRED)
+    if (x->t->choice != CON_REQUIRED && x->t->answer) {
+        uint32_t final = gram_state(x->g, rule);
+
+        gram_read(x->g, at, literal(x, head[2]), final);
+        answer(x, final, end);
+    } else if (x->t->choice != CON_REQUIRED) {
         gram_read(x->g, at, rx_cat(x->s, literal(x, head[2]), last), end);
+    }
     if (x->t->choice == CON_NONE)
         return;
     name = calls(x, rule, end);
@@ -376,12 +392,31 @@ static void build(struct tools *x, uint32_t rule)
     if (x->t->choice != CON_NONE) {
         first = calls(x, rule, end);
         lead(x->t, &all);
-        if (x->t->choice == CON_REQUIRED || x->t->format->read->bare)
+        if (x->t->choice == CON_REQUIRED || x->t->format->read->bare || x->t->answer)
             gram_read(x->g, from, rx_cat(x->s, space(x), layout(x, buf_view(&all), true)), first);
         buf_fini(&all);
     }
-    if (x->t->choice != CON_REQUIRED)
+    if (x->t->choice != CON_REQUIRED && x->t->answer)
+        answer(x, from, end);
+    else if (x->t->choice != CON_REQUIRED)
         text(x, from, first, end);
+}
+
+/* The rule of an answer with a schema. */
+static int answer_rule(struct tools *x)
+{
+    const struct con_opts any = {0};
+
+    if (!x->t->answer || x->t->choice == CON_REQUIRED)
+        return 0;
+    if (x->t->format->read->bare && x->t->choice != CON_NONE)
+        return x->rc = err_set(x->e, E_UNSUPPORTED,
+                               "an answer in JSON could be a call in tool-call format '%s'",
+                               x->t->format->name);
+    x->rc = con_schema_rule(x->g, x->t->answer, NULL, &any, &x->answer, x->e);
+    if (x->rc < 0)
+        err_prefix(x->e, "response_format");
+    return x->rc;
 }
 
 static int front_tools(struct gram *g, void *arg, const struct con_opts *o, uint32_t *root,
@@ -392,10 +427,12 @@ static int front_tools(struct gram *g, void *arg, const struct con_opts *o, uint
     if (check(&x) == 0 && (x.rc = con_controls_init(&x.control, x.t->tok, e)) == 0) {
         form_of(&x);
         *root = gram_rule(g);
-        if (!g->bad && x.t->format->read->style == READ_HARMONY)
-            harmony(&x, *root);
-        else if (!g->bad)
-            build(&x, *root);
+        if (answer_rule(&x) == 0 && !g->bad) {
+            if (x.t->format->read->style == READ_HARMONY)
+                harmony(&x, *root);
+            else
+                build(&x, *root);
+        }
     }
     if (x.mark.bad && x.rc == 0)
         x.rc = err_nomem(e, 1);

@@ -27,6 +27,8 @@ struct con_tools {
     const json_t *tools; // as in toolcall_opts
     enum con_choice choice;
     const json_t *only;  // a list of names; NULL: every tool may be called
+    const json_t *answer; // the schema of an answer that calls nothing, without text before calls
+                          // then; NULL: free text. E_UNSUPPORTED where calls are JSON themselves
     bool parallel;       // several calls in one answer, where the format has a way
     const struct reasoning *reasoning; // NULL: none
     bool in_reasoning;                 // the prompt has opened the block

@@ -514,6 +514,54 @@ START_TEST(other_notations)
 }
 END_TEST
 
+/* An answer with a schema is one or a call. */
+START_TEST(answers_with_a_schema)
+{
+    json_t *tools = json_loads(NOW_AND_F, 0, NULL);
+    json_t *answer = json_loads("{\"type\":\"object\",\"properties\":{\"x\":{\"enum\":[1,2]}},"
+                                "\"required\":[\"x\"],\"additionalProperties\":false}",
+                                0, NULL);
+    const struct toolcall_format *f;
+    struct con_tools t = {.tools = tools, .answer = answer, .reasoning = reasoning_find("think")};
+    struct con *c;
+    struct err e = {0};
+
+    t.format = toolcall_find("hermes", &e);
+    ck_ok(con_tools(&c, &t, &e), &e);
+#define CALL_NOW "<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>"
+    judge(c, TEXTS("{\"x\": 1}", "\n{ \"x\":2 }", CALL_NOW, "<think>Hm {</think>\n{\"x\":1}",
+                   "<think>\n</think>\n\n" CALL_NOW),
+          TEXTS("", "Hello.", "{\"x\": 3}", "{\"x\": 1} " CALL_NOW, "Wait. " CALL_NOW,
+                "<think>Hm</think>Hm"));
+    con_free(c);
+    t.choice = CON_NONE;
+    ck_ok(con_tools(&c, &t, &e), &e);
+    judge(c, TEXTS("{\"x\": 1}", "<think>Hm</think>{\"x\":2}"), TEXTS("", "Hello.", CALL_NOW));
+    con_free(c);
+    t.choice = CON_AUTO;
+    t.format = toolcall_find("harmony", &e);
+    t.reasoning = reasoning_find("harmony");
+    ck_ok(con_tools(&c, &t, &e), &e);
+    judge(c, TEXTS(CH("final<|message|>{\"x\":1}"),
+                   CH("analysis<|message|>So.<|end|><|start|>assistant")
+                       CH("final<|message|>{\"x\": 2}"),
+                   CH("commentary to=functions.now <|constrain|>json<|message|>{}<|call|>")),
+          TEXTS(CH("final<|message|>Hi."), CH("final<|message|>{\"x\":3}")));
+    con_free(c);
+    t.reasoning = NULL;
+    for (size_t i = 0; (f = toolcall_at(i)); i++) {
+        t.format = f;
+        if (f->read->bare)
+            ck_fails(con_tools(&c, &t, &e), &e, E_UNSUPPORTED, "could be a call");
+        else if (f->read->style != READ_HARMONY)
+            draw_answers(f, &t, TOK_NORMAL, 4, 0, "");
+        e = (struct err){0};
+    }
+    json_decref(answer);
+    json_decref(tools);
+}
+END_TEST
+
 /* So are those in the middle of one. */
 START_TEST(a_trigger_with_tokens_in_it)
 {
@@ -669,5 +717,6 @@ START_TEST(memory_that_fails)
 END_TEST
 
 TEST_MAIN("text/constrain_tools", calls_that_must_come, calls_that_may_come,
-          calls_in_derived_formats, texts_and_calls, other_notations, a_trigger_that_is_a_token,
+          calls_in_derived_formats, texts_and_calls, other_notations, answers_with_a_schema,
+          a_trigger_that_is_a_token,
           a_trigger_with_tokens_in_it, what_is_refused, choices, memory_that_fails)

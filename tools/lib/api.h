@@ -73,7 +73,7 @@ struct api_request {
     const struct toolcall_format *format; // how the model writes calls; NULL: none are looked for
     bool show_control;                    // skip_special_tokens: false
     int obey;                             // the answer's form: enum rill_constraint_kind, -1: any
-    bool obey_soft;          // asked for by response_format, which gives way to calls of tools
+    bool obey_soft;          // asked for by response_format, which holds beside calls of tools
     const char *obey_field;  // that says it
     const json_t *obey_what; // its text, or list of texts
     struct rill_constraint *constraint; // what q.constraint points to; or NULL

@@ -198,12 +198,13 @@ int api_chat_prompt(const struct api_chat *c, const json_t *body, const json_t *
 }
 
 int api_chat_constraint(const struct api_chat *c, const json_t *tools, const json_t *choice,
-                        bool one_call, const struct api_prompt *p, struct rill_constraint **out,
-                        struct err *e)
+                        const json_t *form, bool one_call, const struct api_prompt *p,
+                        struct rill_constraint **out, struct err *e)
 {
     const struct rill_prompt prompt = {p->text.p, p->text.n, p->ids, p->n};
-    json_t *request = json_pack("{sOsOsb}", "tools", tools, "tool_choice",
-                                choice ? choice : json_null(), "parallel_tool_calls", !one_call);
+    json_t *request = json_pack("{sOsOsbsO*}", "tools", tools, "tool_choice",
+                                choice ? choice : json_null(), "parallel_tool_calls", !one_call,
+                                "response_format", form);
     char *text = request ? json_dumps(request, JSON_COMPACT) : NULL;
     int rc = text ? rill_chat_tools(out, c->public, c->named, text, strlen(text), &prompt, e)
                   : err_nomem(e, 0);

@@ -41,10 +41,10 @@ int api_chat_prompt(const struct api_chat *c, const json_t *body, const json_t *
                     long long when, struct api_prompt *out, struct err *e);
 
 /* What an answer to p may be where tools may be called: choice is the body's tool_choice or NULL,
- * as rill_chat_tools has it. */
+ * form its response_format or NULL, as rill_chat_tools has them. */
 int api_chat_constraint(const struct api_chat *c, const json_t *tools, const json_t *choice,
-                        bool one_call, const struct api_prompt *p, struct rill_constraint **out,
-                        struct err *e);
+                        const json_t *form, bool one_call, const struct api_prompt *p,
+                        struct rill_constraint **out, struct err *e);
 
 /* A parser for answers to a prompt. */
 int api_chat_parser(const struct api_chat *c, struct toolcall **out,

@@ -131,19 +131,28 @@ static int obey_form(struct api_request *r, const struct api_opts *o, struct err
     return n < 0 ? n : 0;
 }
 
-/* What calls of tools may be. A schema that cannot be enforced is no reason not to answer unless a
- * call was demanded. */
+/* What calls of tools may be, and an answer without one. A schema that cannot be enforced is no
+ * reason not to answer unless a call was demanded. */
 static int obey_tools(struct api_request *r, const struct api_opts *o, struct err *e)
 {
     const json_t *choice = json_object_get(r->json, "tool_choice");
+    const json_t *form = r->obey >= 0 ? json_object_get(r->json, r->obey_field) : NULL;
     struct err why = {0};
-    int rc;
+    int rc = E_UNSUPPORTED;
 
-    r->param = "tools";
-    if (r->obey >= 0)
-        api_warn(r, "%s is not enforced where tools may be called", r->obey_field);
-    rc = api_chat_constraint(o->chat, r->tools, choice, r->one_call, &r->prompt[0], &r->constraint,
-                             &why);
+    if (form) {
+        r->param = r->obey_field;
+        rc = api_chat_constraint(o->chat, r->tools, choice, form, r->one_call, &r->prompt[0],
+                                 &r->constraint, &why);
+        if (rc == E_UNSUPPORTED)
+            api_warn(r, "response_format is not enforced where tools may be called: %s", why.text);
+    }
+    if (rc == E_UNSUPPORTED) {
+        why = (struct err){0};
+        r->param = "tools";
+        rc = api_chat_constraint(o->chat, r->tools, choice, NULL, r->one_call, &r->prompt[0],
+                                 &r->constraint, &why);
+    }
     if (rc == E_UNSUPPORTED && r->calls == API_CALLS_AUTO) {
         api_warn(r, "arguments of tools are not enforced: %s", why.text);
         return 0;
