@@ -196,7 +196,7 @@ int rill_chat_prompt(const struct rill_chat *c, const char *json, size_t n, stru
 /* What an answer may be where tools may be called. json: a request as above; what counts is tools,
  * tool_choice ("auto", "none", "required", an object that names a tool or allowed_tools),
  * parallel_tool_calls and response_format (what an answer without a call obeys; E_UNSUPPORTED where
- * the format's calls are bare JSON). format: of rill-toolcalls(7); NULL: the template's. p: the prompt it was
+ * calls are bare JSON). format: of rill-toolcalls(7); NULL: the template's. p: the prompt it was
  * rendered to, which may have opened a reasoning block; or NULL. A call can only be one of a listed
  * tool, its arguments obey the tool's schema; reasoning and text around are free. *out is NULL if
  * there are no tools. E_UNSUPPORTED: a schema that cannot be enforced (the tool is named), or no
