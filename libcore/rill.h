@@ -347,7 +347,7 @@ struct rill_request {
     bool prompt_logits; // an RILL_LOGITS event for each prompt row
     int logits_from;    // but for those in front of this one
     bool logprobs;      // events carry log-probabilities, the prompt rows' too with prompt_logits
-    int top_logprobs;   // and those of as many likeliest tokens, at most RILL_TOP
+    int top_logprobs;   // and those of as many likeliest tokens, at most RILL_TOP; prompt rows' too
     struct rill_sampling sampling;
     const struct rill_stop *stop; // [n_stop] strings that end the text; copied
     int n_stop;

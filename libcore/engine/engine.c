@@ -402,8 +402,13 @@ static void tell_prompt(struct rill_engine *g, struct request *r, int rows, int 
             .n_logits = g->lim.n_vocab,
             .user = r->user,
         };
-        if (r->logprobs && pos + 1 < r->n_prompt)
-            ev->logprob = sampler_logprobs(&g->work, ev->logits, r->ids[pos + 1], NULL, 0);
+        if (r->logprobs && pos + 1 < r->n_prompt) {
+            struct rill_top *top = r->top + (ptrdiff_t)(1 + r->draft + i) * r->n_top;
+
+            ev->logprob = sampler_logprobs(&g->work, ev->logits, r->ids[pos + 1], top, r->n_top);
+            ev->top = top;
+            ev->n_top = r->n_top;
+        }
     }
     r->told = r->stored;
 }

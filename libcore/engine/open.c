@@ -293,6 +293,7 @@ static int start(struct rill_engine *g, const struct rill_engine_opts *o, struct
     g->seg.to = p->n_op;
     g->seg.max_t = s.max_batch;
     g->seg.max_s = s.max_out;
+    g->lim.max_out = s.max_out;
     g->limits = (struct sched_limits){.max_rows = s.max_batch,
                                       .max_out = g->seg.max_s,
                                       .granule = p->granule > 0 ? p->granule : 1,

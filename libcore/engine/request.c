@@ -83,6 +83,16 @@ static int32_t room_for(const struct rill_request *in, const struct request_limi
     return in->max_tokens == 0 || n > lim->n_ctx ? lim->n_ctx : (int32_t)n;
 }
 
+/* Rows of a step whose likeliest tokens its events tell: those that draw, and prompt rows. */
+static uint64_t top_rows(const struct rill_request *in, const struct request_limits *lim)
+{
+    uint64_t drawing = 1 + (uint64_t)in->draft;
+
+    if (!in->prompt_logits)
+        return drawing;
+    return drawing + (in->n_ids < (size_t)lim->max_out ? in->n_ids : (uint64_t)lim->max_out);
+}
+
 /* Whether the prompt has text: a first token behind it keeps its leading space. */
 static bool has_text(const struct rill_request *in, const struct tok *t)
 {
@@ -107,7 +117,7 @@ static int copy(struct request *r, const struct rill_request *in, const struct r
     r->paths = mem_array((uint64_t)r->room / KV_PAGE + 1, sizeof *r->paths, e);
     r->bias = mem_array((uint64_t)n_bias, sizeof *r->bias, e);
     r->allowed = mem_array((uint64_t)in->sampling.n_allowed, sizeof *r->allowed, e);
-    r->top = mem_array((uint64_t)in->top_logprobs * (uint64_t)(1 + in->draft), sizeof *r->top, e);
+    r->top = mem_array((uint64_t)in->top_logprobs * top_rows(in, lim), sizeof *r->top, e);
     if (!r->ids || !r->paths || !r->bias || !r->allowed || !r->top ||
         !buf_reserve(&r->piece, text) ||
         !buf_reserve(&r->shown, (turns + 1 + (size_t)in->draft) * text + r->stop.held.cap))

@@ -58,7 +58,7 @@ struct request {
     struct detok detok;
     struct buf piece;     // text of the last token
     struct buf shown;     // text the last events point to
-    struct rill_top *top; // [1 + draft][n_top] of the last events
+    struct rill_top *top; // [1 + draft][n_top] of the last events; behind these the prompt rows'
     int32_t n_top;
     int32_t finish; // enum rill_finish
     int32_t code;   // of RILL_FAILED
@@ -84,6 +84,7 @@ struct request_limits {
     uint64_t seed;    // of requests that bring none
     bool one_path;    // generated rows need not be told apart
     int32_t max_draft;
+    int32_t max_out; // rows with logits in a step
     bool embed;      // requests may ask for vectors
     bool encoder;    // and for nothing else
     int32_t pooling; // what RILL_EMBED_MODEL stands for

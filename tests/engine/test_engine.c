@@ -690,7 +690,7 @@ START_TEST(logprobs)
             ck_assert_double_eq_tol((double)ev.logprob, (double)ev.logits[id] - log(sum), 1e-5);
         prompt += ev.kind == RILL_LOGITS;
         drawn += ev.kind == RILL_TOKEN;
-        ck_assert_int_eq(ev.n_top, ev.kind == RILL_TOKEN ? 5 : 0);
+        ck_assert_int_eq(ev.n_top, ev.kind == RILL_TOKEN || ev.pos < 69 ? 5 : 0);
         for (int k = 0; k < ev.n_top; k++) {
             int rank = 0;
 

@@ -110,6 +110,7 @@ START_TEST(wrong_requests)
     refused(true, "{" USER ",\"suffix\":\"x\"}", "not known", "suffix");
     refused(false, "{\"prompt\":\"x\",\"suffix\":\"y\"}", "in between", "prompt");
     refused(false, "{\"prompt\":\"x\",\"best_of\":3,\"stream\":true}", "best_of", "best_of");
+    refused(false, "{\"prompt\":\"x\",\"best_of\":2,\"n\":3}", "at least n", "best_of");
     refused(false, "{}", "neither", "prompt");
     refused(false, "[]", "object", NULL);
     refused(false, "{\"a\":1,\"a\":2}", "not JSON", NULL);

@@ -214,7 +214,11 @@ static int check_context(struct api_request *r, const struct api_opts *o, struct
 /* What the fields come to when all have been read. */
 static int settle(struct api_request *r, struct err *e)
 {
-    if (r->best_of < r->n)
+    if (r->best_of && r->best_of < r->n) {
+        r->param = "best_of";
+        return err_set(e, E_RANGE, "best_of %d: must be at least n, which is %d", r->best_of, r->n);
+    }
+    if (!r->best_of)
         r->best_of = r->n;
     if (r->stream && r->best_of > r->n) {
         r->param = "best_of";
@@ -281,7 +285,7 @@ json_t *api_json(struct slice text, struct err *e)
 
 void api_begin(struct api_request *r, const struct api_opts *o, enum api_kind kind)
 {
-    *r = (struct api_request){.n = 1, .best_of = 1, .logprobs = -1, .obey = -1};
+    *r = (struct api_request){.n = 1, .logprobs = -1, .obey = -1};
     set_kind(r, kind);
     r->q.sampling = o->sampling;
     r->q.sampling.has_seed = false;

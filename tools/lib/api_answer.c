@@ -56,9 +56,10 @@ static void chat_token(struct api_answer *a, const struct api_opts *o, const str
     buf_str(&a->logprobs, "]}");
 }
 
-/* The older form: four lists side by side. offset: of the token in the text. */
+/* The older form: four lists side by side. ev has the likeliest tokens (NULL: nothing tells of
+ * this one); offset: of the token in the text. */
 static void text_token(struct api_answer *a, const struct api_opts *o, int32_t id, double logprob,
-                       const struct rill_event *top, size_t offset)
+                       const struct rill_event *ev, size_t offset)
 {
     const char *comma = a->tokens.n ? "," : "";
 
@@ -67,15 +68,16 @@ static void text_token(struct api_answer *a, const struct api_opts *o, int32_t i
     buf_str(&a->logprobs, comma);
     put_number(&a->logprobs, logprob);
     buf_printf(&a->offsets, "%s%zu", comma, offset);
-    buf_printf(&a->top, "%s{", comma);
-    for (int i = 0; top && i < top->n_top; i++) {
+    buf_printf(&a->top, ev ? "%s{" : "%snull", comma);
+    for (int i = 0; ev && i < ev->n_top; i++) {
         if (i)
             buf_byte(&a->top, ',');
-        buf_json(&a->top, piece(o, top->top[i].id));
+        buf_json(&a->top, piece(o, ev->top[i].id));
         buf_byte(&a->top, ':');
-        put_number(&a->top, (double)top->top[i].logprob);
+        put_number(&a->top, (double)ev->top[i].logprob);
     }
-    buf_byte(&a->top, '}');
+    if (ev)
+        buf_byte(&a->top, '}');
 }
 
 /* The row of a prompt token tells how likely the next one was; nothing tells of the first. */
@@ -89,7 +91,7 @@ static void prompt_token(struct api_answer *a, const struct api_prompt *p, const
     rill_piece(o->model, p->ids[ev->pos], false, &n);
     a->at += n;
     if ((size_t)ev->pos + 1 < p->n)
-        text_token(a, o, p->ids[ev->pos + 1], (double)ev->logprob, NULL, a->at);
+        text_token(a, o, p->ids[ev->pos + 1], (double)ev->logprob, ev, a->at);
 }
 
 static void count_token(struct api_answer *a, const struct api_request *r, const struct api_opts *o,

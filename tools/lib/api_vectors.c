@@ -94,6 +94,7 @@ int vectors_parse(struct api_request *r, const struct api_opts *o, bool rank, st
     rill_model_info(o->model, &info);
     api_begin(r, o, rank ? API_RANK : API_EMBED);
     r->batch = true; // a body has no custom_id of its own
+    r->best_of = 1;
     r->json = api_json(body, e);
     if (!r->json)
         return e->code;
