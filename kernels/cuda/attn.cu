@@ -1,6 +1,7 @@
 /* attn.cu - storing of keys and values, and attention where rows are few: a tile's chunks are dealt
  * out to as many blocks as the device has room for, and the last of them merges what the others
- * made. Same bytes: attn.cuh says how. A stored row is what its format's encoder makes of it.
+ * made. Same bytes: attn.cuh says how. A stored row is what its format's encoder makes of it. What
+ * is not a kernel's entry is in persist.cu, too.
  */
 #include "kernels/cuda/attn.cuh"
 
@@ -55,9 +56,8 @@ DEVICE void put_row(const struct kv_row &to, int type, const float *x, int n, bo
 }
 
 /* A row of the batch, a head of it. */
-static __global__ void __launch_bounds__(ATTN_THREADS) k_store(struct store_args a)
+DEVICE void store_block(const struct store_args &a)
 {
-    grid_wait();
     const int64_t t = blockIdx.x, head = blockIdx.y;
     const struct kv_args &kv = a.kv;
     float *row = (float *)shared_memory();
@@ -72,7 +72,6 @@ static __global__ void __launch_bounds__(ATTN_THREADS) k_store(struct store_args
         put_row(kv_row_of(page + kv.v_at, kv.type_v, kv.dv, head, at), kv.type_v,
                 at_row(a.v, t) + head * kv.dv, kv.dv, false, row);
 }
-KERN(store);
 
 /* -- merging -- */
 
@@ -139,12 +138,10 @@ template <int THREADS> DEVICE void merge_tile(const struct attn_run_args &a, con
 
 /* A tile, and all its chunks or every n_split-th. How many blocks share a tile changes no bit: a
  * chunk's partial is the same whoever makes it, and they are merged in order. */
-template <class S, int BLOCKS>
-static __global__ void __launch_bounds__(S::THREADS, BLOCKS) k_attn_few(struct attn_run_args a)
+template <class S> DEVICE void few_block(const struct attn_run_args &a)
 {
     struct tile t;
 
-    grid_wait();
     if (!tile_find(a, (int32_t)blockIdx.x, &t) || (a.apart && !t.whole))
         return;
     const int32_t rows = a.s.n[0], per = a.at.per, tiles = min(rows, a.s.n[2] + rows / per);
@@ -167,6 +164,21 @@ static __global__ void __launch_bounds__(S::THREADS, BLOCKS) k_attn_few(struct a
     pack_tile(a, t);
 }
 
+#ifndef RILL_PERSIST
+static __global__ void __launch_bounds__(ATTN_THREADS) k_store(struct store_args a)
+{
+    grid_wait();
+    store_block(a);
+}
+KERN(store);
+
+template <class S, int BLOCKS>
+static __global__ void __launch_bounds__(S::THREADS, BLOCKS) k_attn_few(struct attn_run_args a)
+{
+    grid_wait();
+    few_block<S>(a);
+}
+
 /* Blocks a multiprocessor: as many as leave no spills; stages of two or three fit. */
 extern "C" const struct rt_kern kern_attn_few[FEW_KERNS] = {
     KERN_OF((k_attn_few<attn_kind<true, 2, 4, 128>, 3>), struct attn_run_args, "cuda:attn few"),
@@ -177,3 +189,4 @@ extern "C" const struct rt_kern kern_attn_few[FEW_KERNS] = {
     KERN_OF((k_attn_few<attn_kind<false, 1, 4, 512>, 2>), struct attn_run_args,
             "cuda:attn few large in parts"),
 };
+#endif

@@ -139,18 +139,15 @@ DEVICE float quad_max(float x)
     return fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
 }
 
+/* One instruction each: of whole numbers any order will do. */
 DEVICE int warp_sum_int(int x)
 {
-    for (int m = WARP / 2; m; m /= 2)
-        x += __shfl_xor_sync(0xffffffffu, x, m);
-    return x;
+    return __reduce_add_sync(0xffffffffu, x);
 }
 
 DEVICE int warp_max_int(int x)
 {
-    for (int m = WARP / 2; m; m /= 2)
-        x = max(x, __shfl_xor_sync(0xffffffffu, x, m));
-    return x;
+    return __reduce_max_sync(0xffffffffu, x);
 }
 
 /* What another block of this launch has written. */
@@ -180,7 +177,7 @@ DEVICE bool last_of(int32_t *ticket, int32_t n, int32_t *keep)
 /* The definition of a kernel's entry; kern.h has its declaration. */
 #define KERN_OF(fn, type, name)                                                                    \
     {                                                                                              \
-        name, KERN_FN(fn), KERN_CALL(fn, type), (uint32_t)sizeof(type)                             \
+        name, KERN_FN(fn), KERN_CALL(fn, type), (uint32_t)sizeof(type), false                      \
     }
 #define KERN(what)                                                                                 \
     extern "C" const struct rt_kern kern_##what =                                                  \
@@ -233,23 +230,26 @@ DEVICE float glu_of(float g, float u, int act, float limit)
     return g * v_sigmoid(g * 1.702f) * (u + 1.0f);
 }
 
-/* Sum and maximum over the block, the same in every thread; uses a float per warp of shared memory
- * at t. Threads of a block of one warp meet nowhere. */
-DEVICE float block_sum(float x, float *t)
+/* Sum over the block's first n warps, the same in every thread; uses a float per warp of shared
+ * memory at t. Threads of a block of one warp meet nowhere. */
+DEVICE float block_sum_of(float x, float *t, int n)
 {
-    const int n = (int)blockDim.x / WARP;
-
     x = warp_sum(x);
-    if (n == 1)
+    if (blockDim.x == WARP)
         return x;
     if (threadIdx.x % WARP == 0)
         t[threadIdx.x / WARP] = x;
     __syncthreads();
-    x = 0.0f;
-    for (int i = 0; i < n; i++)
+    x = n == 1 ? t[0] : 0.0f + t[0];
+    for (int i = 1; i < n; i++)
         x += t[i];
     __syncthreads();
     return x;
+}
+
+DEVICE float block_sum(float x, float *t)
+{
+    return block_sum_of(x, t, (int)blockDim.x / WARP);
 }
 
 #endif

@@ -70,6 +70,16 @@ static int parse_layout(const char *want, int sm, struct err *e)
     return err_set(e, E_USAGE, "RILL_CUDA_GEMV is '%s': panels, file, dp4a, pieces or bulk", want);
 }
 
+/* Likewise: whether a step of one row is one launch, where it can be. */
+static int parse_step(const char *want, struct err *e)
+{
+    if (!want || !*want || strcmp(want, "graph") == 0)
+        return 0;
+    if (strcmp(want, "persist") == 0)
+        return 1;
+    return err_set(e, E_USAGE, "RILL_CUDA_STEP is '%s': graph or persist", want);
+}
+
 bool cuda_there(void)
 {
     int n;
@@ -97,11 +107,14 @@ static int cuda_open(struct dev **out, const char *spec, struct err *e)
     }
     rt_info(d->rt, &d->info);
     d->limit = limit;
-    if ((n = parse_layout(getenv("RILL_CUDA_GEMV"), d->info.sm, e)) < 0) {
+    n = parse_layout(getenv("RILL_CUDA_GEMV"), d->info.sm, e);
+    d->layout = n < 0 ? LAYOUT_PANELS : (enum layout)n;
+    n = n < 0 ? n : parse_step(getenv("RILL_CUDA_STEP"), e);
+    d->persist = n == 1;
+    if (n < 0) {
         cuda_close(d);
         return n;
     }
-    d->layout = (enum layout)n;
     d->wide = d->info.sm == 90 && env_is("RILL_CUDA_GEMM", "wgmma");
     d->wide_attn = d->info.sm == 90 && env_is("RILL_CUDA_ATTN", "wgmma");
     d->plain = env_is("RILL_CUDA_FUSE", "0");

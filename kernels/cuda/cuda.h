@@ -21,6 +21,7 @@ struct dev {
     bool plain;            // every record has launches of its own (RILL_CUDA_FUSE=0)
     bool wide;             // prompts through wide.cu (RILL_CUDA_GEMM=wgmma)
     bool wide_attn;        // and through attn_wide.cu (RILL_CUDA_ATTN=wgmma)
+    bool persist;          // a step of one row as one launch (RILL_CUDA_STEP=persist)
     /* matrices that can be repacked: how they lie, and how they are read */
     enum layout { LAYOUT_PANELS, LAYOUT_FILE, LAYOUT_DP4A, LAYOUT_PIECES, LAYOUT_BULK } layout;
     uint32_t ticket, draws;
@@ -77,6 +78,7 @@ struct launch {
     uint32_t per;  // of them a block takes
     uint32_t grid_y, grid_z, block, shared;
     int32_t n_expert; // TILES
+    int32_t record;   // of the segment's, from 0
 };
 
 /* Memory that records use one after the other; its size is the largest wish. */
@@ -115,6 +117,8 @@ struct cuda_seg {
     } * adapter; // [n_lora] their matrices
     struct rt_graph *graph[BUCKETS];
     struct cuda_choose *choose; // NULL: no logits are made here
+    struct persist *persist;    // NULL: a step of one row is launches
+    char note[160];             // on that, a record's kernel for people
 };
 
 int cuda_prepare(struct dev *d, struct segment *s, struct err *e);
@@ -135,6 +139,12 @@ bool cuda_choose_lay(struct prep *p); // false: p->rc says why
 void cuda_choose_free(struct dev *d, struct cuda_choose *c);
 int cuda_draw(struct dev *d, struct segment *s, const struct draw *in, int n);
 int cuda_drawn(struct dev *d, struct segment *s, int ticket, int32_t *id, int n);
+
+/* -- lower_persist.c -- */
+
+/* Has a step of one row be one launch, where that was asked for and can be. */
+void cuda_persist_lay(struct prep *p);
+int cuda_persist_run(struct dev *d, const struct cuda_seg *g);
 
 /* -- weights.c -- */
 
@@ -170,6 +180,9 @@ struct attn_kern {
     uint32_t block, shared, grid_y;
 };
 struct attn_kern cuda_attn_few(const struct attn_run_args *a, int sm);
+/* What few does, by a block of persist.cu: k is the kernel of few. Shared memory that it should have,
+ * and may have. */
+struct attn_kern cuda_attn_persist(const struct attn_run_args *a, int32_t room, int32_t most);
 struct attn_kern cuda_attn_many(const struct attn_run_args *a, int sm);
 struct attn_kern cuda_attn_wide(const struct attn_run_args *a, int sm); // with other bits
 

@@ -12,7 +12,7 @@
 /* The head's numbers in shared memory, normed where the model does so. They may be new. */
 DEVICE const float *head_normed(const struct head_part &p, const float *x, int h)
 {
-    const int lane = (int)threadIdx.x, n = p.r.head_in;
+    const int lane = (int)threadIdx.x % WARP, n = p.r.head_in;
     float *to = (float *)shared_memory();
     float sum = 0.0f;
 
@@ -33,7 +33,7 @@ DEVICE const float *head_normed(const struct head_part &p, const float *x, int h
 DEVICE float *head_rotated(const struct head_part &p, int64_t t, int h)
 {
     const struct rope_args &r = p.r;
-    const int lane = (int)threadIdx.x, half = r.n_rot / 2, end = r.at_in + r.n_rot;
+    const int lane = (int)threadIdx.x % WARP, half = r.n_rot / 2, end = r.at_in + r.n_rot;
     const float *x = head_normed(p, at_row(p.x, t) + (int64_t)h * r.head_in, h);
     const float *tab = p.tab + t * 2 * r.n_rot;
     float *y = at_row(p.out, t) + (int64_t)h * r.head_out;
@@ -55,7 +55,7 @@ DEVICE float *head_rotated(const struct head_part &p, int64_t t, int h)
 /* Row `row` of n numbers of a page, which are plain. */
 DEVICE void head_put(uint8_t *page, int type, int64_t row, int n, const float *x)
 {
-    for (int i = (int)threadIdx.x; i < n; i += WARP)
+    for (int i = (int)threadIdx.x % WARP; i < n; i += WARP)
         if (type == FMT_F32)
             ((float *)page)[row * n + i] = load_new(x + i);
         else

@@ -274,6 +274,11 @@ static const struct attn_made few_made[FEW_KERNS] = {{true, 2, 4, 128, 128, fals
                                                      {true, 1, 4, 4096, 512, false},
                                                      {false, 1, 4, 4096, 128, false},
                                                      {false, 1, 4, 4096, 512, false}};
+/* The same by all warps of persist.cu's block. */
+static const struct attn_made persist_made[FEW_KERNS] = {{true, 2, 16, 128, 128, false},
+                                                         {true, 1, 16, 4096, 512, false},
+                                                         {false, 1, 16, 4096, 128, false},
+                                                         {false, 1, 16, 4096, 512, false}};
 static const struct attn_made many_made[MANY_KERNS] = {{true, 2, 8, 64, 64, true},
                                                        {true, 2, 8, 128, 128, true},
                                                        {true, 1, 4, 4096, 256, false},
@@ -367,28 +372,38 @@ static int32_t lay_shared(struct attn_shape *at, const struct attn_run_args *a,
     return to > MERGE_SHARED ? to : MERGE_SHARED;
 }
 
-/* As many stages as let two blocks share a multiprocessor, or as fit. */
-static struct attn_kern attn_kern(const struct attn_run_args *a, const struct attn_made *m, int n,
-                                  const struct rt_kern *k, bool many, int sm)
+/* The kernels of a table, and shared memory that a block has; a second choice if that is not enough.
+ */
+struct attn_table {
+    const struct attn_made *made;
+    const struct rt_kern *k;
+    int n;
+    bool many;
+    int32_t room[2];
+};
+
+/* As many stages as there is room for, two if there can be. */
+static struct attn_kern attn_kern(const struct attn_run_args *a, const struct attn_table *of)
 {
-    const int32_t most = shared_most(sm), group = a->n_head / a->kv.n_kv;
+    const struct attn_made *m = of->made;
+    const int32_t group = a->n_head / a->kv.n_kv;
     const bool half = in_halves(a->kv.type_k, a->dk) &&
                       (a->v_in_k ? a->dv % 16 == 0 : in_halves(a->kv.type_v, a->dv));
     struct attn_kern y = {0};
     int i = 0;
 
-    while (i < n && (m[i].half != half || a->dk > m[i].dk || a->dv > m[i].dv))
+    while (i < of->n && (m[i].half != half || a->dk > m[i].dk || a->dv > m[i].dv))
         i++;
-    for (int alone = 0; i < n && alone < 2 && !y.k; alone++)
-        for (int stages = 4; stages > 1 - alone && !y.k; stages--) {
-            const int32_t bytes = lay_shared(&y.at, a, m + i, many, stages);
+    for (int second = 0; i < of->n && second < 2 && !y.k; second++)
+        for (int stages = 4; stages > 1 - second && !y.k; stages--) {
+            const int32_t bytes = lay_shared(&y.at, a, m + i, of->many, stages);
 
             y.shared = (uint32_t)bytes;
-            y.k = bytes <= (alone ? most : most / 2 - 1024) ? k + i : NULL;
+            y.k = bytes <= of->room[second] ? of->k + i : NULL;
         }
     if (!y.k)
         return y;
-    const int rows = many ? ATTN_ROWS * m[i].warps : ATTN_ROWS;
+    const int rows = of->many ? ATTN_ROWS * m[i].warps : ATTN_ROWS;
     y.at.heads = group < rows ? group : rows;
     y.at.per = rows / y.at.heads;
     y.at.subs = (group + rows - 1) / rows;
@@ -397,22 +412,39 @@ static struct attn_kern attn_kern(const struct attn_run_args *a, const struct at
     return y;
 }
 
+/* Two blocks share a multiprocessor if they can. */
+static struct attn_kern attn_launched(const struct attn_run_args *a, const struct attn_made *made,
+                                      int n, const struct rt_kern *k, bool many, int sm)
+{
+    const int32_t most = shared_most(sm);
+    const struct attn_table of = {made, k, n, many, {most / 2 - 1024, most}};
+
+    return attn_kern(a, &of);
+}
+
 struct attn_kern cuda_attn_few(const struct attn_run_args *a, int sm)
 {
-    return attn_kern(a, few_made, FEW_KERNS, kern_attn_few, false, sm);
+    return attn_launched(a, few_made, FEW_KERNS, kern_attn_few, false, sm);
+}
+
+struct attn_kern cuda_attn_persist(const struct attn_run_args *a, int32_t room, int32_t most)
+{
+    const struct attn_table of = {persist_made, kern_attn_few, FEW_KERNS, false, {room, most}};
+
+    return attn_kern(a, &of);
 }
 
 /* Its steps are those of few, or it would make other bits. */
 struct attn_kern cuda_attn_many(const struct attn_run_args *a, int sm)
 {
-    return attn_kern(a, many_made, MANY_KERNS, kern_attn_many, true, sm);
+    return attn_launched(a, many_made, MANY_KERNS, kern_attn_many, true, sm);
 }
 
 struct attn_kern cuda_attn_wide(const struct attn_run_args *a, int sm)
 {
     if (sm != 90 || !attn_wide() || a->dk != a->dv || (a->dk != 64 && a->dk != 128))
         return (struct attn_kern){0};
-    return attn_kern(a, wide_made, WIDE_KERNS, attn_wide(), true, sm);
+    return attn_launched(a, wide_made, WIDE_KERNS, attn_wide(), true, sm);
 }
 
 /* A slope per head; NULL: none. */

@@ -100,6 +100,8 @@ int cuda_enqueue(struct dev *d, const struct segment *s, int64_t n_t, int64_t n_
     const struct cuda_seg *g = s->impl;
     const int v = variant_of(n_t);
 
+    if (n_t == 1 && g->persist)
+        return cuda_persist_run(d, g);
     for (int i = 0; i < g->n; i++) {
         const struct launch *l = &g->l[i];
         const int64_t x = most_blocks(s, l, n_t, n_s, n_run);
@@ -357,6 +359,8 @@ static int pass(struct prep *p)
             cuda_lower(p, op);
         if (p->g->n == p->g->cap)
             cuda_prep_fail(p, op, "too many launches");
+        for (int k = first; k < p->g->n; k++)
+            p->g->l[k].record = i - p->s->from;
         p->s->kernel[i - p->s->from] = p->g->n > first ? p->g->l[p->g->n - 1].k->name : "cuda";
     }
     return p->rc;
@@ -374,6 +378,7 @@ void cuda_unprepare(struct dev *d, struct segment *s)
         for (int i = 0; g->adapter && i < s->n_lora; i++)
             drop_adapter(d, g, i);
         mem_free(g->adapter);
+        mem_free(g->persist);
         cuda_choose_free(d, g->choose);
         for (int i = 0; i < g->n_mem; i++)
             cuda_give(d, g->mem[i].p, g->mem[i].bytes);
@@ -403,7 +408,9 @@ static int build(struct prep *p)
             if (p->slot[i] && i == SLOT_TICKET && rt_zero(p->d->rt, p->slot[i], p->want[i]) < 0)
                 p->rc = err_set(p->e, E_DEVICE, "cuda: %s", rt_error());
         }
-    if (p->rc == 0 && pass(p) == 0 && (record_graphs(p) < 0 || rt_sync(p->d->rt) < 0))
+    if (p->rc == 0 && pass(p) == 0)
+        cuda_persist_lay(p);
+    if (p->rc == 0 && (record_graphs(p) < 0 || rt_sync(p->d->rt) < 0))
         p->rc = err_set(p->e, E_DEVICE, "cuda: launches cannot be recorded: %s", rt_error());
     for (int i = 0; p->rc == 0 && p->g->adapter && i < p->s->n_lora; i++)
         p->rc = cuda_adapt(p->d, p->s, i, p->e);

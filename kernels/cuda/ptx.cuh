@@ -246,6 +246,25 @@ static __device__ __forceinline__ void bulk_wait(uint64_t *, uint32_t)
 }
 #endif
 
+/* Counters in memory by which blocks of one launch wait for each other: who has waited for a count
+ * sees what was written before it was raised. By one thread, the others behind a barrier. */
+static __device__ __forceinline__ void raise_count(uint32_t *p)
+{
+    asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(p) : "memory");
+}
+
+static __device__ __forceinline__ void wait_count(const uint32_t *p, uint32_t want)
+{
+    uint32_t is;
+
+    for (;;) {
+        asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(is) : "l"(p) : "memory");
+        if ((int32_t)(is - want) >= 0)
+            return;
+        __nanosleep(20);
+    }
+}
+
 /* volatile: all lanes must come to these, so they stay where they are written. */
 static __device__ __forceinline__ void mma_s8_k32(int *c, const int *a, const int *b)
 {

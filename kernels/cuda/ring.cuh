@@ -86,8 +86,7 @@ struct by_bulk {
 
 /* What a block does: its panels, and how many segments each is. */
 struct ring_work {
-    int64_t first, end, segments, items, slices;
-    int32_t matrix;
+    int32_t first, end, segments, items, slices, matrix;
 };
 
 DEVICE struct ring_work ring_work_of(const struct gemv_args &a)
@@ -96,9 +95,9 @@ DEVICE struct ring_work ring_work_of(const struct gemv_args &a)
     const int64_t panels = (last.at + last.rows) / PANEL, g = gridDim.y;
     struct ring_work w;
 
-    w.first = panels * blockIdx.y / g;
-    w.end = panels * (blockIdx.y + 1) / g;
-    w.slices = panel_slices(a.cols);
+    w.first = (int32_t)(panels * blockIdx.y / g);
+    w.end = (int32_t)(panels * (blockIdx.y + 1) / g);
+    w.slices = (int32_t)panel_slices(a.cols);
     w.segments = (w.slices + SLICES - 1) / SLICES;
     w.items = a.glu ? 2 * w.segments : w.segments;
     w.matrix = a.mode == GEMV_HEADS ? (int32_t)blockIdx.z : 0;
@@ -107,26 +106,26 @@ DEVICE struct ring_work ring_work_of(const struct gemv_args &a)
 
 /* Asks for the block's segment `id`; behind the last one for nothing. */
 template <class P, class C>
-DEVICE void ring_ask(const struct gemv_args &a, const struct ring_work &w, int64_t id,
+DEVICE void ring_ask(const struct gemv_args &a, const struct ring_work &w, int32_t id,
                      uint8_t *stage, uint64_t *bar)
 {
     typedef ring_of<P> R;
 
     if (id < (w.end - w.first) * w.items) {
-        const int64_t item = id % w.items, seg = item % w.segments;
-        int64_t c = (w.first + id / w.items) * PANEL;
+        const int32_t item = id % w.items, seg = item % w.segments;
+        int64_t c = (int64_t)(w.first + id / w.items) * PANEL;
         const int k = gemv_matrix(a, &c);
         const uint8_t *panel =
             a.m[a.glu ? item / w.segments : k].w + w.matrix * a.each + c / PANEL * a.row_bytes;
-        const int n = (int)(w.slices - seg * SLICES < SLICES ? w.slices - seg * SLICES : SLICES);
+        const int n = w.slices - seg * SLICES < SLICES ? w.slices - seg * SLICES : SLICES;
 
         const int bytes = n * P::SLICE_BYTES, tail = (n * P::TAIL + 15) / 16 * 16;
 
         C::expect(bar, bytes + tail);
-        C::copy(stage, panel + seg * R::SLICES_BYTES, bytes, bar);
+        C::copy(stage, panel + (int64_t)seg * R::SLICES_BYTES, bytes, bar);
         if (P::TAIL > 0)
             C::copy(stage + R::SLICES_BYTES,
-                    panel + w.slices * P::SLICE_BYTES + seg * SLICES * P::TAIL, tail, bar);
+                    panel + (int64_t)w.slices * P::SLICE_BYTES + seg * SLICES * P::TAIL, tail, bar);
     }
     C::asked();
 }
@@ -158,14 +157,14 @@ DEVICE float ring_chain(const uint8_t *stage, const void *x, int64_t seg, int64_
 
 /* Column i of a batch of panels. */
 DEVICE void ring_finish(const struct gemv_args &a, const struct ring_work &w, const float *sums,
-                        int64_t panel, int i, int32_t row)
+                        int32_t panel, int i, int32_t row)
 {
-    int64_t c = (panel + i / PANEL) * PANEL + i % PANEL;
+    int64_t c = (int64_t)(panel + i / PANEL) * PANEL + i % PANEL;
     const int k = gemv_matrix(a, &c);
     const float *at = sums + i / PANEL * w.items * WARP + i % PANEL;
     float gate = 0.0f, total = 0.0f;
 
-    for (int64_t s = 0; s < w.items; s++, at += WARP) {
+    for (int s = 0; s < w.items; s++, at += WARP) {
         if (a.glu && s == w.segments) {
             gate = total;
             total = 0.0f;
@@ -186,20 +185,20 @@ template <class F, class C> DEVICE void ring_gemv(const struct gemv_args &a)
     float *sums = (float *)(shared_memory() + RING_HEAD);
     uint8_t *ring = (uint8_t *)shared_memory() + RING_HEAD + RING_SUMS + warp * RING_BYTES;
     const struct ring_work w = ring_work_of(a);
-    const int64_t units = a.cols / 32, per = RING_SUMS / (int64_t)(w.items * WARP * sizeof(float));
-    int32_t xr[1], yr[1] = {0}, matrix;
-    int64_t id = warp, batch = w.first;
+    const int64_t units = a.cols / 32;
+    const int32_t per = RING_SUMS / (w.items * WARP * (int32_t)sizeof(float));
+    int32_t xr[1], yr[1] = {0}, matrix, id = warp, batch = w.first;
     int stage = 0, turn = 0;
 
     C::begin(bar, R::STAGES);
     for (int s = 0; s < R::STAGES; s++)
-        ring_ask<P, C>(a, w, warp + (int64_t)s * RING_WARPS, ring + s * R::STAGE, bar + s);
+        ring_ask<P, C>(a, w, warp + s * RING_WARPS, ring + s * R::STAGE, bar + s);
     grid_wait();
     const int n = gemv_rows<1>(a, xr, yr, &matrix);
     const void *x = n > 0 ? gemv_input(a, xr[0], matrix) : NULL;
 
     for (; batch < w.end; batch += per) {
-        const int64_t end = batch + per < w.end ? batch + per : w.end;
+        const int32_t end = batch + per < w.end ? batch + per : w.end;
 
         for (; id < (end - w.first) * w.items; id += RING_WARPS) {
             C::template wait<R::STAGES - 1>(bar + stage, turn);
@@ -207,8 +206,7 @@ template <class F, class C> DEVICE void ring_gemv(const struct gemv_args &a)
                 sums[(id - (batch - w.first) * w.items) * WARP + lane] =
                     ring_chain<F>(ring + stage * R::STAGE, x, id % w.items % w.segments, units);
             __syncwarp();
-            ring_ask<P, C>(a, w, id + (int64_t)R::STAGES * RING_WARPS, ring + stage * R::STAGE,
-                           bar + stage);
+            ring_ask<P, C>(a, w, id + R::STAGES * RING_WARPS, ring + stage * R::STAGE, bar + stage);
             stage = stage + 1 < R::STAGES ? stage + 1 : 0;
             turn ^= stage == 0;
         }

@@ -5,6 +5,7 @@
  */
 #include "kernels/cuda/pack.cuh"
 
+#ifndef RILL_PERSIST
 static __global__ void __launch_bounds__(GEMV_THREADS) k_pack(struct pack_args a)
 {
     grid_wait();
@@ -22,40 +23,59 @@ static __global__ void __launch_bounds__(GEMV_THREADS) k_pack(struct pack_args a
     }
 }
 KERN(pack);
+#endif
 
-/* rmsnorm and layernorm of one group of a row's columns. */
-static __global__ void k_norm(struct norm_args a)
+/* rmsnorm and layernorm of one group of a row's columns, x: what is taken away from each number and
+ * what it is multiplied with. The first n threads of the block add them up; t: a float per warp. */
+struct norm_by {
+    float mean, inv;
+};
+
+DEVICE struct norm_by norm_of(const struct norm_args &a, const float *x, int n, float *t)
 {
-    grid_wait();
-    float *t = (float *)shared_memory();
-    const int64_t r = blockIdx.x, at = (int64_t)blockIdx.y * a.group;
-    float sum = 0.0f, mean = 0.0f, inv;
+    const int tid = (int)threadIdx.x;
+    float sum = 0.0f, mean = 0.0f;
 
-    if (r >= n_rows(&a.s, a.rows, a.n_used))
-        return;
-    const float *x = at_row(a.x, r) + at;
-    float *y = at_row(a.out, r) + at;
     if (a.center) {
-        for (int i = (int)threadIdx.x; i < a.group; i += (int)blockDim.x)
+        for (int i = tid; tid < n && i < a.group; i += n)
             sum += x[i];
-        mean = block_sum(sum, t) / (float)a.group;
+        mean = block_sum_of(sum, t, n / WARP) / (float)a.group;
         sum = 0.0f;
     }
-    for (int i = (int)threadIdx.x; i < a.group; i += (int)blockDim.x) {
+    for (int i = tid; tid < n && i < a.group; i += n) {
         const float d = x[i] - mean;
         sum = fma_(d, d, sum);
     }
-    inv = 1.0f / f_sqrt(block_sum(sum, t) / (float)a.group + a.eps);
-    for (int i = (int)threadIdx.x; i < a.group; i += (int)blockDim.x) {
-        float v = (x[i] - mean) * inv;
-        if (a.w)
-            v *= a.w[(at + i) % a.n_w];
-        if (a.b)
-            v += a.b[(at + i) % a.n_w];
-        if (a.add.p)
-            v += at_row(a.add, r)[at + i];
-        y[i] = v;
-    }
+    return {mean, 1.0f / f_sqrt(block_sum_of(sum, t, n / WARP) / (float)a.group + a.eps)};
+}
+
+/* Column i of row r. */
+DEVICE float norm_at(const struct norm_args &a, const struct norm_by &by, int64_t r, int64_t i)
+{
+    float v = (at_row(a.x, r)[i] - by.mean) * by.inv;
+
+    if (a.w)
+        v *= a.w[i % a.n_w];
+    if (a.b)
+        v += a.b[i % a.n_w];
+    if (a.add.p)
+        v += at_row(a.add, r)[i];
+    return v;
+}
+
+#ifndef RILL_PERSIST
+static __global__ void k_norm(struct norm_args a)
+{
+    grid_wait();
+    const int64_t r = blockIdx.x, at = (int64_t)blockIdx.y * a.group;
+
+    if (r >= n_rows(&a.s, a.rows, a.n_used))
+        return;
+    const struct norm_by by =
+        norm_of(a, at_row(a.x, r) + at, (int)blockDim.x, (float *)shared_memory());
+    float *y = at_row(a.out, r) + at;
+    for (int i = (int)threadIdx.x; i < a.group; i += (int)blockDim.x)
+        y[i] = norm_at(a, by, r, at + i);
     if (!a.to && !a.halves)
         return;
     __syncthreads(); // the row is written: what reads it packed needs no launch for that
@@ -65,12 +85,12 @@ static __global__ void k_norm(struct norm_args a)
                 a.halves ? a.halves + r * groups + g : NULL);
 }
 KERN(norm);
+#endif
 
 /* -- rotary positions: the angle is formed in double precision, as on the CPU -- */
 
-static __global__ void k_rope_table(struct rope_table_args a)
+DEVICE void rope_table_block(const struct rope_table_args &a)
 {
-    grid_wait();
     const int64_t t = blockIdx.x;
     const int n = a.r.n_rot, half = n / 2;
     const float scale = a.r.attn_factor == 0.0f ? 1.0f : a.r.attn_factor;
@@ -89,13 +109,11 @@ static __global__ void k_rope_table(struct rope_table_args a)
         tab[n + j1] = (float)s * scale;
     }
 }
-KERN(rope_table);
 
 /* A thread turns a pair, reading both before it writes either; then the other columns are
  * copied. */
-static __global__ void k_rope_run(struct rope_run_args a)
+DEVICE void rope_run_block(const struct rope_run_args &a)
 {
-    grid_wait();
     const struct rope_args &r = a.r;
     const int64_t t = blockIdx.x, h = blockIdx.y;
     const int half = r.n_rot / 2, end = r.at_in + r.n_rot;
@@ -118,7 +136,6 @@ static __global__ void k_rope_run(struct rope_run_args a)
         if (i < r.at_in || i >= end)
             y[i] = x[i];
 }
-KERN(rope_run);
 
 /* -- number by number -- */
 
@@ -144,9 +161,8 @@ DEVICE float map_one(const struct map_args &a, int64_t r, int64_t i)
     }
 }
 
-static __global__ void __launch_bounds__(MAP_THREADS) k_map(struct map_args a)
+DEVICE void map_block(const struct map_args &a)
 {
-    grid_wait();
     const int64_t r = blockIdx.x;
 
     if (r >= n_rows(&a.s, a.rows, a.n_used))
@@ -155,6 +171,27 @@ static __global__ void __launch_bounds__(MAP_THREADS) k_map(struct map_args a)
     for (int64_t i = (int64_t)blockIdx.y * MAP_THREADS + threadIdx.x; i < a.cols;
          i += (int64_t)gridDim.y * MAP_THREADS)
         at_row(a.out, r)[i] = map_one(a, from, i);
+}
+
+#ifndef RILL_PERSIST
+static __global__ void k_rope_table(struct rope_table_args a)
+{
+    grid_wait();
+    rope_table_block(a);
+}
+KERN(rope_table);
+
+static __global__ void k_rope_run(struct rope_run_args a)
+{
+    grid_wait();
+    rope_run_block(a);
+}
+KERN(rope_run);
+
+static __global__ void __launch_bounds__(MAP_THREADS) k_map(struct map_args a)
+{
+    grid_wait();
+    map_block(a);
 }
 KERN(map);
 
@@ -180,3 +217,4 @@ static __global__ void __launch_bounds__(MAP_THREADS) k_read(struct read_args a)
         *a.out = sum;
 }
 KERN(read);
+#endif

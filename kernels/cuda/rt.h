@@ -24,6 +24,7 @@ struct rt_kern {
     const void *fn;                 // what the runtime launches
     void (*call)(const void *args); // the same as a function of the host, where there is no device
     uint32_t bytes;                 // of args
+    bool together;                  // all its blocks are on the device at once, or it fails
 };
 
 struct rt_launch {

@@ -164,17 +164,22 @@ int rt_sync(struct rt *d)
 int rt_launch(struct rt *d, const struct rt_launch *l)
 {
     void *args[] = {(void *)l->args};
-    cudaLaunchAttribute early = {};
+    cudaLaunchAttribute attr = {};
     cudaLaunchConfig_t how = {};
 
-    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    early.val.programmaticStreamSerializationAllowed = 1;
+    if (l->k->together) {
+        attr.id = cudaLaunchAttributeCooperative;
+        attr.val.cooperative = 1;
+    } else {
+        attr.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+        attr.val.programmaticStreamSerializationAllowed = 1;
+    }
     how.gridDim = dim3(l->grid[0], l->grid[1], l->grid[2]);
     how.blockDim = dim3(l->block);
     how.dynamicSmemBytes = l->shared;
     how.stream = d->stream;
-    how.attrs = &early;
-    how.numAttrs = d->overlap ? 1 : 0;
+    how.attrs = &attr;
+    how.numAttrs = d->overlap || l->k->together ? 1 : 0;
     use(d);
     if (l->shared > 48u << 10 &&
         cudaFuncSetAttribute(l->k->fn, cudaFuncAttributeMaxDynamicSharedMemorySize,

@@ -1,4 +1,10 @@
-/* simt.cc - runs a block's threads as fibers; see simt.h. */
+/* simt.cc - runs a block's threads as fibers; see simt.h.
+ *
+ * Blocks run one after the other, each to its end. Those of a launch that wants them together are
+ * all there at once, and take turns in an order of the seed: each a turn, or each as far as it
+ * comes. A thread that waits for another block spins; when all blocks do nothing else, the program
+ * ends with a sentence.
+ */
 #include "tests/simt/simt.h"
 
 #include <stdio.h>
@@ -8,6 +14,10 @@
 
 #include "quant/half.h"
 #include "tests/simt/simt_run.h"
+
+#if !defined(__x86_64__)
+#include <ucontext.h>
+#endif
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/common_interface_defs.h>
@@ -19,6 +29,7 @@
 #endif
 
 enum { MAX_THREADS = 1024, LANES = 32, STACK = 64 << 10, MARKS = 64, SHARED_MAX = 227 << 10 };
+enum { MAX_BLOCKS = 16 }; // together
 
 enum state { READY, WAITS, DONE };
 
@@ -29,6 +40,9 @@ struct fiber {
     enum state state;
     enum simt_meet what;
     struct simt_word word;
+#if !defined(__x86_64__)
+    ucontext_t context;
+#endif
 };
 
 struct simt_place simt_now;
@@ -37,12 +51,15 @@ long simt_launches;
 uint32_t simt_shared_most = 227 << 10;
 uint32_t simt_first[3];
 
-static struct fiber fiber[MAX_THREADS];
+/* Of the block whose turn it is. */
+static struct fiber *fiber; // [MAX_THREADS]
+static char *shared;        // [SHARED_MAX + MARKS]
+static bool moved;          // somebody did something else than look whether he may go on
+
 static struct fiber home; // the scheduler
 static struct fiber *self;
 static const void *home_stack;
 static size_t home_bytes;
-alignas(16) static char shared[SHARED_MAX + MARKS];
 static const struct rt_launch *now;
 
 /* -- switching -- */
@@ -70,17 +87,9 @@ static void change(struct fiber *from, struct fiber *to)
     simt_switch(&from->sp, to->sp);
 }
 #else
-#include <ucontext.h>
-static ucontext_t context[MAX_THREADS + 1];
-
-static ucontext_t *context_of(struct fiber *f)
-{
-    return f == &home ? &context[MAX_THREADS] : &context[f - fiber];
-}
-
 static void begin(struct fiber *f, void (*fn)(void))
 {
-    ucontext_t *c = context_of(f);
+    ucontext_t *c = &f->context;
 
     getcontext(c);
     c->uc_stack.ss_sp = f->stack;
@@ -91,7 +100,7 @@ static void begin(struct fiber *f, void (*fn)(void))
 
 static void change(struct fiber *from, struct fiber *to)
 {
-    swapcontext(context_of(from), context_of(to));
+    swapcontext(&from->context, &to->context);
 }
 #endif
 
@@ -140,6 +149,7 @@ static void thread_main(void)
     }
     now->k->call(now->args);
     self->state = DONE;
+    moved = true;
     go_on(self, true);
 }
 
@@ -157,6 +167,7 @@ struct simt_word simt_meet(enum simt_meet what, struct simt_word mine)
     me->what = what;
     me->word = mine;
     me->state = WAITS;
+    moved = moved || what != MEET_SPIN;
     go_on(me, false);
     return me->word;
 }
@@ -185,11 +196,12 @@ struct copy {
 };
 
 /* Of each thread, and those of the copy engine, which a barrier counts. */
-enum { MAX_COPIES = 256 };
-static struct list {
-    struct copy copy[MAX_COPIES];
-    int n, group;
-} own[MAX_THREADS], bulk;
+enum { MAX_COPIES = 256, MAX_BULK = 4096 };
+struct list {
+    struct copy *copy; // [most]
+    int n, most, group;
+};
+static struct list *own, *bulk; // [MAX_THREADS] and one, of the block whose turn it is
 
 /* Barriers are words of shared memory: bytes that are to come, the turn, whether some are. */
 struct barrier {
@@ -201,9 +213,9 @@ static const uint32_t barrier_sign = 0x62617272;
 
 void simt_copy(void *to, const void *from, uint32_t n, void *bar)
 {
-    struct list *l = bar ? &bulk : &own[self - fiber];
+    struct list *l = bar ? bulk : &own[self - fiber];
 
-    if (l->n == MAX_COPIES || (uintptr_t)to % 16 || (uintptr_t)from % 16 || n % 16 ||
+    if (l->n == l->most || (uintptr_t)to % 16 || (uintptr_t)from % 16 || n % 16 ||
         (char *)to < shared || (char *)to + n > shared + now->shared)
         broken("a copy no device makes", (int)(self - fiber));
     l->copy[l->n++] = {to, bar, from, n, l->group};
@@ -261,10 +273,10 @@ void simt_bulk_wait(void *bar, uint32_t turn)
 
     if (b->turn != turn)
         return;
-    for (int i = bulk.n - 1; i >= 0; i--)
-        if (bulk.copy[i].bar == bar) {
-            bytes += bulk.copy[i].n;
-            do_copy(&bulk, i);
+    for (int i = bulk->n - 1; i >= 0; i--)
+        if (bulk->copy[i].bar == bar) {
+            bytes += bulk->copy[i].n;
+            do_copy(bulk, i);
         }
     if (!b->open || bytes != b->bytes)
         broken("it waits for bytes that never come", (int)(self - fiber));
@@ -424,18 +436,20 @@ static void exchange(struct fiber *f, enum simt_meet what)
     }
 }
 
-/* Runs a warp until all its lanes are done or at the block's barrier; the lanes begin with `first`
- * and each lane's number grows by an odd step. */
+/* Runs a warp until all its lanes are done, at the block's barrier, or wait for a lane that spins;
+ * the lanes begin with `first` and each lane's number grows by an odd step. */
 static void run_warp(int w, uint32_t first, uint32_t step)
 {
     struct fiber *f = &fiber[w * LANES];
 
     for (;;) {
-        int waits = 0;
+        int waits = 0, spins = 0;
         run_lanes(f, first, step);
-        for (int l = 0; l < LANES; l++)
+        for (int l = 0; l < LANES; l++) {
+            spins += f[l].state == WAITS && f[l].what == MEET_SPIN;
             waits += f[l].state == WAITS && f[l].what != MEET_BLOCK;
-        if (!waits)
+        }
+        if (!waits || spins)
             return;
         for (int l = 0; l < LANES; l++)
             if (f[l].state != WAITS || f[l].what != f[0].what)
@@ -454,75 +468,147 @@ static uint64_t mix(uint64_t x)
     return x ^ x >> 32;
 }
 
-static void run_block(int n)
-{
-    const int n_warp = n / LANES;
+/* A block that has begun. */
+static struct block {
+    struct fiber fiber[MAX_THREADS];
+    struct list own[MAX_THREADS], bulk;
+    struct copy own_copy[MAX_THREADS][MAX_COPIES], bulk_copy[MAX_BULK];
+    alignas(16) char shared[SHARED_MAX + MARKS];
+    struct simt_dim at;
+    uint64_t turn;
+    bool done;
+} * block[MAX_BLOCKS];
 
+static void stand_in(struct block *b)
+{
+    fiber = b->fiber;
+    own = b->own;
+    bulk = &b->bulk;
+    shared = b->shared;
+    simt_now.block = b->at;
+}
+
+static void *pages(size_t n)
+{
+    void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (p == MAP_FAILED)
+        abort();
+    return p;
+}
+
+static void begin_block(int k, struct simt_dim at, int n)
+{
+    if (!block[k])
+        block[k] = (struct block *)pages(sizeof *block[k]);
+    block[k]->at = at;
+    block[k]->turn = 0;
+    block[k]->done = false;
+    stand_in(block[k]);
     memset(shared, 0xff, now->shared);
-    bulk.n = 0;
+    *bulk = {block[k]->bulk_copy, 0, MAX_BULK, 0};
     memset(shared + now->shared, 0xa5, MARKS);
     for (int i = 0; i < n; i++) {
+        if (!fiber[i].stack) // 832: at equal distances they would share a few sets of the cache
+            fiber[i].stack = (char *)pages(STACK + 64 * 832) + i % 64 * 832;
         fiber[i].state = READY;
         begin(&fiber[i], thread_main);
-        own[i].n = own[i].group = 0;
+        own[i] = {block[k]->own_copy[i], 0, MAX_COPIES, 0};
     }
-    for (uint64_t turn = 0;; turn++) {
-        const uint64_t r = mix(simt_seed * 977 + turn * 31 + simt_now.block.x + 1);
-        int done = 0, waits = 0;
+}
 
-        for (int i = 0; i < n_warp; i++)
-            run_warp((int)((r + (uint64_t)i * (simt_seed % 2 ? (uint64_t)n_warp - 1 : 1)) %
-                           (uint64_t)n_warp),
-                     (uint32_t)(r >> 8) % LANES, (uint32_t)(r >> 16) | 1);
-        for (int i = 0; i < n; i++) {
-            done += fiber[i].state == DONE;
-            waits += fiber[i].state == WAITS;
-        }
-        if (done == n)
-            break;
-        if (waits != n)
-            for (int i = 0; i < n; i++)
-                if (fiber[i].state == DONE)
-                    broken("it ended, others wait at a barrier", i);
-        for (int i = 0; i < n; i++)
-            fiber[i].state = READY;
-    }
+static void end_block(struct block *b, int n)
+{
     for (int i = 0; i < MARKS; i++)
         if (shared[now->shared + i] != (char)0xa5)
             broken("wrote behind its shared memory", 0);
     for (int i = 0; i < n; i++)
-        if (own[i].n || bulk.n)
+        if (own[i].n || bulk->n)
             broken("it ended before its copies", i);
+    b->done = true;
 }
 
-static void make_stacks(int n)
+/* Every warp once, as far as it comes by itself. */
+static void run_turn(struct block *b, int n)
 {
-    for (int i = 0; i < n; i++)
-        if (!fiber[i].stack) {
-            // 832: stacks at equal distances would share a few sets of the cache
-            void *p = mmap(NULL, STACK + 64 * 832, PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-            if (p == MAP_FAILED)
-                abort();
-            fiber[i].stack = (char *)p + i % 64 * 832;
+    const uint64_t r = mix(simt_seed * 977 + b->turn++ * 31 + b->at.x + 1);
+    const int n_warp = n / LANES;
+    int done = 0, waits = 0, spins = 0;
+
+    stand_in(b);
+    for (int i = 0; i < n_warp; i++)
+        run_warp((int)((r + (uint64_t)i * (simt_seed % 2 ? (uint64_t)n_warp - 1 : 1)) %
+                       (uint64_t)n_warp),
+                 (uint32_t)(r >> 8) % LANES, (uint32_t)(r >> 16) | 1);
+    for (int i = 0; i < n; i++) {
+        done += fiber[i].state == DONE;
+        waits += fiber[i].state == WAITS;
+        if (fiber[i].state == WAITS && fiber[i].what == MEET_SPIN) {
+            spins++;
+            fiber[i].state = READY;
         }
+    }
+    if (done == n)
+        end_block(b, n);
+    if (done == n || spins)
+        return;
+    if (waits != n)
+        for (int i = 0; i < n; i++)
+            if (fiber[i].state == DONE)
+                broken("it ended, others wait at a barrier", i);
+    for (int i = 0; i < n; i++)
+        fiber[i].state = READY;
+}
+
+/* Blocks that are there at once. */
+static void run_together(int g, int n)
+{
+    int done = 0;
+
+    for (int k = 0; k < g; k++)
+        begin_block(k, {(uint32_t)k, 0, 0}, n);
+    for (uint64_t round = 0; done < g; round++) {
+        const uint64_t r = mix(simt_seed * 31 + round);
+        bool any = false;
+
+        for (int i = 0; i < g; i++) {
+            struct block *b = block[(r + (uint64_t)i * (g % 2 || r >> 40 & 1 ? 1 : g - 1)) % g];
+            do {
+                moved = false;
+                if (!b->done)
+                    run_turn(b, n);
+                done += moved && b->done;
+                any = any || moved;
+            } while (moved && !b->done && simt_seed % 3);
+        }
+        if (!any)
+            broken("all blocks wait for what none of them will do", 0);
+    }
 }
 
 void simt_run(const struct rt_launch *l)
 {
+    const int n = (int)l->block;
+
     now = l;
     simt_launches++;
     if (l->block == 0 || l->block > MAX_THREADS || l->block % LANES ||
         l->shared > simt_shared_most || l->grid[1] > 65535 || l->grid[2] > 65535 || !l->grid[0] ||
         !l->grid[1] || !l->grid[2])
         broken("a launch no device takes", 0);
-    make_stacks((int)l->block);
     simt_now.block_dim = {l->block, 1, 1};
     simt_now.grid = {l->grid[0], l->grid[1], l->grid[2]};
+    if (l->k->together) {
+        if (l->grid[0] > MAX_BLOCKS || l->grid[1] != 1 || l->grid[2] != 1)
+            broken("more blocks than can be there at once", 0);
+        run_together((int)l->grid[0], n);
+        return;
+    }
     for (uint32_t z = simt_first[2]; z < l->grid[2]; z++)
         for (uint32_t y = simt_first[1]; y < l->grid[1]; y++)
             for (uint32_t x = simt_first[0]; x < l->grid[0]; x++) {
-                simt_now.block = {x, y, z};
-                run_block((int)l->block);
+                begin_block(0, {x, y, z}, n);
+                while (!block[0]->done)
+                    run_turn(block[0], n);
             }
 }

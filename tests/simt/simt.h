@@ -4,7 +4,7 @@
  * at __syncthreads() all threads of the block must arrive, at an exchange of a warp all its lanes;
  * one that is missing ends the program with a sentence. Shared memory is poisoned when a block
  * begins and has marks behind it. This proves indexing, barriers and masks; not races between
- * blocks, which run one after the other.
+ * blocks, which run one after the other, or in turns where they wait for each other.
  */
 #ifndef RILL_TESTS_SIMT_H
 #define RILL_TESTS_SIMT_H
@@ -16,6 +16,7 @@
 #define __device__
 #define __host__
 #define __forceinline__ inline __attribute__((always_inline))
+#define __noinline__
 #define __launch_bounds__(...)
 
 struct simt_dim {
@@ -53,7 +54,8 @@ enum simt_meet {
     MEET_CHAINS,
     MEET_QUAD,
     MEET_LOAD,
-    MEET_MMA
+    MEET_MMA,
+    MEET_SPIN // nobody: another block may have changed memory when this returns
 };
 struct simt_word {
     float f = 0.0f;
@@ -160,6 +162,18 @@ static inline void bulk_copy(void *to, const void *from, uint32_t bytes, uint64_
 static inline void bulk_wait(uint64_t *bar, uint32_t turn)
 {
     simt_bulk_wait(bar, turn);
+}
+
+/* Counters that other blocks of the launch raise. */
+static inline void raise_count(uint32_t *p)
+{
+    ++*p;
+}
+
+static inline void wait_count(const uint32_t *p, uint32_t want)
+{
+    while ((int32_t)(*(const volatile uint32_t *)p - want) < 0)
+        simt_meet(MEET_SPIN, simt_word{});
 }
 
 static inline uint32_t byte_perm(uint32_t low, uint32_t high, uint32_t pick)

@@ -1,0 +1,310 @@
+/* test_persist.c - a step of one row as one launch gives the bits of the step's launches, step for
+ * step, whatever order its blocks run in; plans that it cannot do say why; and the emulation finds
+ * a wait that is missing, and one that nobody ends. */
+#include <glob.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "kernels/cuda/persist.h"
+#include "model/random.h"
+#include "rill.h"
+#include "tests/model/runner.h"
+#include "tests/simt/simt_run.h"
+
+enum { N = 3 };
+
+static const char *make(const char *shape, const char *type, const char *arch)
+{
+    const struct random_model m = {.shape = shape, .type = type, .arch = arch, .seed = 3};
+    const char *path = tmpfile_path("random.gguf");
+    struct err e = {0};
+
+    ck_ok(random_model_write(path, &m, &e), &e);
+    return path;
+}
+
+static bool on_gpu(void)
+{
+#ifdef RILL_GPU
+    test_skip("for the host");
+    return true;
+#else
+    return false;
+#endif
+}
+
+/* What became of N rows, one by one, under RILL_CUDA_STEP=step. */
+struct outcome {
+    float *x; // [N][cols]
+    int cols;
+    long launches;  // of the last step
+    char note[160]; // the kernel that says how steps are done
+};
+
+static void run(struct outcome *to, const char *path, const char *step, int kv_type)
+{
+    const struct model_opts opts = MODEL_OPTS;
+    struct model_opts o = opts;
+    struct runner r;
+
+    setenv("RILL_CUDA_STEP", step, 1);
+    o.device = "cuda:0";
+    o.n_ctx = 64;
+    o.kv_type[0] = o.kv_type[1] = kv_type;
+    runner_open(&r, path, &o);
+    *to = (struct outcome){.cols = runner_cols(&r)};
+    to->x = mem_array((uint64_t)to->cols * N, sizeof *to->x, NULL);
+    for (int i = 0; i < r.seg.to - r.seg.from; i++)
+        if (strstr(r.seg.kernel[i], "one launch"))
+            snprintf(to->note, sizeof to->note, "%s", r.seg.kernel[i]);
+    for (int i = 0; i < N; i++) {
+        const int32_t id = (i * 37 + 11) % r.m->h.n_vocab;
+        const long before = simt_launches;
+
+        runner_step(&r, &id, 1, i == 1, to->x + (size_t)to->cols * (size_t)i);
+        to->launches = simt_launches - before;
+    }
+    runner_close(&r);
+    unsetenv("RILL_CUDA_STEP");
+}
+
+/* Whether steps are one launch; the same bits as of many, for every seed from one to another. */
+static bool same(const char *path, const char *what, int kv_type, int seed, int end,
+                 struct outcome *got)
+{
+    struct outcome want;
+
+    run(&want, path, "graph", kv_type);
+    ck_assert_str_eq(want.note, "");
+    for (; seed < end; seed++) {
+        simt_seed = (uint64_t)seed;
+        run(got, path, "persist", kv_type);
+        ck_assert_msg(strstr(got->note, "one launch"), "%s: '%s'", what, got->note);
+        for (int i = 0; i < N; i++)
+            ck_assert_msg(memcmp(want.x + i * want.cols, got->x + i * want.cols,
+                                 (size_t)want.cols * sizeof *want.x) == 0,
+                          "%s, seed %d: other bits at step %d", what, seed, i);
+        mem_free(got->x);
+    }
+    simt_seed = 0;
+    mem_free(want.x);
+#ifndef RILL_GPU
+    ck_assert_int_eq(got->launches == 1, strstr(got->note, "is one launch") != NULL);
+#endif
+    return strstr(got->note, "is one launch");
+}
+
+/* why: what is said where it is not one launch; NULL: it is. */
+static void check(const char *shape, const char *type, const char *arch, int seed, int end,
+                  const char *why)
+{
+    const char *path = make(shape, type, arch);
+    struct outcome got;
+    char what[64];
+
+    snprintf(what, sizeof what, "%s %s", arch, type);
+    ck_assert_msg(same(path, what, FMT_F16, seed, end, &got) == !why, "%s: %s", what, got.note);
+    ck_assert_msg(!why || strstr(got.note, why), "%s: %s", what, got.note);
+    unlink(path);
+}
+
+START_TEST(same_bits)
+{
+    check("tiny", "Q4_K", "llama", 1, 3, NULL);
+    check("tiny", "Q8_0", "qwen3", 1, 2, NULL);
+    check("tiny", "BF16", "llama", 2, 3, NULL);
+}
+END_TEST
+
+START_TEST(what_it_cannot_do)
+{
+    check("tiny,experts=8,used=2,ffn=256", "Q4_0", "qwen3moe", 0, 1,
+          "not in one launch: it is not known");
+
+    struct rill_model *m;
+    struct err e = {0};
+    const struct rill_model_opts mo = {.device = "cuda:0", .n_ctx = 64};
+    setenv("RILL_CUDA_STEP", "both", 1);
+    ck_assert_int_eq(rill_model_open(&m, srcfile("tests/golden/arch/llama.gguf"), &mo, &e),
+                     E_USAGE);
+    ck_assert_msg(strstr(e.text, "'both': graph or persist"), "%s", e.text);
+    unsetenv("RILL_CUDA_STEP");
+}
+END_TEST
+
+/* With LONG: the architectures of tests/golden/arch, all of them, as BF16. */
+START_TEST(every_architecture)
+{
+    const char *l = getenv("LONG"), *path = tmpfile_path("bf16.gguf");
+    char command[4096];
+    int one = 0;
+    glob_t g;
+
+    if (!l || !*l || on_gpu()) {
+        test_skip("LONG is not set");
+        return;
+    }
+    ck_assert_int_eq(glob(srcfile("tests/golden/arch/*.gguf"), 0, NULL, &g), 0);
+    for (size_t i = 0; i < g.gl_pathc; i++) {
+        const char *name = strrchr(g.gl_pathv[i], '/') + 1;
+        struct outcome got;
+
+        if (strstr(name, "bert")) // no text goes on behind it
+            continue;
+        snprintf(command, sizeof command, "%s/rill-quantize -q %s %s BF16 2>/dev/null",
+                 RILL_BUILDDIR, g.gl_pathv[i], path);
+        ck_assert_int_eq(system(command), 0);
+        if (same(path, name, FMT_F16, (int)i, (int)i + 1, &got))
+            one++;
+        else
+            printf("%s: %s\n", name, got.note);
+    }
+    unlink(path);
+    printf("%d of %d in one launch\n", one, (int)g.gl_pathc);
+    ck_assert_int_ge(one, 1); // of most, widths are no multiples of 32
+    globfree(&g);
+}
+END_TEST
+
+/* -- tokens -- */
+
+enum { DRAWN = 5 };
+
+/* Greedy tokens of an engine whose device draws. */
+static void answer(const char *path, const char *step, int32_t id[DRAWN])
+{
+    const struct rill_model_opts mo = {.device = "cuda:0", .n_ctx = 64};
+    const struct rill_engine_opts eo = {.max_seq = 1, .max_batch = 16, .n_ctx = 64};
+    const int32_t prompt[3] = {3, 1, 4};
+    struct rill_request q = {.ids = prompt, .n_ids = 3, .max_tokens = DRAWN, .ignore_eos = true};
+    struct rill_engine *g;
+    struct rill_model *m;
+    struct rill_stats stats;
+    struct rill_event ev;
+    struct err e = {0};
+    int number, n = 0, rc;
+
+    setenv("RILL_CUDA_STEP", step, 1);
+    q.sampling = rill_sampling_defaults();
+    q.sampling.temperature = 0;
+    ck_ok(rill_model_open(&m, path, &mo, &e), &e);
+    ck_ok(rill_engine_open(&g, m, &eo, &e), &e);
+    ck_ok(rill_engine_submit(g, &q, &number, &e), &e);
+    while ((rc = rill_engine_step(g, &ev, 1, &e)) > 0)
+        if (ev.kind == RILL_TOKEN)
+            id[n++] = ev.id;
+    ck_ok(rc, &e);
+    ck_assert_int_eq(n, DRAWN);
+    rill_engine_stats(g, &stats);
+    ck_assert_int_eq((int)stats.device_drawn, DRAWN);
+    rill_engine_close(g);
+    rill_model_close(m);
+    unsetenv("RILL_CUDA_STEP");
+}
+
+START_TEST(same_tokens)
+{
+    const char *path = make("tiny", "Q8_0", "llama");
+    int32_t want[DRAWN], got[DRAWN];
+
+    answer(path, "graph", want);
+    answer(path, "persist", got);
+    ck_assert_mem_eq(got, want, sizeof got);
+    unlink(path);
+}
+END_TEST
+
+/* -- one launch by itself -- */
+
+enum { BLOCKS = 3 };
+
+static void launch(const struct persist_work *w, int n, uint32_t count[4])
+{
+    const struct persist_args p = {.work = w,
+                                   .n = n,
+                                   .matrix = n,
+                                   .stages = 2,
+                                   .stage = 1024,
+                                   .room = 4096,
+                                   .count = count,
+                                   .step = count + 2};
+    const struct rt_launch l = {.k = &kern_persist,
+                                .grid = {BLOCKS, 1, 1},
+                                .block = PERSIST_THREADS,
+                                .shared = persist_head_bytes() + 4096 + PERSIST_WARPS * 2048,
+                                .args = &p};
+
+    memset(count, 0, 4 * sizeof *count);
+    simt_run(&l);
+}
+
+enum { COLS = 64 };
+
+/* a to b by one block, b to c by another, which waits for the first, or for nobody, or for what
+ * nobody raises; returns whether c is a. */
+static bool pass_on(int wait, uint32_t want)
+{
+    static float a[COLS], b[COLS], c[COLS];
+    static int32_t n[4] = {1, 1, 1, 0};
+    struct persist_work w[2];
+    uint32_t count[4];
+
+    for (int i = 0; i < COLS; i++) {
+        a[i] = (float)i;
+        b[i] = c[i] = -1.0f;
+    }
+    for (int i = 0; i < 2; i++)
+        w[i] = (struct persist_work){.kind = PERSIST_MAP,
+                                     .first = i,
+                                     .blocks = 1,
+                                     .wait = i ? wait : -1,
+                                     .want = want,
+                                     .raise = i,
+                                     .n_y = 1,
+                                     .n_z = 1,
+                                     .a.map = {.s = {.n = n},
+                                               .x = {i ? b : a, COLS},
+                                               .out = {i ? c : b, COLS},
+                                               .cols = COLS,
+                                               .kind = MAP_COPY,
+                                               .rows = ROWS_T}};
+    launch(w, 2, count);
+    return memcmp(a, c, sizeof a) == 0;
+}
+
+static char said[256];
+
+static void wait_for_nobody(void)
+{
+    if (freopen(said, "w", stderr) && setvbuf(stderr, NULL, _IONBF, 0) == 0)
+        pass_on(0, 2);
+}
+
+START_TEST(waits)
+{
+    int lost = 0, status;
+    char line[256] = "";
+
+    if (on_gpu())
+        return;
+    for (simt_seed = 0; simt_seed < 8; simt_seed++) {
+        ck_assert(pass_on(0, 1));
+        lost += !pass_on(-1, 0);
+    }
+    simt_seed = 0;
+    ck_assert_int_gt(lost, 0);
+    snprintf(said, sizeof said, "%s", tmpfile_path("said"));
+    status = child_status(wait_for_nobody);
+    ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    FILE *f = fopen(said, "r");
+    ck_assert(f && fgets(line, sizeof line, f));
+    fclose(f);
+    unlink(said);
+    ck_assert_msg(strstr(line, "all blocks wait"), "%s", line);
+}
+END_TEST
+
+TEST_MAIN("simt/persist", same_bits, what_it_cannot_do, every_architecture, same_tokens, waits)
