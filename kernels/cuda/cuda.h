@@ -180,8 +180,8 @@ struct attn_kern {
     uint32_t block, shared, grid_y;
 };
 struct attn_kern cuda_attn_few(const struct attn_run_args *a, int sm);
-/* What few does, by a block of persist.cu: k is the kernel of few. Shared memory that it should have,
- * and may have. */
+/* What few does, by a block of persist.cu: k is the kernel of few. Shared memory that it should
+ * have, and may have. */
 struct attn_kern cuda_attn_persist(const struct attn_run_args *a, int32_t room, int32_t most);
 struct attn_kern cuda_attn_many(const struct attn_run_args *a, int sm);
 struct attn_kern cuda_attn_wide(const struct attn_run_args *a, int sm); // with other bits

@@ -372,8 +372,7 @@ static int32_t lay_shared(struct attn_shape *at, const struct attn_run_args *a,
     return to > MERGE_SHARED ? to : MERGE_SHARED;
 }
 
-/* The kernels of a table, and shared memory that a block has; a second choice if that is not enough.
- */
+/* Kernels of a table; shared memory that a block has, and how much more if that is too little. */
 struct attn_table {
     const struct attn_made *made;
     const struct rt_kern *k;
