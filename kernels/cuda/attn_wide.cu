@@ -107,12 +107,14 @@ template <class S> DEVICE void attn_wide(const struct attn_run_args &a, const st
             float s[KEYS][4] = {{0}}, keep[2];
             uint32_t p[S::STEP / 16][4];
 
+            sums_stay<KEYS>(s);
             products_begin();
 #pragma unroll
             for (int ks = 0; ks < S::COLS / 16; ks++) // 16 columns are 32 bytes, 64 a panel
                 scores(s, describe(q_at + ks / 4 * ROWS * 128 + ks % 4 * 32, 16),
                        describe(k_at + ks / 4 * S::STEP * 128 + ks % 4 * 32, 16), ks > 0);
             group_end();
+            sums_stay<KEYS>(s);
             step_powers<KEYS>(a, t, &l, s, first, whole, keep);
 #pragma unroll
             for (int k = 0; k < 4; k++) {
@@ -129,6 +131,8 @@ template <class S> DEVICE void attn_wide(const struct attn_run_args &a, const st
                         two_f16(s[2 * ks + k / 2][k % 2 * 2], s[2 * ks + k / 2][k % 2 * 2 + 1]);
                 mma_f16(sum, p[ks], one);
             }
+            sums_stay<COLS>(acc);
+            words_stay<S::STEP / 16>(p);
             products_begin();
 #pragma unroll
             for (int ks = 0; ks < S::STEP / 16; ks++) {
@@ -140,6 +144,7 @@ template <class S> DEVICE void attn_wide(const struct attn_run_args &a, const st
                     values_64(acc, p[ks], v);
             }
             group_end();
+            sums_stay<COLS>(acc);
         }
         if (now.c != was || now.j >= t.to)
             chunk_end<COLS>(a, t, &l, was, false, sum, acc, 0, COLS);

@@ -53,6 +53,23 @@ DEVICE uint64_t describe(const void *at, uint32_t next)
            (uint64_t)(1024 >> 4) << 32 | 1ull << 62;
 }
 
+/* What was computed of sums stands before this, what is computed with them behind it. Products are
+ * asynchronous, so the compiler takes their sums for made where they are begun, and would move
+ * arithmetic on them across the fence in front of products and the wait behind them. */
+template <int N> DEVICE void sums_stay(float (*c)[4])
+{
+#pragma unroll
+    for (int i = 0; i < 4 * N; i++)
+        asm volatile("" : "+f"(c[i / 4][i % 4])::"memory");
+}
+
+template <int N> DEVICE void words_stay(uint32_t (*p)[4]) // of A, where it is in registers
+{
+#pragma unroll
+    for (int i = 0; i < 4 * N; i++)
+        asm volatile("" : "+r"(p[i / 4][i % 4])::"memory");
+}
+
 DEVICE void products_begin(void)
 {
     asm volatile("wgmma.fence.sync.aligned;" ::: "memory");

@@ -143,6 +143,7 @@ DEVICE void wide_multiply(const struct gemv_args &a, uint8_t *stages, uint64_t *
     const int64_t steps = a.cols / WIDE_DEPTH;
     float c[32][4] = {{0}};
 
+    sums_stay<32>(c);
     for (int64_t s = 0; s < steps; s++) {
         const int at = (int)(s % WIDE_STAGES);
         const uint8_t *from = stages + at * WIDE_STAGE;
@@ -159,6 +160,7 @@ DEVICE void wide_multiply(const struct gemv_args &a, uint8_t *stages, uint64_t *
             barrier_arrive(empty + (s - 1) % WIDE_STAGES);
     }
     products_wait<0>();
+    sums_stay<32>(c);
     wide_end(a, (float *)stages, c, tid, n);
 }
 
