@@ -13,8 +13,9 @@ struct swap {
     struct pages pages;
     struct mem block, state;
     int max_page;
+    int n_kept; // requests that can be kept
     bool used[MAX_KEPT];
-    int32_t *page; // [MAX_KEPT][n_group][max_page]
+    int32_t *page; // [n_kept][n_group][max_page]
 };
 
 static int32_t *kept_row(const struct swap *s, int handle, int g)
@@ -46,9 +47,9 @@ int swap_out(struct swap *s, int seq, int n_pos)
 {
     int handle = 0;
 
-    while (handle < MAX_KEPT && s->used[handle])
+    while (handle < s->n_kept && s->used[handle])
         handle++;
-    if (handle == MAX_KEPT)
+    if (handle == s->n_kept)
         return -1;
     s->used[handle] = true;
     for (int g = 0; g < s->d.n_group; g++)
@@ -95,6 +96,21 @@ void swap_drop(struct swap *s, int handle)
     s->used[handle] = false;
 }
 
+/* Recurrent states have places of their own, out of the same bytes: half of these at most where there
+ * are pages, too. */
+static int share_out(struct swap *s, uint64_t *bytes, struct err *e)
+{
+    const uint64_t each = s->d.state_bytes, most = s->d.n_group ? *bytes / 2 : *bytes;
+
+    s->n_kept = each == 0 || most / each > MAX_KEPT ? MAX_KEPT : (int)(most / each);
+    if (s->n_kept == 0)
+        return err_set(e, E_RANGE, "%llu bytes: a state has %llu, at least %llu are needed",
+                       (unsigned long long)*bytes, (unsigned long long)each,
+                       (unsigned long long)(s->d.n_group ? 2 * each : each));
+    *bytes -= (uint64_t)s->n_kept * each;
+    return 0;
+}
+
 int swap_open(struct swap **out, const struct swap_device *d, uint64_t bytes, struct err *e)
 {
     struct swap *s = mem_new(sizeof *s, e);
@@ -105,20 +121,22 @@ int swap_open(struct swap **out, const struct swap_device *d, uint64_t bytes, st
         return E_NOMEM;
     s->d = *d;
     s->max_page = kv_max_page(d->pool);
-    rc = pages_init(&s->pages, d->group, d->n_group, bytes, e);
+    rc = share_out(s, &bytes, e);
+    rc = rc < 0 ? rc : pages_init(&s->pages, d->group, d->n_group, bytes, e);
     if (rc < 0) {
         err_prefix(e, "host memory for requests that wait");
         goto fail;
     }
-    kept = (uint64_t)MAX_KEPT * (uint64_t)d->n_group * (uint64_t)s->max_page;
+    kept = (uint64_t)s->n_kept * (uint64_t)d->n_group * (uint64_t)s->max_page;
     rc = E_NOMEM;
     s->page = mem_array(kept, sizeof *s->page, e);
     if (!s->page)
         goto fail;
     if (d->n_group && (rc = d->be->mem(d->dev, bytes, MEM_PINNED, NULL, &s->block, e)) < 0)
         goto fail;
-    if (d->state_bytes && (rc = d->be->mem(d->dev, (uint64_t)d->state_bytes * MAX_KEPT, MEM_PINNED,
-                                           NULL, &s->state, e)) < 0)
+    if (d->state_bytes &&
+        (rc = d->be->mem(d->dev, (uint64_t)d->state_bytes * (uint64_t)s->n_kept, MEM_PINNED, NULL,
+                         &s->state, e)) < 0)
         goto fail;
     *out = s;
     return 0;

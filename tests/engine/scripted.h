@@ -32,6 +32,7 @@ struct dev {
     int max_rows; // most rows in a run
     int64_t rows; // in all runs
     int mixed;    // runs with prompt and generated rows
+    uint64_t pinned; // bytes of host memory taken
 };
 
 static int32_t script_next(int64_t sum, int32_t pos)
@@ -48,8 +49,8 @@ static void script_info(const struct dev *d, struct dev_info *out)
 static int script_mem(struct dev *d, uint64_t n, enum mem_kind k, void *host, struct mem *out,
                       struct err *e)
 {
-    (void)d;
     (void)host;
+    d->pinned += k == MEM_PINNED ? n : 0;
     *out = (struct mem){.p = mem_aligned(n, 64, e), .bytes = n, .kind = (uint8_t)k, .host = true};
     return out->p ? 0 : E_NOMEM;
 }
@@ -101,7 +102,8 @@ static int64_t script_part(int32_t mark, int32_t pos)
 
 static int64_t *script_state(const struct segment *s, int32_t slot)
 {
-    return (int64_t *)(void *)((char *)s->kv.state.p + (int64_t)slot * 8);
+    return (int64_t *)(void *)((char *)s->kv.state.p +
+                              (int64_t)slot * s->plan->state_bytes);
 }
 
 /* Sums up to each row, from the pages. Keys behind a window are as in the first group. */
@@ -210,9 +212,11 @@ enum script_kind {
     SCRIPT_RECURRENT, // a state, and pages as hybrid models have
     SCRIPT_STATE,     // a state alone
     SCRIPT_KINDS,
-    SCRIPT_TIGHT // large pages
+    SCRIPT_TIGHT, // large pages
+    SCRIPT_HEAVY  // large pages and a large state
 };
 enum { SCRIPT_WIDTH = 70 }; // of the window
+enum { SCRIPT_STATE_BYTES = 1 << 20 }; // of a large state
 
 static inline void script_open_kind(struct script *s, int n_ctx, int32_t eos, int kind)
 {
@@ -235,9 +239,10 @@ static inline void script_open_kind(struct script *s, int n_ctx, int32_t eos, in
     s->value = (struct value){.rows = ROWS_S, .cols = SCRIPT_V};
     s->group[0] = (struct kv_group){.n_layer = 1, .bytes = SCRIPT_PAGE};
     s->group[1] = (struct kv_group){.n_layer = 1, .bytes = 2 * SCRIPT_PAGE, .window = SCRIPT_WIDTH};
-    if (kind == SCRIPT_TIGHT)
+    if (kind == SCRIPT_TIGHT || kind == SCRIPT_HEAVY)
         s->group[0].bytes = 128 * SCRIPT_PAGE;
-    s->dev.recurrent = kind == SCRIPT_RECURRENT || kind == SCRIPT_STATE;
+    s->dev.recurrent =
+        kind == SCRIPT_RECURRENT || kind == SCRIPT_STATE || kind == SCRIPT_HEAVY;
     s->plan = (struct plan){.value = &s->value,
                             .n_value = 1,
                             .group = s->group,
@@ -245,7 +250,9 @@ static inline void script_open_kind(struct script *s, int n_ctx, int32_t eos, in
                                        : kind == SCRIPT_WINDOW ? 2
                                                                : 1,
                             .granule = s->dev.recurrent ? 8 : 1,
-                            .state_bytes = s->dev.recurrent ? 8 : 0,
+                            .state_bytes = kind == SCRIPT_HEAVY   ? SCRIPT_STATE_BYTES
+                                           : s->dev.recurrent ? 8
+                                                              : 0,
                             .n_ctx = n_ctx};
     s->model = (struct rill_model){
         .be = &script_backend, .dev = &s->dev, .plan = &s->plan, .tok = s->tok, .path = "script"};

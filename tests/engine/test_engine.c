@@ -213,6 +213,7 @@ static struct rill_stats crowd(uint64_t seed, int kind, uint64_t kv, uint64_t sw
     }
     check_crowd(&c, draft >= 0);
     ck_assert_int_le(s.dev.max_rows, g->seg.max_t);
+    ck_assert_uint_le(s.dev.pinned, swap);
     rill_engine_stats(g, &stats);
     rill_engine_close(g);
     script_close(&s);
@@ -262,6 +263,28 @@ START_TEST(crowds_in_little_memory)
     }
     ck_assert_uint_ge(preempted, 10);
     ck_assert_uint_gt(swapped, 5);
+}
+END_TEST
+
+/* States of those that wait are as large as a slab of pages: they come out of the same bytes. */
+START_TEST(host_memory_is_bounded)
+{
+    struct rill_engine_opts o = {.swap_bytes = 2 * SCRIPT_STATE_BYTES - 1};
+    struct rill_engine *g = NULL;
+    struct err e = {0};
+    struct script s;
+    uint64_t swapped = 0;
+
+    for (uint64_t seed = 0; seed < 8; seed++)
+        swapped += crowd(100 + seed, SCRIPT_HEAVY, (2u << 20) + (128u << 10),
+                         (4u << 20) + (256u << 10), -1)
+                       .swapped;
+    ck_assert_uint_gt(swapped, 5);
+    script_open_kind(&s, 256, 63, SCRIPT_HEAVY);
+    ck_assert_int_eq(rill_engine_open(&g, &s.model, &o, &e), E_RANGE);
+    ck_assert_ptr_nonnull(strstr(e.text, "at least 2097152 are needed"));
+    ck_assert_ptr_null(g);
+    script_close(&s);
 }
 END_TEST
 
@@ -928,7 +951,7 @@ START_TEST(allocations_fail)
 }
 END_TEST
 
-TEST_MAIN("engine/engine", one_request, crowds, crowds_in_little_memory,
+TEST_MAIN("engine/engine", one_request, crowds, crowds_in_little_memory, host_memory_is_bounded,
           crowds_with_a_smaller_model, proposals_save_steps, changed_words_save_steps_too,
           a_second_request_finds_the_first, a_shared_beginning_is_computed_once, several_answers,
           more_answers_than_fit, cancelled_in_the_prompt, progress_is_told_and_may_end_it,
