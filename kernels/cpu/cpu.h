@@ -16,7 +16,6 @@
 #define CPU_QUERIES 128   // rows times heads that read a page together
 #define CPU_HEADS   16    // heads of one group that do
 #define CPU_COLS    64    // columns of a state that one member works on at a time
-#define CPU_PIECES  8     // of a matrix for each member
 
 struct dev {
     const struct cpu_kernels *k;
@@ -81,7 +80,7 @@ struct cpu_seg {
     uint64_t own_at, own_bytes; // each member's private part
     float **vec;                // vectors that had to be converted
     int n_vec;
-    uint32_t *next; // [n_step] pieces of each step that members have taken (take)
+    uint32_t *next; // [n_step] units of each step that members have taken (take)
     uint64_t work;  // multiplications of a row in its matrices
 };
 
@@ -123,18 +122,26 @@ static inline void share(const struct cpu_ctx *c, int64_t n, int64_t unit, int64
     *b = *b < n ? *b : n;
 }
 
-/* The next piece [*a, *b) of n things, dealt out in units to whoever comes; false: none is left.
- * Processors are not equally fast: nobody knows what else they do. No bit depends on who works. */
+/* The next piece [*a, *b) of n things, in units, to whoever comes; false: none is left. Each piece
+ * is a member's half share of what is left, so they become small towards the end, where members
+ * wait for each other: processors are not equally fast, and nobody knows what else they do. No bit
+ * depends on who works. */
 static inline bool take(const struct cpu_ctx *c, const struct cpu_step *s, int64_t n, int64_t unit,
                         int64_t *a, int64_t *b)
 {
-    const int64_t pieces = c->n == 1 ? 1 : CPU_PIECES * c->n;
-    const int64_t size = (n + pieces * unit - 1) / (pieces * unit) * unit;
-    const uint32_t k = __atomic_fetch_add(&c->g->next[s - c->g->step], 1, __ATOMIC_RELAXED);
+    const uint32_t units = (uint32_t)((n + unit - 1) / unit), half = 2 * (uint32_t)c->n;
+    uint32_t *next = &c->g->next[s - c->g->step];
+    uint32_t at = __atomic_load_n(next, __ATOMIC_RELAXED), size;
 
-    *a = k * size;
-    *b = *a + size < n ? *a + size : n;
-    return *a < n;
+    do {
+        if (at >= units)
+            return false;
+        size = c->n == 1 ? units : (units - at + half - 1) / half;
+    } while (!__atomic_compare_exchange_n(next, &at, at + size, true, __ATOMIC_RELAXED,
+                                          __ATOMIC_RELAXED));
+    *a = at * unit;
+    *b = *a + size * unit < n ? *a + size * unit : n;
+    return true;
 }
 
 static inline int64_t rows_of(const struct cpu_ctx *c, int rows)

@@ -27,9 +27,12 @@ static bool deal(const struct cpu_ctx *c, const struct cpu_step *st, int64_t n_o
         s->r1 = n_out;
         share(c, n_x, 1, &s->i0, &s->i1);
     } else {
+        /* many rows pass some panels at once: fewer of them would fetch the rows more often */
+        const bool wide = n_x > 64 && n_out >= 64 * UNIT * c->n;
+
         s->i0 = 0;
         s->i1 = n_x;
-        if (!take(c, st, n_out, 2 * UNIT, &s->r0, &s->r1))
+        if (!take(c, st, n_out, (wide ? 8 : 2) * UNIT, &s->r0, &s->r1))
             return false;
     }
     s->i0 += done;

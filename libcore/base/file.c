@@ -51,7 +51,25 @@ static int fail_io(struct err *e, const char *path, const char *what)
     return err_set(e, code, "%s: %s: %s", path, what, strerror(errno));
 }
 
-enum { READ_ALIGN = 64 }; // of what is read instead of mapped: a cache line, a vector
+enum {
+    READ_ALIGN = 64, // of what is read instead of mapped: a cache line, a vector
+    HUGE_LEAST = 4 << 20,
+};
+
+/* Asks for pages of 2 MB, a wish. Of a mapped file those parts get them that this mapping is the
+ * first to read: the cache of files then holds them so for all who map it later. */
+static void want_huge(const void *p, uint64_t n)
+{
+#ifdef MADV_HUGEPAGE
+    const uintptr_t page = 4096, from = ((uintptr_t)p + page - 1) & ~(page - 1);
+
+    if (n >= HUGE_LEAST)
+        (void)madvise((void *)from, (size_t)(n - (from - (uintptr_t)p)), MADV_HUGEPAGE);
+#else
+    (void)p;
+    (void)n;
+#endif
+}
 
 /* Bytes being read. p lies in base's allocation, behind up to READ_ALIGN - 1 unused bytes. */
 struct held {
@@ -72,6 +90,7 @@ static bool held_grow(struct held *h, uint64_t cap)
     base = mem_resize(h->base, bytes, bytes, 1, NULL); /* no clearing: read() fills it */
     if (!base)
         return false;
+    want_huge(base, bytes);
     p = base + (READ_ALIGN - (uintptr_t)base % READ_ALIGN) % READ_ALIGN;
     if (p != base + skip)
         memmove(p, base + skip, (size_t)h->n);
@@ -150,9 +169,10 @@ int file_map(struct file_view *out, const char *path, struct err *e)
     /* standard input may have been read from already: then a mapping would begin too early */
     if (S_ISREG(st.st_mode) && st.st_size > 0 && lseek(fd, 0, SEEK_CUR) == 0 && !refused())
         p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (p != MAP_FAILED)
+    if (p != MAP_FAILED) {
+        want_huge(p, (uint64_t)st.st_size);
         *out = (struct file_view){p, (size_t)st.st_size, true, NULL};
-    else
+    } else
         rc = read_all(fd, out, path, bytes_ahead(fd, &st), 0, e);
     close(fd);
     return rc;

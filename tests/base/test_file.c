@@ -60,6 +60,51 @@ START_TEST(mapped_and_read_are_equal)
 }
 END_TEST
 
+/* What the kernel notes of the mapping that has this address: "rd mr mw me hg" and the like. */
+static bool flag_of(const void *at, const char *flag)
+{
+    FILE *f = fopen("/proc/self/smaps", "r");
+    char line[4096];
+    bool here = false, found = false;
+
+    while (f && fgets(line, sizeof line, f)) {
+        unsigned long a, b;
+
+        if (sscanf(line, "%lx-%lx ", &a, &b) == 2)
+            here = (uintptr_t)at >= a && (uintptr_t)at < b;
+        else if (here && strncmp(line, "VmFlags:", 8) == 0)
+            found = strstr(line, flag) != NULL;
+    }
+    if (f)
+        fclose(f);
+    return found;
+}
+
+START_TEST(large_files_want_huge_pages)
+{
+    const char *path = tmpfile_path("huge");
+    struct file_view v, small;
+    struct err e = {0};
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+
+    if (access("/sys/kernel/mm/transparent_hugepage", F_OK) < 0) {
+        puts("skipped: this kernel has no huge pages to wish for");
+        return;
+    }
+    ck_assert_int_eq(ftruncate(fd, 8 << 20), 0);
+    ck_ok(file_map(&v, path, &e), &e);
+    ck_assert(v.mapped && flag_of(v.p, " hg"));
+    ck_assert_int_eq(v.p[(8 << 20) - 1], 0);
+    ck_assert_int_eq(ftruncate(fd, 1 << 16), 0);
+    ck_ok(file_map(&small, path, &e), &e);
+    ck_assert(small.mapped && !flag_of(small.p, " hg"));
+    file_unmap(&small);
+    file_unmap(&v);
+    close(fd);
+    unlink(path);
+}
+END_TEST
+
 /* Makes fd standard input for one call. */
 static int map_stdin(int fd, struct file_view *v, struct err *e)
 {
@@ -305,7 +350,7 @@ START_TEST(room_is_asked_for)
 }
 END_TEST
 
-TEST_MAIN("base/file", mapped_and_read_are_equal, standard_input_from_where_it_stands,
-          a_long_stream, written_whole_or_not, a_failed_write_cannot_be_committed,
-          devices_and_links_stay, rights_of_what_is_replaced_stay, a_directory_is_listed,
-          room_is_asked_for)
+TEST_MAIN("base/file", mapped_and_read_are_equal, large_files_want_huge_pages,
+          standard_input_from_where_it_stands, a_long_stream, written_whole_or_not,
+          a_failed_write_cannot_be_committed, devices_and_links_stay,
+          rights_of_what_is_replaced_stay, a_directory_is_listed, room_is_asked_for)
