@@ -17,7 +17,7 @@ HEAD = """/* grids.c - the codebooks of the IQ formats.
  */
 #include "quant/grids.h"
 
-/* A device's room includes this file to make its own copy. */
+/* Other rooms include this file to make their own copies, maybe of other numbers (P8 and P4). */
 #ifndef GRID
 #define GRID(type, name, n) const type name[n]
 #endif
@@ -28,12 +28,14 @@ HEAD = """/* grids.c - the codebooks of the IQ formats.
 #define W3X(d) (4 + 8 * (d) + (d) / 7 * 2)
 #define W3S(d) (1 + 2 * (d))
 
+#ifndef P8
 #define B8(w, c, j) ((uint64_t)(uint8_t)w(((c) >> 2 * (j)) & 3) << 8 * (j))
 #define P8(w, c)                                                                                   \\
     (B8(w, c, 0) | B8(w, c, 1) | B8(w, c, 2) | B8(w, c, 3) | B8(w, c, 4) | B8(w, c, 5) |           \\
      B8(w, c, 6) | B8(w, c, 7))
 #define B4(w, c, j) ((uint32_t)(uint8_t)w(((c) >> 3 * (j)) & 7) << 8 * (j))
 #define P4(w, c)    (B4(w, c, 0) | B4(w, c, 1) | B4(w, c, 2) | B4(w, c, 3))
+#endif
 
 #define A(c) P8(W1, c)
 #define B(c) P8(W2, c)
@@ -70,3 +72,4 @@ show("iq2_s_grid", quants.IQ2_S, "B", "uint64_t")
 show("iq3_xxs_grid", quants.IQ3_XXS, "X", "uint32_t")
 show("iq3_s_grid", quants.IQ3_S, "S", "uint32_t")
 show("iq1_s_grid", quants.IQ1_S, "A", "uint64_t")
+print("\n#undef A\n#undef B\n#undef X\n#undef S")

@@ -11,6 +11,42 @@ enum {
                      // with 12 chains fill the registers
 };
 
+/* -- codes and offsets -- */
+
+/* 64 codes times inputs, four products added up. */
+static DOT_INLINE __m512i z_dot(const struct z_codes *o, int c, __m512i x, bool is_signed)
+{
+    if (is_signed)
+        x = _mm512_mask_sub_epi8(x, o->neg[c], _mm512_setzero_si512(), x);
+    return _mm512_dpbusd_epi32(_mm512_setzero_si512(), o->q[c], x);
+}
+
+/* Takes back what the offset added; back is -128 times the sum of inputs. */
+static inline __m512i z_back(__m512i dot, __m512i back, int by)
+{
+    if (by == NO_BACK)
+        return dot;
+    if (by == BACK_NINE)
+        return _mm512_add_epi32(
+            dot, _mm512_add_epi32(_mm512_srai_epi32(back, 4), _mm512_srai_epi32(back, 7)));
+    return _mm512_add_epi32(dot, _mm512_srai_epi32(back, (unsigned)by));
+}
+
+/* Codes with an offset of 128, unless they have none. */
+static inline __m512i z_back_128(__m512i q, int by)
+{
+    if (by == NO_BACK)
+        return q;
+    return _mm512_add_epi8(q, z_set1(by == BACK_NINE ? 128 - 9 : 128 - (128 >> (by & 31))));
+}
+
+/* Negates where signs has a bit, then adds 128. */
+static inline __m512i z_sign(__m512i a, __mmask64 signs)
+{
+    return _mm512_xor_si512(_mm512_mask_sub_epi8(a, signs, _mm512_setzero_si512(), a),
+                            z_set1(-128));
+}
+
 /* -- lanes to parts -- */
 
 /* Register c, lane L (128 bits) has four sums of part 4 c + L: they are added, parts in order. */

@@ -6,7 +6,7 @@
  */
 #include "quant/grids.h"
 
-/* A device's room includes this file to make its own copy. */
+/* Other rooms include this file to make their own copies, maybe of other numbers (P8 and P4). */
 #ifndef GRID
 #define GRID(type, name, n) const type name[n]
 #endif
@@ -17,12 +17,14 @@
 #define W3X(d) (4 + 8 * (d) + (d) / 7 * 2)
 #define W3S(d) (1 + 2 * (d))
 
+#ifndef P8
 #define B8(w, c, j) ((uint64_t)(uint8_t)w(((c) >> 2 * (j)) & 3) << 8 * (j))
 #define P8(w, c)                                                                                   \
     (B8(w, c, 0) | B8(w, c, 1) | B8(w, c, 2) | B8(w, c, 3) | B8(w, c, 4) | B8(w, c, 5) |           \
      B8(w, c, 6) | B8(w, c, 7))
 #define B4(w, c, j) ((uint32_t)(uint8_t)w(((c) >> 3 * (j)) & 7) << 8 * (j))
 #define P4(w, c)    (B4(w, c, 0) | B4(w, c, 1) | B4(w, c, 2) | B4(w, c, 3))
+#endif
 
 #define A(c) P8(W1, c)
 #define B(c) P8(W2, c)
@@ -615,3 +617,8 @@ GRID(uint64_t, iq1_s_grid, 2048) = {
     A(0xaa20), A(0xaa22), A(0xaa28), A(0xaa2a), A(0xaa51), A(0xaa54), A(0xaa56), A(0xaa80),
     A(0xaa82), A(0xaa88), A(0xaa8a), A(0xaa95), A(0xaaa0), A(0xaaa2), A(0xaaa8), A(0xaaaa),
 };
+
+#undef A
+#undef B
+#undef X
+#undef S
