@@ -5,6 +5,7 @@
  */
 #include "engine/engine.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -324,13 +325,32 @@ static int steer(struct rill_engine *g, const struct request *r, struct sampler_
     return g->steer(g->steer_ctx, &at, g->steer_row, g->lim.n_vocab, e);
 }
 
+/* Why nothing can be drawn from a row (NULL: the device's): it is none, or what the request forbids
+ * are all the others. */
+static void fail_draw(const struct rill_engine *g, struct request *r, int code, const float *row,
+                      const char *why)
+{
+    bool some = false;
+
+    for (int i = 0; code == E_NUMERIC && row && i < g->lim.n_vocab; i++) {
+        if (isnan(row[i]) || row[i] == INFINITY) {
+            some = false;
+            break;
+        }
+        some |= row[i] > -INFINITY;
+    }
+    if (code == E_NUMERIC)
+        why = some ? "no token may come" : "the logits are not numbers";
+    request_fail(r, some ? E_RANGE : code, "request %d, position %d, step %llu: %.80s", r->number,
+                 r->n, (unsigned long long)g->stats.steps, why);
+}
+
 /* One token from row `out` of the step's logits, if the device has not drawn it already. */
 static void drawn(struct rill_engine *g, struct request *r, int out)
 {
     const int32_t far = devdraw_id(g, out);
     const float *row = far == DRAW_HOST ? step_logits(g, out) : NULL;
     struct sampler_in in = step_sampler(g, r, row, r->n);
-    const char *what = "the logits are not numbers";
     struct err e = {0};
     int id = 0;
 
@@ -348,8 +368,7 @@ static void drawn(struct rill_engine *g, struct request *r, int out)
     if (id == 0 && row)
         id = sampler_draw(&g->work, &in);
     if (id < 0) {
-        request_fail(r, id, "request %d, position %d, step %llu: %.80s", r->number, r->n,
-                     (unsigned long long)g->stats.steps, e.text[0] ? e.text : what);
+        fail_draw(g, r, id, in.logits, e.text);
         emit_done(g, r, r->shown.n);
         return;
     }
@@ -408,6 +427,10 @@ static void tell_prompt(struct rill_engine *g, struct request *r, int rows, int 
             ev->logprob = sampler_logprobs(&g->work, ev->logits, r->ids[pos + 1], top, r->n_top);
             ev->top = top;
             ev->n_top = r->n_top;
+            if (isnan(ev->logprob) && !r->finish)
+                request_fail(r, E_NUMERIC,
+                             "request %d, position %d, step %llu: the logits are not numbers",
+                             r->number, pos + 1, (unsigned long long)g->stats.steps);
         }
     }
     r->told = r->stored;
@@ -499,6 +522,10 @@ static int collect(struct rill_engine *g, const struct flown *part, int out, str
         tell_prompt(g, r, part->rows, out);
     out += told ? part->rows : r->stored == r->n;
     row = out - 1;
+    if (r->finish) {
+        emit_done(g, r, r->shown.n);
+        return out;
+    }
     if (r->stored < r->n) {
         if (r->progress)
             tell_progress(g, r);

@@ -96,8 +96,8 @@ void swap_drop(struct swap *s, int handle)
     s->used[handle] = false;
 }
 
-/* Recurrent states have places of their own, out of the same bytes: half of these at most where there
- * are pages, too. */
+/* Recurrent states have places of their own, out of the same bytes: half of these at most where
+ * there are pages, too. */
 static int share_out(struct swap *s, uint64_t *bytes, struct err *e)
 {
     const uint64_t each = s->d.state_bytes, most = s->d.n_group ? *bytes / 2 : *bytes;

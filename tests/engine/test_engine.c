@@ -800,7 +800,17 @@ START_TEST(failures_end_one_request_only)
     ck_assert_str_eq(seen[0].message, "request 0, position 10, step 7: the logits are not numbers");
     ck_assert_int_eq(seen[0].n, 7);
     ck_assert_int_eq(seen[1 * CHOICES].finish, RILL_LENGTH);
+    q.prompt_logits = q.logprobs = true; // a row in the middle of a prompt
+    engine_guard(g, false);
+    ck_ok(rill_engine_submit(g, &q, &number, &e), &e);
+    engine_guard(g, true);
+    memset(seen, 0, sizeof seen);
+    ck_assert_int_eq(drain(g, seen, 16, &e), 0);
+    ck_assert_int_eq(seen[number * CHOICES].finish, RILL_FAILED);
+    ck_assert_int_eq(seen[number * CHOICES].code, E_NUMERIC);
+    ck_assert_ptr_nonnull(strstr(seen[number * CHOICES].message, ", position 10, step "));
     rill_engine_close(g);
+    q.prompt_logits = q.logprobs = false;
     s.dev.fail_at = s.dev.runs + 2;
     g = open_guarded(&s, NULL);
     engine_guard(g, false);
@@ -809,6 +819,39 @@ START_TEST(failures_end_one_request_only)
     ck_fails(drain(g, seen, 16, &e), &e, E_DEVICE, "device");
     rill_engine_close(g);
     script_close(&s);
+}
+END_TEST
+
+/* What a request forbids itself is not the model's fault. */
+START_TEST(nothing_may_come)
+{
+    const int32_t ids[3] = {4, 5, 6}, allowed[1] = {7};
+    const struct rill_bias never = {7, -INFINITY};
+    static struct seen seen[2 * CHOICES];
+
+    for (int k = 0; k < 2; k++) {
+        struct rill_request q = greedy(ids, 3, 10);
+        struct rill_engine *g;
+        struct script s;
+        struct err e = {0};
+        int number;
+
+        memset(seen, 0, sizeof seen);
+        script_open(&s, 128, 63);
+        g = open_guarded(&s, NULL);
+        engine_guard(g, false);
+        q.sampling.temperature = (float)k;
+        q.sampling.allowed = allowed;
+        q.sampling.n_allowed = 1;
+        q.sampling.bias = &never;
+        q.sampling.n_bias = 1;
+        ck_ok(rill_engine_submit(g, &q, &number, &e), &e);
+        ck_assert_int_eq(drain(g, seen, 16, &e), 0);
+        ck_assert_int_eq(seen[0].code, E_RANGE);
+        ck_assert_str_eq(seen[0].message, "request 0, position 3, step 0: no token may come");
+        rill_engine_close(g);
+        script_close(&s);
+    }
 }
 END_TEST
 
@@ -956,4 +999,5 @@ TEST_MAIN("engine/engine", one_request, crowds, crowds_in_little_memory, host_me
           a_second_request_finds_the_first, a_shared_beginning_is_computed_once, several_answers,
           more_answers_than_fit, cancelled_in_the_prompt, progress_is_told_and_may_end_it,
           deadlines_and_full_queues, min_tokens_puts_off_the_end, logprobs, ends,
-          failures_end_one_request_only, somebody_else_has_a_say, bad_requests, allocations_fail)
+          failures_end_one_request_only, nothing_may_come, somebody_else_has_a_say, bad_requests,
+          allocations_fail)
