@@ -53,6 +53,23 @@ obj/tests/mkmodel --shape dim=32,layers=1,ffn=32,vocab=300 -o "$T/tiny" || {
 }
 compare '{"prompt":5}' $few $many
 compare '{"prompt":[1,2,3],"max_tokens":2}' $((answered / 4)) $answered
+
+# a line that does not end is no reason to take all memory, nor to answer nothing behind it
+{
+    head -c 200000000 /dev/zero | tr '\0' x
+    printf '\n{"prompt":[1,2,3],"max_tokens":2}\n'
+} >"$T/in"
+: >"$T/out"
+feed 2 | sh -c 'echo $$ >"$1"; shift; exec "$@"' sh "$T/pid" \
+    rill-run -q -t 1 -m "$T/tiny" --raw --jsonl -c 64 >"$T/out"
+if grep -q 'more than 67108864 bytes.*"custom_id":1}' "$T/out" && grep -q 'cmpl-2' "$T/out" &&
+    { [ $room -gt 1024 ] || [ "$(cat "$T/most")" -lt 160000 ]; }; then
+    passed=$((passed + 1))
+else
+    echo "a line without an end: $(cat "$T/most") KB"
+    cut -c 1-200 "$T/out"
+    failed=$((failed + 1))
+fi
 rm -rf "$T"
 echo "cli/jsonl-memory: $passed passed, $failed failed, 0 skipped"
 [ $failed -eq 0 ]

@@ -274,7 +274,7 @@ json_t *api_json(struct slice text, struct err *e)
     json_t *v;
 
     if (text.n > API_BODY_MAX) {
-        err_set(e, E_RANGE, "a line of %zu bytes: at most %zu", text.n, API_BODY_MAX);
+        err_set(e, E_RANGE, "a line of more than %zu bytes", API_BODY_MAX);
         return NULL;
     }
     v = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);

@@ -476,6 +476,22 @@ static int go(struct batch *b, struct err *e)
     }
 }
 
+/* An engine of its own to make answers alone, with the other's adapters under their numbers. */
+static int open_alone(struct batch *b, struct err *e)
+{
+    struct rill_lora lora[RILL_LORA_MAX];
+    const int n = rill_engine_lora_list(b->g, lora, RILL_LORA_MAX);
+    const struct rill_engine_opts o = {.max_seq = b->o->parallel,
+                                       .n_ctx = rill_engine_ctx(b->g),
+                                       .max_lora = n,
+                                       .no_cache = true};
+    int rc = rill_engine_open(&b->alone, b->o->api.model, &o, e), id;
+
+    for (int i = 0; i < n && rc == 0; i++)
+        rc = rill_engine_lora_load(b->alone, lora[i].path, &id, e);
+    return rc;
+}
+
 /* How much of standard input is there to be read by this shard; 0: nobody knows. */
 static uint64_t input_bytes(const struct batch_opts *o)
 {
@@ -490,7 +506,11 @@ static uint64_t input_bytes(const struct batch_opts *o)
 int batch_run(struct rill_engine *g, const struct batch_opts *o, struct batch_result *out,
               struct err *e)
 {
-    struct batch b = {.g = g, .o = o, .result = out, .in = {.kind = RECORD_LINES}, .fd = -1};
+    struct batch b = {.g = g,
+                      .o = o,
+                      .result = out,
+                      .in = {.kind = RECORD_LINES, .max = API_BODY_MAX},
+                      .fd = -1};
     int rc;
 
     *out = (struct batch_result){0};
@@ -498,12 +518,8 @@ int batch_run(struct rill_engine *g, const struct batch_opts *o, struct batch_re
     b.job = mem_array((uint64_t)b.n_job, sizeof *b.job, e);
     rc = b.job ? map_init(&b.seen, 0, e) : E_NOMEM;
     rc = rc < 0 ? rc : open_out(&b, e);
-    if (rc == 0 && o->verify) {
-        struct rill_engine_opts eo = {
-            .max_seq = o->parallel, .n_ctx = rill_engine_ctx(g), .no_cache = true};
-
-        rc = rill_engine_open(&b.alone, o->api.model, &eo, e);
-    }
+    if (rc == 0 && o->verify)
+        rc = open_alone(&b, e);
     progress_begin(&b.progress, "answering", input_bytes(o), true);
     b.progress.unit = "tok";
     if (rc == 0)

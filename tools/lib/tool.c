@@ -457,6 +457,17 @@ static int read_more(struct records *r, struct err *e)
     return 1;
 }
 
+/* What is held has no end. Of a record that is too long the middle is forgotten, lest an input
+ * without ends takes all memory. */
+static void no_end(struct records *r)
+{
+    r->seen = r->held.n - r->at;
+    if (r->max == 0 || r->seen <= r->max + 1)
+        return;
+    r->seen = r->max + 1;
+    r->held.n = r->at + r->seen;
+}
+
 /* The rest as one record: all of the input, or a last piece without its end. */
 static int records_rest(struct records *r, struct slice *out)
 {
@@ -487,7 +498,7 @@ int records_next(struct records *r, struct slice *out, struct err *e)
             r->seen = 0;
             return signal_seen ? 0 : 1;
         }
-        r->seen = r->held.n - r->at;
+        no_end(r);
         if (r->end)
             return records_rest(r, out);
         if ((rc = read_more(r, e)) < 0)
@@ -508,7 +519,7 @@ bool records_ready(struct records *r)
         if (r->kind != RECORD_WHOLE && r->held.n > from &&
             memchr(r->held.p + from, end, r->held.n - from))
             return true;
-        r->seen = r->held.n - r->at;
+        no_end(r);
         if (poll(&p, 1, 0) <= 0)
             return false;
         if (read_more(r, NULL) < 0)

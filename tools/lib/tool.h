@@ -87,6 +87,7 @@ struct records {
     struct buf held;
     size_t at;   // start of the next record in held
     size_t seen; // bytes from at on known to hold no end
+    size_t max;  // of a record: what is longer is cut, to max + 1 bytes at least; 0: any
     bool end;    // nothing more to read
     bool done;   // WHOLE: the record was given
 };
