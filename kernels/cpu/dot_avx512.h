@@ -1,9 +1,10 @@
 /* dot_avx512.h - weights of each format as 64 unsigned bytes at a time, and their scales.
  *
  * x_u64(b, c): codes 64 c .. 64 c + 63 of 256 weights at b, each plus the format's offset, which is
- * 128 >> BACK_x; no offset where BACK_x is NO_BACK. x_s(b), x_m(b): scales and mins of 256 weights,
- * 16 of them or 8; x_numbers4(s, m, b), where FOUR_x: those of four rows, which together take fewer
- * operations. A format not here goes through its codes() and scales().
+ * 128 >> BACK_x, or 9 or 12; no offset where BACK_x is NO_BACK. MOST_x: the greatest, if not 255.
+ * x_s(b), x_m(b): scales and mins of 256 weights, 16 of them or 8; x_numbers4(s, m, b), where
+ * FOUR_x: those of four rows, which together take fewer operations. A format not here goes through
+ * its codes() and scales().
  *
  * No gather instructions: microcode against data sampling made them slow on the machines that
  * have AVX-512 without VBMI.
@@ -13,8 +14,9 @@
 
 #include "kernels/cpu/dot_bits.h"
 
-#define NO_BACK   99
-#define BACK_NINE 98
+#define NO_BACK     99
+#define BACK_NINE   98
+#define BACK_TWELVE 97
 
 /* 256 codes of a row, plus an offset; magnitudes where the format has SIGNS_x. */
 struct z_codes {
@@ -133,9 +135,18 @@ static inline __m256 z_ninths(const void *p)
     return _mm256_cvtph_ps(_mm512_castsi512_si128(v));
 }
 
+static DOT_INLINE __m128i z_quarter(__m512i a, int k)
+{
+    return k == 0   ? _mm512_castsi512_si128(a)
+           : k == 1 ? _mm512_extracti32x4_epi32(a, 1)
+           : k == 2 ? _mm512_extracti32x4_epi32(a, 2)
+                    : _mm512_extracti32x4_epi32(a, 3);
+}
+
 /* -- blocks of 32 with a binary16 scale -- */
 
 #define SIMD_q4_0 1
+#define MOST_q4_0 15
 #define BACK_q4_0 4
 static inline __m512i q4_0_u64(const struct q4_0 *b, int c)
 {
@@ -148,6 +159,7 @@ static inline __m256 q4_0_s(const struct q4_0 *b)
 }
 
 #define SIMD_q4_1 1
+#define MOST_q4_1 15
 #define BACK_q4_1 NO_BACK
 static inline __m512i q4_1_u64(const struct q4_1 *b, int c)
 {
@@ -173,6 +185,7 @@ static inline __m512i z_fifth(__m512i a, const uint8_t *qh, const uint8_t *qh2)
 }
 
 #define SIMD_q5_0 1
+#define MOST_q5_0 31
 #define BACK_q5_0 3
 static inline __m512i q5_0_u64(const struct q5_0 *b, int c)
 {
@@ -186,6 +199,7 @@ static inline __m256 q5_0_s(const struct q5_0 *b)
 }
 
 #define SIMD_q5_1 1
+#define MOST_q5_1 31
 #define BACK_q5_1 NO_BACK
 static inline __m512i q5_1_u64(const struct q5_1 *b, int c)
 {
@@ -230,25 +244,29 @@ static inline __m256 iq4_nl_s(const struct iq4_nl *b)
 
 /* -- floating-point scales of 8 bits -- */
 
-static inline __m512i z_e2m1(__m512i nibbles) // doubled, plus 128
+static inline __m512i z_e2m1(__m512i nibbles, int offset) // doubled, plus offset
 {
-    const __m128i v = _mm_setr_epi8(-128, -127, -126, -125, -124, -122, -120, -116, -128, 127, 126,
-                                    125, 124, 122, 120, 116);
+    const __m128i v = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
 
-    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(v), nibbles);
+    return _mm512_shuffle_epi8(_mm512_add_epi8(_mm512_broadcast_i32x4(v), z_set1(offset)), nibbles);
 }
 
 #define SIMD_mxfp4 1
-#define BACK_mxfp4 0
+#define MOST_mxfp4 24
+#define BACK_mxfp4 BACK_TWELVE
 static inline __m512i mxfp4_u64(const struct mxfp4 *b, int c)
 {
-    return z_e2m1(z_nibbles(z_twice16(b[2 * c].qs, b[2 * c + 1].qs)));
+    return z_e2m1(z_nibbles(z_twice16(b[2 * c].qs, b[2 * c + 1].qs)), 12);
 }
 
 static inline __m256 mxfp4_s(const struct mxfp4 *b)
 {
-    const __m256i e =
-        _mm256_setr_epi32(b[0].e, b[1].e, b[2].e, b[3].e, b[4].e, b[5].e, b[6].e, b[7].e);
+    /* byte 17 k is the low half of a word, or the high one where k is odd */
+    const __m512i at = _mm512_castsi128_si512(_mm_setr_epi16(0, 8, 17, 25, 34, 42, 51, 59));
+    const __m128i v = _mm512_castsi512_si128(
+        _mm512_permutex2var_epi16(z_load64(b), at, z_load64((const char *)b + 64)));
+    const __m128i low = _mm_srlv_epi16(v, _mm_setr_epi16(0, 8, 0, 8, 0, 8, 0, 8));
+    const __m256i e = _mm256_cvtepu16_epi32(_mm_and_si128(low, _mm_set1_epi16(255)));
     const __m256i small = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e); // e < 2
     const __m256i usual = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
     const __mmask8 tiny = _mm256_cmplt_epi32_mask(e, _mm256_set1_epi32(2));
@@ -257,14 +275,15 @@ static inline __m256 mxfp4_s(const struct mxfp4 *b)
 }
 
 #define SIMD_nvfp4 1
-#define BACK_nvfp4 0
+#define MOST_nvfp4 24
+#define BACK_nvfp4 BACK_TWELVE
 static inline __m512i nvfp4_u64(const struct nvfp4 *b, int c)
 {
     const __m512i twice8 = _mm512_set_epi64(3, 3, 2, 2, 1, 1, 0, 0);
     const __m512i by = _mm512_set_epi64(4, 0, 4, 0, 4, 0, 4, 0);
     const __m512i a = _mm512_permutexvar_epi64(twice8, _mm512_castsi256_si512(z_load32(b[c].qs)));
 
-    return z_e2m1(_mm512_and_si512(_mm512_srlv_epi64(a, by), z_set1(15)));
+    return z_e2m1(_mm512_and_si512(_mm512_srlv_epi64(a, by), z_set1(15)), 12);
 }
 
 static inline __m512 nvfp4_s(const struct nvfp4 *b)
@@ -285,6 +304,7 @@ static inline __m512 nvfp4_s(const struct nvfp4 *b)
 /* -- blocks of 256 -- */
 
 #define SIMD_q2_k 1
+#define MOST_q2_k 3
 #define BACK_q2_k NO_BACK
 static inline __m512i q2_k_u64(const struct q2_k *b, int c)
 {
@@ -307,7 +327,37 @@ static inline __m512 q2_k_m(const struct q2_k *b)
     return _mm512_mul_ps(z_bytes(high), _mm512_set1_ps(-bits_half(b->dmin)));
 }
 
+/* Two binary16 numbers of each of four places: those of place k at 2 k. */
+static DOT_INLINE __m512 z_two_halves(const void *p0, const void *p1, const void *p2,
+                                      const void *p3)
+{
+    const __m128i a =
+        _mm_setr_epi32((int)bits_u32(p0), (int)bits_u32(p1), (int)bits_u32(p2), (int)bits_u32(p3));
+
+    return _mm512_castps256_ps512(_mm256_cvtph_ps(a));
+}
+
+#define FOUR_q2_k 1
+static DOT_INLINE void q2_k_numbers4(__m512 *restrict s, __m512 *restrict m,
+                                     const struct q2_k *const *b)
+{
+    const __m512 f = _mm512_xor_ps(z_two_halves(&b[0]->d, &b[1]->d, &b[2]->d, &b[3]->d),
+                                   _mm512_castsi512_ps(_mm512_set1_epi64((long long)(1ull << 63))));
+
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++) {
+        const __m512i v = _mm512_cvtepu8_epi32(z_load16(b[k]->scales));
+        const __m512i low = _mm512_and_si512(v, _mm512_set1_epi32(15));
+
+        s[k] = _mm512_mul_ps(_mm512_cvtepi32_ps(low),
+                             _mm512_permutexvar_ps(_mm512_set1_epi32(2 * k), f));
+        m[k] = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_srli_epi32(v, 4)),
+                             _mm512_permutexvar_ps(_mm512_set1_epi32(2 * k + 1), f));
+    }
+}
+
 #define SIMD_q3_k 1
+#define MOST_q3_k 7
 #define BACK_q3_k 5
 static inline __m512i q3_k_u64(const struct q3_k *b, int c)
 {
@@ -332,7 +382,41 @@ static inline __m512 q3_k_s(const struct q3_k *b)
     return _mm512_mul_ps(_mm512_cvtepi32_ps(v), _mm512_set1_ps(bits_half(b->d)));
 }
 
+#define FOUR_q3_k 1
+static DOT_INLINE void q3_k_numbers4(__m512 *restrict s, __m512 *restrict m,
+                                     const struct q3_k *const *b)
+{
+    /* the last 16 bytes: two of codes, eight of low bits, four of high ones, d; a row per lane */
+    const size_t at = sizeof **b - 16;
+    __m512i a = _mm512_castsi128_si512(z_load16((const char *)b[0] + at));
+
+    a = _mm512_inserti32x4(a, z_load16((const char *)b[1] + at), 1);
+    a = _mm512_inserti32x4(a, z_load16((const char *)b[2] + at), 2);
+    a = _mm512_inserti32x4(a, z_load16((const char *)b[3] + at), 3);
+    const __m512i l = _mm512_shuffle_epi8(
+        a, _mm512_broadcast_i32x4(_mm_setr_epi8(2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5, 6, 7, 8, 9)));
+    const __m512i high = _mm512_shuffle_epi8(
+        a, _mm512_broadcast_i32x4(
+               _mm_setr_epi8(10, 11, 12, 13, 10, 11, 12, 13, 10, 11, 12, 13, 10, 11, 12, 13)));
+    const __m512i low4 = _mm512_and_si512(
+        _mm512_srlv_epi64(l, _mm512_set_epi64(4, 0, 4, 0, 4, 0, 4, 0)), z_set1(15));
+    const __m512i top =
+        _mm512_and_si512(_mm512_rolv_epi32(high, z_words4(4, 2, 0, 30)), z_set1(48));
+    const __m512i six = _mm512_sub_epi8(_mm512_or_si512(low4, top), z_set1(32));
+    const __m512 d =
+        _mm512_castps256_ps512(_mm256_cvtph_ps(_mm512_cvtepi64_epi16(_mm512_srli_epi64(a, 48))));
+
+    (void)m;
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++) {
+        const __m512 v = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(z_quarter(six, k)));
+
+        s[k] = _mm512_mul_ps(v, _mm512_permutexvar_ps(_mm512_set1_epi32(2 * k + 1), d));
+    }
+}
+
 #define SIMD_q4_k 1
+#define MOST_q4_k 15
 #define BACK_q4_k NO_BACK
 static inline __m512i q4_k_u64(const struct q4_k *b, int c)
 {
@@ -347,14 +431,6 @@ static inline __m256 q4_k_s(const struct q4_k *b)
 static inline __m256 q4_k_m(const struct q4_k *b)
 {
     return _mm256_mul_ps(z_bytes8(bits_k_mins(b->scales)), _mm256_set1_ps(-bits_half(b->dmin)));
-}
-
-static DOT_INLINE __m128i z_quarter(__m512i a, int k)
-{
-    return k == 0   ? _mm512_castsi512_si128(a)
-           : k == 1 ? _mm512_extracti32x4_epi32(a, 1)
-           : k == 2 ? _mm512_extracti32x4_epi32(a, 2)
-                    : _mm512_extracti32x4_epi32(a, 3);
 }
 
 /* Scales, mins and their factors of four rows of q4_k or q5_k, whose blocks begin with d, dmin and
@@ -402,6 +478,7 @@ static DOT_INLINE void q4_k_numbers4(__m512 *restrict s, __m512 *restrict m,
 }
 
 #define SIMD_q5_k 1
+#define MOST_q5_k 31
 #define BACK_q5_k NO_BACK
 static inline __m512i q5_k_u64(const struct q5_k *b, int c)
 {
@@ -430,6 +507,7 @@ static DOT_INLINE void q5_k_numbers4(__m512 *restrict s, __m512 *restrict m,
 }
 
 #define SIMD_q6_k 1
+#define MOST_q6_k 63
 #define BACK_q6_k 2
 static inline __m512i q6_k_u64(const struct q6_k *b, int c)
 {
@@ -485,6 +563,7 @@ static inline __m512i z_digits(__m512i bytes, __m512i power)
 }
 
 #define SIMD_tq1_0 1
+#define MOST_tq1_0 2
 #define BACK_tq1_0 7
 static inline __m512i tq1_0_u64(const struct tq1_0 *b, int c)
 {
@@ -515,6 +594,7 @@ static inline __m256 tq1_0_s(const struct tq1_0 *b)
 }
 
 #define SIMD_tq2_0 1
+#define MOST_tq2_0 3
 #define BACK_tq2_0 7
 static inline __m512i tq2_0_u64(const struct tq2_0 *b, int c)
 {

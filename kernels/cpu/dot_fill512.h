@@ -246,7 +246,7 @@ static void mxfp4_fill(char *restrict out, const char *w, size_t row_bytes)
 {
     const __m512i nibbles =
         _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
-    const __m512i table = z_e2m1(nibbles);
+    const __m512i table = z_e2m1(nibbles, 128);
 
     for (int b = 0; b < 8; b++, w += sizeof(struct mxfp4)) {
         const __m512i e = _mm512_and_si512(z_words(w, row_bytes), _mm512_set1_epi32(255));

@@ -175,6 +175,7 @@ static inline __m256i iq2_xxs_words(const struct iq2_xxs *b)
 #define SIMD_iq2_xxs  1
 #define OPEN_iq2_xxs  1
 #define SIGNS_iq2_xxs 1
+#define MOST_iq2_xxs  43
 #define BACK_iq2_xxs  0
 static DOT_INLINE void iq2_xxs_open(struct z_codes *restrict o, const struct iq2_xxs *b)
 {
@@ -195,6 +196,7 @@ static inline __m256 iq2_xxs_s(const struct iq2_xxs *b)
 #define SIMD_iq2_xs  1
 #define OPEN_iq2_xs  1
 #define SIGNS_iq2_xs 1
+#define MOST_iq2_xs  43
 #define BACK_iq2_xs  0
 static DOT_INLINE void iq2_xs_open(struct z_codes *restrict o, const struct iq2_xs *b)
 {
@@ -214,6 +216,7 @@ static inline __m512 iq2_xs_s(const struct iq2_xs *b)
 #define SIMD_iq2_s  1
 #define OPEN_iq2_s  1
 #define SIGNS_iq2_s 1
+#define MOST_iq2_s  43
 #define BACK_iq2_s  0
 static DOT_INLINE void iq2_s_open(struct z_codes *restrict o, const struct iq2_s *b)
 {
@@ -239,6 +242,7 @@ static inline __m512 iq2_s_s(const struct iq2_s *b)
 #define SIMD_iq3_xxs  1
 #define OPEN_iq3_xxs  1
 #define SIGNS_iq3_xxs 1
+#define MOST_iq3_xxs  62
 #define BACK_iq3_xxs  0
 static DOT_INLINE void iq3_xxs_open(struct z_codes *restrict o, const struct iq3_xxs *b)
 {
@@ -263,6 +267,7 @@ static inline __m512i z_ninth_bits(__m512i n, const uint8_t *p)
 #define SIMD_iq3_s  1
 #define OPEN_iq3_s  1
 #define SIGNS_iq3_s 1
+#define MOST_iq3_s  15
 #define BACK_iq3_s  0
 static DOT_INLINE void iq3_s_open(struct z_codes *restrict o, const struct iq3_s *b)
 {
@@ -304,6 +309,7 @@ static DOT_INLINE void z_shifted(struct z_codes *restrict o, __m512i n, __mmask3
 
 #define SIMD_iq1_s 1
 #define OPEN_iq1_s 1
+#define MOST_iq1_s 18
 #define BACK_iq1_s BACK_NINE
 static DOT_INLINE void iq1_s_open(struct z_codes *restrict o, const struct iq1_s *b)
 {
@@ -328,6 +334,7 @@ static inline __m256 iq1_s_s(const struct iq1_s *b)
 
 #define SIMD_iq1_m 1
 #define OPEN_iq1_m 1
+#define MOST_iq1_m 18
 #define BACK_iq1_m BACK_NINE
 static DOT_INLINE void iq1_m_open(struct z_codes *restrict o, const struct iq1_m *b)
 {

@@ -26,9 +26,10 @@ static inline __m512i z_back(__m512i dot, __m512i back, int by)
 {
     if (by == NO_BACK)
         return dot;
-    if (by == BACK_NINE)
-        return _mm512_add_epi32(
-            dot, _mm512_add_epi32(_mm512_srai_epi32(back, 4), _mm512_srai_epi32(back, 7)));
+    if (by == BACK_NINE || by == BACK_TWELVE)
+        return _mm512_add_epi32(dot,
+                                _mm512_add_epi32(_mm512_srai_epi32(back, 4),
+                                                 _mm512_srai_epi32(back, by == BACK_NINE ? 7 : 5)));
     return _mm512_add_epi32(dot, _mm512_srai_epi32(back, (unsigned)by));
 }
 
@@ -37,7 +38,9 @@ static inline __m512i z_back_128(__m512i q, int by)
 {
     if (by == NO_BACK)
         return q;
-    return _mm512_add_epi8(q, z_set1(by == BACK_NINE ? 128 - 9 : 128 - (128 >> (by & 31))));
+    return _mm512_add_epi8(q, z_set1(by == BACK_NINE     ? 128 - 9
+                                     : by == BACK_TWELVE ? 128 - 12
+                                                         : 128 - (128 >> (by & 31))));
 }
 
 /* Negates where signs has a bit, then adds 128. */
@@ -49,29 +52,48 @@ static inline __m512i z_sign(__m512i a, __mmask64 signs)
 
 /* -- lanes to parts -- */
 
-/* Register c, lane L (128 bits) has four sums of part 4 c + L: they are added, parts in order. */
-static inline __m512i z_parts(const __m512i *t)
+/* Sums of two neighbours in a lane, of a and then of b; 16 bits must hold the addends. */
+static inline __m512i z_pairs(__m512i a, __m512i b)
 {
-    const __m512i a =
-        _mm512_add_epi32(_mm512_unpacklo_epi32(t[0], t[1]), _mm512_unpackhi_epi32(t[0], t[1]));
-    const __m512i b =
-        _mm512_add_epi32(_mm512_unpacklo_epi32(t[2], t[3]), _mm512_unpackhi_epi32(t[2], t[3]));
-
-    return _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+    return _mm512_madd_epi16(_mm512_packs_epi32(a, b), _mm512_set1_epi16(1));
 }
 
-static inline __m512i z_parts_16(const __m512i *t)
+/* Of the same addends, one of each pair. */
+static inline __m512i z_every2(__m512i a, __m512i b, bool odd)
+{
+    const __m512 x = _mm512_castsi512_ps(a), y = _mm512_castsi512_ps(b);
+
+    return _mm512_castps_si512(odd ? _mm512_shuffle_ps(x, y, 0xdd) : _mm512_shuffle_ps(x, y, 0x88));
+}
+
+static inline __m512i z_pairs_wide(__m512i a, __m512i b)
+{
+    return _mm512_add_epi32(z_every2(a, b, false), z_every2(a, b, true));
+}
+
+/* Register c, lane L (128 bits) has four sums of part 4 c + L: they are added, parts in order. Each
+ * is of four products of codes up to most with inputs up to 127. */
+static DOT_INLINE __m512i z_parts(const __m512i *t, int most)
+{
+    if (most * 127 * 8 < 32768)
+        return z_pairs(z_pairs(t[0], t[1]), z_pairs(t[2], t[3]));
+    if (most * 127 * 4 < 32768)
+        return z_pairs_wide(z_pairs(t[0], t[1]), z_pairs(t[2], t[3]));
+    return z_pairs_wide(z_pairs_wide(t[0], t[1]), z_pairs_wide(t[2], t[3]));
+}
+
+static DOT_INLINE __m512i z_parts_16(const __m512i *t, int most)
 {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
 
-    return _mm512_permutexvar_epi32(order, z_parts(t));
+    return _mm512_permutexvar_epi32(order, z_parts(t, most));
 }
 
 /* Two rows, parts of 32: those of the first, those of the second. */
-static inline __m512i z_parts_32(const __m512i *t, const __m512i *t2)
+static DOT_INLINE __m512i z_parts_32(const __m512i *t, const __m512i *t2, int most)
 {
     const __m512i order = _mm512_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
-    const __m512i a = z_parts(t), b = z_parts(t2);
+    const __m512i a = z_parts(t, most), b = z_parts(t2, most);
     const __m512i sum =
         _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xdd));
 
