@@ -42,7 +42,8 @@ static int fmt_of(const struct rt_kern *k, bool table)
     const struct fmt_info *f;
 
     for (size_t i = 0; (f = fmt_at(i)); i++) {
-        const struct fmt_kern *of[] = {gemv_panels(f->id), gemv_half(f->id)};
+        const struct fmt_kern *of[] = {gemv_panels(f->id), gemv_half(f->id),
+                                       table && f->id == FMT_F32 ? gemv_plain(f->id) : NULL};
         const struct fmt_launch *rings = gemv_rings(f->id);
 
         for (size_t j = 0; j < ARRAY_LEN(of); j++)

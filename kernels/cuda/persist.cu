@@ -76,6 +76,7 @@ DEVICE struct place &here(void)
 #include "quant/bf16.h"
 #undef FMT_HOOK
 #define FMT_HOOK "kernels/cuda/fetch.inc"
+#include "quant/f32.h"
 #include "quant/f16.h"
 #include "quant/bf16.h"
 #undef FMT_HOOK
@@ -426,6 +427,9 @@ static __device__ __noinline__ void do_fetch(void)
         panel_fetch<f##_panels>(k.a.fetch);                                                        \
         break;
         PANEL_FORMATS(FETCH)
+    case FMT_F32:
+        f32_fetch_block(k.a.fetch);
+        break;
     case FMT_F16:
         f16_fetch_block(k.a.fetch);
         break;
