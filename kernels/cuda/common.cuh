@@ -150,6 +150,18 @@ DEVICE int warp_max_int(int x)
     return __reduce_max_sync(0xffffffffu, x);
 }
 
+/* The lanes that have the same number. */
+DEVICE uint32_t warp_same(int x)
+{
+    return __match_any_sync(0xffffffffu, x);
+}
+
+/* By any thread of the block; n is shared memory. */
+DEVICE void count_one(int32_t *n)
+{
+    atomicAdd(n, 1);
+}
+
 /* What another block of this launch has written. */
 template <class T> DEVICE T load_new(const T *p)
 {

@@ -304,6 +304,19 @@ static int64_t fill(const struct segment *s, const struct batch *b, uint8_t *hos
     return n_run;
 }
 
+/* The block goes to the device: of its arrays only what the rows have, where that is little. */
+static int send(struct dev *d, const struct cuda_seg *g, const struct batch *b, int64_t n_run,
+                int turn)
+{
+    enum { ARRAYS = 9 }; // up to the runs, of which each has four numbers
+    const int64_t n_t = (int64_t)b->n_p + b->n_g, n = n_t > b->n_out ? n_t : b->n_out;
+    const uint64_t bytes = (uint64_t)(n > 4 * n_run ? n : 4 * n_run) * sizeof(int32_t);
+
+    if (g->step.use || 2 * bytes > g->block_pitch)
+        return rt_copy(d->rt, g->block, g->host[turn], g->block_bytes);
+    return rt_copy_parts(d->rt, g->block, g->host[turn], bytes, g->block_pitch, ARRAYS);
+}
+
 static int cuda_run(struct dev *d, struct segment *s, const struct batch *b)
 {
     struct cuda_seg *g = s->impl;
@@ -323,7 +336,7 @@ static int cuda_run(struct dev *d, struct segment *s, const struct batch *b)
     if (s->plan->state_bytes && n_run > cuda_most_runs(s))
         return E_RANGE;
     if (rt_mark(d->rt, MARK_BEGIN + turn) < 0 ||
-        rt_copy(d->rt, g->block, g->host[turn], g->block_bytes) < 0)
+        send(d, g, b, n_run, turn) < 0)
         return E_DEVICE;
     if (b->embd && g->embd_width &&
         rt_copy(d->rt, g->embd, b->embd, (uint64_t)(n_t * g->embd_width) * sizeof(float)) < 0)

@@ -2,7 +2,7 @@
  *
  * Same bytes: routing reads one row; the order of pairs only says which block multiplies a pair,
  * each pair's product is a row of its own (gemv.cuh), and a row's experts are added in rank order.
- * Sorting counts instead of using atomics, so tiles too are the same whenever the ids are.
+ * Sorting keeps the batch's order, so tiles too are the same whenever the ids are.
  */
 #include "kernels/cuda/common.cuh"
 
@@ -129,36 +129,46 @@ static __global__ void __launch_bounds__(SORT_THREADS) k_sort(struct sort_args a
     grid_wait();
     int32_t *count = (int32_t *)shared_memory(), *start = count + a.n_expert;
     int32_t *tile = start + a.n_expert;
-    const int n = a.s.n[0] * a.n_used;
+    const int n = a.s.n[0] * a.n_used, tid = (int)threadIdx.x;
 
-    for (int e = (int)threadIdx.x; e < a.n_expert; e += SORT_THREADS) {
-        int32_t k = 0;
-        for (int i = 0; i < n; i++)
-            k += a.id[i] == e;
-        count[e] = k;
+    for (int e = tid; e < a.n_expert; e += SORT_THREADS)
+        count[e] = 0;
+    __syncthreads();
+    for (int i = tid; i < n; i += SORT_THREADS)
+        count_one(count + a.id[i]);
+    __syncthreads();
+    for (int e = tid; e < a.n_expert; e += SORT_THREADS)
+        tile[e] = (count[e] + a.per - 1) / a.per;
+    __syncthreads();
+    for (int e = tid; e < a.n_expert; e += SORT_THREADS) {
+        int32_t pairs = 0, at = 0;
+
+#pragma unroll 8
+        for (int i = 0; i < e; i++) {
+            pairs += count[i];
+            at += tile[i];
+        }
+        start[e] = pairs;
+        if (e == a.n_expert - 1)
+            a.n_tile[0] = at + tile[e];
+        for (int32_t done = 0; done < count[e]; done += a.per, at++) {
+            a.tile[3 * at] = e;
+            a.tile[3 * at + 1] = pairs + done;
+            a.tile[3 * at + 2] = count[e] - done < a.per ? count[e] - done : a.per;
+        }
     }
     __syncthreads();
-    if (threadIdx.x == 0) {
-        int32_t pairs = 0, tiles = 0;
-        for (int e = 0; e < a.n_expert; e++) {
-            start[e] = pairs;
-            tile[e] = tiles;
-            pairs += count[e];
-            tiles += (count[e] + a.per - 1) / a.per;
-        }
-        a.n_tile[0] = tiles;
-    }
-    __syncthreads();
-    for (int e = (int)threadIdx.x; e < a.n_expert; e += SORT_THREADS) {
-        int32_t k = start[e];
-        for (int i = 0; count[e] && i < n; i++)
-            if (a.id[i] == e)
-                a.pair[k++] = i;
-        for (int32_t done = 0, i = tile[e]; done < count[e]; done += a.per, i++) {
-            a.tile[3 * i] = e;
-            a.tile[3 * i + 1] = start[e] + done;
-            a.tile[3 * i + 2] = count[e] - done < a.per ? count[e] - done : a.per;
-        }
+    for (int i = tid; tid < WARP && i - tid < n; i += WARP) { // one warp, so that they stay in order
+        const int e = i < n ? a.id[i] : -1;
+        const uint32_t same = warp_same(e);
+        const int before = __popc(same & ((1u << tid) - 1));
+
+        if (e >= 0)
+            a.pair[start[e] + before] = i;
+        __syncwarp();
+        if (e >= 0 && before == 0)
+            start[e] += __popc(same);
+        __syncwarp();
     }
 }
 KERN(sort);

@@ -158,13 +158,13 @@ static const int32_t *part_of(const struct cuda_seg *g, uint64_t *at, uint64_t n
 static bool lay_step(struct prep *p)
 {
     struct cuda_seg *g = p->g;
-    const uint64_t t = ((uint64_t)p->s->max_t + 3) / 4 * 4,
-                   out = ((uint64_t)p->s->max_s + 3) / 4 * 4;
+    const uint64_t most = (uint64_t)(p->s->max_t > p->s->max_s ? p->s->max_t : p->s->max_s);
+    const uint64_t t = (most + 3) / 4 * 4;
+    const uint64_t use = p->s->n_lora > 0 ? t * sizeof(struct lora_use) / sizeof(int32_t) : 0;
     uint64_t at = 0;
 
-    const uint64_t use = p->s->n_lora > 0 ? t * sizeof(struct lora_use) / sizeof(int32_t) : 0;
-
-    g->block_bytes = (4 + 6 * t + out + 4 * t + use) * sizeof(int32_t);
+    g->block_pitch = t * sizeof(int32_t);
+    g->block_bytes = (12 * t + use) * sizeof(int32_t);
     g->block = cuda_prep_mem(p, g->block_bytes);
     for (int i = 0; i < CUDA_RUNS && g->block; i++) {
         g->host[i] = rt_alloc_host(p->d->rt, g->block_bytes);
@@ -176,14 +176,14 @@ static bool lay_step(struct prep *p)
     }
     if (!g->block)
         return false;
-    g->step.n = part_of(g, &at, 4);
+    g->step.n = part_of(g, &at, t);
     g->step.id = part_of(g, &at, t);
     g->step.pos = part_of(g, &at, t);
     g->step.rot = part_of(g, &at, t);
     g->step.see = part_of(g, &at, t);
     g->step.type = part_of(g, &at, t);
     g->step.slot = part_of(g, &at, t);
-    g->step.out = part_of(g, &at, out);
+    g->step.out = part_of(g, &at, t);
     g->step.run = part_of(g, &at, 4 * t);
     if (use)
         g->step.use = (const struct lora_use *)part_of(g, &at, use);
@@ -410,6 +410,7 @@ static int build(struct prep *p)
         }
     if (p->rc == 0 && pass(p) == 0)
         cuda_persist_lay(p);
+    p->s->one_path = !p->d->wide && !p->d->wide_attn;
     if (p->rc == 0 && (record_graphs(p) < 0 || rt_sync(p->d->rt) < 0))
         p->rc = err_set(p->e, E_DEVICE, "cuda: launches cannot be recorded: %s", rt_error());
     for (int i = 0; p->rc == 0 && p->g->adapter && i < p->s->n_lora; i++)

@@ -60,6 +60,8 @@ int rt_copy(struct rt *d, void *to, const void *from,
             uint64_t n);   // enqueued; any to any. What is
                            // neither device's nor from
                            // rt_alloc_host may be waited for
+/* Likewise n bytes at the beginning of each of some pitches. */
+int rt_copy_parts(struct rt *d, void *to, const void *from, uint64_t n, uint64_t pitch, int parts);
 int rt_sync(struct rt *d); // all that was enqueued is done
 int rt_launch(struct rt *d, const struct rt_launch *l);
 

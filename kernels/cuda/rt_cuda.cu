@@ -156,6 +156,13 @@ int rt_copy(struct rt *d, void *to, const void *from, uint64_t n)
     return result(cudaMemcpyAsync(to, from, n, cudaMemcpyDefault, d->stream));
 }
 
+int rt_copy_parts(struct rt *d, void *to, const void *from, uint64_t n, uint64_t pitch, int parts)
+{
+    use(d);
+    return result(cudaMemcpy2DAsync(to, pitch, from, pitch, n, (size_t)parts, cudaMemcpyDefault,
+                                    d->stream));
+}
+
 int rt_sync(struct rt *d)
 {
     return result(cudaStreamSynchronize(d->stream));

@@ -275,9 +275,16 @@ static const struct {
      false},
 };
 
+/* Whether case i is left to make check-long. */
+#ifndef RIG_LATER
+#define RIG_LATER(i) false
+#endif
+
 START_TEST(attention)
 {
     for (size_t i = 0; i < ARRAY_LEN(attentions); i++) {
+        if (RIG_LATER(i))
+            continue;
         struct rig *r = rig_three(i + 50, 75, 1, 40);
 
         r->p.kv_type_k = attentions[i].type_k;
@@ -301,7 +308,7 @@ START_TEST(attention_of_long_histories)
         struct attn_args a = {.n_head = 2, .n_kv = 1, .dk = 8, .dv = 8, .scale = 2.0f};
 
         a.window = i == 0 ? 0 : i == 1 ? 512 : 700;
-        r->n_seq = i ? 1 : 3;
+        r->n_seq = i || RIG_LATER(i) ? 1 : 3;
         ref_attention(r, &a, i == 2);
         check_rig(r, 1e-5);
     }
@@ -313,6 +320,7 @@ START_TEST(rows_may_see_what_follows)
     struct rig *r = rig_three(75, 530, 3, 100);
     struct attn_args a = {.n_head = 4, .n_kv = 2, .dk = 8, .dv = 8, .scale = 1.0f};
 
+    r->n_seq = RIG_LATER(0) ? 2 : 3;
     ref_attention(r, &a, false);
     r->see_all = true;
     check_rig(r, 1e-5);
@@ -376,6 +384,8 @@ START_TEST(experts)
         {.n_expert = 40, .n_used = 1, .gate = GATE_SIGMOID, .act = ACT_RELU}};
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        if (RIG_LATER(i + 1))
+            continue;
         struct rig *r = rig_three(i + 80, 30, 1, 60);
 
         add_experts(r, &cases[i], i % 2 == 0, i % 3 != 0, FMT_F32);
@@ -572,6 +582,8 @@ static const struct {
 START_TEST(attention_over_packed_pages)
 {
     for (size_t i = 0; i < ARRAY_LEN(packed); i++) {
+        if (RIG_LATER(i))
+            continue;
         struct rig *r = rig_three(i + 70, 75, 1, 40);
 
         r->p.kv_type_k = packed[i].type_k;

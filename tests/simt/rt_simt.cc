@@ -270,6 +270,16 @@ int rt_copy(struct rt *d, void *to, const void *from, uint64_t n)
     return 0;
 }
 
+int rt_copy_parts(struct rt *d, void *to, const void *from, uint64_t n, uint64_t pitch, int parts)
+{
+    int rc = 0;
+
+    for (int i = 0; i < parts && rc == 0; i++)
+        rc = rt_copy(d, (uint8_t *)to + (uint64_t)i * pitch,
+                     (const uint8_t *)from + (uint64_t)i * pitch, n);
+    return rc;
+}
+
 /* A device that has failed does nothing more. */
 static void drop_all(struct rt *d)
 {

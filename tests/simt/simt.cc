@@ -394,6 +394,21 @@ static void quads(struct fiber *f)
     }
 }
 
+static void same(struct fiber *f)
+{
+    int x[LANES];
+
+    for (int l = 0; l < LANES; l++)
+        x[l] = f[l].word.i;
+    for (int l = 0; l < LANES; l++) {
+        unsigned lanes = 0;
+
+        for (int i = 0; i < LANES; i++)
+            lanes |= x[i] == x[l] ? 1u << i : 0;
+        f[l].word.i = (int)lanes;
+    }
+}
+
 /* What all lanes brought, by butterflies as the device has them. */
 static void exchange(struct fiber *f, enum simt_meet what)
 {
@@ -409,6 +424,9 @@ static void exchange(struct fiber *f, enum simt_meet what)
         return;
     case MEET_QUAD:
         quads(f);
+        return;
+    case MEET_SAME:
+        same(f);
         return;
     default:
         break;

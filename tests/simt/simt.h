@@ -53,6 +53,7 @@ enum simt_meet {
     MEET_MAX_INT,
     MEET_CHAINS,
     MEET_QUAD,
+    MEET_SAME,
     MEET_LOAD,
     MEET_MMA,
     MEET_SPIN // nobody: another block may have changed memory when this returns
@@ -276,6 +277,21 @@ static inline int warp_sum_int(int x)
 static inline int warp_max_int(int x)
 {
     return simt_meet(MEET_MAX_INT, simt_word{0.0f, x, nullptr}).i;
+}
+
+static inline uint32_t warp_same(int x)
+{
+    return (uint32_t)simt_meet(MEET_SAME, simt_word{0.0f, x, nullptr}).i;
+}
+
+static inline void count_one(int32_t *n)
+{
+    ++*n;
+}
+
+static inline int __popc(unsigned x)
+{
+    return __builtin_popcount(x);
 }
 
 static inline int32_t min(int32_t a, int32_t b)

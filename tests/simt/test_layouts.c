@@ -9,6 +9,8 @@
 #include "tests/model/runner.h"
 #include "tests/simt/simt_run.h"
 
+#define SMALL "tiny,ffn=256,vocab=304"
+
 enum { N = 9, PIECES = 2 };
 static const int piece[PIECES] = {1, 9};
 
@@ -86,9 +88,9 @@ static void check_model(const char *shape, const char *type, const char *arch, i
  * angles, rows that want logits, norm, head. */
 START_TEST(dense_models)
 {
-    check_model("tiny", "Q4_K", "llama", 7, 5, 6);
-    check_model("tiny", "Q8_0", "qwen3", 7, 5, 3);
-    check_model("tiny", "BF16", "qwen3", 7, 5, 2);
+    check_model(SMALL, "Q4_K", "llama", 7, 5, 6);
+    check_model(SMALL, "Q8_0", "qwen3", 7, 5, 3);
+    check_model(SMALL, "BF16", "qwen3", 7, 5, 2);
 }
 END_TEST
 
@@ -96,7 +98,58 @@ END_TEST
  * down, sum. */
 START_TEST(models_with_experts)
 {
-    check_model("tiny,experts=8,used=2,ffn=256", "Q4_0", "qwen3moe", 13, 5, 4);
+    check_model(SMALL ",experts=8,used=2", "Q4_0", "qwen3moe", 13, 5, 4);
+}
+END_TEST
+
+/* All rows at once, and one by one: blocks of keys and values need not be known by the path of their
+ * rows, as kernels with other numbers for many rows would have it. */
+START_TEST(rows_have_one_path)
+{
+    enum { ROWS = 34 };
+    static const char *const from[] = {"qwen3moe", "rwkv7", "llama", "gpt-oss", "deepseek2-lite",
+                                       "granitehybrid"};
+    const char *l = getenv("LONG");
+    const size_t n_from = l && *l ? ARRAY_LEN(from) : 2;
+    const struct model_opts opts = MODEL_OPTS;
+    const struct random_model m = {.shape = SMALL ",layers=1", .type = "Q4_K", .seed = 3};
+    const char *path = model_of(&m);
+
+    for (size_t i = 0; i <= n_from; i++) {
+        struct model_opts o = opts;
+        struct runner r;
+        char name[64];
+        int32_t ids[ROWS];
+
+        snprintf(name, sizeof name, "tests/golden/arch/%s.gguf",
+                 i < n_from ? from[i] : "");
+        o.device = "cuda:0";
+        o.n_ctx = 64;
+        runner_open(&r, i < n_from ? srcfile(name) : path, &o);
+        ck_assert(r.seg.one_path);
+        const size_t n = (size_t)ROWS * (size_t)runner_cols(&r);
+        float *x = mem_array(2 * n, sizeof *x, NULL);
+        for (int k = 0; k < ROWS; k++)
+            ids[k] = (k * 37 + 11) % r.m->h.n_vocab;
+        runner_list(&r, ids, ROWS, ROWS, false, x);
+        runner_list(&r, ids, ROWS, 1, true, x + n);
+        ck_assert_msg(memcmp(x, x + n, n * sizeof *x) == 0, "%s: other bits one by one", name);
+        mem_free(x);
+        runner_close(&r);
+    }
+    unlink(path);
+#ifndef RILL_GPU
+    struct model_opts o = opts;
+    struct runner r;
+
+    setenv("RILL_CUDA_GEMM", "wgmma", 1);
+    o.device = "cuda:0";
+    o.n_ctx = 64;
+    runner_open(&r, srcfile("tests/golden/arch/llama.gguf"), &o);
+    ck_assert(!r.seg.one_path);
+    runner_close(&r);
+    unsetenv("RILL_CUDA_GEMM");
+#endif
 }
 END_TEST
 
@@ -105,7 +158,7 @@ START_TEST(blocks_with_less_shared_memory)
 {
 #ifndef RILL_GPU
     static const char *const gemv[] = {"panels", "pieces"};
-    const struct random_model m = {.shape = "tiny", .type = "Q8_0", .seed = 3};
+    const struct random_model m = {.shape = SMALL, .type = "Q8_0", .seed = 3};
     const char *path = model_of(&m);
     long launches;
     int n;
@@ -169,5 +222,5 @@ START_TEST(graphs_of_rows_without_logits)
 }
 END_TEST
 
-TEST_MAIN("simt/layouts", dense_models, models_with_experts, blocks_with_less_shared_memory,
-          graphs_of_rows_without_logits)
+TEST_MAIN("simt/layouts", dense_models, models_with_experts, rows_have_one_path,
+          blocks_with_less_shared_memory, graphs_of_rows_without_logits)

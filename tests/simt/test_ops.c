@@ -38,6 +38,8 @@ static inline bool rig_leaves(int i)
     return i % 2 == 0 && !rig_is_long();
 }
 
+/* simt/attn and simt/formats have more of these, and the CPU's tests the same definitions. */
+#define RIG_LATER(i)  ((i) % 2 == 0 && !rig_is_long())
 #define RIG_HISTORIES (rig_is_long() ? 3 : 1) // simt/attn has windows, too
 #define RIG_BACKEND   cuda_backend
 #define RIG_NAME      "simt/ops"
