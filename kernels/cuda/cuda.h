@@ -105,7 +105,7 @@ struct cuda_seg {
     void *host[CUDA_RUNS]; // pinned copies of the block below
     bool used[CUDA_RUNS];
     void *block; // what changes from step to step
-    uint64_t block_bytes, block_pitch; // of all, and of each of its arrays, the number of rows first
+    uint64_t block_bytes, block_pitch; // of all, and of each array, numbers of rows first
     float *embd;
     int64_t embd_width; // 0: no record reads them
     struct step step;

@@ -158,7 +158,7 @@ static __global__ void __launch_bounds__(SORT_THREADS) k_sort(struct sort_args a
         }
     }
     __syncthreads();
-    for (int i = tid; tid < WARP && i - tid < n; i += WARP) { // one warp, so that they stay in order
+    for (int i = tid; tid < WARP && i - tid < n; i += WARP) { // one warp: they stay in order
         const int e = i < n ? a.id[i] : -1;
         const uint32_t same = warp_same(e);
         const int before = __popc(same & ((1u << tid) - 1));

@@ -102,8 +102,8 @@ START_TEST(models_with_experts)
 }
 END_TEST
 
-/* All rows at once, and one by one: blocks of keys and values need not be known by the path of their
- * rows, as kernels with other numbers for many rows would have it. */
+/* All rows at once, and one by one: blocks of keys and values need not be known by the path of
+ * their rows, as kernels with other numbers for many rows would have it. */
 START_TEST(rows_have_one_path)
 {
     enum { ROWS = 34 };
