@@ -3,8 +3,9 @@
  * x_u64(b, c): codes 64 c .. 64 c + 63 of 256 weights at b, each plus the format's offset, which is
  * 128 >> BACK_x, or 9 or 12; no offset where BACK_x is NO_BACK. MOST_x: the greatest, if not 255.
  * x_s(b), x_m(b): scales and mins of 256 weights, 16 of them or 8; x_numbers4(s, m, b), where
- * FOUR_x: those of four rows, which together take fewer operations. A format not here goes through
- * its codes() and scales().
+ * FOUR_x: those of four rows, which together take fewer operations. x_lanes(q, b), where LANES_x:
+ * 256 codes in an order that takes less to add up (z_lanes_dot). A format not here goes through its
+ * codes() and scales().
  *
  * No gather instructions: microcode against data sampling made them slow on the machines that
  * have AVX-512 without VBMI.
@@ -143,6 +144,40 @@ static DOT_INLINE __m128i z_quarter(__m512i a, int k)
                     : _mm512_extracti32x4_epi32(a, 3);
 }
 
+/* Words of 128 bytes at a, and of those at b, in the order of at, which says it twice. */
+static DOT_INLINE __m512i z_words2(const void *a, const void *b, __m512i at)
+{
+    return _mm512_mask_blend_epi32(
+        0xff00, _mm512_permutex2var_epi32(z_load64(a), at, z_load64((const char *)a + 64)),
+        _mm512_permutex2var_epi32(z_load64(b), at, z_load64((const char *)b + 64)));
+}
+
+/* z_ninths of two rows: the scales of even blocks are in the low, of odd ones in the high half of a
+ * word. */
+static DOT_INLINE __m512 z_ninths2(const void *a, const void *b)
+{
+    const __m512i at = _mm512_setr_epi32(0, 4, 9, 13, 18, 22, 27, 31, 0, 4, 9, 13, 18, 22, 27, 31);
+    const __m512i v = _mm512_srlv_epi32(z_words2(a, b, at), _mm512_set1_epi64(16ll << 32));
+
+    return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(v));
+}
+
+/* 16 bytes from each of four blocks. */
+static DOT_INLINE __m512i z_four16(const void *a, const void *b, const void *c, const void *d)
+{
+    __m512i v = _mm512_inserti32x4(_mm512_castsi128_si512(z_load16(a)), z_load16(b), 1);
+
+    v = _mm512_inserti32x4(v, z_load16(c), 2);
+    return _mm512_inserti32x4(v, z_load16(d), 3);
+}
+
+/* The low four bits of bytes, and the high ones. */
+static DOT_INLINE void z_low_high(__m512i *q, __m512i v)
+{
+    q[0] = _mm512_and_si512(v, z_set1(15));
+    q[1] = _mm512_and_si512(_mm512_srli_epi16(v, 4), z_set1(15));
+}
+
 /* -- blocks of 32 with a binary16 scale -- */
 
 #define SIMD_q4_0 1
@@ -156,6 +191,21 @@ static inline __m512i q4_0_u64(const struct q4_0 *b, int c)
 static inline __m256 q4_0_s(const struct q4_0 *b)
 {
     return z_ninths(b);
+}
+
+#define LANES_q4_0 1
+static DOT_INLINE void q4_0_lanes(__m512i *q, const struct q4_0 *b)
+{
+    z_low_high(q, z_four16(b[0].qs, b[1].qs, b[2].qs, b[3].qs));
+    z_low_high(q + 2, z_four16(b[4].qs, b[5].qs, b[6].qs, b[7].qs));
+}
+
+#define FOUR_q4_0 1
+static DOT_INLINE void q4_0_numbers4(__m512 *restrict s, __m512 *restrict m,
+                                     const struct q4_0 *const *b)
+{
+    for (int k = 0; k < 2; k++)
+        s[k] = m[k] = z_ninths2(b[2 * k], b[2 * k + 1]);
 }
 
 #define SIMD_q4_1 1
@@ -242,6 +292,29 @@ static inline __m256 iq4_nl_s(const struct iq4_nl *b)
     return z_ninths(b);
 }
 
+static DOT_INLINE void z_lookup(__m512i *q, __m512i table)
+{
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++)
+        q[k] = _mm512_shuffle_epi8(table, q[k]);
+}
+
+#define LANES_iq4_nl 1
+static DOT_INLINE void iq4_nl_lanes(__m512i *q, const struct iq4_nl *b)
+{
+    z_low_high(q, z_four16(b[0].qs, b[1].qs, b[2].qs, b[3].qs));
+    z_low_high(q + 2, z_four16(b[4].qs, b[5].qs, b[6].qs, b[7].qs));
+    z_lookup(q, z_table(iq4_values, 128));
+}
+
+#define FOUR_iq4_nl 1
+static DOT_INLINE void iq4_nl_numbers4(__m512 *restrict s, __m512 *restrict m,
+                                       const struct iq4_nl *const *b)
+{
+    for (int k = 0; k < 2; k++)
+        s[k] = m[k] = z_ninths2(b[2 * k], b[2 * k + 1]);
+}
+
 /* -- floating-point scales of 8 bits -- */
 
 static inline __m512i z_e2m1(__m512i nibbles, int offset) // doubled, plus offset
@@ -272,6 +345,41 @@ static inline __m256 mxfp4_s(const struct mxfp4 *b)
     const __mmask8 tiny = _mm256_cmplt_epi32_mask(e, _mm256_set1_epi32(2));
 
     return _mm256_castsi256_ps(_mm256_mask_blend_epi32(tiny, usual, small));
+}
+
+#define LANES_mxfp4 1
+static DOT_INLINE void mxfp4_lanes(__m512i *q, const struct mxfp4 *b)
+{
+    z_low_high(q, z_four16(b[0].qs, b[1].qs, b[2].qs, b[3].qs));
+    z_low_high(q + 2, z_four16(b[4].qs, b[5].qs, b[6].qs, b[7].qs));
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++)
+        q[k] = z_e2m1(q[k], 12);
+}
+
+/* 2^(e - 128), as mxfp4_s has it for eight. */
+static inline __m512 z_e8m0(__m512i e)
+{
+    const __m512i small = _mm512_sllv_epi32(_mm512_set1_epi32(0x00200000), e);
+    const __m512i usual = _mm512_slli_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), 23);
+    const __mmask16 tiny = _mm512_cmplt_epi32_mask(e, _mm512_set1_epi32(2));
+
+    return _mm512_castsi512_ps(_mm512_mask_blend_epi32(tiny, usual, small));
+}
+
+/* Blocks of 17 bytes: the exponents of four of them are in bytes 0 to 3 of words. */
+#define FOUR_mxfp4 1
+static DOT_INLINE void mxfp4_numbers4(__m512 *restrict s, __m512 *restrict m,
+                                      const struct mxfp4 *const *b)
+{
+    const __m512i at = _mm512_setr_epi32(0, 4, 8, 12, 17, 21, 25, 29, 0, 4, 8, 12, 17, 21, 25, 29);
+
+    for (int k = 0; k < 2; k++) {
+        const __m512i v =
+            _mm512_srlv_epi32(z_words2(b[2 * k], b[2 * k + 1], at), z_words4(0, 8, 16, 24));
+
+        s[k] = m[k] = z_e8m0(_mm512_and_si512(v, _mm512_set1_epi32(255)));
+    }
 }
 
 #define SIMD_nvfp4 1
@@ -533,6 +641,14 @@ static inline __m512i iq4_xs_u64(const struct iq4_xs *b, int c)
 {
     return _mm512_shuffle_epi8(z_table(iq4_values, 128),
                                z_nibbles(z_twice16(b->qs + 32 * c, b->qs + 32 * c + 16)));
+}
+
+#define LANES_iq4_xs 1
+static DOT_INLINE void iq4_xs_lanes(__m512i *q, const struct iq4_xs *b)
+{
+    z_low_high(q, z_load64(b->qs));
+    z_low_high(q + 2, z_load64(b->qs + 64));
+    z_lookup(q, z_table(iq4_values, 128));
 }
 
 static inline __m256 iq4_xs_s(const struct iq4_xs *b)

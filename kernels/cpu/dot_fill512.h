@@ -231,16 +231,6 @@ static void iq4_nl_fill(char *restrict out, const char *w, size_t row_bytes)
     }
 }
 
-/* 2^(e - 128), as mxfp4_s has it for eight. */
-static inline __m512 z_e8m0(__m512i e)
-{
-    const __m512i small = _mm512_sllv_epi32(_mm512_set1_epi32(0x00200000), e);
-    const __m512i usual = _mm512_slli_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), 23);
-    const __mmask16 tiny = _mm512_cmplt_epi32_mask(e, _mm512_set1_epi32(2));
-
-    return _mm512_castsi512_ps(_mm512_mask_blend_epi32(tiny, usual, small));
-}
-
 #define FILL_mxfp4 1
 static void mxfp4_fill(char *restrict out, const char *w, size_t row_bytes)
 {

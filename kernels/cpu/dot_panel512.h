@@ -100,6 +100,26 @@ static DOT_INLINE __m512i z_parts_32(const __m512i *t, const __m512i *t2, int mo
     return _mm512_permutexvar_epi32(order, sum);
 }
 
+/* Two rows, parts of 32, whose register 2 k has the first and 2 k + 1 the second 16 codes of parts
+ * 4 k .. 4 k + 3: their integers come four to a part, not eight. */
+static DOT_INLINE __m512i z_lanes_dot(const __m512i *a, const __m512i *b, const int8_t *x, int most)
+{
+    __m512i t[4];
+
+#pragma GCC unroll 2
+    for (int k = 0; k < 2; k++) {
+        const __m512i in = z_load64(x + 128 * k), in2 = z_load64(x + 128 * k + 64);
+        const __m512i first = _mm512_shuffle_i64x2(in, in2, 0x88);
+        const __m512i second = _mm512_shuffle_i64x2(in, in2, 0xdd);
+
+        t[k] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), a[2 * k], first);
+        t[k] = _mm512_dpbusd_epi32(t[k], a[2 * k + 1], second);
+        t[2 + k] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), b[2 * k], first);
+        t[2 + k] = _mm512_dpbusd_epi32(t[2 + k], b[2 * k + 1], second);
+    }
+    return z_parts_16(t, 2 * most);
+}
+
 /* Each of eight numbers twice. */
 static inline __m512 z_twice(__m256 a)
 {
