@@ -141,13 +141,13 @@ struct limit {
 static void limit_close(struct limit *l)
 {
     team_free(l->team);
-    mem_free(l->p);
+    mem_unpages(l->p, l->bytes);
 }
 
 static int limit_open(struct limit *l, int threads, struct err *e)
 {
     *l = (struct limit){.bytes = (size_t)opt_stream_mb << 20, .model = l->model};
-    l->p = mem_aligned(l->bytes, 4096, e);
+    l->p = mem_pages(l->bytes, e); /* of 2 MB, as weights have them where the system gives them */
     if (!l->p)
         return E_NOMEM;
     memset(l->p, 1, l->bytes); /* pages that were never written are one page of zeros */
