@@ -1,0 +1,313 @@
+/* dot_lists256.h - weights that are points out of a list (IQ1, IQ2, IQ3), 256 at a time, AVX2.
+ *
+ * x_open(q, b): the 256 codes at b, signed. Numbers of points are put together as words, 16 at
+ * once; they go through memory to where loads take them, as taking words out of a register costs
+ * more. Scales as in dot_avx2.h.
+ */
+#ifndef RILL_KERNELS_CPU_DOT_LISTS256_H
+#define RILL_KERNELS_CPU_DOT_LISTS256_H
+
+/* -- points -- */
+
+static DOT_INLINE __m256i y_points8(const uint64_t *list, const volatile uint16_t *n)
+{
+    return _mm256_set_epi64x((long long)list[n[3]], (long long)list[n[2]], (long long)list[n[1]],
+                             (long long)list[n[0]]);
+}
+
+static DOT_INLINE __m256i y_points4(const uint32_t *list, const volatile uint16_t *n)
+{
+    return _mm256_set_epi32((int)list[n[7]], (int)list[n[6]], (int)list[n[5]], (int)list[n[4]],
+                            (int)list[n[3]], (int)list[n[2]], (int)list[n[1]], (int)list[n[0]]);
+}
+
+/* 256 weights: points of eight whose numbers are these words. */
+static DOT_INLINE void y_all8(__m256i *restrict q, const uint64_t *list, __m256i n, __m256i n2)
+{
+    _Alignas(32) uint16_t word[32];
+
+    _mm256_store_si256((__m256i *)word, n);
+    _mm256_store_si256((__m256i *)(word + 16), n2);
+    for (int c = 0; c < 8; c++)
+        q[c] = y_points8(list, word + 4 * c);
+}
+
+/* 64 weights: of four. */
+static DOT_INLINE void y_two4(__m256i *restrict q, const uint32_t *list, __m256i n)
+{
+    _Alignas(32) uint16_t word[16];
+
+    _mm256_store_si256((__m256i *)word, n);
+    for (int c = 0; c < 2; c++)
+        q[c] = y_points4(list, word + 8 * c);
+}
+
+static inline __m256i y_words_of(const uint8_t *p) // of 16 bytes
+{
+    return _mm256_cvtepu8_epi16(y_load16(p));
+}
+
+/* -- signs -- */
+
+/* Negates weights that have a bit in 32 bytes. */
+static DOT_INLINE void y_signs(__m256i *restrict q, const uint8_t *p)
+{
+    for (int c = 0; c < 8; c++) {
+        const __m256i m = y_mask(bits_u32(p + 4 * c));
+
+        q[c] = _mm256_sub_epi8(_mm256_xor_si256(q[c], m), m);
+    }
+}
+
+/* Bytes of sign numbers of 7 bits: the eighth makes their sum even. */
+static DOT_INLINE void y_even_signs(__m256i *restrict q, __m256i n)
+{
+    const __m128i odd =
+        _mm_setr_epi8(0, -128, -128, 0, -128, 0, 0, -128, -128, 0, 0, -128, 0, -128, -128, 0);
+    const __m256i both = _mm256_and_si256(_mm256_xor_si256(n, _mm256_srli_epi16(n, 4)), y_set1(15));
+    _Alignas(32) uint8_t all[32];
+
+    _mm256_store_si256((__m256i *)all, _mm256_or_si256(n, y_table(odd, both)));
+    y_signs(q, all);
+}
+
+/* Four numbers of 7 bits in each of eight words, to bytes. */
+static inline __m256i y_sevens(__m256i w)
+{
+    __m256i n = _mm256_and_si256(w, _mm256_set1_epi32(0x7f));
+
+    n = _mm256_or_si256(n, _mm256_and_si256(_mm256_slli_epi32(w, 1), _mm256_set1_epi32(0x7f00)));
+    n = _mm256_or_si256(n, _mm256_and_si256(_mm256_slli_epi32(w, 2), _mm256_set1_epi32(0x7f0000)));
+    return _mm256_or_si256(
+        n, _mm256_and_si256(_mm256_slli_epi32(w, 3), _mm256_set1_epi32(0x7f000000)));
+}
+
+/* -- scales -- */
+
+/* Eight words' top four bits v: (0.5 + v) * d, which f32 holds exactly. */
+static inline __m256 y_top_scales(__m256i w, float d)
+{
+    const __m256i odd = _mm256_or_si256(_mm256_srli_epi32(w, 27), _mm256_set1_epi32(1));
+
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(odd), _mm256_set1_ps(0.5f * d));
+}
+
+/* Sixteen 4-bit scales of 8 bytes: d * (0.5 + scale) * 0.25. */
+static inline struct y16 y_half_scales(const uint8_t *p, float d)
+{
+    const __m128i bytes = _mm_loadl_epi64((const __m128i *)p);
+    const __m128i both = _mm_unpacklo_epi8(_mm_slli_epi16(bytes, 4), bytes);
+    const __m128i odd =
+        _mm_or_si128(_mm_and_si128(_mm_srli_epi16(both, 3), _mm_set1_epi8(30)), _mm_set1_epi8(1));
+
+    return y_times(y_bytes16(odd), 0.125f * d);
+}
+
+/* -- IQ2 -- */
+
+/* Words 2 k, or 2 k + 1, of 16. */
+static inline __m256i iq2_xxs_words(const struct iq2_xxs *b, bool odd)
+{
+    const __m256 v = _mm256_loadu_ps((const float *)b->qs);
+    const __m256 v2 = _mm256_loadu_ps((const float *)(b->qs + 32));
+
+    return _mm256_permute4x64_epi64(
+        _mm256_castps_si256(odd ? _mm256_shuffle_ps(v, v2, 0xdd) : _mm256_shuffle_ps(v, v2, 0x88)),
+        0xd8);
+}
+
+#define KIND_iq2_xxs SIGNED
+#define OPEN_iq2_xxs 1
+#define BITS_iq2_xxs 0
+#define BACK_iq2_xxs NO_BACK
+static DOT_INLINE void iq2_xxs_open256(__m256i *restrict q, const struct iq2_xxs *b)
+{
+    const __m256i n = iq2_xxs_words(b, false);
+
+    y_all8(q, iq2_xxs_grid, _mm256_cvtepu8_epi16(_mm256_castsi256_si128(n)),
+           _mm256_cvtepu8_epi16(_mm256_extracti128_si256(n, 1)));
+    y_even_signs(q, y_sevens(iq2_xxs_words(b, true)));
+}
+
+static inline __m256 iq2_xxs_s(const struct iq2_xxs *b)
+{
+    return y_top_scales(iq2_xxs_words(b, true), 0.25f * bits_half(b->d));
+}
+
+#define KIND_iq2_xs SIGNED
+#define OPEN_iq2_xs 1
+#define BITS_iq2_xs 0
+#define BACK_iq2_xs NO_BACK
+static DOT_INLINE void iq2_xs_open256(__m256i *restrict q, const struct iq2_xs *b)
+{
+    const __m256i w = y_load32(b->qs), w2 = y_load32(b->qs + 16), low = _mm256_set1_epi16(511);
+
+    y_all8(q, iq2_xs_grid, _mm256_and_si256(w, low), _mm256_and_si256(w2, low));
+    y_even_signs(q,
+                 _mm256_permute4x64_epi64(
+                     _mm256_packus_epi16(_mm256_srli_epi16(w, 9), _mm256_srli_epi16(w2, 9)), 0xd8));
+}
+
+static inline struct y16 iq2_xs_s(const struct iq2_xs *b)
+{
+    return y_half_scales(b->scales, bits_half(b->d));
+}
+
+/* Numbers of 16 points: the high two bits are in four bytes, four times two a byte. */
+static inline __m256i iq2_s_numbers(const uint8_t *low, const uint8_t *high)
+{
+    const __m256i at = _mm256_setr_epi64x(0x0000000000000000, 0x0101010101010101,
+                                          0x0202020202020202, 0x0303030303030303);
+    const __m256i h = _mm256_shuffle_epi8(_mm256_set1_epi32((int)bits_u32(high)), at);
+    const __m256i up = _mm256_mullo_epi16(h, _mm256_set1_epi64x(0x0004001000400100));
+
+    return _mm256_or_si256(y_words_of(low), _mm256_and_si256(up, _mm256_set1_epi16(0x300)));
+}
+
+#define KIND_iq2_s SIGNED
+#define OPEN_iq2_s 1
+#define BITS_iq2_s 0
+#define BACK_iq2_s NO_BACK
+static DOT_INLINE void iq2_s_open256(__m256i *restrict q, const struct iq2_s *b)
+{
+    y_all8(q, iq2_s_grid, iq2_s_numbers(b->qs, b->qh), iq2_s_numbers(b->qs + 16, b->qh + 4));
+    y_signs(q, b->signs);
+}
+
+static inline struct y16 iq2_s_s(const struct iq2_s *b)
+{
+    return y_half_scales(b->scales, bits_half(b->d));
+}
+
+/* -- IQ3 -- */
+
+#define KIND_iq3_xxs SIGNED
+#define OPEN_iq3_xxs 1
+#define BITS_iq3_xxs 0
+#define BACK_iq3_xxs NO_BACK
+static DOT_INLINE void iq3_xxs_open256(__m256i *restrict q, const struct iq3_xxs *b)
+{
+    for (int c = 0; c < 4; c++)
+        y_two4(q + 2 * c, iq3_xxs_grid, y_words_of(b->qs + 16 * c));
+    y_even_signs(q, y_sevens(y_load32(b->signs)));
+}
+
+static inline __m256 iq3_xxs_s(const struct iq3_xxs *b)
+{
+    return y_top_scales(y_load32(b->signs), 0.5f * bits_half(b->d));
+}
+
+/* The ninth bits of 16 words. */
+static inline __m256i y_ninth_bits(__m256i n, const uint8_t *p)
+{
+    const __m256i bit = _mm256_setr_epi16(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096,
+                                          8192, 16384, -32768);
+    const __m256i h = _mm256_and_si256(_mm256_set1_epi16((short)(p[0] | p[1] << 8)), bit);
+
+    return _mm256_or_si256(n, _mm256_and_si256(_mm256_cmpeq_epi16(h, bit), _mm256_set1_epi16(256)));
+}
+
+#define KIND_iq3_s SIGNED
+#define OPEN_iq3_s 1
+#define BITS_iq3_s 0
+#define BACK_iq3_s NO_BACK
+static DOT_INLINE void iq3_s_open256(__m256i *restrict q, const struct iq3_s *b)
+{
+    for (int c = 0; c < 4; c++)
+        y_two4(q + 2 * c, iq3_s_grid, y_ninth_bits(y_words_of(b->qs + 16 * c), b->qh + 2 * c));
+    y_signs(q, b->signs);
+}
+
+static inline __m256 iq3_s_s(const struct iq3_s *b)
+{
+    const __m256i l = _mm256_srlv_epi32(_mm256_set1_epi32((int)bits_u32(b->scales)),
+                                        _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
+    const __m256i v = _mm256_and_si256(l, _mm256_set1_epi32(15));
+    const __m256i odd = _mm256_add_epi32(_mm256_add_epi32(v, v), _mm256_set1_epi32(1));
+
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(odd), _mm256_set1_ps(bits_half(b->d)));
+}
+
+/* -- IQ1: 8 * point, plus 1 or minus 1 -- */
+
+/* Points' numbers; a group's shift is minus 1 where its word of signs has the top bit. */
+static DOT_INLINE void y_shifted(__m256i *restrict q, const __m256i *n, const __m256i *signs)
+{
+    _Alignas(32) int16_t sign[32];
+
+    for (int k = 0; k < 2; k++)
+        _mm256_store_si256((__m256i *)sign + k, _mm256_srai_epi16(signs[k], 15));
+    y_all8(q, iq1_s_grid, n[0], n[1]);
+    for (int c = 0; c < 8; c++) {
+        const __m256i minus =
+            _mm256_cvtepi16_epi64(_mm_loadl_epi64((const __m128i *)(sign + 4 * c)));
+        const __m256i eight = _mm256_and_si256(_mm256_slli_epi16(q[c], 3), y_set1(-8));
+
+        q[c] = _mm256_add_epi8(eight, _mm256_or_si256(minus, y_set1(1)));
+    }
+}
+
+#define KIND_iq1_s SIGNED
+#define OPEN_iq1_s 1
+#define BITS_iq1_s 0
+#define BACK_iq1_s NO_BACK
+static DOT_INLINE void iq1_s_open256(__m256i *restrict q, const struct iq1_s *b)
+{
+    __m256i n[2], h[2];
+
+    for (int k = 0; k < 2; k++) {
+        const __m256i at = _mm256_setr_epi64x(0x0100010001000100, 0x0302030203020302,
+                                              0x0504050405040504, 0x0706070607060706);
+        const __m256i words = _mm256_set1_epi64x((long long)bits_u64(b->qh + 4 * k));
+        __m256i high;
+
+        h[k] = _mm256_shuffle_epi8(words, at);
+        high = _mm256_mullo_epi16(h[k], _mm256_set1_epi64x(0x0000000400200100));
+        high = _mm256_blend_epi16(high, _mm256_srli_epi16(h[k], 1), 0x88);
+        n[k] = _mm256_or_si256(y_words_of(b->qs + 16 * k),
+                               _mm256_and_si256(high, _mm256_set1_epi16(0x700)));
+    }
+    y_shifted(q, n, h);
+}
+
+static inline __m256 iq1_s_s(const struct iq1_s *b)
+{
+    const __m256i h = _mm256_cvtepu16_epi32(y_load16(b->qh));
+    const __m256i v = _mm256_and_si256(_mm256_srli_epi32(h, 11), _mm256_set1_epi32(14));
+    const __m256i odd = _mm256_or_si256(v, _mm256_set1_epi32(1));
+
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(odd), _mm256_set1_ps(0.125f * bits_half(b->d)));
+}
+
+#define KIND_iq1_m SIGNED
+#define OPEN_iq1_m 1
+#define BITS_iq1_m 0
+#define BACK_iq1_m NO_BACK
+static DOT_INLINE void iq1_m_open256(__m256i *restrict q, const struct iq1_m *b)
+{
+    __m256i n[2], signs[2];
+
+    for (int k = 0; k < 2; k++) {
+        /* a byte's low nibble to bits 8 to 11 of one word, its high one to those of the next */
+        const __m256i h = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(b->qh + 8 * k)));
+        const __m256i high = _mm256_or_si256(_mm256_slli_epi32(h, 8), _mm256_slli_epi32(h, 20));
+
+        signs[k] = _mm256_slli_epi16(high, 4);
+        n[k] = _mm256_or_si256(y_words_of(b->qs + 16 * k),
+                               _mm256_and_si256(high, _mm256_set1_epi16(0x700)));
+    }
+    y_shifted(q, n, signs);
+}
+
+static inline struct y16 iq1_m_s(const struct iq1_m *b)
+{
+    const uint64_t all = bits_u64(b->scales), twelve = _pext_u64(all, 0x0fff0fff0fff0fffull);
+    const float d = bits_half((uint16_t)_pext_u64(all, 0xf000f000f000f000ull));
+    const uint64_t three = 0x0e0e0e0e0e0e0e0eull;
+    const __m128i bytes = _mm_set_epi64x((long long)_pdep_u64(twelve >> 24, three),
+                                         (long long)_pdep_u64(twelve, three));
+
+    return y_times(y_bytes16(_mm_or_si128(bytes, _mm_set1_epi8(1))), 0.125f * d);
+}
+
+#endif
