@@ -1,12 +1,13 @@
 /* gpu_time.c - what a device can do: bytes read a second, the gap between launches, the cost of a
- * graph's node, and matrices of every format times one row and eight rows against that rate, and
- * times the rows of a prompt.
+ * graph's node and of copying a step's numbers, and matrices of every format times one row and
+ * eight rows against that rate, and times the rows of a prompt.
  *
  * Part of make gpu-kit: gpu_time [MIB of a matrix, default 512; 0: only names the device]. Also
  * linked with the host's runtime, where it only shows that it runs.
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "kernels/cuda/cuda.h"
@@ -57,6 +58,28 @@ static double time_of(struct rt *rt, const struct rt_launch *l, int n, bool grap
     return seconds;
 }
 
+/* Seconds of a step's numbers on their way: all of them for 2,048 rows, or those of one row. */
+static double copy_time(struct rt *rt, bool all)
+{
+    enum { N = 1000, PITCH = 8192, ARRAYS = 12 };
+    uint8_t *to = device(rt, PITCH * ARRAYS), *from = rt_alloc_host(rt, PITCH * ARRAYS);
+    double seconds = 0;
+
+    must(from ? 0 : -1, "memory");
+    memset(from, 0, PITCH * ARRAYS);
+    must(rt_mark(rt, 0), "clock");
+    for (int i = 0; i < N; i++)
+        must(all ? rt_copy(rt, to, from, PITCH * ARRAYS)
+                 : rt_copy_parts(rt, to, from, 16, PITCH, 9),
+             "copy");
+    must(rt_mark(rt, 1), "clock");
+    must(rt_reached(rt, 1), "clock");
+    must(rt_between(rt, 0, 1, &seconds), "clock");
+    rt_free_host(rt, from);
+    rt_free(rt, to);
+    return seconds / N;
+}
+
 /* Seconds of a matrix times so many rows of inputs. */
 static double matrix_time(struct rt *rt, const struct fmt_launch *f, const struct gemv_args *a,
                           int rows)
@@ -102,6 +125,9 @@ int main(int argc, char **argv)
     struct rt_launch l = {&kern_map, {1, 1, 1}, MAP_THREADS, 0, &tiny};
     printf("launch_us\t%.2f\n", time_of(rt, &l, 1000, false) * 1e3);
     printf("graph_node_us\t%.2f\n", time_of(rt, &l, 1000, true) * 1e3);
+
+    printf("copy_96_KB_us\t%.2f\n", copy_time(rt, true) * 1e6);
+    printf("copy_one_row_us\t%.2f\n", copy_time(rt, false) * 1e6);
 
     printf("format\tMB\tus_1\tGB_s_1\tpercent_of_F32\tus_8\tGB_s_8\tTFLOP_s_512\n");
     for (size_t i = 0; fmt_at(i); i++) {
