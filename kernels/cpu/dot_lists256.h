@@ -1,8 +1,8 @@
 /* dot_lists256.h - weights that are points out of a list (IQ1, IQ2, IQ3), 256 at a time, AVX2.
  *
- * x_open(q, b): the 256 codes at b, signed. Numbers of points are put together as words, 16 at
- * once; they go through memory to where loads take them, as taking words out of a register costs
- * more. Scales as in dot_avx2.h.
+ * x_open256(q, b), where OPEN_x: the 256 codes at b, signed. Numbers of points are put together as
+ * words, 16 at once; they go through memory to where loads take them, as taking words out of a
+ * register costs more. Scales as in dot_avx2.h.
  */
 #ifndef RILL_KERNELS_CPU_DOT_LISTS256_H
 #define RILL_KERNELS_CPU_DOT_LISTS256_H
