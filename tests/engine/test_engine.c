@@ -780,7 +780,7 @@ START_TEST(failures_end_one_request_only)
     const int32_t more[30] = {7};
     struct script s;
     struct rill_engine *g;
-    static struct seen seen[2 * CHOICES];
+    static struct seen seen[3 * CHOICES];
     struct rill_request q = greedy(ids, 3, 10);
     struct err e = {0};
     int number;
