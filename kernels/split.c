@@ -53,7 +53,7 @@ struct dev {
     } * state;
     int n_state;
     uint32_t state_bytes;
-    char pages[96];   // layers with keys and values by device, as dev_info has it
+    char pages[64];   // layers with keys and values by device, as dev_info has it
     int last, ticket; // of the run that was started last
     int32_t tickets;
     int chooser; // run of the segment whose device draws, -1: none
@@ -202,6 +202,8 @@ static void split_info(const struct dev *d, struct dev_info *out)
         uint64_t room;
 
         c->be->info(c->dev, &one);
+        if (one.level[0])
+            memcpy(out->level, one.level, sizeof out->level);
         out->bytes_total += one.bytes_total;
         out->bytes_free += one.bytes_free;
         out->units += one.units;

@@ -60,8 +60,9 @@ static void cpu_info(const struct dev *d, struct dev_info *out)
         .units = n,
         .host = true,
     };
-    snprintf(out->name, sizeof out->name, "cpu: %s, %d thread%s",
-             d->tiles ? d->tiles->name : d->k->name, n, n == 1 ? "" : "s");
+    snprintf(out->level, sizeof out->level, "%s", d->tiles ? d->tiles->name : d->k->name);
+    snprintf(out->name, sizeof out->name, "cpu: %s, %d thread%s", out->level, n,
+             n == 1 ? "" : "s");
 }
 
 static int cpu_mem(struct dev *d, uint64_t n, enum mem_kind k, void *host, struct mem *out,

@@ -117,14 +117,16 @@ static void put_uint(struct out *o, uint64_t v, int bytes)
     put(o, b, (size_t)bytes);
 }
 
-/* What pages lie like: a file's are taken where this is the same. */
+/* What pages lie like, and by which instructions they were made: a file's are taken where this is
+ * the same. */
 static void device_of(const struct rill_engine *g, char name[NAME_BYTES])
 {
     struct dev_info info = {0};
 
     memset(name, 0, NAME_BYTES);
     g->be->info(g->dev, &info);
-    snprintf(name, NAME_BYTES, "%s", info.pages[0] ? info.pages : g->be->name);
+    snprintf(name, NAME_BYTES, "%s%s%s", info.pages[0] ? info.pages : g->be->name,
+             info.level[0] ? ", " : "", info.level);
 }
 
 static void put_head(struct out *o, const struct rill_engine *g, const struct rill_kv *kv)

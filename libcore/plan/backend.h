@@ -19,7 +19,8 @@ struct dev_info {
     int32_t units;          // threads, multiprocessors
     bool samples;           // can run a sampling plan
     bool host;              // its memory is host memory
-    char pages[96];         // how pages are dealt out, where more than the backend's name says
+    char pages[64];         // how pages are dealt out, where more than the backend's name says
+    char level[24];         // of instructions, where results differ by it
 };
 
 /* Where key/value pages and recurrent state live. */
