@@ -389,6 +389,8 @@ static int fill(struct batch *b, struct err *e)
             return rc;
         }
         b->line++;
+        if (b->line == 1 && line.n >= 3 && memcmp(line.p, "\xef\xbb\xbf", 3) == 0)
+            line = (struct slice){line.p + 3, line.n - 3}; // a byte-order mark
         if (ours(b) && !blank(line) && (rc = take_line(b, line, e)) < 0)
             return rc;
     }
