@@ -7,6 +7,8 @@
 #ifndef RILL_KERNELS_CPU_DOT_LISTS256_H
 #define RILL_KERNELS_CPU_DOT_LISTS256_H
 
+#include "kernels/cpu/dot_lists.h"
+
 /* -- points -- */
 
 static DOT_INLINE __m256i y_points8(const uint64_t *list, const volatile uint16_t *n)
@@ -59,48 +61,18 @@ static DOT_INLINE void y_signs(__m256i *restrict q, const uint8_t *p)
     }
 }
 
-/* Bytes of sign numbers of 7 bits: the eighth makes their sum even. */
 static DOT_INLINE void y_even_signs(__m256i *restrict q, __m256i n)
 {
-    const __m128i odd =
-        _mm_setr_epi8(0, -128, -128, 0, -128, 0, 0, -128, -128, 0, 0, -128, 0, -128, -128, 0);
-    const __m256i both = _mm256_and_si256(_mm256_xor_si256(n, _mm256_srli_epi16(n, 4)), y_set1(15));
     _Alignas(32) uint8_t all[32];
 
-    _mm256_store_si256((__m256i *)all, _mm256_or_si256(n, y_table(odd, both)));
+    _mm256_store_si256((__m256i *)all, list_even_signs(n));
     y_signs(q, all);
 }
 
-/* Four numbers of 7 bits in each of eight words, to bytes. */
-static inline __m256i y_sevens(__m256i w)
-{
-    __m256i n = _mm256_and_si256(w, _mm256_set1_epi32(0x7f));
-
-    n = _mm256_or_si256(n, _mm256_and_si256(_mm256_slli_epi32(w, 1), _mm256_set1_epi32(0x7f00)));
-    n = _mm256_or_si256(n, _mm256_and_si256(_mm256_slli_epi32(w, 2), _mm256_set1_epi32(0x7f0000)));
-    return _mm256_or_si256(
-        n, _mm256_and_si256(_mm256_slli_epi32(w, 3), _mm256_set1_epi32(0x7f000000)));
-}
-
-/* -- scales -- */
-
-/* Eight words' top four bits v: (0.5 + v) * d, which f32 holds exactly. */
-static inline __m256 y_top_scales(__m256i w, float d)
-{
-    const __m256i odd = _mm256_or_si256(_mm256_srli_epi32(w, 27), _mm256_set1_epi32(1));
-
-    return _mm256_mul_ps(_mm256_cvtepi32_ps(odd), _mm256_set1_ps(0.5f * d));
-}
-
-/* Sixteen 4-bit scales of 8 bytes: d * (0.5 + scale) * 0.25. */
+/* d * (0.5 + scale) * 0.25. */
 static inline struct y16 y_half_scales(const uint8_t *p, float d)
 {
-    const __m128i bytes = _mm_loadl_epi64((const __m128i *)p);
-    const __m128i both = _mm_unpacklo_epi8(_mm_slli_epi16(bytes, 4), bytes);
-    const __m128i odd =
-        _mm_or_si128(_mm_and_si128(_mm_srli_epi16(both, 3), _mm_set1_epi8(30)), _mm_set1_epi8(1));
-
-    return y_times(y_bytes16(odd), 0.125f * d);
+    return y_times(y_bytes16(list_half_scales(p)), 0.125f * d);
 }
 
 /* -- IQ2 -- */
@@ -126,12 +98,12 @@ static DOT_INLINE void iq2_xxs_open256(__m256i *restrict q, const struct iq2_xxs
 
     y_all8(q, iq2_xxs_grid, _mm256_cvtepu8_epi16(_mm256_castsi256_si128(n)),
            _mm256_cvtepu8_epi16(_mm256_extracti128_si256(n, 1)));
-    y_even_signs(q, y_sevens(iq2_xxs_words(b, true)));
+    y_even_signs(q, list_sevens(iq2_xxs_words(b, true)));
 }
 
 static inline __m256 iq2_xxs_s(const struct iq2_xxs *b)
 {
-    return y_top_scales(iq2_xxs_words(b, true), 0.25f * bits_half(b->d));
+    return list_top_scales(iq2_xxs_words(b, true), 0.25f * bits_half(b->d));
 }
 
 #define KIND_iq2_xs SIGNED
@@ -189,12 +161,12 @@ static DOT_INLINE void iq3_xxs_open256(__m256i *restrict q, const struct iq3_xxs
 {
     for (int c = 0; c < 4; c++)
         y_two4(q + 2 * c, iq3_xxs_grid, y_words_of(b->qs + 16 * c));
-    y_even_signs(q, y_sevens(y_load32(b->signs)));
+    y_even_signs(q, list_sevens(y_load32(b->signs)));
 }
 
 static inline __m256 iq3_xxs_s(const struct iq3_xxs *b)
 {
-    return y_top_scales(y_load32(b->signs), 0.5f * bits_half(b->d));
+    return list_top_scales(y_load32(b->signs), 0.5f * bits_half(b->d));
 }
 
 /* The ninth bits of 16 words. */
@@ -216,16 +188,6 @@ static DOT_INLINE void iq3_s_open256(__m256i *restrict q, const struct iq3_s *b)
     for (int c = 0; c < 4; c++)
         y_two4(q + 2 * c, iq3_s_grid, y_ninth_bits(y_words_of(b->qs + 16 * c), b->qh + 2 * c));
     y_signs(q, b->signs);
-}
-
-static inline __m256 iq3_s_s(const struct iq3_s *b)
-{
-    const __m256i l = _mm256_srlv_epi32(_mm256_set1_epi32((int)bits_u32(b->scales)),
-                                        _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
-    const __m256i v = _mm256_and_si256(l, _mm256_set1_epi32(15));
-    const __m256i odd = _mm256_add_epi32(_mm256_add_epi32(v, v), _mm256_set1_epi32(1));
-
-    return _mm256_mul_ps(_mm256_cvtepi32_ps(odd), _mm256_set1_ps(bits_half(b->d)));
 }
 
 /* -- IQ1: 8 * point, plus 1 or minus 1 -- */
@@ -270,15 +232,6 @@ static DOT_INLINE void iq1_s_open256(__m256i *restrict q, const struct iq1_s *b)
     y_shifted(q, n, h);
 }
 
-static inline __m256 iq1_s_s(const struct iq1_s *b)
-{
-    const __m256i h = _mm256_cvtepu16_epi32(y_load16(b->qh));
-    const __m256i v = _mm256_and_si256(_mm256_srli_epi32(h, 11), _mm256_set1_epi32(14));
-    const __m256i odd = _mm256_or_si256(v, _mm256_set1_epi32(1));
-
-    return _mm256_mul_ps(_mm256_cvtepi32_ps(odd), _mm256_set1_ps(0.125f * bits_half(b->d)));
-}
-
 #define KIND_iq1_m SIGNED
 #define OPEN_iq1_m 1
 #define BITS_iq1_m 0
@@ -301,13 +254,10 @@ static DOT_INLINE void iq1_m_open256(__m256i *restrict q, const struct iq1_m *b)
 
 static inline struct y16 iq1_m_s(const struct iq1_m *b)
 {
-    const uint64_t all = bits_u64(b->scales), twelve = _pext_u64(all, 0x0fff0fff0fff0fffull);
-    const float d = bits_half((uint16_t)_pext_u64(all, 0xf000f000f000f000ull));
-    const uint64_t three = 0x0e0e0e0e0e0e0e0eull;
-    const __m128i bytes = _mm_set_epi64x((long long)_pdep_u64(twelve >> 24, three),
-                                         (long long)_pdep_u64(twelve, three));
+    float d;
+    const __m128i odd = list_iq1_m_scales(b, &d);
 
-    return y_times(y_bytes16(_mm_or_si128(bytes, _mm_set1_epi8(1))), 0.125f * d);
+    return y_times(y_bytes16(odd), 0.125f * d);
 }
 
 #endif

@@ -12,6 +12,8 @@
 #ifndef RILL_KERNELS_CPU_DOT_LISTS512_H
 #define RILL_KERNELS_CPU_DOT_LISTS512_H
 
+#include "kernels/cpu/dot_lists.h"
+
 /* -- long lists -- */
 
 /* Points number n[0] .. n[3] of eight weights: the fewest masks, they fill the mask registers. */
@@ -121,49 +123,18 @@ static DOT_INLINE void z_signs(struct z_codes *restrict o, const uint8_t *p)
         o->neg[c] = _cvtu64_mask64(bits_u64(p + 8 * c));
 }
 
-/* Bytes of sign numbers of 7 bits: the eighth makes their sum even. */
 static DOT_INLINE void z_even_signs(struct z_codes *restrict o, __m256i n)
 {
-    const __m256i odd = _mm256_broadcastsi128_si256(
-        _mm_setr_epi8(0, -128, -128, 0, -128, 0, 0, -128, -128, 0, 0, -128, 0, -128, -128, 0));
-    const __m256i both =
-        _mm256_and_si256(_mm256_xor_si256(n, _mm256_srli_epi16(n, 4)), _mm256_set1_epi8(15));
     _Alignas(32) uint8_t all[32];
 
-    _mm256_store_si256((__m256i *)all, _mm256_or_si256(n, _mm256_shuffle_epi8(odd, both)));
+    _mm256_store_si256((__m256i *)all, list_even_signs(n));
     z_signs(o, all);
 }
 
-/* Four numbers of 7 bits in each of eight words, to bytes. */
-static inline __m256i z_sevens(__m256i w)
-{
-    __m256i n = _mm256_and_si256(w, _mm256_set1_epi32(0x7f));
-
-    n = _mm256_or_si256(n, _mm256_and_si256(_mm256_slli_epi32(w, 1), _mm256_set1_epi32(0x7f00)));
-    n = _mm256_or_si256(n, _mm256_and_si256(_mm256_slli_epi32(w, 2), _mm256_set1_epi32(0x7f0000)));
-    return _mm256_or_si256(
-        n, _mm256_and_si256(_mm256_slli_epi32(w, 3), _mm256_set1_epi32(0x7f000000)));
-}
-
-/* -- scales -- */
-
-/* Eight words' top four bits v: (0.5 + v) * d, which f32 holds exactly. */
-static inline __m256 z_top_scales(__m256i w, float d)
-{
-    const __m256i odd = _mm256_or_si256(_mm256_srli_epi32(w, 27), _mm256_set1_epi32(1));
-
-    return _mm256_mul_ps(_mm256_cvtepi32_ps(odd), _mm256_set1_ps(0.5f * d));
-}
-
-/* Sixteen 4-bit scales of 8 bytes: d * (0.5 + scale) * 0.25. */
+/* d * (0.5 + scale) * 0.25. */
 static inline __m512 z_half_scales(const uint8_t *p, float d)
 {
-    const __m128i bytes = _mm_loadl_epi64((const __m128i *)p);
-    const __m128i both = _mm_unpacklo_epi8(_mm_slli_epi16(bytes, 4), bytes);
-    const __m128i odd =
-        _mm_or_si128(_mm_and_si128(_mm_srli_epi16(both, 3), _mm_set1_epi8(30)), _mm_set1_epi8(1));
-
-    return _mm512_mul_ps(z_bytes(odd), _mm512_set1_ps(0.125f * d));
+    return _mm512_mul_ps(z_bytes(list_half_scales(p)), _mm512_set1_ps(0.125f * d));
 }
 
 /* -- IQ2 -- */
@@ -187,12 +158,12 @@ static DOT_INLINE void iq2_xxs_open(struct z_codes *restrict o, const struct iq2
     const __m512i n = _mm512_permutexvar_epi16(at, z_load64(b->qs));
 
     z_spread8(o, z_word256(z_iq2_xxs_grid, _mm512_cvtepu8_epi16(_mm512_castsi512_si256(n))));
-    z_even_signs(o, z_sevens(iq2_xxs_words(b)));
+    z_even_signs(o, list_sevens(iq2_xxs_words(b)));
 }
 
 static inline __m256 iq2_xxs_s(const struct iq2_xxs *b)
 {
-    return z_top_scales(iq2_xxs_words(b), 0.25f * bits_half(b->d));
+    return list_top_scales(iq2_xxs_words(b), 0.25f * bits_half(b->d));
 }
 
 #define SIMD_iq2_xs  1
@@ -252,12 +223,12 @@ static DOT_INLINE void iq3_xxs_open(struct z_codes *restrict o, const struct iq3
 
     for (int c = 0; c < 4; c += 2)
         z_spread4(o->q + c, z_word256(z_iq3_xxs_grid, z_fours(z_words_of(b->qs + 16 * c))), values);
-    z_even_signs(o, z_sevens(z_load32(b->signs)));
+    z_even_signs(o, list_sevens(z_load32(b->signs)));
 }
 
 static inline __m256 iq3_xxs_s(const struct iq3_xxs *b)
 {
-    return z_top_scales(z_load32(b->signs), 0.5f * bits_half(b->d));
+    return list_top_scales(z_load32(b->signs), 0.5f * bits_half(b->d));
 }
 
 /* The ninth bits of 32 words. */
@@ -281,16 +252,6 @@ static DOT_INLINE void iq3_s_open(struct z_codes *restrict o, const struct iq3_s
         z_spread4(o->q + c, z_word512(z_iq3_s_grid, z_fours(n)), values);
     }
     z_signs(o, b->signs);
-}
-
-static inline __m256 iq3_s_s(const struct iq3_s *b)
-{
-    const __m256i l = _mm256_srlv_epi32(_mm256_set1_epi32((int)bits_u32(b->scales)),
-                                        _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
-    const __m256i v = _mm256_and_si256(l, _mm256_set1_epi32(15));
-    const __m256i odd = _mm256_add_epi32(_mm256_add_epi32(v, v), _mm256_set1_epi32(1));
-
-    return _mm256_mul_ps(_mm256_cvtepi32_ps(odd), _mm256_set1_ps(bits_half(b->d)));
 }
 
 /* -- IQ1: 8 * point, plus 1 or minus 1 -- */
@@ -325,15 +286,6 @@ static DOT_INLINE void iq1_s_open(struct z_codes *restrict o, const struct iq1_s
     z_shifted(o, _mm512_or_si512(z_words_of(b->qs), high), ~_mm512_movepi16_mask(h));
 }
 
-static inline __m256 iq1_s_s(const struct iq1_s *b)
-{
-    const __m256i h = _mm256_cvtepu16_epi32(z_load16(b->qh));
-    const __m256i v = _mm256_and_si256(_mm256_srli_epi32(h, 11), _mm256_set1_epi32(14));
-    const __m256i odd = _mm256_or_si256(v, _mm256_set1_epi32(1));
-
-    return _mm256_mul_ps(_mm256_cvtepi32_ps(odd), _mm256_set1_ps(0.125f * bits_half(b->d)));
-}
-
 #define SIMD_iq1_m 1
 #define OPEN_iq1_m 1
 #define MOST_iq1_m 18
@@ -351,11 +303,8 @@ static DOT_INLINE void iq1_m_open(struct z_codes *restrict o, const struct iq1_m
 
 static inline __m512 iq1_m_s(const struct iq1_m *b)
 {
-    const uint64_t all = bits_u64(b->scales), twelve = _pext_u64(all, 0x0fff0fff0fff0fffull);
-    const float d = bits_half((uint16_t)_pext_u64(all, 0xf000f000f000f000ull));
-    const __m128i bytes = _mm_set_epi64x((long long)_pdep_u64(twelve >> 24, 0x0e0e0e0e0e0e0e0eull),
-                                         (long long)_pdep_u64(twelve, 0x0e0e0e0e0e0e0e0eull));
-    const __m128i odd = _mm_or_si128(bytes, _mm_set1_epi8(1));
+    float d;
+    const __m128i odd = list_iq1_m_scales(b, &d);
 
     return _mm512_mul_ps(z_bytes(odd), _mm512_set1_ps(0.125f * d));
 }

@@ -664,6 +664,18 @@ DEVICE float lift(struct lane_rows *l, int r, float top)
     return shrink(was, l->max[r]);
 }
 
+/* What was summed of each of the lane's queries, times its keep. */
+template <int N> DEVICE void keep_sums(float *sum, float (*acc)[4], const float *keep)
+{
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+        sum[k] *= keep[k / 2];
+#pragma unroll
+        for (int n = 0; n < N; n++)
+            acc[n][k] *= keep[k / 2];
+    }
+}
+
 /* What any of the warp's queries sees, and what all see that see something. */
 struct seen {
     int32_t low, high, all_low, all_high;
@@ -834,13 +846,7 @@ DEVICE void attn_few(const struct attn_run_args &a, const struct tile &t, int32_
                     e[1] -= bf16_to_f32((uint16_t)(w >> 16));
                 }
             }
-#pragma unroll
-        for (int k = 0; k < 4; k++) {
-            sum[k] *= keep[k / 2];
-#pragma unroll
-            for (int n = 0; n < 2 * S::PAIRS; n++)
-                acc[n][k] *= keep[k / 2];
-        }
+        keep_sums<2 * S::PAIRS>(sum, acc, keep);
         __syncthreads();
 #pragma unroll
         for (int ks = 0; ks < S::STEP / 16; ks++)

@@ -61,13 +61,7 @@ DEVICE void attn_many(const struct attn_run_args &a, const struct tile &t)
                     }
             step_powers<KEYS>(a, t, &l, s, first, whole, keep);
             if (keep[0] != 1.0f || keep[1] != 1.0f)
-#pragma unroll
-                for (int k = 0; k < 4; k++) {
-                    sum[k] *= keep[k / 2];
-#pragma unroll
-                    for (int n = 0; n < COLS; n++)
-                        acc[n][k] *= keep[k / 2];
-                }
+                keep_sums<COLS>(sum, acc, keep);
 #pragma unroll
             for (int ks = 0; ks < S::STEP / 16; ks++)
                 for (int x = 0; x < (S::HALF ? 1 : a.at.parts); x++) {

@@ -116,13 +116,7 @@ template <class S> DEVICE void attn_wide(const struct attn_run_args &a, const st
             group_end();
             sums_stay<KEYS>(s);
             step_powers<KEYS>(a, t, &l, s, first, whole, keep);
-#pragma unroll
-            for (int k = 0; k < 4; k++) {
-                sum[k] *= keep[k / 2];
-#pragma unroll
-                for (int n = 0; n < COLS; n++)
-                    acc[n][k] *= keep[k / 2];
-            }
+            keep_sums<COLS>(sum, acc, keep);
 #pragma unroll
             for (int ks = 0; ks < S::STEP / 16; ks++) {
 #pragma unroll

@@ -56,15 +56,21 @@ enum {
     HUGE_LEAST = 4 << 20,
 };
 
+static void advise_pages(const void *p, size_t n, int advice)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = (uintptr_t)p & ~(page - 1);
+
+    if (n)
+        madvise((void *)from, n + ((uintptr_t)p - from), advice);
+}
+
 /* Asks for pages of 2 MB, a wish. Of a mapped file those parts get them that this mapping is the
  * first to read: the cache of files then holds them so for all who map it later. */
 static void want_huge(const void *p, uint64_t n)
 {
 #ifdef MADV_HUGEPAGE
-    const uintptr_t page = 4096, from = ((uintptr_t)p + page - 1) & ~(page - 1);
-
     if (n >= HUGE_LEAST)
-        (void)madvise((void *)from, (size_t)(n - (from - (uintptr_t)p)), MADV_HUGEPAGE);
+        advise_pages(p, (size_t)n, MADV_HUGEPAGE);
 #else
     (void)p;
     (void)n;
@@ -316,11 +322,8 @@ void file_unmap(struct file_view *v)
 
 static void advise(const struct file_view *v, size_t at, size_t n, int advice)
 {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    size_t from = at & ~(page - 1);
-
     if (v->mapped && at < v->n && n <= v->n - at)
-        madvise((void *)(uintptr_t)(v->p + from), n + (at - from), advice);
+        advise_pages(v->p + at, n, advice);
 }
 
 void file_willneed(const struct file_view *v, size_t at, size_t n)
@@ -331,14 +334,6 @@ void file_willneed(const struct file_view *v, size_t at, size_t n)
 void file_dontneed(const struct file_view *v, size_t at, size_t n)
 {
     advise(v, at, n, MADV_DONTNEED);
-}
-
-static void advise_pages(const void *p, size_t n, int advice)
-{
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = (uintptr_t)p & ~(page - 1);
-
-    if (n)
-        madvise((void *)from, n + ((uintptr_t)p - from), advice);
 }
 
 void file_ahead(const void *p, size_t n)
