@@ -66,3 +66,10 @@ bool batch_good(const struct segment *s, const struct batch *b)
 {
     return rows_good(s, b) && ids_good(s, b);
 }
+
+int32_t batch_alike(const struct batch *b, int64_t t)
+{
+    if (b->seq[t] == b->seq[t - 1])
+        return INT32_MAX;
+    return b->alike && b->seq[t] == b->seq[t - 1] + 1 ? b->alike[b->seq[t]] : 0;
+}

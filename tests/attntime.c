@@ -29,7 +29,7 @@ struct layer {
     uint64_t at[2];
     struct dev *dev;
     int n_seq, n_pos;
-    int32_t *id, *seq, *pos;
+    int32_t *id, *seq, *pos, *alike;
     struct seq_in *seqs;
 };
 
@@ -102,6 +102,7 @@ static void open_layer(struct layer *l, int n_kv, int n_seq, int n_pos)
     l->id = mem_array((uint64_t)n_seq, sizeof *l->id, &e);
     l->seq = mem_array((uint64_t)n_seq, sizeof *l->seq, &e);
     l->pos = mem_array((uint64_t)n_seq, sizeof *l->pos, &e);
+    l->alike = mem_array((uint64_t)n_seq, sizeof *l->alike, &e);
     l->seqs = mem_array((uint64_t)n_seq, sizeof *l->seqs, &e);
     for (int i = 0; i < n_seq; i++) {
         l->seq[i] = i;
@@ -122,6 +123,7 @@ static void close_layer(struct layer *l)
     mem_free(l->id);
     mem_free(l->seq);
     mem_free(l->pos);
+    mem_free(l->alike);
     mem_free(l->seqs);
 }
 
@@ -130,14 +132,21 @@ static double step(struct layer *l, int n, bool same)
 {
     const int pages = l->seg.kv.max_page;
     const int32_t kib = (int32_t)(l->group.bytes / 1024);
-    struct batch b = {
-        .n_g = n, .n_seq = n, .id = l->id, .seq = l->seq, .pos = l->pos, .seqs = l->seqs};
+    struct batch b = {.n_g = n,
+                      .n_seq = n,
+                      .id = l->id,
+                      .seq = l->seq,
+                      .pos = l->pos,
+                      .alike = l->alike,
+                      .seqs = l->seqs};
     int32_t *table = l->seg.kv.table.p;
     double best = 1e9;
 
-    for (int q = 0; q < n; q++)
+    for (int q = 0; q < n; q++) {
+        l->alike[q] = same ? pages : 0;
         for (int i = 0; i < pages; i++)
             table[q * pages + i] = (1 + (same ? i : q * pages + i)) * kib;
+    }
     for (int k = 0; k < BEST_OF; k++) {
         double t = seconds();
 

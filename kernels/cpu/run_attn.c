@@ -7,6 +7,7 @@
  */
 #include <string.h>
 
+#include "kernels/batch.h"
 #include "kernels/cpu/cpu.h"
 #include "quant/half.h"
 
@@ -178,12 +179,6 @@ static void rows_seeing(const struct piece *p, int32_t base, int a, int b, int *
     }
 }
 
-/* Where a row's page lies, in KiB. */
-static int32_t entry(const struct cpu_ctx *c, const struct piece *p, int i, int32_t page)
-{
-    return table_entry(c, p->m->kv, &c->b->seqs[c->b->seq[p->t0 + i]], page);
-}
-
 /* What is done with pages [j0, j1) of a chunk, which rows [i0, i1) have in common. */
 typedef void span_fn(const struct cpu_ctx *c, const struct piece *p, int32_t base, int i0, int i1,
                      int j0, int j1);
@@ -195,20 +190,17 @@ static void spans(const struct cpu_ctx *c, const struct piece *p, int32_t base, 
 {
     const int32_t first = base / KV_PAGE;
 
-    for (int i = i0, end; i < i1; i = end) {
-        const int32_t *seq = c->b->seq + p->t0;
-        const int32_t here = entry(c, p, i, first + j);
-        bool one = true; // sequence
-        int stop = j + 1;
+    for (int i = i0, end, stop; i < i1; i = end) {
+        int32_t common = INT32_MAX;
 
-        for (end = i + 1; end < i1 && (seq[end] == seq[i] || entry(c, p, end, first + j) == here);)
-            one &= seq[end++] == seq[i];
-        for (bool same = true; stop < j1; stop++) {
-            for (int k = i + 1; k < end && !one && same; k++)
-                same = entry(c, p, k, first + stop) == entry(c, p, i, first + stop);
-            if (!same)
+        for (end = i + 1; end < i1; end++) {
+            const int32_t n = batch_alike(c->b, p->t0 + end);
+
+            if (n <= first + j)
                 break;
+            common = least(common, n);
         }
+        stop = least(common - first, j1);
         fn(c, p, base, i, end, j, stop);
         if (stop < j1)
             spans(c, p, base, i, end, stop, j1, fn);
@@ -417,23 +409,18 @@ static void piece_whole(const struct cpu_ctx *c, const struct piece *p, int32_t 
 
 /* -- dealing out -- */
 
-/* Whether two rows see the same pages first, enough of them to read them together. */
-static bool alike(const struct cpu_ctx *c, const struct attn_args *m, int64_t t, int64_t u)
+/* Whether row t and the one before it see the same pages first, enough of them to read them
+ * together. */
+static bool alike(const struct cpu_ctx *c, const struct attn_args *m, int64_t t)
 {
-    int32_t from, to, from_u, to_u;
+    const int32_t n = batch_alike(c->b, t);
+    int32_t from, to, from_was, to_was;
 
-    if (c->b->seq[t] == c->b->seq[u])
+    if (n == INT32_MAX)
         return true;
     sees(c, m, t, &from, &to);
-    sees(c, m, u, &from_u, &to_u);
-    from /= KV_PAGE;
-    if (from_u / KV_PAGE != from || least(to, to_u) < (from + ALIKE) * KV_PAGE)
-        return false;
-    for (int j = 0; j < ALIKE; j++)
-        if (table_entry(c, m->kv, &c->b->seqs[c->b->seq[t]], from + j) !=
-            table_entry(c, m->kv, &c->b->seqs[c->b->seq[u]], from + j))
-            return false;
-    return true;
+    sees(c, m, t - 1, &from_was, &to_was);
+    return from / KV_PAGE == from_was / KV_PAGE && n >= from / KV_PAGE + ALIKE;
 }
 
 /* The rows from t on that go together: of one sequence, or with a beginning in common; at most as
@@ -443,7 +430,7 @@ static int block_rows(const struct cpu_ctx *c, const struct attn_args *m, int64_
     const int max = rows_at_once(m);
     int n = 1;
 
-    while (n < max && t + n < c->n_t && alike(c, m, t, t + n))
+    while (n < max && t + n < c->n_t && alike(c, m, t + n))
         n++;
     return n;
 }

@@ -72,6 +72,7 @@ struct rill_engine {
     struct batch batch;
     int32_t *id, *row_seq, *pos, *out; // [max rows], out [max_out]
     struct seq_in *seqs;               // [max_seq]
+    int32_t *alike;                    // [max_seq] batch.alike
     float *logits;            // [max_out x vocabulary] where the device's memory is not the host's
     struct devdraw *devdraw;  // tokens that the device draws, NULL: none
     struct flight flight[2];  // the step, and the next one if it was started before its time

@@ -604,6 +604,22 @@ int32_t kv_page(const struct kvpool *p, int g, int seq, int i)
     return row_of(p, g, seq)[i];
 }
 
+int kv_alike(const struct kvpool *p, int a, int b, int n)
+{
+    for (int g = 0; g < p->o.n_group; g++) {
+        const int32_t *x = row_of(p, g, a), *y = row_of(p, g, b);
+        int i = 0;
+
+        for (int many = 256; many > 1; many /= 16) // all at once where they are all equal
+            while (i + many <= n && memcmp(x + i, y + i, (size_t)many * sizeof *x) == 0)
+                i += many;
+        while (i < n && (x[i] == y[i] || !x[i] || !y[i]))
+            i++;
+        n = i;
+    }
+    return n;
+}
+
 void kv_changed(struct kvpool *p, void (*fn)(void *ctx, uint64_t at, uint64_t n), void *ctx)
 {
     for (int i = 0; i < p->o.n_group * p->o.max_seq; i++) {

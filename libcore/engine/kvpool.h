@@ -115,6 +115,9 @@ int kv_spell(const struct kvpool *p, int node, int32_t *id, uint32_t *paths);
 const int32_t *kv_table(const struct kvpool *p, uint64_t *bytes);
 int kv_max_page(const struct kvpool *p);
 int32_t kv_page(const struct kvpool *p, int g, int seq, int i); // 0: none
+/* How many of their first n pages two sequences have in common, in all groups, where both have
+ * one. */
+int kv_alike(const struct kvpool *p, int a, int b, int n);
 
 /* Ranges of the table changed since the last call, merged per sequence and group: calls fn with
  * byte offset and length. */

@@ -145,8 +145,9 @@ static int take_batch(struct rill_engine *g, const struct engine_sizes *s, struc
     g->pos = mem_array(rows, sizeof *g->pos, e);
     g->out = mem_array((uint64_t)g->seg.max_s, sizeof *g->out, e);
     g->seqs = mem_array((uint64_t)s->max_seq, sizeof *g->seqs, e);
+    g->alike = mem_array((uint64_t)s->max_seq, sizeof *g->alike, e);
     g->at = mem_array((uint64_t)g->plan->n_value, sizeof *g->at, e);
-    if (!g->id || !g->row_seq || !g->pos || !g->out || !g->seqs || !g->at)
+    if (!g->id || !g->row_seq || !g->pos || !g->out || !g->seqs || !g->alike || !g->at)
         return E_NOMEM;
     g->be->info(g->dev, &info);
     if (info.host || g->plan->encoder)
@@ -395,6 +396,7 @@ void rill_engine_close(struct rill_engine *g)
     mem_free(g->pos);
     mem_free(g->out);
     mem_free(g->seqs);
+    mem_free(g->alike);
     mem_free(g->at);
     mem_free(g->logits);
     mem_free(g->dump_row);

@@ -196,6 +196,20 @@ static int fetch(struct rill_engine *g, struct err *e)
     return 0;
 }
 
+void step_alike(struct rill_engine *g)
+{
+    const struct batch *b = &g->batch;
+
+    for (int i = 0; i < b->n_seq; i++) {
+        const struct seq_in *q = &g->seqs[i], *was = i ? q - 1 : NULL;
+
+        g->alike[i] = was ? kv_alike(g->pool, was->slot, q->slot,
+                                     (was->len < q->len ? was->len : q->len) / KV_PAGE)
+                          : 0;
+    }
+    g->batch.alike = g->alike;
+}
+
 static int start(struct rill_engine *g, int *ticket, struct err *e)
 {
     struct batch *b = &g->batch;
@@ -203,6 +217,7 @@ static int start(struct rill_engine *g, int *ticket, struct err *e)
     if (seats_copies(g) < 0)
         return err_set(e, E_DEVICE, "the device failed to copy keys and values");
     step_tables(g);
+    step_alike(g);
     *ticket = g->be->run(g->dev, g->now, b);
     if (*ticket < 0)
         return err_set(e, E_DEVICE, "the device failed in a step of %d rows", b->n_p + b->n_g);

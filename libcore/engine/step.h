@@ -8,6 +8,7 @@
 bool step_spares(const struct rill_engine *g, const struct request *r, int rows);
 void step_layout(struct rill_engine *g); // g->pick's parts to g->batch
 void step_tables(struct rill_engine *g); // page tables to the device, where they changed
+void step_alike(struct rill_engine *g);  // tells the batch which sequences begin alike
 /* The same of rows that are fed what their requests are about to draw: begin, then each. */
 void step_begin(struct rill_engine *g);
 void step_next(struct rill_engine *g, struct request *r, int pos);

@@ -100,6 +100,7 @@ static void layout(struct rill_engine *g, const struct rill_times *t, const int 
     }
     *(t->n_rows > 1 ? &b->n_p : &b->n_g) = n;
     b->n_seq = b->n_out = t->n_seq;
+    step_alike(g);
 }
 
 /* -- clocks -- */

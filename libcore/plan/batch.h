@@ -33,6 +33,9 @@ struct batch {
     const int32_t (*rpos)[4]; // [T] rotary positions, NULL: pos
     const int32_t *see;       // [T] last position the row may see, NULL: pos
     const struct seq_in *seqs;
+    const int32_t *alike;     // [n_seq] so many pages at the beginning of a sequence are those of
+                              // the one before it, or one of both has none there; NULL: nothing
+                              // is known
     const int32_t *type;      // [T] token type, NULL: 0
     const int32_t *out;       // [S] rows that want logits
     const float *embd;        // [T x width], NULL: none

@@ -539,7 +539,31 @@ START_TEST(allocations_fail)
 }
 END_TEST
 
+/* Pages in common end where one sequence writes, or holds other pages in any group; pages that only
+ * one of both still has tell nothing apart. */
+START_TEST(pages_in_common)
+{
+    struct kvpool *p = open_pool(groups, 2, 16 << 20, true);
+    const int a = kv_begin(p), other = kv_begin(p);
+    int b;
+
+    ck_assert(kv_reserve(p, a, 0, 700) && kv_reserve(p, other, 0, 700));
+    ck_assert_int_eq(kv_alike(p, a, other, 21), 0);
+    b = kv_fork(p, a, 640);
+    ck_assert(b >= 0 && kv_reserve(p, b, 640, 700));
+    ck_assert_int_eq(kv_alike(p, a, b, 21), 20);
+    ck_assert_int_eq(kv_alike(p, b, a, 18), 18);
+    kv_slide(p, b, 500); // the window's pages up to position 400
+    ck_assert_int_eq(kv_page(p, 1, b, 11), 0);
+    ck_assert_int_eq(kv_alike(p, a, b, 21), 20);
+    ck_assert(kv_reserve(p, b, 600, 700)); // page 18 is written anew
+    ck_assert_int_eq(kv_alike(p, a, b, 21), 18);
+    kv_close(p);
+}
+END_TEST
+
 TEST_MAIN("engine/kvpool", reserve_and_drop, window_gives_back, too_small_is_said,
           a_fork_copies_what_it_writes, published_blocks_are_found, equal_blocks_are_held_once,
-          the_oldest_goes_first, windows_in_the_tree, checkpoints_of_states, random_lives,
+          the_oldest_goes_first, windows_in_the_tree, checkpoints_of_states, pages_in_common,
+          random_lives,
           allocations_fail)
