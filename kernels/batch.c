@@ -21,7 +21,7 @@ static bool rows_good(const struct segment *s, const struct batch *b)
     for (int32_t i = 0; i < b->n_seq; i++) {
         const struct seq_in *q = &b->seqs[i];
 
-        if (q->n_lora < 0 || q->n_lora > LORA_MIX)
+        if (q->n_lora < 0 || q->n_lora > LORA_MIX || (b->alike && b->alike[i] < 0))
             return false;
         for (int k = 0; k < q->n_lora; k++)
             if (q->lora[k].slot < 0 || q->lora[k].slot >= s->n_lora ||

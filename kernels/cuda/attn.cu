@@ -88,7 +88,7 @@ DEVICE void merge_scales(const struct attn_run_args &a, const struct tile &t, in
                          struct merging *s)
 {
     const struct query q = query_of(a, t, i);
-    const float *part = a.part + ((int64_t)q.t * a.n_head + q.head) * a.n_chunk * (a.dv + 2);
+    const float *part = part_of(a, t, q.t, q.head, 0);
     struct merge m = {s->max, s->sum, 1.0f, 1.0f};
 
     if (b == attn_chunk_of(t.from)) {
@@ -121,7 +121,7 @@ template <int THREADS> DEVICE void merge_tile(const struct attn_run_args &a, con
             const int q = i / a.dv, d = i % a.dv;
             const struct merging &s = at[q];
             const int64_t row = t.first + q / t.nh, head = t.head + q % t.nh;
-            const float *part = a.part + (row * a.n_head + head) * a.n_chunk * (a.dv + 2) + 2 + d;
+            const float *part = part_of(a, t, (int32_t)row, (int)head, 0) + 2 + d;
             float *to = at_row(a.out, row) + head * a.dv + d, x = b > s.c0 ? *to : 0.0f;
 
 #pragma unroll 8
@@ -136,8 +136,9 @@ template <int THREADS> DEVICE void merge_tile(const struct attn_run_args &a, con
 
 /* -- attention -- */
 
-/* A tile, and all its chunks or every n_split-th. How many blocks share a tile changes no bit: a
- * chunk's partial is the same whoever makes it, and they are merged in order. */
+/* A tile, and all its own chunks or every n_split-th. How many blocks share a tile changes no bit:
+ * a chunk's partial is the same whoever makes it, and they are merged in order, behind those that
+ * were made for several sequences at once. */
 template <class S> DEVICE void few_block(const struct attn_run_args &a)
 {
     struct tile t;
@@ -147,18 +148,23 @@ template <class S> DEVICE void few_block(const struct attn_run_args &a)
     const int32_t rows = a.s.n[0], per = a.at.per, tiles = min(rows, a.s.n[2] + rows / per);
     const int32_t most = a.part && rows <= ATTN_SPLIT ? max(1, a.n_split / tiles) : 1;
     const int32_t n_split = min(most, (int32_t)gridDim.z);
+    const int32_t from = t.from;
+    t.from = max(from, attn_chunk_at(t.own));
     const int32_t c0 = attn_chunk_of(t.from), n_chunk = attn_chunk_of(t.to - 1) + 1 - c0;
     const int32_t z = (int32_t)blockIdx.z, after = (z - c0 % n_split + n_split) % n_split;
     const int32_t blocks = min(n_chunk, n_split);
 
     if (z >= n_split || after >= n_chunk)
         return;
-    attn_few<S>(a, t, c0 + after, n_split, blocks > 1);
+    attn_few<S>(a, t, c0 + after, n_split, blocks > 1 || t.own > 0);
     if (blocks > 1) {
         int32_t *ticket = a.ticket + (int64_t)blockIdx.x * gridDim.y + blockIdx.y;
 
         if (!last_of(ticket, blocks, (int32_t *)(shared_memory() + a.at.at_max)))
             return;
+    }
+    if (blocks > 1 || t.own > 0) {
+        t.from = from;
         merge_tile<S::THREADS>(a, t);
     }
     pack_tile(a, t);

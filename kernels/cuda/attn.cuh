@@ -191,6 +191,8 @@ struct tile {
     int nq;                 // n * nh
     bool whole;             // a tile of few can have all rows of the sequence in this step
     int32_t slot, from, to; // positions that any of its rows sees
+    int32_t own;            // its first partial that is not there yet
+    int32_t part0;          // row of the batch whose partials come first
 };
 
 /* The first tile of run r of rows of one sequence, the first of which is row `first`: no run's
@@ -225,6 +227,8 @@ DEVICE bool tile_find(const struct attn_run_args &a, int32_t x, struct tile *t)
     t->nq = t->n * t->nh;
     t->whole = (run[4 * r + 1] - run[4 * r]) * group <= ATTN_ROWS;
     t->slot = a.s.slot[t->first];
+    t->own = a.shared ? a.s.own[t->first] : 0;
+    t->part0 = a.shared ? a.s.n[5] : 0;
     int to = 0, from = INT32_MIN; // the least as the largest of negatives
     for (int i = t->first + lane; i < t->first + t->n; i += WARP) {
         const int32_t end = a.s.see[i] + 1, begin = a.window > 0 ? a.s.pos[i] - a.window + 1 : 0;
@@ -235,6 +239,13 @@ DEVICE bool tile_find(const struct attn_run_args &a, int32_t x, struct tile *t)
     from = -warp_max_int(from);
     t->from = from > 0 ? from : 0;
     return true;
+}
+
+/* The partial of a row's head for chunk c: max, sum, columns. */
+DEVICE float *part_of(const struct attn_run_args &a, const struct tile &t, int32_t row, int head,
+                      int32_t c)
+{
+    return a.part + (((int64_t)(row - t.part0) * a.n_head + head) * a.n_chunk + c) * (a.dv + 2);
 }
 
 /* Query q of the tile; behind the last: one that sees nothing. */
@@ -602,7 +613,7 @@ DEVICE void chunk_end(const struct attn_run_args &a, const struct tile &t, struc
         if (c < c0 || c > c1)
             continue;
         if (split) {
-            to = a.part + (((int64_t)q.t * a.n_head + q.head) * a.n_chunk + c) * (a.dv + 2);
+            to = part_of(a, t, q.t, q.head, c);
             if (piece == 0 && lane % 4 == 0) {
                 to[0] = l->max[r];
                 to[1] = sum[2 * r];

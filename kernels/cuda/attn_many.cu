@@ -1,11 +1,13 @@
 /* attn_many.cu - attention where a sequence has many rows: a prompt's, or rows beyond the number up
- * to which they are dealt out by chunks (attn.cu). Same bytes as there: attn.cuh says how.
+ * to which they are dealt out by chunks (attn.cu); and where many sequences begin with the same
+ * pages: their partials of these. Same bytes as there: attn.cuh says how.
  */
 #include "kernels/cuda/attn.cuh"
 
 /* A warp has ATTN_ROWS queries, all keys of a step and all columns of V. KEPT: the queries stay in
- * registers, and their shared memory becomes the last stage. */
-template <class S, bool KEPT>
+ * registers, and their shared memory becomes the last stage. SPLIT: partials are left, not merged.
+ */
+template <class S, bool KEPT, bool SPLIT>
 DEVICE void attn_many(const struct attn_run_args &a, const struct tile &t)
 {
     enum { KEYS = S::STEP / 8, COLS = S::COLS / 8 };
@@ -88,7 +90,7 @@ DEVICE void attn_many(const struct attn_run_args &a, const struct tile &t)
                 }
         }
         if (now.c != was || now.j >= t.to)
-            chunk_end<COLS>(a, t, &l, was, false, sum, acc, 0, COLS);
+            chunk_end<COLS>(a, t, &l, was, SPLIT, sum, acc, 0, COLS);
     }
 }
 
@@ -102,7 +104,7 @@ static __global__ void __launch_bounds__(S::THREADS, BLOCKS) k_attn_many(struct 
     grid_wait();
     if (!tile_find(a, (int32_t)(gridDim.x - 1 - blockIdx.x), &t) || t.whole)
         return;
-    attn_many<S, KEPT>(a, t);
+    attn_many<S, KEPT, false>(a, t);
     pack_tile(a, t);
 }
 
@@ -116,4 +118,58 @@ extern "C" const struct rt_kern kern_attn_many[MANY_KERNS] = {
             "cuda:attn many 256"),
     KERN_OF((k_attn_many<attn_kind<false, 1, 8, 128>, false, 1>), struct attn_run_args,
             "cuda:attn many in parts"),
+};
+
+/* Chunk c, counted over all tiles of rows that begin alike, of a key/value head. The pages are
+ * those of the first row's sequence. A warp's work. */
+DEVICE void shared_find(const struct attn_run_args &a, int32_t c, int kv_head, struct tile *t)
+{
+    const int32_t *tile = a.s.tile;
+    int r = 0;
+
+    for (int i = (int)threadIdx.x % WARP; i < a.s.n[4] && tile[4 * i + 3] <= c; i += WARP)
+        r = i;
+    tile += 4 * warp_max_int(r);
+    c -= tile[3];
+    t->first = tile[0];
+    t->n = tile[1] - tile[0];
+    t->kv_head = kv_head;
+    t->nh = a.n_head / a.kv.n_kv;
+    t->head = kv_head * t->nh;
+    t->nq = t->n * t->nh;
+    t->whole = false;
+    t->slot = a.s.slot[t->first];
+    t->from = attn_chunk_at(c);
+    t->to = attn_chunk_at(c + 1);
+    t->own = 0;
+    t->part0 = a.s.n[5];
+}
+
+/* A block takes chunks in turn with the others. */
+template <class S, bool KEPT, int BLOCKS>
+static __global__ void __launch_bounds__(S::THREADS, BLOCKS) k_attn_shared(struct attn_run_args a)
+{
+    grid_wait();
+    const int32_t *last = a.s.tile + 4 * (a.s.n[4] - 1);
+    const int32_t n = a.s.n[4] > 0 ? (last[2] + last[3]) * a.kv.n_kv : 0;
+
+#pragma unroll 1
+    for (int32_t i = (int32_t)blockIdx.z; i < n; i += (int32_t)gridDim.z) {
+        struct tile t;
+
+        shared_find(a, i / a.kv.n_kv, i % a.kv.n_kv, &t);
+        attn_many<S, KEPT, true>(a, t);
+        __syncthreads();
+    }
+}
+
+extern "C" const struct rt_kern kern_attn_shared[MANY_KERNS] = {
+    KERN_OF((k_attn_shared<attn_kind<true, 2, 8, 64>, true, 1>), struct attn_run_args,
+            "cuda:attn shared 64"),
+    KERN_OF((k_attn_shared<attn_kind<true, 2, 8, 128>, true, 1>), struct attn_run_args,
+            "cuda:attn shared 128"),
+    KERN_OF((k_attn_shared<attn_kind<true, 1, 4, 256>, false, 2>), struct attn_run_args,
+            "cuda:attn shared 256"),
+    KERN_OF((k_attn_shared<attn_kind<false, 1, 8, 128>, false, 1>), struct attn_run_args,
+            "cuda:attn shared in parts"),
 };

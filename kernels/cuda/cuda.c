@@ -118,6 +118,9 @@ static int cuda_open(struct dev **out, const char *spec, struct err *e)
     d->wide = d->info.sm == 90 && env_is("RILL_CUDA_GEMM", "wgmma");
     d->wide_attn = d->info.sm == 90 && env_is("RILL_CUDA_ATTN", "wgmma");
     d->plain = env_is("RILL_CUDA_FUSE", "0");
+    d->share = env_is("RILL_CUDA_SHARE", "0")   ? SHARE_NEVER
+               : env_is("RILL_CUDA_SHARE", "1") ? SHARE_ALWAYS
+                                                : SHARE_LESS;
     d->last = cuda_take(d, CUDA_SLOTS * sizeof *d->last);
     d->stage = rt_alloc_host(d->rt, 2 * STAGE);
     d->pieces = rt_alloc_host(d->rt, 2 * CUDA_PIECE);
@@ -276,6 +279,7 @@ static int64_t fill(const struct segment *s, const struct batch *b, uint8_t *hos
     const uint8_t *base = g->block;
 #define AT(field) ((int32_t *)(host + ((const uint8_t *)g->step.field - base)))
     int32_t *run = AT(run), *n = AT(n), *rot = AT(rot), *slot = AT(slot), *type = AT(type);
+    int32_t *own = AT(own), (*tile)[4] = (int32_t(*)[4])AT(tile);
     int64_t n_run = 0;
 
     memcpy(AT(id), b->id, (size_t)n_t * sizeof(int32_t));
@@ -301,6 +305,11 @@ static int64_t fill(const struct segment *s, const struct batch *b, uint8_t *hos
     n[1] = b->n_out;
     n[2] = (int32_t)n_run;
     n[3] = b->embd != NULL;
+    n[4] = n[5] = 0;
+    if (g->share.rows) {
+        n[4] = cuda_share(&g->share, b, tile, own);
+        n[5] = n[4] && n_t > ATTN_SPLIT ? tile[0][0] : 0;
+    }
     return n_run;
 }
 
@@ -308,9 +317,10 @@ static int64_t fill(const struct segment *s, const struct batch *b, uint8_t *hos
 static int send(struct dev *d, const struct cuda_seg *g, const struct batch *b, int64_t n_run,
                 int turn)
 {
-    enum { ARRAYS = 9 }; // up to the runs, of which each has four numbers
+    enum { ARRAYS = 11, HEAD = 8 }; // up to the runs, of which each has four numbers
     const int64_t n_t = (int64_t)b->n_p + b->n_g, n = n_t > b->n_out ? n_t : b->n_out;
-    const uint64_t bytes = (uint64_t)(n > 4 * n_run ? n : 4 * n_run) * sizeof(int32_t);
+    const int64_t most = n > 4 * n_run ? n : 4 * n_run;
+    const uint64_t bytes = (uint64_t)(most > HEAD ? most : HEAD) * sizeof(int32_t);
 
     if (g->step.use || 2 * bytes > g->block_pitch)
         return rt_copy(d->rt, g->block, g->host[turn], g->block_bytes);
@@ -324,6 +334,7 @@ static int cuda_run(struct dev *d, struct segment *s, const struct batch *b)
     const int turn = (int)(d->ticket % CUDA_RUNS);
     int64_t n_run;
     int bucket;
+    bool shared;
 
     if (!batch_good(s, b))
         return E_RANGE;
@@ -333,6 +344,7 @@ static int cuda_run(struct dev *d, struct segment *s, const struct batch *b)
         return E_DEVICE;
     d->decoding = b->n_p ? 0 : d->decoding + 1;
     n_run = fill(s, b, g->host[turn]);
+    shared = ((const int32_t *)g->host[turn])[4] > 0;
     if (s->plan->state_bytes && n_run > cuda_most_runs(s))
         return E_RANGE;
     if (rt_mark(d->rt, MARK_BEGIN + turn) < 0 ||
@@ -342,8 +354,9 @@ static int cuda_run(struct dev *d, struct segment *s, const struct batch *b)
         rt_copy(d->rt, g->embd, b->embd, (uint64_t)(n_t * g->embd_width) * sizeof(float)) < 0)
         return E_DEVICE;
     bucket = cuda_bucket(s, n_t, b->n_out);
-    if (bucket >= 0 && g->graph[bucket] ? rt_replay(d->rt, g->graph[bucket]) < 0
-                                        : cuda_enqueue(d, s, n_t, b->n_out, n_run) < 0)
+    if (bucket >= 0 && g->graph[shared][bucket]
+            ? rt_replay(d->rt, g->graph[shared][bucket]) < 0
+            : cuda_enqueue(d, s, n_t, b->n_out, n_run, shared) < 0)
         return E_DEVICE;
     g->used[turn] = true;
     if (rt_mark(d->rt, MARK_RUN + turn) < 0)

@@ -22,6 +22,8 @@ struct dev {
     bool wide;             // prompts through wide.cu (RILL_CUDA_GEMM=wgmma)
     bool wide_attn;        // and through attn_wide.cu (RILL_CUDA_ATTN=wgmma)
     bool persist;          // a step of one row as one launch (RILL_CUDA_STEP=persist)
+    /* what rows have in common is made once (RILL_CUDA_SHARE): where it is less work; 0, 1 */
+    enum sharing { SHARE_LESS, SHARE_NEVER, SHARE_ALWAYS } share;
     /* matrices that can be repacked: how they lie, and how they are read */
     enum layout { LAYOUT_PANELS, LAYOUT_FILE, LAYOUT_DP4A, LAYOUT_PIECES, LAYOUT_BULK } layout;
     uint32_t ticket, draws;
@@ -70,6 +72,13 @@ enum {
     SPANS               // or for `per` rows of a run (attn.cuh, tile_base)
 };
 
+/* Rows that begin alike (share.c): how many make a tile, and how many of a sequence may be among
+ * them; rows that there is room for partials of; partials times rows that must be spared. */
+struct share_rule {
+    int32_t rows, run, room;
+    int64_t least;
+};
+
 struct launch {
     const struct rt_kern *k;
     void *args;
@@ -79,6 +88,7 @@ struct launch {
     uint32_t grid_y, grid_z, block, shared;
     int32_t n_expert; // TILES
     int32_t record;   // of the segment's, from 0
+    bool shared_only; // in steps whose rows begin alike
 };
 
 /* Memory that records use one after the other; its size is the largest wish. */
@@ -115,7 +125,8 @@ struct cuda_seg {
         void *p;
         uint64_t bytes;
     } * adapter; // [n_lora] their matrices
-    struct rt_graph *graph[BUCKETS];
+    struct share_rule share;            // rows 0: no record makes use of it
+    struct rt_graph *graph[2][BUCKETS]; // [1]: of steps whose rows begin alike
     struct cuda_choose *choose; // NULL: no logits are made here
     struct persist *persist;    // NULL: a step of one row is launches
     char note[160];             // on that, a record's kernel for people
@@ -125,12 +136,19 @@ int cuda_prepare(struct dev *d, struct segment *s, struct err *e);
 void cuda_unprepare(struct dev *d, struct segment *s);
 /* Brings what s->lora[slot] holds now to the device. */
 int cuda_adapt(struct dev *d, struct segment *s, int slot, struct err *e);
-/* Starts all launches for so many rows; grids are for at least those. */
-int cuda_enqueue(struct dev *d, const struct segment *s, int64_t n_t, int64_t n_s, int64_t n_run);
+/* Starts all launches for so many rows; grids are for at least those. shared: some begin alike. */
+int cuda_enqueue(struct dev *d, const struct segment *s, int64_t n_t, int64_t n_s, int64_t n_run,
+                 bool shared);
 int cuda_bucket(const struct segment *s, int64_t n_t, int64_t n_s); // -1: none
 
 /* A step has ended: how long the device had waited for it, where no prompt was in it. */
 void cuda_gap(struct dev *d, uint32_t ticket);
+
+/* -- share.c -- */
+
+/* Tiles of rows that begin alike (struct step), and own[] of all rows; how many. */
+int32_t cuda_share(const struct share_rule *r, const struct batch *b, int32_t (*tile)[4],
+                   int32_t *own);
 
 /* -- choose.c -- */
 
@@ -184,6 +202,8 @@ struct attn_kern cuda_attn_few(const struct attn_run_args *a, int sm);
  * have, and may have. */
 struct attn_kern cuda_attn_persist(const struct attn_run_args *a, int32_t room, int32_t most);
 struct attn_kern cuda_attn_many(const struct attn_run_args *a, int sm);
+/* Partials of what rows of several sequences have in common. */
+struct attn_kern cuda_attn_shared(const struct attn_run_args *a, int sm);
 struct attn_kern cuda_attn_wide(const struct attn_run_args *a, int sm); // with other bits
 
 /* -- lower.c -- */

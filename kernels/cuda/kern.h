@@ -62,7 +62,8 @@ struct lora_use {
 
 /* What changes from step to step, in one block of device memory; its places never do. */
 struct step {
-    const int32_t *n;    // [4] rows T, rows S, runs, whether embd holds rows
+    const int32_t *n;    // [6] rows T, rows S, runs, whether embd holds rows, tiles of rows that
+                         // begin alike, the row whose partials come first
     const int32_t *id;   // [T] token; -1-s: last[s]
     const int32_t *last; // [CUDA_SLOTS] what each slot drew last
     const int32_t *pos;  // [T]
@@ -71,6 +72,9 @@ struct step {
     const int32_t *type; // [T] token type
     const int32_t *slot; // [T] row of the page tables
     const int32_t *out;  // [S]
+    const int32_t *own;  // [T] the first partial that is not made for several sequences at once
+    const int32_t *tile; // [][4] rows that begin alike: first, end, partials in common, and those
+                         // of the tiles before (cuda_share)
     const int32_t *run;  // [T][4] rows of one sequence: first, end, state slots read and written
     const float *embd;   // [T x width]
     const struct lora_use *use; // [T], NULL: no record wants them
@@ -267,13 +271,14 @@ struct attn_run_args {
     struct kv_args kv;
     struct view q, out;
     const float *sink, *slope;
-    float *part;        // [ATTN_SPLIT rows][n_head][n_chunk][dv + 2]; NULL: rows are never shared
+    float *part;        // [rows][n_head][n_chunk][dv + 2]; NULL: rows are never shared
     struct q32 *to;     // the result packed too, where heads are whole groups of 32
     struct x16 *halves; // or in halves
     int32_t *ticket;    // [tiles][blocks a tile], all 0: who comes last merges
     int32_t n_chunk, n_split; // n_split: blocks that share a row where it is the only one
     int32_t n_head, dk, dv, window, v_in_k;
-    int32_t apart; // few: only sequences all rows of which a tile can have
+    int32_t apart;  // few: only sequences all rows of which a tile can have
+    int32_t shared; // few: partials that rows have in common were made by a launch before
     float scale, softcap;
     struct attn_shape at;
 };
@@ -403,6 +408,7 @@ enum attn_few { FEW_HALF, FEW_HALF_LARGE, FEW_PARTS, FEW_PARTS_LARGE, FEW_KERNS 
 enum attn_many { MANY_HALF_64, MANY_HALF_128, MANY_HALF_256, MANY_PARTS, MANY_KERNS };
 enum attn_wide { WIDE_64, WIDE_128, WIDE_KERNS };
 extern const struct rt_kern kern_attn_few[FEW_KERNS], kern_attn_many[MANY_KERNS];
+extern const struct rt_kern kern_attn_shared[MANY_KERNS]; // partials of rows that begin alike
 extern const struct rt_kern kern_route, kern_sort, kern_combine;
 extern const struct rt_kern kern_lora_low, kern_lora_add, kern_steer;
 extern const struct rt_kern kern_conv, kern_shift, kern_scan, kern_rwkv;

@@ -439,6 +439,15 @@ struct attn_kern cuda_attn_many(const struct attn_run_args *a, int sm)
     return attn_launched(a, many_made, MANY_KERNS, kern_attn_many, true, sm);
 }
 
+struct attn_kern cuda_attn_shared(const struct attn_run_args *a, int sm)
+{
+    const int32_t group = a->n_head / a->kv.n_kv;
+
+    if (a->window > 0 || group > ATTN_ROWS || a->n_chunk < 2)
+        return (struct attn_kern){0};
+    return attn_launched(a, many_made, MANY_KERNS, kern_attn_shared, true, sm);
+}
+
 struct attn_kern cuda_attn_wide(const struct attn_run_args *a, int sm)
 {
     if (sm != 90 || !attn_wide() || a->dk != a->dv || (a->dk != 64 && a->dk != 128))
@@ -489,6 +498,54 @@ static struct launch *attn_launch(struct prep *p, struct attn_run_args *a,
     return l;
 }
 
+/* -- rows that begin alike -- */
+
+#define SHARED_PARTS (UINT64_C(256) << 20) // bytes of partials at most
+
+static int32_t most_32(int32_t a, int32_t b)
+{
+    return a > b ? a : b;
+}
+
+static int32_t least_32(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* A launch for their partials, k NULL: none. What they spare must be four of few's blocks for each
+ * multiprocessor: up to there these lie beside each other. */
+static struct attn_kern shared_kern(struct prep *p, const struct attn_run_args *a, uint64_t row)
+{
+    const struct segment *s = p->s;
+    const struct attn_kern none = {0}, k = cuda_attn_shared(a, p->d->info.sm);
+    struct share_rule *r = &p->g->share;
+    const int32_t wanted = most_32(s->kv.max_seq, ATTN_SPLIT);
+    const int32_t fit = (int32_t)(SHARED_PARTS / row < INT32_MAX ? SHARED_PARTS / row : INT32_MAX);
+    const int32_t room = least_32(s->max_t, most_32(least_32(wanted, fit), ATTN_SPLIT));
+    const int64_t least = 4 * (int64_t)p->d->info.units / a->kv.n_kv;
+    const bool first = r->rows == 0;
+
+    if (!k.k || p->d->share == SHARE_NEVER || s->kv.max_seq < 2)
+        return none;
+    r->room = first ? room : least_32(r->room, room);
+    r->rows = least_32(first ? k.at.per : least_32(r->rows, k.at.per), r->room);
+    r->run = least_32(first ? ATTN_ROWS : r->run, ATTN_ROWS / k.at.heads);
+    if (p->d->share == SHARE_LESS && least > r->least)
+        r->least = least;
+    return k;
+}
+
+static void shared_launch(struct prep *p, struct attn_run_args *a, const struct attn_kern *k)
+{
+    struct launch *l = attn_launch(p, a, k, ALWAYS & ~(1u << ONE_ROW), 1);
+
+    l->rows = ROWS_1;
+    l->per = 1;
+    l->grid_y = 1;
+    l->grid_z = (uint32_t)p->d->info.units * (k->block > 128 ? 1 : 2);
+    l->shared_only = true;
+}
+
 /* Up to ATTN_SPLIT rows several blocks share one, as long as the device has multiprocessors for
  * them: four a multiprocessor. */
 void cuda_low_attn(struct prep *p, const struct op *op)
@@ -512,7 +569,9 @@ void cuda_low_attn(struct prep *p, const struct op *op)
                               .v_in_k = m->v_in_k,
                               .scale = m->scale,
                               .softcap = m->softcap};
-    struct attn_kern k, many;
+    const uint64_t row =
+        (uint64_t)m->n_head * (uint64_t)a.n_chunk * ((uint64_t)m->dv + 2) * sizeof(float);
+    struct attn_kern k, many, shared;
     int64_t n_sink;
     int32_t blocks;
 
@@ -532,18 +591,20 @@ void cuda_low_attn(struct prep *p, const struct op *op)
     a.slope = slopes(p, op);
     blocks = (4 * p->d->info.units + (int32_t)k.grid_y - 1) / (int32_t)k.grid_y;
     a.n_split = blocks < a.n_chunk ? blocks : a.n_chunk;
-    if (a.n_split > 1) {
-        a.part = cuda_slot(p, SLOT_PARTS,
-                           (uint64_t)few * (uint64_t)m->n_head * (uint64_t)a.n_chunk *
-                               ((uint64_t)m->dv + 2) * sizeof(float));
+    shared = shared_kern(p, &a, row);
+    a.shared = shared.k != NULL;
+    if (a.n_split > 1 || a.shared) {
+        a.part = cuda_slot(p, SLOT_PARTS, (uint64_t)(a.shared ? p->g->share.room : few) * row);
         a.part = a.part ? a.part : (float *)p->g->block;
         a.ticket = cuda_slot(p, SLOT_TICKET, 2 * ATTN_SPLIT * (uint64_t)k.grid_y * 4);
     }
+    if (a.shared)
+        shared_launch(p, &a, &shared);
     for (size_t i = 0; i < ARRAY_LEN(few_rows); i++) {
         blocks = (a.n_split + few_rows[i].rows - 1) / few_rows[i].rows;
         attn_launch(p, &a, &k, few_rows[i].when, (uint32_t)blocks);
     }
-    a.part = NULL;
+    a.part = a.shared ? a.part : NULL;
     a.apart = many.k != NULL;
     attn_launch(p, &a, &k, 1u << MANY_ROWS, 1);
     if (many.k)

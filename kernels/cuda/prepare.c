@@ -95,7 +95,8 @@ static int variant_of(int64_t n_t)
     return v;
 }
 
-int cuda_enqueue(struct dev *d, const struct segment *s, int64_t n_t, int64_t n_s, int64_t n_run)
+int cuda_enqueue(struct dev *d, const struct segment *s, int64_t n_t, int64_t n_s, int64_t n_run,
+                 bool shared)
 {
     const struct cuda_seg *g = s->impl;
     const int v = variant_of(n_t);
@@ -108,7 +109,7 @@ int cuda_enqueue(struct dev *d, const struct segment *s, int64_t n_t, int64_t n_
         const struct rt_launch r = {
             l->k, {(uint32_t)x, l->grid_y, l->grid_z}, l->block, l->shared, l->args};
 
-        if (x > 0 && (l->when >> v & 1) && rt_launch(d->rt, &r) < 0)
+        if (x > 0 && (l->when >> v & 1) && (shared || !l->shared_only) && rt_launch(d->rt, &r) < 0)
             return -1;
     }
     return 0;
@@ -130,7 +131,7 @@ int cuda_bucket(const struct segment *s, int64_t n_t, int64_t n_s)
     return -1;
 }
 
-static int record_graphs(struct prep *p)
+static int record_graphs(struct prep *p, bool shared)
 {
     for (int i = 0; i < BUCKETS; i++) {
         const int64_t n = INT64_C(1) << i;
@@ -140,8 +141,8 @@ static int record_graphs(struct prep *p)
             break;
         if (rt_record_begin(p->d->rt) < 0)
             return -1;
-        rc = cuda_enqueue(p->d, p->s, n, bucket_s(p->s, n), n);
-        if (rt_record_end(p->d->rt, &p->g->graph[i]) < 0 || rc < 0)
+        rc = cuda_enqueue(p->d, p->s, n, bucket_s(p->s, n), n, shared);
+        if (rt_record_end(p->d->rt, &p->g->graph[shared][i]) < 0 || rc < 0)
             return -1;
     }
     return 0;
@@ -159,12 +160,12 @@ static bool lay_step(struct prep *p)
 {
     struct cuda_seg *g = p->g;
     const uint64_t most = (uint64_t)(p->s->max_t > p->s->max_s ? p->s->max_t : p->s->max_s);
-    const uint64_t t = (most + 3) / 4 * 4;
+    const uint64_t t = most < 8 ? 8 : (most + 3) / 4 * 4;
     const uint64_t use = p->s->n_lora > 0 ? t * sizeof(struct lora_use) / sizeof(int32_t) : 0;
     uint64_t at = 0;
 
     g->block_pitch = t * sizeof(int32_t);
-    g->block_bytes = (12 * t + use) * sizeof(int32_t);
+    g->block_bytes = (14 * t + use) * sizeof(int32_t);
     g->block = cuda_prep_mem(p, g->block_bytes);
     for (int i = 0; i < CUDA_RUNS && g->block; i++) {
         g->host[i] = rt_alloc_host(p->d->rt, g->block_bytes);
@@ -184,6 +185,8 @@ static bool lay_step(struct prep *p)
     g->step.type = part_of(g, &at, t);
     g->step.slot = part_of(g, &at, t);
     g->step.out = part_of(g, &at, t);
+    g->step.own = part_of(g, &at, t);
+    g->step.tile = part_of(g, &at, t);
     g->step.run = part_of(g, &at, 4 * t);
     if (use)
         g->step.use = (const struct lora_use *)part_of(g, &at, use);
@@ -372,8 +375,10 @@ void cuda_unprepare(struct dev *d, struct segment *s)
 
     if (g) {
         rt_sync(d->rt);
-        for (int i = 0; i < BUCKETS; i++)
-            rt_graph_free(g->graph[i]);
+        for (int i = 0; i < BUCKETS; i++) {
+            rt_graph_free(g->graph[0][i]);
+            rt_graph_free(g->graph[1][i]);
+        }
         drop_launches(g);
         for (int i = 0; g->adapter && i < s->n_lora; i++)
             drop_adapter(d, g, i);
@@ -411,7 +416,8 @@ static int build(struct prep *p)
     if (p->rc == 0 && pass(p) == 0)
         cuda_persist_lay(p);
     p->s->one_path = !p->d->wide && !p->d->wide_attn;
-    if (p->rc == 0 && (record_graphs(p) < 0 || rt_sync(p->d->rt) < 0))
+    if (p->rc == 0 && (record_graphs(p, false) < 0 ||
+                       (p->g->share.rows && record_graphs(p, true) < 0) || rt_sync(p->d->rt) < 0))
         p->rc = err_set(p->e, E_DEVICE, "cuda: launches cannot be recorded: %s", rt_error());
     for (int i = 0; p->rc == 0 && p->g->adapter && i < p->s->n_lora; i++)
         p->rc = cuda_adapt(p->d, p->s, i, p->e);

@@ -1,5 +1,6 @@
-/* test_attn.c - attention's kernels by themselves: whoever makes a chunk, a row or a query, the
- * bits are the same, and they are near the definition; chunks cover all positions.
+/* test_attn.c - attention's kernels by themselves: whoever makes a chunk, a row or a query, for
+ * one sequence or for several that begin alike, the bits are the same, and they are near the
+ * definition; chunks cover all positions.
  *
  * On the host in make check; make gpu-kit links the same program with the CUDA runtime. */
 #include "tests/suite.h"
@@ -286,8 +287,8 @@ static void check_same(const struct world *w, const float *got, const char *how,
 
     for (int64_t i = 0; i < n; i++)
         ck_assert_msg(memcmp(&got[i], &w->want[i], sizeof *got) == 0,
-                      "layer %d, %s, %d blocks a row: number %d is %.9g, expected %.9g",
-                      (int)(w->l - layers), how, blocks, (int)i, (double)got[i],
+                      "%d positions, %s, %d blocks a row: number %d is %.9g, expected %.9g",
+                      w->l->len, how, blocks, (int)i, (double)got[i],
                       (double)w->want[i]);
 }
 
@@ -329,6 +330,173 @@ START_TEST(all_ways_make_the_same_bits)
 }
 END_TEST
 
+/* -- rows of several sequences that begin alike -- */
+
+enum { ALIKE_ROWS = 40 };
+
+/* As many sequences as rows; alike[t]: pages that t has in common with the one before it. */
+struct alike {
+    int32_t seq[ALIKE_ROWS], pos[ALIKE_ROWS], alike[ALIKE_ROWS];
+    int32_t own[ALIKE_ROWS], tile[ALIKE_ROWS / 4][4], n_tile;
+    struct batch b;
+};
+
+static void lay_alike(struct alike *k, int rows, int pos0, const struct share_rule *rule)
+{
+    for (int t = 0; t < rows; t++) {
+        k->seq[t] = t;
+        k->pos[t] = pos0 + t;
+    }
+    k->b = (struct batch){
+        .n_g = rows, .n_seq = rows, .seq = k->seq, .pos = k->pos, .alike = k->alike};
+    k->n_tile = cuda_share(rule, &k->b, k->tile, k->own);
+}
+
+/* Tiles end where more would be lost than won, when they are full, at what rows see themselves. */
+START_TEST(tiles_of_rows_that_begin_alike)
+{
+    static const struct share_rule rule = {.rows = 6, .run = 2, .room = 32};
+    struct share_rule r = rule;
+    struct alike k = {.alike = {0, 3, 64, 64, 70, 64, 16, 16, 17, 15, 33, 33, 33}};
+
+    lay_alike(&k, 13, 2100, &r);
+    ck_assert_int_eq(k.n_tile, 2);
+    ck_assert_mem_eq(k.tile, ((int32_t[2][4]){{1, 6, 4, 0}, {9, 13, 2, 4}}), 32);
+    ck_assert_mem_eq(k.own, ((int32_t[]){0, 4, 4, 4, 4, 4, 0, 0, 0, 2, 2, 2, 2}), 13 * 4);
+    r.least = 5 * 4 + 4 * 2;
+    lay_alike(&k, 13, 2100, &r);
+    ck_assert_int_eq(k.n_tile, 2);
+    r.least++;
+    lay_alike(&k, 13, 2100, &r);
+    ck_assert_int_eq(k.n_tile, 0);
+    for (int t = 0; t < 13; t++)
+        ck_assert_int_eq(k.own[t], 0);
+    r = rule;
+    r.room = 11;
+    lay_alike(&k, 13, 2100, &r);
+    ck_assert_int_eq(k.n_tile, 1);
+    lay_alike(&k, 13, 1000, &rule); // they see one and a part of the next
+    ck_assert_int_eq(k.own[1], 1);
+    for (int t = 0; t < ALIKE_ROWS; t++)
+        k.alike[t] = INT32_MAX;
+    lay_alike(&k, ALIKE_ROWS, 511, &rule);
+    ck_assert_mem_eq(k.tile[0], ((int32_t[4]){1, 7, 1, 0}), 16);
+    k.b.alike = NULL;
+    ck_assert_int_eq(cuda_share(&rule, &k.b, k.tile, k.own), 0);
+    for (int t = 0; t < 30; t++) // two sequences of three rows, then ten of two
+        k.seq[t] = t < 6 ? t / 3 : 2 + (t - 6) / 2;
+    k.b.n_g = 26;
+    k.b.alike = k.alike;
+    ck_assert_int_eq(cuda_share(&rule, &k.b, k.tile, k.own), 3);
+    ck_assert_mem_eq(k.tile[0], ((int32_t[4]){6, 12, 1, 0}), 16);
+}
+END_TEST
+
+static const struct layer alike_layers[] = {
+    {1, 2, 16, 16, FMT_F16, FMT_F16, 0, false, false, false, 0, 1100, 40, 0},
+    {4, 1, 128, 96, FMT_F16, FMT_F16, 0, false, true, true, 2, 1060, 9, 0},
+    {4, 1, 64, 64, FMT_Q4_0, FMT_Q8_0, 0, false, false, false, 0, 560, 34, 0},
+    {1, 1, 160, 160, FMT_F16, FMT_F16, 0, false, true, false, 0, 580, 7, 0},
+    {3, 1, 40, 33, FMT_F32, FMT_BF16, 0, false, false, false, 0, 590, 6, 0},
+    {2, 1, 16, 16, FMT_F16, FMT_F16, 0, true, false, false, 0, 8800, 5, 0},
+};
+
+/* The pages of each row's sequence: those that the first row of a tile has in its stead are not
+ * there. */
+static int32_t *tables_of(struct world *w, const struct alike *k)
+{
+    const uint64_t rows = (uint64_t)w->l->rows, pages = (uint64_t)w->a.kv.max_page;
+    int32_t *all = mem_array(rows * pages, sizeof *all, NULL), *dev;
+
+    ck_assert(rt_copy(w->rt, all, w->dev.table, pages * 4) == 0 && rt_sync(w->rt) == 0);
+    for (uint64_t r = 1; r < rows; r++)
+        memcpy(all + r * pages, all, pages * 4);
+    for (int i = 0; i < k->n_tile; i++)
+        for (int t = k->tile[i][0] + 1; t < k->tile[i][1]; t++)
+            memset(all + (uint64_t)t * pages, 0,
+                   (size_t)attn_chunk_at(k->tile[i][2]) / KV_PAGE * sizeof *all);
+    dev = device(w->rt, all, rows * pages * 4);
+    mem_free(all);
+    return dev;
+}
+
+/* All rows as a sequence each. */
+static void attend_alike(struct world *w, const struct alike *k, const struct attn_kern *shared,
+                         const struct attn_kern *few, int blocks, float *y)
+{
+    const int rows = w->l->rows;
+    const int64_t n = rows * w->a.out.ld;
+    int32_t host[8 + 8 * ALIKE_ROWS] = {rows, 0, rows, 0, k->n_tile,
+                                        rows > ATTN_SPLIT ? k->tile[0][0] : 0};
+    int32_t *run = host + 8, *pos = run + 4 * rows, *slot = pos + rows, *own = slot + rows;
+    struct attn_run_args a = w->a;
+    int32_t *s = device(w->rt, NULL, sizeof host), *table = tables_of(w, k);
+
+    for (int t = 0; t < rows; t++) {
+        memcpy(run + 4 * t, (int32_t[4]){t, t + 1, -1, -1}, 16);
+        pos[t] = k->pos[t];
+        slot[t] = t;
+        own[t] = k->own[t];
+    }
+    memcpy(own + rows, k->tile, 16 * (size_t)k->n_tile);
+    ck_assert(rt_copy(w->rt, s, host, sizeof host) == 0 && rt_sync(w->rt) == 0);
+    a.kv.table = table;
+    a.s = (struct step){.n = s,
+                        .run = s + 8,
+                        .pos = s + (pos - host),
+                        .see = s + (pos - host),
+                        .slot = s + (slot - host),
+                        .own = s + (own - host),
+                        .tile = s + (own - host) + rows};
+    a.part = w->dev.part;
+    a.ticket = w->dev.ticket;
+    a.shared = 1;
+    a.n_split = blocks * rows;
+    a.at = shared->at;
+    ck_assert(rt_zero(w->rt, a.out.p, (uint64_t)n * 4) == 0);
+    start(w, shared->k, 1, 1, 3, shared->block, shared->shared, &a);
+    a.at = few->at;
+    start(w, few->k, (uint32_t)(few->at.per > 1 ? rows + rows / few->at.per : rows), few->grid_y,
+          (uint32_t)blocks, few->block, few->shared, &a);
+    ck_assert(rt_copy(w->rt, y, a.out.p, (uint64_t)n * 4) == 0 && rt_sync(w->rt) == 0);
+    rt_free(w->rt, s);
+    rt_free(w->rt, table);
+}
+
+START_TEST(beginnings_in_common_make_the_same_bits)
+{
+    for (size_t i = 0; i < ARRAY_LEN(alike_layers); i++) {
+        const struct layer *l = &alike_layers[i];
+        struct alike k = {.n_tile = 0};
+        struct world w;
+
+        open_world(&w, l);
+        const struct attn_kern few = cuda_attn_few(&w.a, w.info.sm),
+                               shared = cuda_attn_shared(&w.a, w.info.sm);
+        const uint64_t n = (uint64_t)(l->rows * w.a.out.ld);
+        float *got = mem_array(n, sizeof *got, NULL);
+
+        ck_assert_ptr_nonnull(shared.k);
+        const struct share_rule rule = {
+            .rows = shared.at.per, .run = ATTN_ROWS / shared.at.heads, .room = ATTN_SPLIT};
+        for (int t = 0; t < l->rows; t++) // one is alone, some leave early
+            k.alike[t] = t < 2 ? 0 : t > 20 && t < 26 ? 17 : l->len / KV_PAGE - 1;
+        lay_alike(&k, l->rows, l->len - l->rows, &rule);
+        ck_assert_int_eq(k.own[0], 0);
+        ck_assert_int_gt(k.own[l->rows < 33 ? l->rows - 1 : 20], 0);
+        w.want = mem_array(n, sizeof *got, NULL);
+        for (int r = 0; r < l->rows; r++)
+            attend(&w, &few, r, 1, 1, w.want + r * w.a.out.ld);
+        for (int blocks = 1; blocks < (l->rows > ATTN_SPLIT ? 2 : 4); blocks += 2) {
+            attend_alike(&w, &k, &shared, &few, blocks, got);
+            check_same(&w, got, shared.k->name, blocks);
+        }
+        mem_free(got);
+        close_world(&w);
+    }
+}
+END_TEST
+
 /* Warpgroups' products, which the host has not: close to the others, not the same bits. */
 START_TEST(warpgroups_come_close)
 {
@@ -361,4 +529,6 @@ START_TEST(warpgroups_come_close)
 }
 END_TEST
 
-TEST_MAIN("simt/attn", warpgroups_come_close, chunks_follow_each_other, all_ways_make_the_same_bits)
+TEST_MAIN("simt/attn", warpgroups_come_close, chunks_follow_each_other,
+          all_ways_make_the_same_bits, tiles_of_rows_that_begin_alike,
+          beginnings_in_common_make_the_same_bits)

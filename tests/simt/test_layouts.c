@@ -222,5 +222,87 @@ START_TEST(graphs_of_rows_without_logits)
 }
 END_TEST
 
+/* -- requests that begin alike -- */
+
+enum { ALIKE = 34, COMMON = 514, MAKE = 3 };
+
+struct made {
+    int32_t id[MAKE];
+    float logprob[MAKE];
+    int n;
+};
+
+/* n requests of which all but the first begin with COMMON tokens; the launches of all steps. */
+static long answers(const char *path, const char *share, int n, struct made *out)
+{
+    const struct rill_model_opts mo = {.device = "cuda:0", .n_ctx = 640};
+    const struct rill_engine_opts eo = {.max_seq = n, .max_batch = 64, .n_ctx = 640};
+    struct rill_model *model;
+    struct rill_engine *g;
+    struct rill_event ev;
+    struct err e = {0};
+    int32_t ids[COMMON + ALIKE];
+    int number;
+
+    setenv("RILL_CUDA_SHARE", share, 1);
+    ck_ok(rill_model_open(&model, path, &mo, &e), &e);
+    ck_ok(rill_engine_open(&g, model, &eo, &e), &e);
+    const long before = simt_launches;
+    for (int i = 0; i < n; i++) {
+        struct rill_request q = {.ids = ids, .max_tokens = MAKE, .logprobs = true};
+
+        for (int k = 0; k < COMMON + ALIKE; k++)
+            ids[k] = (k * k * 13 + k * 7 + (k < COMMON && i ? 0 : 31 * i + 5)) % 200;
+        q.ids = i ? ids : ids + COMMON;
+        q.n_ids = i ? COMMON + 1 + (size_t)(i % 3) : 5;
+        q.ignore_eos = true;
+        q.sampling = rill_sampling_defaults();
+        q.sampling.temperature = 0;
+        ck_ok(rill_engine_submit(g, &q, &number, &e), &e);
+    }
+    while (rill_engine_step(g, &ev, 1, &e) > 0)
+        if (ev.kind == RILL_TOKEN) {
+            struct made *m = &out[ev.request];
+
+            m->id[m->n] = ev.id;
+            m->logprob[m->n++] = ev.logprob;
+        }
+    const long launches = simt_launches - before;
+    rill_engine_close(g);
+    rill_model_close(model);
+    unsetenv("RILL_CUDA_SHARE");
+    return launches;
+}
+
+/* What sequences have in common is made once for all of them: other launches, the same bits; where
+ * there is enough of it, unasked. */
+START_TEST(beginnings_in_common)
+{
+    static const struct {
+        int n;
+        const char *share;
+    } with[] = {{7, "1"}, {ALIKE, ""}};
+    const struct random_model m = {.shape = "dim=32,layers=1,heads=2,kv=1,ffn=32,vocab=300",
+                                   .type = "Q8_0",
+                                   .seed = 3};
+    const char *path = model_of(&m);
+
+    for (size_t i = 0; i < ARRAY_LEN(with); i++) {
+        struct made want[ALIKE] = {{.n = 0}}, got[ALIKE] = {{.n = 0}};
+        const long apart = answers(path, "0", with[i].n, want),
+                   together = answers(path, with[i].share, with[i].n, got);
+
+        ck_assert_int_eq(got[with[i].n - 1].n, MAKE);
+        ck_assert_mem_eq(want, got, sizeof got);
+#ifndef RILL_GPU
+        ck_assert_int_gt(together, apart);
+#else
+        (void)(together + apart);
+#endif
+    }
+    unlink(path);
+}
+END_TEST
+
 TEST_MAIN("simt/layouts", dense_models, models_with_experts, rows_have_one_path,
-          blocks_with_less_shared_memory, graphs_of_rows_without_logits)
+          blocks_with_less_shared_memory, graphs_of_rows_without_logits, beginnings_in_common)
