@@ -291,6 +291,13 @@ DEVICE int panel_at(int rows, int r, int piece)
     return (piece / 8 * rows + r) * 128 + ((piece ^ r) % 8) * 16;
 }
 
+/* Row r0 + r, piece 2 pair + h, r0 a multiple of 8, h 0 or 1: what differs between lanes is one
+ * number, whatever r0 and pair are. */
+DEVICE int panel_pair(int rows, int r0, int pair, int r, int h)
+{
+    return (pair / 4 * rows + r0) * 128 + ((r * 128 + (h ^ r) % 8 * 16) ^ pair % 4 * 32);
+}
+
 /* K or V of a page's head, the page's first position being j, as rows row0 on of a stage: numbers
  * of 16 bits to their places in panels, zeros where the tile sees nothing; others as they lie. */
 template <int THREADS>
@@ -549,7 +556,7 @@ DEVICE void load_queries(uint32_t *w, const uint8_t *q, int rows, int q0, int ks
 {
     const int lane = (int)threadIdx.x % WARP;
 
-    load_8x8<4, false>(w, q + panel_at(rows, q0 + lane % 16, 2 * ks + lane / 16));
+    load_8x8<4, false>(w, q + panel_pair(rows, q0, ks, lane % 16, lane / 16));
 }
 
 /* The same columns of 16 keys from row r0 on: the right side of two products. */
@@ -557,22 +564,22 @@ DEVICE void load_keys(uint32_t *w, const uint8_t *k, int rows, int r0, int ks)
 {
     const int lane = (int)threadIdx.x % WARP;
 
-    load_8x8<4, false>(w, k + panel_at(rows, r0 + lane / 16 * 8 + lane % 8, 2 * ks + lane / 8 % 2));
+    load_8x8<4, false>(w, k + panel_pair(rows, r0, ks, lane / 16 * 8 + lane % 8, lane / 8 % 2));
 }
 
 DEVICE void load_8_keys(uint32_t *w, const uint8_t *k, int rows, int r0, int ks)
 {
     const int lane = (int)threadIdx.x % WARP;
 
-    load_8x8<2, false>(w, k + panel_at(rows, r0 + lane % 8, 2 * ks + lane / 8 % 2));
+    load_8x8<2, false>(w, k + panel_pair(rows, r0, ks, lane % 8, lane / 8 % 2));
 }
 
-/* 16 positions from row r0 on of 16 columns of V from 8 piece on: likewise, of two products. */
-DEVICE void load_values(uint32_t *w, const uint8_t *v, int rows, int r0, int piece)
+/* 16 positions from row r0 on of 16 columns of V from 16 pair on: likewise, of two products. */
+DEVICE void load_values(uint32_t *w, const uint8_t *v, int rows, int r0, int pair)
 {
     const int lane = (int)threadIdx.x % WARP;
 
-    load_8x8<4, true>(w, v + panel_at(rows, r0 + lane % 16, piece + lane / 16));
+    load_8x8<4, true>(w, v + panel_pair(rows, r0, pair, lane % 16, lane / 16));
 }
 
 /* -- a chunk's end -- */
@@ -873,8 +880,7 @@ DEVICE void attn_few(const struct attn_run_args &a, const struct tile &t, int32_
                     for (int n = 0; n < S::PAIRS; n++)
                         if (n < pairs && pair0 + n < n_pair) {
                             uint32_t v[4];
-                            load_values(v, v_at + y * a.at.part_v, S::STEP, ks * 16,
-                                        2 * (pair0 + n));
+                            load_values(v, v_at + y * a.at.part_v, S::STEP, ks * 16, pair0 + n);
                             mma_16<S>(acc[2 * n], p, v);
                             mma_16<S>(acc[2 * n + 1], p, v + 2);
                         }

@@ -83,7 +83,7 @@ DEVICE void attn_many(const struct attn_run_args &a, const struct tile &t)
                         for (int n = 0; n < COLS / 2; n++)
                             if (n < n_pair) {
                                 uint32_t v[4];
-                                load_values(v, v_at + y * a.at.part_v, S::STEP, ks * 16, 2 * n);
+                                load_values(v, v_at + y * a.at.part_v, S::STEP, ks * 16, n);
                                 mma_16<S>(acc[2 * n], p, v);
                                 mma_16<S>(acc[2 * n + 1], p, v + 2);
                             }
