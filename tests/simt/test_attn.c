@@ -307,6 +307,7 @@ START_TEST(all_ways_make_the_same_bits)
         float *got = mem_array(n, sizeof *got, NULL);
 
         ck_assert_ptr_nonnull(few.k);
+        ck_assert(layers[i].window == 0 || !cuda_attn_shared(&w.a, w.info.sm).k);
         w.want = mem_array(n, sizeof *got, NULL);
         for (int r = 0; r < rows; r++)
             attend(&w, &few, r, 1, 1, w.want + r * row);
@@ -334,17 +335,17 @@ END_TEST
 
 enum { ALIKE_ROWS = 40 };
 
-/* As many sequences as rows; alike[t]: pages that t has in common with the one before it. */
+/* alike[q]: pages that sequence q has in common with the one before it. */
 struct alike {
     int32_t seq[ALIKE_ROWS], pos[ALIKE_ROWS], alike[ALIKE_ROWS];
     int32_t own[ALIKE_ROWS], tile[ALIKE_ROWS / 4][4], n_tile;
     struct batch b;
 };
 
-static void lay_alike(struct alike *k, int rows, int pos0, const struct share_rule *rule)
+static void lay_alike(struct alike *k, int rows, int each, int pos0, const struct share_rule *rule)
 {
     for (int t = 0; t < rows; t++) {
-        k->seq[t] = t;
+        k->seq[t] = t / each;
         k->pos[t] = pos0 + t;
     }
     k->b = (struct batch){
@@ -359,27 +360,27 @@ START_TEST(tiles_of_rows_that_begin_alike)
     struct share_rule r = rule;
     struct alike k = {.alike = {0, 3, 64, 64, 70, 64, 16, 16, 17, 15, 33, 33, 33}};
 
-    lay_alike(&k, 13, 2100, &r);
+    lay_alike(&k, 13, 1, 2100, &r);
     ck_assert_int_eq(k.n_tile, 2);
     ck_assert_mem_eq(k.tile, ((int32_t[2][4]){{1, 6, 4, 0}, {9, 13, 2, 4}}), 32);
     ck_assert_mem_eq(k.own, ((int32_t[]){0, 4, 4, 4, 4, 4, 0, 0, 0, 2, 2, 2, 2}), 13 * 4);
     r.least = 5 * 4 + 4 * 2;
-    lay_alike(&k, 13, 2100, &r);
+    lay_alike(&k, 13, 1, 2100, &r);
     ck_assert_int_eq(k.n_tile, 2);
     r.least++;
-    lay_alike(&k, 13, 2100, &r);
+    lay_alike(&k, 13, 1, 2100, &r);
     ck_assert_int_eq(k.n_tile, 0);
     for (int t = 0; t < 13; t++)
         ck_assert_int_eq(k.own[t], 0);
     r = rule;
     r.room = 11;
-    lay_alike(&k, 13, 2100, &r);
+    lay_alike(&k, 13, 1, 2100, &r);
     ck_assert_int_eq(k.n_tile, 1);
-    lay_alike(&k, 13, 1000, &rule); // they see one and a part of the next
+    lay_alike(&k, 13, 1, 1000, &rule); // they see one and a part of the next
     ck_assert_int_eq(k.own[1], 1);
     for (int t = 0; t < ALIKE_ROWS; t++)
         k.alike[t] = INT32_MAX;
-    lay_alike(&k, ALIKE_ROWS, 511, &rule);
+    lay_alike(&k, ALIKE_ROWS, 1, 511, &rule);
     ck_assert_mem_eq(k.tile[0], ((int32_t[4]){1, 7, 1, 0}), 16);
     k.b.alike = NULL;
     ck_assert_int_eq(cuda_share(&rule, &k.b, k.tile, k.own), 0);
@@ -412,30 +413,34 @@ static int32_t *tables_of(struct world *w, const struct alike *k)
     for (uint64_t r = 1; r < rows; r++)
         memcpy(all + r * pages, all, pages * 4);
     for (int i = 0; i < k->n_tile; i++)
-        for (int t = k->tile[i][0] + 1; t < k->tile[i][1]; t++)
-            memset(all + (uint64_t)t * pages, 0,
-                   (size_t)attn_chunk_at(k->tile[i][2]) / KV_PAGE * sizeof *all);
+        for (int t = k->tile[i][0]; t < k->tile[i][1]; t++)
+            if (k->seq[t] != k->seq[k->tile[i][0]])
+                memset(all + (uint64_t)k->seq[t] * pages, 0,
+                       (size_t)attn_chunk_at(k->tile[i][2]) / KV_PAGE * sizeof *all);
     dev = device(w->rt, all, rows * pages * 4);
     mem_free(all);
     return dev;
 }
 
-/* All rows as a sequence each. */
+/* All rows at once. */
 static void attend_alike(struct world *w, const struct alike *k, const struct attn_kern *shared,
                          const struct attn_kern *few, int blocks, float *y)
 {
     const int rows = w->l->rows;
     const int64_t n = rows * w->a.out.ld;
-    int32_t host[8 + 8 * ALIKE_ROWS] = {rows, 0, rows, 0, k->n_tile,
-                                        rows > ATTN_SPLIT ? k->tile[0][0] : 0};
+    const int n_seq = k->seq[rows - 1] + 1;
+    int32_t host[8 + 8 * ALIKE_ROWS] = {
+        rows, 0, n_seq, 0, k->n_tile, rows > ATTN_SPLIT ? k->tile[0][0] : 0};
     int32_t *run = host + 8, *pos = run + 4 * rows, *slot = pos + rows, *own = slot + rows;
     struct attn_run_args a = w->a;
     int32_t *s = device(w->rt, NULL, sizeof host), *table = tables_of(w, k);
 
     for (int t = 0; t < rows; t++) {
-        memcpy(run + 4 * t, (int32_t[4]){t, t + 1, -1, -1}, 16);
+        if (t == 0 || k->seq[t] != k->seq[t - 1])
+            run[4 * k->seq[t]] = t;
+        run[4 * k->seq[t] + 1] = t + 1;
         pos[t] = k->pos[t];
-        slot[t] = t;
+        slot[t] = k->seq[t];
         own[t] = k->own[t];
     }
     memcpy(own + rows, k->tile, 16 * (size_t)k->n_tile);
@@ -451,13 +456,13 @@ static void attend_alike(struct world *w, const struct alike *k, const struct at
     a.part = w->dev.part;
     a.ticket = w->dev.ticket;
     a.shared = 1;
-    a.n_split = blocks * rows;
+    a.n_split = blocks * (n_seq + rows / few->at.per);
     a.at = shared->at;
     ck_assert(rt_zero(w->rt, a.out.p, (uint64_t)n * 4) == 0);
     start(w, shared->k, 1, 1, 3, shared->block, shared->shared, &a);
     a.at = few->at;
-    start(w, few->k, (uint32_t)(few->at.per > 1 ? rows + rows / few->at.per : rows), few->grid_y,
-          (uint32_t)blocks, few->block, few->shared, &a);
+    start(w, few->k, (uint32_t)(few->at.per > 1 ? n_seq + rows / few->at.per : rows),
+          few->grid_y, (uint32_t)blocks, few->block, few->shared, &a);
     ck_assert(rt_copy(w->rt, y, a.out.p, (uint64_t)n * 4) == 0 && rt_sync(w->rt) == 0);
     rt_free(w->rt, s);
     rt_free(w->rt, table);
@@ -479,9 +484,9 @@ START_TEST(beginnings_in_common_make_the_same_bits)
         ck_assert_ptr_nonnull(shared.k);
         const struct share_rule rule = {
             .rows = shared.at.per, .run = ATTN_ROWS / shared.at.heads, .room = ATTN_SPLIT};
-        for (int t = 0; t < l->rows; t++) // one is alone, some leave early
+        for (int t = 0; t < l->rows; t++) // the first is alone, some leave early
             k.alike[t] = t < 2 ? 0 : t > 20 && t < 26 ? 17 : l->len / KV_PAGE - 1;
-        lay_alike(&k, l->rows, l->len - l->rows, &rule);
+        lay_alike(&k, l->rows, l->rows == 9 ? 2 : 1, l->len - l->rows, &rule);
         ck_assert_int_eq(k.own[0], 0);
         ck_assert_int_gt(k.own[l->rows < 33 ? l->rows - 1 : 20], 0);
         w.want = mem_array(n, sizeof *got, NULL);
