@@ -97,8 +97,9 @@ struct problem {
 
 enum kind { RANDOM, ZEROS, EXTREMES, KINDS };
 
-/* Every byte of a block becomes all ones or all zeros, unless a scale then leaves its range. */
-static void make_extreme(const struct fmt_info *f, uint8_t *b, struct rng *rng)
+/* Every byte of a block becomes all ones, or by chance all zeros if not ones, unless a scale then
+ * leaves its range. */
+static void make_extreme(const struct fmt_info *f, uint8_t *b, bool ones, struct rng *rng)
 {
     float v[FMT_BLOCK_MAX];
     double high = 0.0;
@@ -110,7 +111,7 @@ static void make_extreme(const struct fmt_info *f, uint8_t *b, struct rng *rng)
         const uint8_t was = b[k];
         bool good = true;
 
-        b[k] = rng_next(rng) & 1 ? 0xff : 0;
+        b[k] = ones || rng_next(rng) & 1 ? 0xff : 0;
         f->decode(b, v, 1);
         for (int i = 0; i < f->block; i++)
             good = good && fabs((double)v[i]) <= 64.0 * high; /* false for not a number */
@@ -135,7 +136,7 @@ static void make_weights(struct problem *p, enum kind kind, uint64_t seed)
         const uint64_t some = blocks < 12 ? blocks : 12;
 
         for (uint64_t i = 0; i < some; i++)
-            make_extreme(p->f, (uint8_t *)p->w.p + i * (uint64_t)p->f->bytes, &rng);
+            make_extreme(p->f, (uint8_t *)p->w.p + i * (uint64_t)p->f->bytes, i % 3 == 0, &rng);
         for (uint64_t i = some; i < blocks; i++)
             memcpy(p->w.p + i * (uint64_t)p->f->bytes, p->w.p + i % some * (uint64_t)p->f->bytes,
                    (size_t)p->f->bytes);

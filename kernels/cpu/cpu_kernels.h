@@ -26,7 +26,8 @@
 struct cpu_panel {
     const char *name; // "Q4_0: bf16 tiles"; NULL: they do not
     int parts;        // of 256 columns that have a scale
-    bool min, back;   // scales come with mins; 128 has been added to the codes
+    int min;          // lines of a part behind those of scales: mins; or -dmin and two mins
+    bool back;        // 128 has been added to the codes
     bool f16;
     /* Half of a panel step (dot_panel512.h): columns [c, c + 256) of rows of n, of n_r rows at w;
      * rows behind them are the last again. */

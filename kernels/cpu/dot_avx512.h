@@ -411,59 +411,6 @@ static inline __m512 nvfp4_s(const struct nvfp4 *b)
 
 /* -- blocks of 256 -- */
 
-#define SIMD_q2_k 1
-#define MOST_q2_k 3
-#define BACK_q2_k NO_BACK
-static inline __m512i q2_k_u64(const struct q2_k *b, int c)
-{
-    const int k = c % 2 * 4;
-
-    return _mm512_and_si512(z_shift(z_twice32(b->qs + c / 2 * 32), k, k + 2), z_set1(3));
-}
-
-static inline __m512 q2_k_s(const struct q2_k *b)
-{
-    const __m128i low = _mm_and_si128(z_load16(b->scales), _mm_set1_epi8(15));
-
-    return _mm512_mul_ps(z_bytes(low), _mm512_set1_ps(bits_half(b->d)));
-}
-
-static inline __m512 q2_k_m(const struct q2_k *b)
-{
-    const __m128i high = _mm_and_si128(_mm_srli_epi16(z_load16(b->scales), 4), _mm_set1_epi8(15));
-
-    return _mm512_mul_ps(z_bytes(high), _mm512_set1_ps(-bits_half(b->dmin)));
-}
-
-/* Two binary16 numbers of each of four places: those of place k at 2 k. */
-static DOT_INLINE __m512 z_two_halves(const void *p0, const void *p1, const void *p2,
-                                      const void *p3)
-{
-    const __m128i a =
-        _mm_setr_epi32((int)bits_u32(p0), (int)bits_u32(p1), (int)bits_u32(p2), (int)bits_u32(p3));
-
-    return _mm512_castps256_ps512(_mm256_cvtph_ps(a));
-}
-
-#define FOUR_q2_k 1
-static DOT_INLINE void q2_k_numbers4(__m512 *restrict s, __m512 *restrict m,
-                                     const struct q2_k *const *b)
-{
-    const __m512 f = _mm512_xor_ps(z_two_halves(&b[0]->d, &b[1]->d, &b[2]->d, &b[3]->d),
-                                   _mm512_castsi512_ps(_mm512_set1_epi64((long long)(1ull << 63))));
-
-#pragma GCC unroll 4
-    for (int k = 0; k < 4; k++) {
-        const __m512i v = _mm512_cvtepu8_epi32(z_load16(b[k]->scales));
-        const __m512i low = _mm512_and_si512(v, _mm512_set1_epi32(15));
-
-        s[k] = _mm512_mul_ps(_mm512_cvtepi32_ps(low),
-                             _mm512_permutexvar_ps(_mm512_set1_epi32(2 * k), f));
-        m[k] = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_srli_epi32(v, 4)),
-                             _mm512_permutexvar_ps(_mm512_set1_epi32(2 * k + 1), f));
-    }
-}
-
 #define SIMD_q3_k 1
 #define MOST_q3_k 7
 #define BACK_q3_k 5

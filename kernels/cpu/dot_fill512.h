@@ -404,27 +404,41 @@ static inline __m512i z_two_bits(__m512i a, int k)
     return _mm512_and_si512(_mm512_srli_epi32(a, (unsigned)(2 * k)), z_set1(3));
 }
 
+/* Bytes k and l of each lane as words. */
+static DOT_INLINE __m512i z_two_words(__m512i a, int k, int l)
+{
+    const __m512i lanes = z_words4(0, 0x00040004, 0x00080008, 0x000c000c);
+    const int at = (int)0x80008000 + k + (l << 16);
+
+    return _mm512_shuffle_epi8(a, _mm512_add_epi32(lanes, _mm512_set1_epi32(at)));
+}
+
+/* Codes come multiplied by their scales, at most 45: panel_whole has the rest. */
 #define FILL_q2_k 1
 static void q2_k_fill(char *restrict out, const char *w, size_t row_bytes)
 {
     const __m512i dd = z_words(w + offsetof(struct q2_k, d), row_bytes);
     const __m512 d = z_low_halves(dd);
     const __m512 less = _mm512_xor_ps(z_high_halves(dd), _mm512_set1_ps(-0.0f));
-    __m512i q[8];
+    __m512i q[8], sm[4];
 
-    z_quads(q, w + offsetof(struct q2_k, scales), row_bytes);
-#pragma GCC unroll 16
-    for (int p = 0; p < 16; p++) {
-        z_scale(out, p, _mm512_mul_ps(z_byte(z_low4(q[p / 4]), p % 4), d));
-        z_scale(out, 16 + p, _mm512_mul_ps(z_byte(z_high4(q[p / 4]), p % 4), less));
-    }
+    z_quads(sm, w + offsetof(struct q2_k, scales), row_bytes);
+#pragma GCC unroll 2
     for (int h = 0; h < 2; h++) {
         z_eight(q, w + offsetof(struct q2_k, qs) + 32 * h, row_bytes);
-#pragma GCC unroll 8
-        for (int j = 0; j < 8; j++)
 #pragma GCC unroll 4
-            for (int k = 0; k < 4; k++)
-                z_line(out, 32 * h + 8 * k + j, z_two_bits(q[j], k));
+        for (int k = 0; k < 4; k++) {
+            const int g = 4 * h + k, b = g % 2 * 2;
+            const __m512i s = z_low4(sm[g / 2]), m = z_high4(sm[g / 2]);
+            const __m512i by[2] = {z_two_words(s, b, b), z_two_words(s, b + 1, b + 1)};
+
+            z_scale(out, g, d);
+            z_scale(out, 8 + g, less);
+            z_line(out, 64 + 16 + g, z_two_words(m, b, b + 1));
+#pragma GCC unroll 8
+            for (int j = 0; j < 8; j++)
+                z_line(out, 8 * g + j, _mm512_mullo_epi16(z_two_bits(q[j], k), by[j / 4]));
+        }
     }
 }
 

@@ -38,7 +38,7 @@ static inline void panel_ask(struct panel_ahead *a)
  */
 static DOT_INLINE void panel_mul(vf *restrict chain, const char *restrict panel,
                                  const char *const *in, int64_t n, struct panel_ahead *ahead,
-                                 int parts, bool min, int form, int inputs)
+                                 int parts, int min, int form, int inputs)
 {
     const struct x256 *x[PANEL_GROUP];
 
@@ -81,7 +81,7 @@ struct panel_job {
     size_t x_bytes;
     int64_t n, n_r, n_x;
     int parts;
-    bool min; // scales come with mins
+    int min; // lines of a part behind those of scales
     panel_mul_fn *const *mul;
     void (*fill)(char *restrict out, const char *w, size_t row_bytes, int n_r, int64_t c,
                  int64_t n);

@@ -182,10 +182,23 @@ static void z_transpose(char *restrict out, const __m512i *a, int n)
     }
 }
 
+/* Codes that were multiplied by whole scales: (d dot - dmin M) times the inputs' d, M being two
+ * mins times the sums of 16 inputs. Lines of eight parts: d; -dmin; mins, two of 16 bits. */
+static inline __m512 panel_whole(__m512 sum, __m512i dot, const char *scales, __m512 d,
+                                 const int16_t *inputs)
+{
+    const __m512i m = _mm512_madd_epi16(_mm512_load_si512(scales + 16 * 128),
+                                        _mm512_set1_epi32((int)bits_u32(inputs)));
+    const __m512 less = _mm512_mul_ps(_mm512_cvtepi32_ps(m), _mm512_load_ps(scales + 8 * 128));
+
+    return _mm512_fmadd_ps(_mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_load_ps(scales), less),
+                           d, sum);
+}
+
 /* The same part of some steps times inputs: its chains [inputs][2] stay in registers meanwhile. All
  * but steps are constants where this is called. */
 static DOT_INLINE void panel_part(__m512 *restrict chain, const char *q, const char *scales, int p,
-                                  const struct x256 *const *x, int steps, int parts, bool min,
+                                  const struct x256 *const *x, int steps, int parts, int min,
                                   int back, int inputs)
 {
     __m512 sum[PANEL_GROUP][2];
@@ -221,6 +234,12 @@ static DOT_INLINE void panel_part(__m512 *restrict chain, const char *q, const c
 #pragma GCC unroll 2
             for (int h = 0; h < 2; h++) {
                 const __m512 d = _mm512_set1_ps(x[i][t].d[p * 8 / parts]);
+
+                if (min == 2) {
+                    sum[i][h] =
+                        panel_whole(sum[i][h], dot[i][h], scales + h * 64, d, x[i][t].sum + 2 * p);
+                    continue;
+                }
                 const __m512 s = _mm512_mul_ps(_mm512_load_ps(scales + h * 64), d);
 
                 sum[i][h] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[i][h]), s, sum[i][h]);
@@ -249,23 +268,23 @@ static DOT_INLINE void panel_part(__m512 *restrict chain, const char *q, const c
 PANEL_MULS(8, 0, 0)
 PANEL_MULS(8, 0, 1)
 PANEL_MULS(8, 1, 0)
+PANEL_MULS(8, 2, 0)
 PANEL_MULS(16, 0, 0)
 PANEL_MULS(16, 0, 1)
-PANEL_MULS(16, 1, 0)
 
 /* For formats of so many parts; back: 128 has been added to the codes. */
-static panel_mul_fn *const *panel_muls(int parts, bool min, bool back)
+static panel_mul_fn *const *panel_muls(int parts, int min, bool back)
 {
-    static panel_mul_fn *const fn[2][3][3] = {
+    static panel_mul_fn *const fn[2][4][3] = {
         {{panel_mul_8004, panel_mul_8005, panel_mul_8006},
          {panel_mul_8014, panel_mul_8015, panel_mul_8016},
-         {panel_mul_8104, panel_mul_8105, panel_mul_8106}},
+         {panel_mul_8104, panel_mul_8105, panel_mul_8106},
+         {panel_mul_8204, panel_mul_8205, panel_mul_8206}},
         {{panel_mul_16004, panel_mul_16005, panel_mul_16006},
-         {panel_mul_16014, panel_mul_16015, panel_mul_16016},
-         {panel_mul_16104, panel_mul_16105, panel_mul_16106}},
+         {panel_mul_16014, panel_mul_16015, panel_mul_16016}},
     };
 
-    return fn[parts == 16][min ? 2 : back];
+    return fn[parts == 16][min ? 1 + min : back];
 }
 
 #endif

@@ -21,7 +21,7 @@ struct x256 {
     float sum_16[16];
     int32_t back_32[8]; // -128 times the sum of 32 codes, of 16
     int32_t back_16[16];
-    float spare[8]; // whole cache lines
+    int16_t sum[16]; // of 16 codes
 };
 _Static_assert(sizeof(struct x256) == 512, "layout of struct x256");
 
@@ -73,7 +73,8 @@ static inline void q8_block(const float *restrict x, struct x256 *restrict out)
         out->back_16[2 * g] = -128 * sum[0];
         out->back_16[2 * g + 1] = -128 * sum[1];
         out->back_32[g] = -128 * (sum[0] + sum[1]);
-        out->spare[g] = 0.0f;
+        out->sum[2 * g] = (int16_t)sum[0];
+        out->sum[2 * g + 1] = (int16_t)sum[1];
     }
 }
 

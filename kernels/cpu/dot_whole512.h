@@ -1,0 +1,122 @@
+/* dot_whole512.h - rows whose parts of 16 weights have whole numbers as scales, few inputs.
+ *
+ * Two parts share an input's scale D. Sums of products times scales, S, and of inputs times mins,
+ * M, are exact over 32 columns; a chain for these then takes (d S - dmin M) D, two conversions and
+ * three operations instead of twice as many. Panels of these formats do the same (dot_panel512.h).
+ *
+ * x_four(sum, b, x, x_bytes, inputs), where WHOLE_x: 256 columns of four rows at b times inputs;
+ * sum[k][i] has eight chains of row 2 k, then those of 2 k + 1.
+ */
+#ifndef RILL_KERNELS_CPU_DOT_WHOLE512_H
+#define RILL_KERNELS_CPU_DOT_WHOLE512_H
+
+/* Two binary16 numbers of each of four places: those of place k at 2 k. */
+static DOT_INLINE __m512 z_two_halves(const void *p0, const void *p1, const void *p2,
+                                      const void *p3)
+{
+    const __m128i a =
+        _mm_setr_epi32((int)bits_u32(p0), (int)bits_u32(p1), (int)bits_u32(p2), (int)bits_u32(p3));
+
+    return _mm512_castps256_ps512(_mm256_cvtph_ps(a));
+}
+
+/* Two rows' numbers of k and k2, eight times each. */
+static DOT_INLINE __m512 z_eight_of(__m512 a, int k, int k2)
+{
+    return _mm512_permutexvar_ps(_mm512_inserti64x4(_mm512_set1_epi32(k), _mm256_set1_epi32(k2), 1),
+                                 a);
+}
+
+/* Codes of two bits of two rows: of 16 bytes of each row q[0] has the first and q[4] the second
+ * eight, rows by turns; q[k] and q[4 + k] the codes of bits 2 k and 2 k + 1, those of odd k four
+ * times as large. */
+static DOT_INLINE void z_codes2(__m512i *restrict q, const uint8_t *p, const uint8_t *p2)
+{
+    const __m512i v[2] = {_mm512_unpacklo_epi64(z_load64(p), z_load64(p2)),
+                          _mm512_unpackhi_epi64(z_load64(p), z_load64(p2))};
+
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; h++) {
+        const __m512i high = _mm512_srli_epi16(v[h], 4);
+
+        q[4 * h] = _mm512_and_si512(v[h], z_set1(3));
+        q[4 * h + 1] = _mm512_and_si512(v[h], z_set1(12));
+        q[4 * h + 2] = _mm512_and_si512(high, z_set1(3));
+        q[4 * h + 3] = _mm512_and_si512(high, z_set1(12));
+    }
+}
+
+/* Columns [32 k, 32 k + 32) of both halves of 256 inputs, in the order of z_codes2. */
+static DOT_INLINE void z_inputs2(__m512i *restrict in, const int8_t *x)
+{
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++) {
+        const __m512i v = z_pair32(x + 32 * k, x + 128 + 32 * k);
+
+        in[k] = _mm512_unpacklo_epi64(v, v);
+        in[4 + k] = _mm512_unpackhi_epi64(v, v);
+    }
+}
+
+/* Four times the sums of 16 products of two rows, as words: the parts of the first row, those of
+ * the second. */
+static DOT_INLINE __m512i z_parts2(const __m512i *q, const __m512i *in)
+{
+    const __m512i four = _mm512_set1_epi64(0x0004000400040004), one = _mm512_set1_epi16(1);
+    const __m512i by = _mm512_unpacklo_epi64(four, one);
+    const __m512i order =
+        _mm512_set_epi16(31, 23, 29, 21, 27, 19, 25, 17, 15, 7, 13, 5, 11, 3, 9, 1, 30, 22, 28, 20,
+                         26, 18, 24, 16, 14, 6, 12, 4, 10, 2, 8, 0);
+    __m512i t[4];
+
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++) {
+        t[k] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), q[k], in[k]);
+        t[k] = _mm512_dpbusd_epi32(t[k], q[4 + k], in[4 + k]);
+    }
+    const __m512i a = _mm512_madd_epi16(_mm512_packs_epi32(t[0], t[1]), by);
+    const __m512i b = _mm512_madd_epi16(_mm512_packs_epi32(t[2], t[3]), by);
+
+    return _mm512_permutexvar_epi16(order, _mm512_packs_epi32(a, b));
+}
+
+#define WHOLE_q2_k 1
+#define BACK_q2_k  NO_BACK
+static DOT_INLINE void q2_k_four(__m512 (*restrict sum)[FEW], const struct q2_k *const *b,
+                                 const char *x, size_t x_bytes, int inputs)
+{
+    const __m512 f = _mm512_mul_ps(z_two_halves(&b[0]->d, &b[1]->d, &b[2]->d, &b[3]->d),
+                                   _mm512_castsi512_ps(_mm512_set1_epi64(0xbf8000003e800000)));
+    __m512i q[2][8], s[2], m[2];
+
+#pragma GCC unroll 2
+    for (int k = 0; k < 2; k++) {
+        const struct q2_k *const *r = b + 2 * k;
+        const __m512i sm = _mm512_cvtepu8_epi16(_mm256_inserti128_si256(
+            _mm256_castsi128_si256(z_load16(r[0]->scales)), z_load16(r[1]->scales), 1));
+
+        z_codes2(q[k], r[0]->qs, r[1]->qs);
+        s[k] = _mm512_and_si512(sm, _mm512_set1_epi16(15));
+        m[k] = _mm512_srli_epi16(sm, 4);
+    }
+    for (int i = 0; i < inputs; i++) {
+        const struct x256 *xi = (const struct x256 *)(x + (size_t)i * x_bytes);
+        const __m512 d = _mm512_broadcast_f32x8(_mm256_loadu_ps(xi->d));
+        __m512i in[8];
+
+        z_inputs2(in, xi->q);
+#pragma GCC unroll 2
+        for (int k = 0; k < 2; k++) {
+            const __m512i dot = _mm512_madd_epi16(z_parts2(q[k], in), s[k]);
+            const __m512i low = _mm512_madd_epi16(z_twice32(xi->sum), m[k]);
+            const __m512 less =
+                _mm512_mul_ps(_mm512_cvtepi32_ps(low), z_eight_of(f, 4 * k + 1, 4 * k + 3));
+
+            sum[k][i] = _mm512_fmadd_ps(
+                _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), z_eight_of(f, 4 * k, 4 * k + 2), less), d,
+                sum[k][i]);
+        }
+    }
+}
+
+#endif
