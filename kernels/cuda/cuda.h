@@ -72,6 +72,8 @@ enum {
     SPANS               // or for `per` rows of a run (attn.cuh, tile_base)
 };
 
+#define SHARE_ROWS 4 // rows that begin alike, at least: their block takes as long as two of one
+
 /* Rows that begin alike (share.c): how many make a tile, and how many of a sequence may be among
  * them; rows that there is room for partials of; partials times rows that must be spared. */
 struct share_rule {

@@ -139,6 +139,8 @@ static int record_graphs(struct prep *p, bool shared)
 
         if (n > p->s->max_t || (i > 0 && n / 2 >= p->s->kv.max_seq))
             break;
+        if (shared && n < SHARE_ROWS)
+            continue;
         if (rt_record_begin(p->d->rt) < 0)
             return -1;
         rc = cuda_enqueue(p->d, p->s, n, bucket_s(p->s, n), n, shared);

@@ -7,8 +7,6 @@
 #include "kernels/batch.h"
 #include "kernels/cuda/cuda.h"
 
-#define LEAST_ROWS 4 // of a tile: a block of them takes as long as two of single rows
-
 static int32_t least(int32_t a, int32_t b)
 {
     return a < b ? a : b;
@@ -45,13 +43,13 @@ static int32_t tile_of(const struct share_rule *r, const struct batch *b, int32_
         const int32_t next = end_of(b, end, n), c = least(*common, partials(b, end, false));
 
         if (c == 0 || next - end > r->run || next - t > r->rows ||
-            (end - t >= LEAST_ROWS && n_seq * c < (n_seq - 1) * *common))
+            (end - t >= SHARE_ROWS && n_seq * c < (n_seq - 1) * *common))
             break;
         *common = c;
         end = next;
         n_seq++;
     }
-    if (n_seq == 1 || end - t < LEAST_ROWS)
+    if (n_seq == 1 || end - t < SHARE_ROWS)
         *common = 0;
     return end;
 }
