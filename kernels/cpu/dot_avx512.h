@@ -411,65 +411,6 @@ static inline __m512 nvfp4_s(const struct nvfp4 *b)
 
 /* -- blocks of 256 -- */
 
-#define SIMD_q3_k 1
-#define MOST_q3_k 7
-#define BACK_q3_k 5
-static inline __m512i q3_k_u64(const struct q3_k *b, int c)
-{
-    const int k = c % 2 * 4;
-    const __m512i low =
-        _mm512_and_si512(z_shift(z_twice32(b->qs + c / 2 * 32), k, k + 2), z_set1(3));
-
-    return z_add_bit(low, z_twice32(b->hmask), 2 * c, 4);
-}
-
-static inline __m512 q3_k_s(const struct q3_k *b)
-{
-    const uint64_t low = bits_u64(b->scales);
-    const uint32_t high = bits_u32(b->scales + 8);
-    const __m128i l =
-        _mm_and_si128(_mm_set_epi64x((long long)(low >> 4), (long long)low), _mm_set1_epi8(15));
-    const __m128i h = _mm_and_si128(
-        _mm_srlv_epi32(_mm_set1_epi32((int)high), _mm_setr_epi32(0, 2, 4, 6)), _mm_set1_epi8(3));
-    const __m128i six = _mm_or_si128(l, _mm_slli_epi16(h, 4));
-    const __m512i v = _mm512_sub_epi32(_mm512_cvtepu8_epi32(six), _mm512_set1_epi32(32));
-
-    return _mm512_mul_ps(_mm512_cvtepi32_ps(v), _mm512_set1_ps(bits_half(b->d)));
-}
-
-#define FOUR_q3_k 1
-static DOT_INLINE void q3_k_numbers4(__m512 *restrict s, __m512 *restrict m,
-                                     const struct q3_k *const *b)
-{
-    /* the last 16 bytes: two of codes, eight of low bits, four of high ones, d; a row per lane */
-    const size_t at = sizeof **b - 16;
-    __m512i a = _mm512_castsi128_si512(z_load16((const char *)b[0] + at));
-
-    a = _mm512_inserti32x4(a, z_load16((const char *)b[1] + at), 1);
-    a = _mm512_inserti32x4(a, z_load16((const char *)b[2] + at), 2);
-    a = _mm512_inserti32x4(a, z_load16((const char *)b[3] + at), 3);
-    const __m512i l = _mm512_shuffle_epi8(
-        a, _mm512_broadcast_i32x4(_mm_setr_epi8(2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5, 6, 7, 8, 9)));
-    const __m512i high = _mm512_shuffle_epi8(
-        a, _mm512_broadcast_i32x4(
-               _mm_setr_epi8(10, 11, 12, 13, 10, 11, 12, 13, 10, 11, 12, 13, 10, 11, 12, 13)));
-    const __m512i low4 = _mm512_and_si512(
-        _mm512_srlv_epi64(l, _mm512_set_epi64(4, 0, 4, 0, 4, 0, 4, 0)), z_set1(15));
-    const __m512i top =
-        _mm512_and_si512(_mm512_rolv_epi32(high, z_words4(4, 2, 0, 30)), z_set1(48));
-    const __m512i six = _mm512_sub_epi8(_mm512_or_si512(low4, top), z_set1(32));
-    const __m512 d =
-        _mm512_castps256_ps512(_mm256_cvtph_ps(_mm512_cvtepi64_epi16(_mm512_srli_epi64(a, 48))));
-
-    (void)m;
-#pragma GCC unroll 4
-    for (int k = 0; k < 4; k++) {
-        const __m512 v = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(z_quarter(six, k)));
-
-        s[k] = _mm512_mul_ps(v, _mm512_permutexvar_ps(_mm512_set1_epi32(2 * k + 1), d));
-    }
-}
-
 #define SIMD_q4_k 1
 #define MOST_q4_k 15
 #define BACK_q4_k NO_BACK

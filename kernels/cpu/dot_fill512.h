@@ -442,34 +442,43 @@ static void q2_k_fill(char *restrict out, const char *w, size_t row_bytes)
     }
 }
 
+/* 128 plus codes less 4 times 32 - scale, which a byte holds, times -d. */
 #define FILL_q3_k 1
 static void q3_k_fill(char *restrict out, const char *w, size_t row_bytes)
 {
     const __m512 d = z_high_halves(z_words(w + offsetof(struct q3_k, d) - 2, row_bytes));
-    const __m512i s[2] = {z_words(w + offsetof(struct q3_k, scales), row_bytes),
+    const __m512i l[2] = {z_words(w + offsetof(struct q3_k, scales), row_bytes),
                           z_words(w + offsetof(struct q3_k, scales) + 4, row_bytes)};
     const __m512i top = z_words(w + offsetof(struct q3_k, scales) + 8, row_bytes);
     __m512i q[8], mask[8];
 
-#pragma GCC unroll 16
-    for (int p = 0; p < 16; p++) {
-        const __m512i low = p < 8 ? z_low4(s[p % 8 / 4]) : z_high4(s[p % 8 / 4]);
-        const __m512i six = _mm512_or_si512(low, _mm512_slli_epi32(z_two_bits(top, p / 4), 4));
-
-        z_scale(out, p, _mm512_mul_ps(_mm512_sub_ps(z_byte(six, p % 4), _mm512_set1_ps(32.0f)), d));
-    }
     z_eight(mask, w, row_bytes);
 #pragma GCC unroll 2
     for (int h = 0; h < 2; h++) {
         z_eight(q, w + offsetof(struct q3_k, qs) + 32 * h, row_bytes);
-#pragma GCC unroll 8
-        for (int j = 0; j < 8; j++)
 #pragma GCC unroll 4
-            for (int k = 0; k < 4; k++) {
-                const __m512i bit = _mm512_srli_epi32(z_bit_to_4(mask[j], 4 * h + k), 2);
-                z_line(out, 32 * h + 8 * k + j,
-                       _mm512_add_epi8(_mm512_or_si512(z_two_bits(q[j], k), bit), z_set1(128 - 4)));
+        for (int k = 0; k < 4; k++) {
+            const int g = 4 * h + k, v = g / 2, b = g % 2 * 2;
+            const __m512i low = v < 2 ? z_low4(l[v]) : z_high4(l[v - 2]);
+            const __m512i six = _mm512_or_si512(low, _mm512_slli_epi32(z_two_bits(top, v), 4));
+            __m512i by[2], add[2];
+
+            for (int i = 0; i < 2; i++) {
+                by[i] = _mm512_sub_epi16(_mm512_set1_epi16(32), z_two_words(six, b + i, b + i));
+                /* to two bytes at once: with that none is negative */
+                add[i] = _mm512_sub_epi16(_mm512_set1_epi16((short)0x8080),
+                                          _mm512_mullo_epi16(by[i], _mm512_set1_epi16(0x0404)));
             }
+            z_scale(out, g, _mm512_xor_ps(d, _mm512_set1_ps(-0.0f)));
+#pragma GCC unroll 8
+            for (int j = 0; j < 8; j++) {
+                const __m512i bit = _mm512_srli_epi32(z_bit_to_4(mask[j], g), 2);
+                const __m512i code = _mm512_or_si512(z_two_bits(q[j], k), bit);
+
+                z_line(out, 8 * g + j,
+                       _mm512_add_epi16(_mm512_mullo_epi16(code, by[j / 4]), add[j / 4]));
+            }
+        }
     }
 }
 

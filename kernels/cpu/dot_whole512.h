@@ -20,33 +20,21 @@ static DOT_INLINE __m512 z_two_halves(const void *p0, const void *p1, const void
     return _mm512_castps256_ps512(_mm256_cvtph_ps(a));
 }
 
-/* Two rows' numbers of k and k2, eight times each. */
+/* Two rows' numbers, k and k2, eight times each. */
 static DOT_INLINE __m512 z_eight_of(__m512 a, int k, int k2)
 {
     return _mm512_permutexvar_ps(_mm512_inserti64x4(_mm512_set1_epi32(k), _mm256_set1_epi32(k2), 1),
                                  a);
 }
 
-/* Codes of two bits of two rows: of 16 bytes of each row q[0] has the first and q[4] the second
- * eight, rows by turns; q[k] and q[4 + k] the codes of bits 2 k and 2 k + 1, those of odd k four
- * times as large. */
-static DOT_INLINE void z_codes2(__m512i *restrict q, const uint8_t *p, const uint8_t *p2)
+/* 64 bytes of each of two rows, by turns: of 16 bytes v[0] has the first, v[1] the second eight. */
+static DOT_INLINE void z_turns(__m512i *restrict v, __m512i a, __m512i b)
 {
-    const __m512i v[2] = {_mm512_unpacklo_epi64(z_load64(p), z_load64(p2)),
-                          _mm512_unpackhi_epi64(z_load64(p), z_load64(p2))};
-
-#pragma GCC unroll 2
-    for (int h = 0; h < 2; h++) {
-        const __m512i high = _mm512_srli_epi16(v[h], 4);
-
-        q[4 * h] = _mm512_and_si512(v[h], z_set1(3));
-        q[4 * h + 1] = _mm512_and_si512(v[h], z_set1(12));
-        q[4 * h + 2] = _mm512_and_si512(high, z_set1(3));
-        q[4 * h + 3] = _mm512_and_si512(high, z_set1(12));
-    }
+    v[0] = _mm512_unpacklo_epi64(a, b);
+    v[1] = _mm512_unpackhi_epi64(a, b);
 }
 
-/* Columns [32 k, 32 k + 32) of both halves of 256 inputs, in the order of z_codes2. */
+/* Columns [32 k, 32 k + 32) of both halves of 256 inputs: in[k] for v[0], in[4 + k] for v[1]. */
 static DOT_INLINE void z_inputs2(__m512i *restrict in, const int8_t *x)
 {
 #pragma GCC unroll 4
@@ -58,12 +46,12 @@ static DOT_INLINE void z_inputs2(__m512i *restrict in, const int8_t *x)
     }
 }
 
-/* Four times the sums of 16 products of two rows, as words: the parts of the first row, those of
- * the second. */
-static DOT_INLINE __m512i z_parts2(const __m512i *q, const __m512i *in)
+/* Sums of 16 products of two rows as words, the parts of the first row, then those of the second;
+ * q[k] and q[4 + k] have the codes for in[k] and in[4 + k]. All come out so many times as large as
+ * codes of odd k are. */
+static DOT_INLINE __m512i z_parts2(const __m512i *q, const __m512i *in, short times)
 {
-    const __m512i four = _mm512_set1_epi64(0x0004000400040004), one = _mm512_set1_epi16(1);
-    const __m512i by = _mm512_unpacklo_epi64(four, one);
+    const __m512i by = _mm512_unpacklo_epi64(_mm512_set1_epi16(times), _mm512_set1_epi16(1));
     const __m512i order =
         _mm512_set_epi16(31, 23, 29, 21, 27, 19, 25, 17, 15, 7, 13, 5, 11, 3, 9, 1, 30, 22, 28, 20,
                          26, 18, 24, 16, 14, 6, 12, 4, 10, 2, 8, 0);
@@ -78,6 +66,23 @@ static DOT_INLINE __m512i z_parts2(const __m512i *q, const __m512i *in)
     const __m512i b = _mm512_madd_epi16(_mm512_packs_epi32(t[2], t[3]), by);
 
     return _mm512_permutexvar_epi16(order, _mm512_packs_epi32(a, b));
+}
+
+/* Two bits of columns [32 k, 32 k + 32), four times as large where k is odd. */
+static DOT_INLINE void z_codes2(__m512i *restrict q, const uint8_t *p, const uint8_t *p2)
+{
+    __m512i v[2];
+
+    z_turns(v, z_load64(p), z_load64(p2));
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; h++) {
+        const __m512i high = _mm512_srli_epi16(v[h], 4);
+
+        q[4 * h] = _mm512_and_si512(v[h], z_set1(3));
+        q[4 * h + 1] = _mm512_and_si512(v[h], z_set1(12));
+        q[4 * h + 2] = _mm512_and_si512(high, z_set1(3));
+        q[4 * h + 3] = _mm512_and_si512(high, z_set1(12));
+    }
 }
 
 #define WHOLE_q2_k 1
@@ -107,7 +112,7 @@ static DOT_INLINE void q2_k_four(__m512 (*restrict sum)[FEW], const struct q2_k 
         z_inputs2(in, xi->q);
 #pragma GCC unroll 2
         for (int k = 0; k < 2; k++) {
-            const __m512i dot = _mm512_madd_epi16(z_parts2(q[k], in), s[k]);
+            const __m512i dot = _mm512_madd_epi16(z_parts2(q[k], in, 4), s[k]);
             const __m512i low = _mm512_madd_epi16(z_twice32(xi->sum), m[k]);
             const __m512 less =
                 _mm512_mul_ps(_mm512_cvtepi32_ps(low), z_eight_of(f, 4 * k + 1, 4 * k + 3));
@@ -115,6 +120,79 @@ static DOT_INLINE void q2_k_four(__m512 (*restrict sum)[FEW], const struct q2_k 
             sum[k][i] = _mm512_fmadd_ps(
                 _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), z_eight_of(f, 4 * k, 4 * k + 2), less), d,
                 sum[k][i]);
+        }
+    }
+}
+
+/* Three bits of columns [32 k, 32 k + 32), twice as large where k is odd. */
+static DOT_INLINE void z_codes3(__m512i *restrict q, const struct q3_k *b, const struct q3_k *b2)
+{
+    const __m512i half = _mm512_set_epi64(4, 4, 4, 4, 0, 0, 0, 0);
+    __m512i v[2], top[2];
+
+    z_turns(v, z_load64(b->qs), z_load64(b2->qs));
+    z_turns(top, z_twice32(b->hmask), z_twice32(b2->hmask));
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; h++) {
+        const __m512i t = _mm512_srlv_epi64(top[h], half), up = _mm512_slli_epi16(t, 2);
+
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; k++) {
+            const __m512i low = k ? _mm512_srli_epi16(v[h], k == 1 ? 1 : k + 2) : v[h];
+
+            /* low & 3 | top & 4, or twice that */
+            q[4 * h + k] = _mm512_ternarylogic_epi32(_mm512_and_si512(low, z_set1(k % 2 ? 6 : 3)),
+                                                     k < 2 ? up : t, z_set1(k % 2 ? 8 : 4), 0xf8);
+        }
+    }
+}
+
+/* Codes have 4 added, and are multiplied by 32 - scale, whose greatest product still is a byte in
+ * panels: that, negated, times -d. */
+#define WHOLE_q3_k 1
+#define BACK_q3_k  5
+static DOT_INLINE void q3_k_four(__m512 (*restrict sum)[FEW], const struct q3_k *const *b,
+                                 const char *x, size_t x_bytes, int inputs)
+{
+    /* the last 16 bytes: two of codes, eight of low bits, four of high ones, d; a row per lane */
+    const size_t at = sizeof **b - 16;
+    const __m512i a = z_four16((const char *)b[0] + at, (const char *)b[1] + at,
+                               (const char *)b[2] + at, (const char *)b[3] + at);
+    const __m512i l = _mm512_shuffle_epi8(
+        a, _mm512_broadcast_i32x4(_mm_setr_epi8(2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5, 6, 7, 8, 9)));
+    const __m512i high = _mm512_shuffle_epi8(
+        a, _mm512_broadcast_i32x4(
+               _mm_setr_epi8(10, 11, 12, 13, 10, 11, 12, 13, 10, 11, 12, 13, 10, 11, 12, 13)));
+    const __m512i low4 = _mm512_and_si512(
+        _mm512_srlv_epi64(l, _mm512_set_epi64(4, 0, 4, 0, 4, 0, 4, 0)), z_set1(15));
+    const __m512i top =
+        _mm512_and_si512(_mm512_rolv_epi32(high, z_words4(4, 2, 0, 30)), z_set1(48));
+    const __m512i bytes = _mm512_sub_epi8(z_set1(32), _mm512_or_si512(low4, top));
+    const __m512 f = _mm512_xor_ps(
+        _mm512_castps256_ps512(_mm256_cvtph_ps(_mm512_cvtepi64_epi16(_mm512_srli_epi64(a, 48)))),
+        _mm512_set1_ps(-0.0f));
+    const __m512i s[2] = {_mm512_cvtepi8_epi16(_mm512_castsi512_si256(bytes)),
+                          _mm512_cvtepi8_epi16(_mm512_extracti64x4_epi64(bytes, 1))};
+    __m512i q[2][8];
+
+    z_codes3(q[0], b[0], b[1]);
+    z_codes3(q[1], b[2], b[3]);
+    for (int i = 0; i < inputs; i++) {
+        const struct x256 *xi = (const struct x256 *)(x + (size_t)i * x_bytes);
+        const __m512 d = _mm512_broadcast_f32x8(_mm256_loadu_ps(xi->d));
+        const __m512i back =
+            _mm512_mullo_epi16(z_twice32(xi->sum), _mm512_set1_epi16(-8)); // twice -4
+        __m512i in[8];
+
+        z_inputs2(in, xi->q);
+#pragma GCC unroll 2
+        for (int k = 0; k < 2; k++) {
+            const __m512i twice =
+                _mm512_dpwssd_epi32(_mm512_madd_epi16(back, s[k]), z_parts2(q[k], in, 2), s[k]);
+
+            sum[k][i] =
+                _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_srai_epi32(twice, 1)),
+                                _mm512_mul_ps(z_eight_of(f, 4 * k + 1, 4 * k + 3), d), sum[k][i]);
         }
     }
 }
