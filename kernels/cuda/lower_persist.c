@@ -129,8 +129,10 @@ static bool add_matrix(struct lay *l, const struct launch *from, int fmt)
     struct persist_work *w;
     int how = PERSIST_PACK;
 
-    if (!stage || a->mode != GEMV_ROWS || a->cols % 32 != 0 || (half ? !a->xh : !a->xq))
+    if (!stage || a->mode != GEMV_ROWS || (half ? !a->xh : !a->xq))
         return refuse(l, "a matrix is read otherwise");
+    if (a->cols % 32 != 0)
+        return refuse(l, "a width is no multiple of 32");
     for (int i = 0; i < a->n_m; i++)
         if ((uintptr_t)a->m[i].w % 16 != 0 || a->row_bytes % 16 != 0)
             return refuse(l, "a matrix' rows begin anywhere");
