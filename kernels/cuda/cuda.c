@@ -327,7 +327,8 @@ static int send(struct dev *d, const struct cuda_seg *g, const struct batch *b, 
     return rt_copy_parts(d->rt, g->block, g->host[turn], bytes, g->block_pitch, ARRAYS);
 }
 
-static int cuda_run(struct dev *d, struct segment *s, const struct batch *b)
+int cuda_run_with(struct dev *d, struct segment *s, const struct batch *b,
+                  const struct persist_draws *draws)
 {
     struct cuda_seg *g = s->impl;
     const int64_t n_t = (int64_t)b->n_p + b->n_g;
@@ -354,7 +355,8 @@ static int cuda_run(struct dev *d, struct segment *s, const struct batch *b)
         rt_copy(d->rt, g->embd, b->embd, (uint64_t)(n_t * g->embd_width) * sizeof(float)) < 0)
         return E_DEVICE;
     bucket = cuda_bucket(s, n_t, b->n_out);
-    if (bucket >= 0 && g->graph[shared][bucket]
+    if (draws ? cuda_persist_run(d, g, draws) < 0
+        : bucket >= 0 && g->graph[shared][bucket]
             ? rt_replay(d->rt, g->graph[shared][bucket]) < 0
             : cuda_enqueue(d, s, n_t, b->n_out, n_run, shared) < 0)
         return E_DEVICE;
@@ -362,6 +364,11 @@ static int cuda_run(struct dev *d, struct segment *s, const struct batch *b)
     if (rt_mark(d->rt, MARK_RUN + turn) < 0)
         return E_DEVICE;
     return (int)(d->ticket++ & 0x3fffffff);
+}
+
+static int cuda_run(struct dev *d, struct segment *s, const struct batch *b)
+{
+    return cuda_run_with(d, s, b, NULL);
 }
 
 void cuda_gap(struct dev *d, uint32_t ticket)
@@ -440,4 +447,7 @@ const struct backend cuda_backend = {
     .gap = cuda_mean_gap,
     .draw = cuda_draw,
     .drawn = cuda_drawn,
+    .steps = cuda_steps,
+    .step = cuda_step,
+    .enough = cuda_enough,
 };

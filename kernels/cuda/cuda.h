@@ -14,6 +14,8 @@
 #include "plan/backend.h"
 #include "quant/quant.h"
 
+struct persist_draws;
+
 struct dev {
     struct rt *rt;
     struct rt_info info;
@@ -146,6 +148,10 @@ int cuda_bucket(const struct segment *s, int64_t n_t, int64_t n_s); // -1: none
 /* A step has ended: how long the device had waited for it, where no prompt was in it. */
 void cuda_gap(struct dev *d, uint32_t ticket);
 
+/* As the backend's run, by the graph or the list; or one launch that draws (persist.h). */
+int cuda_run_with(struct dev *d, struct segment *s, const struct batch *b,
+                  const struct persist_draws *draws);
+
 /* -- share.c -- */
 
 /* Tiles of rows that begin alike (struct step), and own[] of all rows; how many. */
@@ -159,12 +165,18 @@ bool cuda_choose_lay(struct prep *p); // false: p->rc says why
 void cuda_choose_free(struct dev *d, struct cuda_choose *c);
 int cuda_draw(struct dev *d, struct segment *s, const struct draw *in, int n);
 int cuda_drawn(struct dev *d, struct segment *s, int ticket, int32_t *id, int n);
+uint32_t cuda_draw_parts(const struct dev *d, const struct cuda_choose *c, int n);
+int cuda_steps(struct dev *d, struct segment *s, const struct batch *b, const struct draw *in,
+               int n);
+int cuda_step(struct dev *d, struct segment *s, int ticket, int i, int32_t *id);
+void cuda_enough(struct dev *d, struct segment *s, int ticket);
 
 /* -- lower_persist.c -- */
 
 /* Has a step of one row be one launch, where that was asked for and can be. */
 void cuda_persist_lay(struct prep *p);
-int cuda_persist_run(struct dev *d, const struct cuda_seg *g);
+/* draws NULL: a step that draws nothing. */
+int cuda_persist_run(struct dev *d, const struct cuda_seg *g, const struct persist_draws *draws);
 
 /* -- weights.c -- */
 

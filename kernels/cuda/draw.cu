@@ -14,7 +14,9 @@
 #define EXP64_FN DEVICE
 #include "base/exp64.h"
 
-static_assert(DRAW_SHARED == (DRAW_SORT + DRAW_THREADS) * sizeof(double) * 2, "as laid out below");
+static_assert(DRAW_LANES == DRAW_THREADS || DRAW_LANES == 2 * DRAW_THREADS, "one or two a thread");
+
+#define DRAW_ELSEWHERE INT32_MAX // it is another block's to say
 
 /* Shared memory of a block. */
 struct draw_room {
@@ -23,6 +25,7 @@ struct draw_room {
     double d[DRAW_THREADS];
     uint64_t n[DRAW_THREADS];
 };
+static_assert(sizeof(struct draw_room) == (DRAW_SORT + DRAW_THREADS) * 16, "what is asked for");
 
 /* Bits that compare as the numbers do; minus zero is zero. */
 DEVICE uint32_t order_of(float x)
@@ -91,7 +94,7 @@ struct draw_span {
     int begin, end;
 };
 
-DEVICE struct draw_span draw_span_of(const struct draw_args &a)
+DEVICE struct draw_span draw_span_of(const struct draw_from &a)
 {
     const int words = (a.n_word + (int)gridDim.y - 1) / (int)gridDim.y;
     const int begin = (int)blockIdx.y * words * 32, end = begin + words * 32;
@@ -110,34 +113,59 @@ DEVICE float draw_edited(const struct draw_row &r, float l, const struct draw_ed
     return e.count < 0 ? -f32_of_bits(0x7f800000u) : l;
 }
 
+/* Penalties of what the slot drew last and nobody has told the host yet, as far as the row's edits
+ * have them not: bit i of `seen`: they have late[i]. By one thread. */
+DEVICE void draw_late(const struct draw_row &r, const struct draw_span &p, const int32_t *late,
+                      int seen, float *w)
+{
+    for (int i = 0; i < r.late; i++) {
+        const int32_t id = load_new(late + i);
+        bool first = true;
+        int count = 0;
+
+        for (int k = 0; k < r.late; k++)
+            if (load_new(late + k) == id) {
+                first = first && k >= i;
+                count++;
+            }
+        if (first && !(seen >> i & 1) && id >= p.begin && id < p.end)
+            w[id] = draw_edited(r, w[id], {id, 0.0f, count});
+    }
+}
+
 /* The row's part as it is after the mask, biases and penalties. */
-DEVICE void draw_edits(const struct draw_args &a, const struct draw_row &r,
+DEVICE void draw_edits(const struct draw_from &a, const struct draw_row &r, const int32_t *late,
                        const struct draw_span &p, float *w, uint64_t *t)
 {
     const float *x = a.logits + r.row * a.ld;
     const uint32_t *mask = a.mask + (int64_t)r.mask * a.n_word;
     const float none = -f32_of_bits(0x7f800000u);
-    const int32_t late = r.late ? a.last[r.slot] : -1;
-    int seen = 0;
+    int seen = 0; // each token is one edit's at most, so that sums of these are unions
 
 #pragma unroll 4
     for (int i = p.begin + (int)threadIdx.x; i < p.end; i += DRAW_THREADS) {
         const bool may = r.n_mask < 0 || (i < r.n_mask && (mask[i / 32] >> i % 32 & 1));
         w[i] = may ? x[i] : none;
     }
-    if (!r.n_edit && late < 0)
+    if (!r.n_edit && !r.late)
         return;
     __syncthreads();
     for (int i = (int)threadIdx.x; i < r.n_edit; i += DRAW_THREADS) {
         struct draw_edit e = a.edit[r.edit + i];
 
-        seen |= e.id == late;
-        e.count += e.id == late && e.count >= 0;
+        for (int k = 0; k < r.late; k++)
+            if (load_new(late + k) == e.id) {
+                seen |= 1 << k;
+                e.count += e.count >= 0;
+            }
         if (e.id >= p.begin && e.id < p.end)
             w[e.id] = draw_edited(r, w[e.id], e);
     }
-    if (r.late && tree_count(seen, t) == 0 && threadIdx.x == 0 && late >= p.begin && late < p.end)
-        w[late] = draw_edited(r, w[late], {late, 0.0f, 1});
+    if (r.late) {
+        seen = tree_count(seen, t);
+        if (threadIdx.x == 0)
+            draw_late(r, p, late, seen, w);
+    }
     __syncthreads();
 }
 
@@ -153,7 +181,7 @@ DEVICE bool within(const struct reach &c, float x)
     return (c.all || x >= c.least) && x > -f32_of_bits(0x7f800000u) && order_of(x) > c.above;
 }
 
-DEVICE int count_within(const struct draw_args &a, const float *w, const struct reach &c,
+DEVICE int count_within(const struct draw_from &a, const float *w, const struct reach &c,
                         uint64_t *t)
 {
     int n = 0;
@@ -165,7 +193,7 @@ DEVICE int count_within(const struct draw_args &a, const float *w, const struct 
 }
 
 /* Candidates in s->key, falling: by logit and the lowest id first, or by id. Returns how many. */
-DEVICE int draw_sorted(const struct draw_args &a, const float *w, const struct reach &c, bool by_id,
+DEVICE int draw_sorted(const struct draw_from &a, const float *w, const struct reach &c, bool by_id,
                        struct draw_room *s)
 {
     const int tid = (int)threadIdx.x;
@@ -252,15 +280,6 @@ DEVICE int draw_kept(const struct draw_row &r, int n, int have, double sum, floa
     return k;
 }
 
-/* Said by one thread. A slot that drew nothing may be asked for a token all the same: the row it
- * begins is thrown away. */
-DEVICE void draw_says(const struct draw_args &a, const struct draw_row &r, int32_t id)
-{
-    a.out[blockIdx.x] = id;
-    if (a.last)
-        a.last[r.slot] = id < 0 ? 0 : id;
-}
-
 /* The largest of a part of the row, and whether something there is no number. */
 DEVICE struct draw_part draw_most(const struct draw_span &p, const float *w, struct draw_room *s)
 {
@@ -280,7 +299,7 @@ DEVICE struct draw_part draw_most(const struct draw_span &p, const float *w, str
 
 /* The largest of all parts, which are there when the last block of the row comes; false: others
  * are still to come. */
-DEVICE bool draw_joined(const struct draw_args &a, struct draw_part *m, struct draw_room *s)
+DEVICE bool draw_joined(const struct draw_from &a, struct draw_part *m, struct draw_room *s)
 {
     struct draw_part *part = a.part + (int64_t)blockIdx.x * DRAW_PARTS;
 
@@ -300,59 +319,84 @@ DEVICE bool draw_joined(const struct draw_args &a, struct draw_part *m, struct d
     return true;
 }
 
-/* one block a multiprocessor, so that nothing is spilled: there are no more of them than those */
-static __global__ void __launch_bounds__(DRAW_THREADS, 1) k_draw(struct draw_args a)
+/* The sum over the row that top-p wants where nothing bounds its candidates: lane after lane. */
+DEVICE double draw_total(const struct draw_from &a, const float *w, double top, double *t)
+{
+    double sum = 0.0, other = 0.0;
+
+    for (int i = (int)threadIdx.x; i < a.n_vocab; i += DRAW_LANES) {
+        const int k = i + DRAW_THREADS;
+
+        sum += exp64((double)load_new(w + i) - top);
+        if (DRAW_THREADS < DRAW_LANES && k < a.n_vocab)
+            other += exp64((double)load_new(w + k) - top);
+    }
+    return tree_sum(DRAW_THREADS < DRAW_LANES ? sum + other : sum, t);
+}
+
+/* At most DRAW_SORT of n candidates: the fewest bits that leave so many. */
+DEVICE void draw_fewer(const struct draw_from &a, const float *w, struct reach *c, int n,
+                       uint64_t *t)
+{
+    uint32_t low = 0, end = 0xffffffffu;
+
+    if (n <= DRAW_SORT)
+        return;
+    while (low < end) {
+        c->above = low + (end - low) / 2;
+        if (count_within(a, w, *c, t) <= DRAW_SORT)
+            end = c->above;
+        else
+            low = c->above + 1;
+    }
+    c->above = low;
+}
+
+/* One of the first k by its part of e^(logit / temperature). By one thread. */
+DEVICE int32_t draw_of(const struct draw_row &r, int k, bool by_id, const struct draw_room *s)
+{
+    double all = 0.0, at = 0.0;
+    int i = 0;
+
+    for (int j = 0; j < k; j++)
+        all += s->e[j];
+    for (; i + 1 < k; i++) {
+        at += s->e[i];
+        if (at > r.rule.u * all)
+            break;
+    }
+    return key_id(s->key[i], by_id);
+}
+
+/* The block's part in a draw. In thread 0 of the block that comes last what is drawn, or why
+ * nothing is; else DRAW_ELSEWHERE or anything. late: [r.late] of the slot's. */
+DEVICE int32_t draw_block(const struct draw_from &a, const struct draw_row &r, const int32_t *late,
+                          struct draw_room *s)
 {
     const int tid = (int)threadIdx.x;
-    struct draw_room *s = (struct draw_room *)shared_memory();
     float *w = a.work + (int64_t)blockIdx.x * a.n_word * 32;
-
-    grid_wait();
-    const struct draw_row &r = a.row[blockIdx.x];
     const struct draw_span span = draw_span_of(a);
 
-    if (r.row < 0) {
-        if (tid == 0 && blockIdx.y == 0)
-            draw_says(a, r, DRAW_HOST);
-        return;
-    }
-    draw_edits(a, r, span, w, s->n);
+    if (r.row < 0)
+        return blockIdx.y == 0 ? DRAW_HOST : DRAW_ELSEWHERE;
+    draw_edits(a, r, late, span, w, s->n);
     __syncthreads();
     struct draw_part m = draw_most(span, w, s);
     if (!draw_joined(a, &m, s))
-        return;
+        return DRAW_ELSEWHERE;
     const float high = key_logit(m.best, false);
-    if (m.bad || !(high - high == 0.0f)) { // not a number, or infinite
-        if (tid == 0)
-            draw_says(a, r, E_NUMERIC);
-        return;
-    }
-    if (r.rule.temperature == 0.0f) {
-        if (tid == 0)
-            draw_says(a, r, key_id(m.best, false));
-        return;
-    }
+    if (m.bad || !(high - high == 0.0f)) // not a number, or infinite
+        return E_NUMERIC;
+    if (r.rule.temperature == 0.0f)
+        return key_id(m.best, false);
     const double top = high;
     struct reach c = {r.rule.has_min ? high + r.rule.least : -f32_of_bits(0x7f800000u),
                       r.rule.top_k > 0 && r.rule.top_p < 1.0f, 0};
     double sum = 0.0;
-    if (r.rule.top_p < 1.0f && r.rule.top_k == 0) {
-        for (int i = tid; i < a.n_vocab; i += DRAW_THREADS)
-            sum += exp64((double)load_new(w + i) - top);
-        sum = tree_sum(sum, s->d);
-    }
+    if (r.rule.top_p < 1.0f && r.rule.top_k == 0)
+        sum = draw_total(a, w, top, s->d);
     const int n = count_within(a, w, c, s->n);
-    if (n > DRAW_SORT) { // the fewest bits that leave so many
-        uint32_t low = 0, end = 0xffffffffu;
-        while (low < end) {
-            c.above = low + (end - low) / 2;
-            if (count_within(a, w, c, s->n) <= DRAW_SORT)
-                end = c.above;
-            else
-                low = c.above + 1;
-        }
-        c.above = low;
-    }
+    draw_fewer(a, w, &c, n, s->n);
     const bool by_id = // nothing is left out
         (r.rule.top_k == 0 || r.rule.top_k >= n) && r.rule.top_p >= 1.0f;
     const int have = draw_sorted(a, w, c, by_id, s);
@@ -364,21 +408,25 @@ static __global__ void __launch_bounds__(DRAW_THREADS, 1) k_draw(struct draw_arg
     for (int i = tid; i < k; i += DRAW_THREADS)
         s->e[i] = exp64(((double)key_logit(s->key[i], by_id) - top) / (double)r.rule.temperature);
     __syncthreads();
-    if (tid != 0)
-        return;
-    if (k == 0) {
-        draw_says(a, r, DRAW_HOST);
-        return;
+    return k == 0 ? DRAW_HOST : tid == 0 ? draw_of(r, k, by_id, s) : DRAW_ELSEWHERE;
+}
+
+#ifndef RILL_PERSIST
+/* one block a multiprocessor, so that nothing is spilled: there are no more of them than those */
+static __global__ void __launch_bounds__(DRAW_THREADS, 1) k_draw(struct draw_args a)
+{
+    grid_wait();
+    const struct draw_row &r = a.row[blockIdx.x];
+    const int32_t id = draw_block(a.from, r, a.from.last + r.slot,
+                                  (struct draw_room *)shared_memory());
+
+    /* A slot that drew nothing may be asked for a token all the same: the row it begins is thrown
+     * away. */
+    if (threadIdx.x == 0 && id != DRAW_ELSEWHERE) {
+        a.from.out[blockIdx.x] = id;
+        if (a.from.last)
+            a.from.last[r.slot] = id < 0 ? 0 : id;
     }
-    double all = 0.0, at = 0.0;
-    int i = 0;
-    for (int j = 0; j < k; j++)
-        all += s->e[j];
-    for (; i + 1 < k; i++) {
-        at += s->e[i];
-        if (at > r.rule.u * all)
-            break;
-    }
-    draw_says(a, r, key_id(s->key[i], by_id));
 }
 KERN(draw);
+#endif

@@ -43,6 +43,7 @@
 #define RWKV_COLS     256
 #define CUDA_SLOTS    4096 // rows of the page tables, at most
 #define DRAW_THREADS  1024
+#define DRAW_LANES    1024 // in which a sum over a row is made, whatever the threads
 #define DRAW_SORT     2048 // candidates that a draw can put in order
 #define DRAW_SHARED   49152
 #define DRAW_ROWS     32 // of a launch
@@ -364,7 +365,7 @@ struct draw_row {
     int32_t slot;
     int32_t edit, n_edit;
     int32_t mask, n_mask; // n_mask -1: all may come
-    int32_t late;         // what the slot drew last counts, too
+    int32_t late;         // so many of what the slot drew last count, too
     struct draw_rule rule;
 };
 
@@ -374,7 +375,7 @@ struct draw_part {
     int32_t bad;
 };
 
-struct draw_args {
+struct draw_from {
     const float *logits;
     int64_t ld;
     const struct draw_edit *edit;
@@ -383,9 +384,13 @@ struct draw_args {
     struct draw_part *part; // [rows][DRAW_PARTS]
     int32_t *ticket;        // [rows], all 0
     int32_t *out;           // pinned memory of the host
-    int32_t *last;          // by slot; NULL: nobody wants to know
+    int32_t *last;          // by slot; k_draw: NULL: nobody wants to know
     int32_t n_vocab, n_word;
-    struct draw_row row[DRAW_ROWS];
+};
+
+struct draw_args {
+    struct draw_from from;
+    struct draw_row row[DRAW_ROWS]; // late: 0 or 1
 };
 
 /* Memory read and nothing else. */

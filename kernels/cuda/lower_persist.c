@@ -1,9 +1,10 @@
 /* lower_persist.c - lays a segment's launches for one row out as the list of persist.cu, where all
- * of them are of a kind that it knows.
+ * of them are of a kind that it knows, and launches it.
  *
  * Entries come one after the other: each waits until all parts of those in front are done. A norm
  * goes into the matrix that reads it, matrices with one input go side by side, and angles, which
- * depend on nothing, go first. Nothing is merged where one would write what another reads.
+ * depend on nothing, go first. Nothing is merged where one would write what another reads. Where
+ * logits are made a draw is the last entry; whether it draws is said with the launch.
  */
 #include <stdio.h>
 #include <string.h>
@@ -14,7 +15,7 @@
 
 struct persist {
     struct persist_args args;
-    struct rt_launch launch;
+    struct rt_launch launch; // without them
 };
 
 struct lay {
@@ -82,7 +83,8 @@ static struct persist_work *add(struct lay *l, int kind, const struct launch *fr
                                .n_z = (int32_t)from->grid_z};
     if (kind == PERSIST_MATRIX || kind == PERSIST_HEAD)
         w->first = 0;
-    memcpy(&w->a, from->args, from->k->bytes);
+    if (from->args)
+        memcpy(&w->a, from->args, from->k->bytes);
     l->parts[w->raise] += (uint32_t)w->blocks;
     l->n++;
     return w;
@@ -255,6 +257,13 @@ static bool lay_list(struct lay *l)
                 return false;
         }
     l->record = 0;
+    if (g->choose && l->n > 0) {
+        const uint32_t parts = cuda_draw_parts(l->p->d, g->choose, 1);
+
+        l->place++;
+        add(l, PERSIST_DRAW, &(struct launch){.grid_y = parts, .grid_z = 1}, (int)parts);
+        wish_room(l, PERSIST_DRAWS);
+    }
     for (int i = 0; i < l->n; i++) {
         l->w[i].wait = l->w[i].raise - 1;
         l->w[i].want = l->w[i].wait < 0 ? 0 : l->parts[l->w[i].wait];
@@ -297,17 +306,19 @@ static bool lay_launch(struct lay *l)
         }
     void *work = cuda_prep_mem(p, bytes);
     a->work = work;
-    a->count = cuda_prep_mem(p, counts + 8);
+    a->count = cuda_prep_mem(p, counts + 12);
     a->step = a->count + l->place + 1;
+    a->draws.recent = cuda_prep_mem(p, (PERSIST_STEPS + 1) * sizeof *a->draws.recent);
     if (p->rc == 0 && (rt_copy(p->d->rt, work, l->w, bytes) < 0 ||
-                       rt_zero(p->d->rt, a->count, counts + 8) < 0 || rt_sync(p->d->rt) < 0))
+                       rt_zero(p->d->rt, a->count, counts + 12) < 0 || rt_sync(p->d->rt) < 0))
         p->rc = err_set(p->e, E_DEVICE, "cuda: %s", rt_error());
-    p->g->persist->launch = (struct rt_launch){
-        .k = &kern_persist,
-        .grid = {(uint32_t)l->units, 1, 1},
-        .block = PERSIST_THREADS,
-        .shared = persist_head_bytes() + l->room + (uint32_t)(PERSIST_WARPS * a->stages) * l->stage,
-        .args = a};
+    p->g->persist->launch =
+        (struct rt_launch){.k = &kern_persist,
+                           .grid = {(uint32_t)l->units, 1, 1},
+                           .block = PERSIST_THREADS,
+                           .shared = persist_head_bytes() + l->room +
+                                     (uint32_t)(PERSIST_WARPS * a->stages) * l->stage};
+    p->s->in_a_row = p->rc == 0 && p->g->choose ? PERSIST_STEPS : 0;
     return p->rc == 0;
 }
 
@@ -316,6 +327,7 @@ void cuda_persist_lay(struct prep *p)
     const uint64_t n = (uint64_t)p->g->n + 1;
     struct lay l = {.p = p, .units = p->d->info.units};
 
+    p->s->in_a_row = 0;
     if (!p->d->persist || p->rc)
         return;
     l.w = mem_array(n, sizeof *l.w, p->e);
@@ -338,7 +350,18 @@ void cuda_persist_lay(struct prep *p)
     mem_free(l.w);
 }
 
-int cuda_persist_run(struct dev *d, const struct cuda_seg *g)
+int cuda_persist_run(struct dev *d, const struct cuda_seg *g, const struct persist_draws *draws)
 {
-    return rt_launch(d->rt, &g->persist->launch);
+    struct persist_args a = g->persist->args;
+    struct rt_launch l = g->persist->launch;
+
+    if (draws) {
+        int32_t *recent = a.draws.recent;
+
+        a.draws = *draws;
+        a.draws.s = g->step;
+        a.draws.recent = recent;
+    }
+    l.args = &a;
+    return rt_launch(d->rt, &l);
 }

@@ -1,4 +1,4 @@
-/* persist.cu - all records of a step of one row in one launch.
+/* persist.cu - all records of a step of one row in one launch, and of the next ones.
  *
  * A block a multiprocessor, all there at once. They work through a list (lower_persist.c) whose
  * entries are the launches of the step; a count in memory for each says how many blocks have done
@@ -8,9 +8,13 @@
  * and half.cuh, so the bytes are those of the launches.
  *
  * What a matrix reads is packed by every block for itself, and the norm in front of it made: that
- * costs less than to wait once more. The text of the other kernels is compiled here once more, as
- * functions: blockIdx then is what the block stands in for. What is __noinline__ is so for its
- * registers: the compiler would fill them with what all cases of a loop have in common.
+ * costs less than to wait once more. The list's last entry draws a token, which is the next step's
+ * row: then the list begins again, up to so many times, and meanwhile the rings have gone on to its
+ * first matrices. The host reads each token as it is drawn.
+ *
+ * The text of the other kernels is compiled here once more, as functions: blockIdx then is what the
+ * block stands in for. What is __noinline__ is so for its registers: the compiler would fill them
+ * with what all cases of a loop have in common.
  */
 #define RILL_PERSIST
 #include "kernels/cuda/common.cuh"
@@ -51,14 +55,17 @@ DEVICE struct place &here(void)
 #undef blockIdx
 #undef gridDim
 #undef ATTN_THREADS
+#undef DRAW_THREADS
 #undef MAP_THREADS
 #define blockIdx        (here().block)
 #define gridDim         (here().grid)
 #define shared_memory() (here().room)
 #define ATTN_THREADS    PERSIST_THREADS
+#define DRAW_THREADS    PERSIST_THREADS
 #define MAP_THREADS     PERSIST_THREADS
 
 #include "kernels/cuda/attn.cu"
+#include "kernels/cuda/draw.cu"
 #include "kernels/cuda/half.cuh"
 #include "kernels/cuda/heads.cuh"
 #include "kernels/cuda/ring.cuh"
@@ -132,6 +139,7 @@ DEVICE struct piece piece_of(const struct gemv_args &a, const struct ring_work &
 struct ahead {
     struct persist_work work;
     struct ring_work w;
+    int32_t steps; // behind this one
 };
 
 struct head {
@@ -139,7 +147,9 @@ struct head {
     uint64_t bar[PERSIST_WARPS][PERSIST_STAGES];
     struct ahead ahead[PERSIST_WARPS];
     struct persist_work work[2]; // what is done, and what comes
-    int32_t at;                  // which is which
+    uint32_t at;                 // entries begun: which is which
+    uint32_t steps;              // begun since the segment was made, this one too
+    bool more;                   // it is not the last one
     float sums[PERSIST_WARPS];
     int32_t keep;
 };
@@ -213,14 +223,17 @@ DEVICE void begin_matrix(const struct persist_args &p, struct feed *c, struct ah
     for (int i = lane; i < WORDS; i += WARP)
         ((uint32_t *)&k.work)[i] = from[i];
     __syncwarp();
-    if (lane == 0)
+    if (lane == 0) {
         k.w = share_of(k.work.a.gemv, k.work.fmt);
+        k.steps -= c->at == p.matrix;
+    }
     __syncwarp();
     c->item = first_item(c->items);
     c->piece = 0;
 }
 
-/* Asks for the warp's next piece, for a stage that is free. */
+/* Asks for the warp's next piece, for a stage that is free; behind the last one for nothing, which
+ * is there at once. */
 DEVICE void ask(const struct persist_args &p, struct feed *c, int at)
 {
     const int warp = (int)threadIdx.x / WARP;
@@ -228,14 +241,18 @@ DEVICE void ask(const struct persist_args &p, struct feed *c, int at)
     uint64_t *bar = &head().bar[warp][at];
     uint8_t *stage = stage_of(p, at);
 
-    if (c->at >= p.n)
-        return;
-    while (c->item >= (k.w.end - k.w.first) * k.w.items) {
+    while (c->at < p.n && c->item >= (k.w.end - k.w.first) * k.w.items) {
         c->items += (uint32_t)((k.w.end - k.w.first) * k.w.items);
         c->at = k.work.next;
-        if (c->at >= p.n)
-            return;
-        begin_matrix(p, c, k);
+        if (c->at >= p.n && k.steps > 0)
+            c->at = p.matrix;
+        if (c->at < p.n)
+            begin_matrix(p, c, k);
+    }
+    if (c->at >= p.n) {
+        by_bulk::expect(bar, 0);
+        by_bulk::asked();
+        return;
     }
     switch (k.work.fmt) {
 #define ASK(id, f)                                                                                 \
@@ -482,6 +499,45 @@ DEVICE void do_one(const struct persist_work &k, int y)
     }
 }
 
+/* What was drawn is told to the host, and becomes the next step's row if that is wanted. By one
+ * thread. */
+DEVICE void go_on(const struct persist_args &p, int at, int32_t id)
+{
+    const struct persist_draws &d = p.draws;
+    const bool more = id >= 0 && at + 1 < d.n && !host_said(d.enough);
+    int32_t *last = d.from.last + d.row[0].slot;
+
+    if (at == 0)
+        d.recent[0] = *last;
+    d.recent[at + 1] = *last = id < 0 ? 0 : id;
+    if (more) {
+        *(int32_t *)d.s.id = id;
+        ++*(int32_t *)d.s.pos;
+        ++*(int32_t *)d.s.rot;
+        ++*(int32_t *)d.s.see;
+    }
+    p.step[2] = more;
+    tell_host(d.from.out + at, id);
+    if (!more && at + 1 < d.n)
+        tell_host(d.from.out + at + 1, DRAW_NONE);
+}
+
+/* The step's draw, where one is wanted: at of the launch. */
+static __device__ __noinline__ void do_draw(const struct persist_args &p, int part, int at)
+{
+    const struct persist_draws &d = p.draws;
+
+    if (threadIdx.x % WARP == 0)
+        stand(part, work(), room());
+    __syncthreads();
+    const struct draw_row &r = d.row[at];
+    const int32_t *late = at == 0 ? d.from.last + r.slot : d.recent + at + 1 - r.late;
+    const int32_t id = draw_block(d.from, r, late, (struct draw_room *)room());
+
+    if (threadIdx.x == 0 && id != DRAW_ELSEWHERE)
+        go_on(p, at, id);
+}
+
 /* All but matrices; part: the block's number among those that have one. Heads are dealt to warps.
  */
 static __device__ __noinline__ void do_others(int part)
@@ -517,20 +573,47 @@ DEVICE void bring_work(const struct persist_args &p, int at)
 {
     enum { PARTS = sizeof(struct persist_work) / 16 };
     const int tid = (int)threadIdx.x;
+    struct persist_work *to = &head().work[(head().at + 1) % 2];
 
     static_assert(sizeof(struct persist_work) % 16 == 0 && PARTS <= PERSIST_THREADS, "a part each");
     if (at < p.n && tid < PARTS)
-        copy_16((char *)&head().work[at % 2] + 16 * tid, (const char *)(p.work + at) + 16 * tid);
+        copy_16((char *)to + 16 * tid, (const char *)(p.work + at) + 16 * tid);
     copies_group();
 }
 
-static __global__ void __launch_bounds__(PERSIST_THREADS, 1) k_persist(struct persist_args p)
+/* Begins step `at` of the launch, behind the draw of the one in front; false: there is none. */
+DEVICE bool begin_step(const struct persist_args &p, int at)
+{
+    const struct persist_work &k = work();
+    struct head &h = head();
+
+    if (at > 0 && at >= p.draws.n)
+        return false;
+    if (threadIdx.x == 0 && at == 0) {
+        h.steps = *p.step + 1;
+        h.more = true;
+    } else if (threadIdx.x == 0) { // k is the draw
+        wait_count(p.count + k.raise, (uint32_t)k.blocks * h.steps);
+        h.more = p.step[2];
+        h.steps += h.more;
+    }
+    __syncthreads();
+    return h.more;
+}
+
+static __global__ void __launch_bounds__(PERSIST_THREADS, 1)
+    k_persist(const __grid_constant__ struct persist_args p)
 {
     struct head &h = head();
     struct cursor c = {0, 0, 0};
     struct feed next = {0, p.matrix, 0, 0};
     const int tid = (int)threadIdx.x, warp = tid / WARP, g = all_blocks();
 
+    if (tid == 0)
+        h.at = (uint32_t)-1;
+    if (tid % WARP == 0)
+        h.ahead[warp].steps = p.draws.n;
+    __syncthreads();
     bring_work(p, 0);
     by_bulk::begin(h.bar[warp], p.stages);
     if (next.at < p.n)
@@ -538,29 +621,37 @@ static __global__ void __launch_bounds__(PERSIST_THREADS, 1) k_persist(struct pe
     for (int i = 0; i < p.stages; i++)
         ask(p, &next, i);
     grid_wait();
-    for (int at = 0; at < p.n; at++) {
-        copies_wait<0>();
-        if (tid == 0)
-            h.at = at;
-        __syncthreads();
-        const struct persist_work &k = work();
-        const int part = (this_block() - k.first + g) % g;
-        const bool mine = k.kind != PERSIST_INPUT && part < k.blocks;
+    for (int step = 0; begin_step(p, step); step++)
+        for (int at = 0; at < p.n; at++) {
+            copies_wait<0>();
+            if (tid == 0)
+                h.at++;
+            __syncthreads();
+            const struct persist_work &k = work();
+            const int part = (this_block() - k.first + g) % g;
+            const bool mine = k.kind != PERSIST_INPUT && part < k.blocks;
+            const bool idle = k.kind == PERSIST_DRAW && p.draws.n == 0;
 
-        if (mine && tid == 0 && k.wait >= 0)
-            wait_count(p.count + k.wait, k.want * (*p.step + 1));
-        __syncthreads();
-        bring_work(p, at + 1);
-        if (mine && k.kind == PERSIST_MATRIX)
-            do_matrix(p, k, &c, &next);
-        else if (mine)
-            do_others(part);
-        __syncthreads();
-        if (mine && tid == 0)
-            raise_count(p.count + k.raise);
-    }
+            if (mine && !idle && tid == 0 && k.wait >= 0)
+                wait_count(p.count + k.wait, k.want * h.steps);
+            __syncthreads();
+            bring_work(p, at + 1 < p.n ? at + 1 : step + 1 < p.draws.n ? 0 : p.n);
+            if (mine && k.kind == PERSIST_MATRIX)
+                do_matrix(p, k, &c, &next);
+            else if (mine && k.kind != PERSIST_DRAW)
+                do_others(part);
+            else if (mine && !idle)
+                do_draw(p, part, step);
+            __syncthreads();
+            if (mine && tid == 0)
+                raise_count(p.count + k.raise);
+        }
+    copies_wait<0>();
+    for (int i = 0; i < p.stages; i++) // what was asked for and is not wanted
+        bulk_wait(&h.bar[warp][(c.stage + i) % p.stages],
+                  (uint32_t)(c.turn ^ (c.stage + i >= p.stages)));
     if (last_of((int32_t *)p.step + 1, g, &h.keep) && tid == 0)
-        ++*p.step;
+        *p.step = h.steps;
 }
 
 extern "C" const struct rt_kern kern_persist = {"cuda:persist", KERN_FN(k_persist),

@@ -1,5 +1,5 @@
-/* persist.h - a step of one row as one launch: the list that lower_persist.c makes of a segment's
- * launches and persist.cu works through.
+/* persist.h - steps of one row as one launch: the list that lower_persist.c makes of a segment's
+ * launches and persist.cu works through, once for each step.
  */
 #ifndef RILL_KERNELS_CUDA_PERSIST_H
 #define RILL_KERNELS_CUDA_PERSIST_H
@@ -14,6 +14,9 @@
 #define PERSIST_PIECE   128    // columns of 16 rows that lie in a stage, where weights have 16 bits
 #define PERSIST_SUMS    16384
 #define PERSIST_HEADS   16384 // a head a warp
+#define PERSIST_DRAWS   ((DRAW_SORT + PERSIST_THREADS) * 16) // what a draw works in
+
+#define PERSIST_STEPS 8 // of a launch, at most
 
 enum persist_kind {
     PERSIST_INPUT, // the norm in front of a matrix, which every block makes for itself
@@ -25,7 +28,8 @@ enum persist_kind {
     PERSIST_STORE,
     PERSIST_HEAD,
     PERSIST_ATTN,
-    PERSIST_MAP
+    PERSIST_MAP,
+    PERSIST_DRAW // the last one, if any
 };
 
 enum {
@@ -41,7 +45,7 @@ struct persist_work {
     int32_t first, blocks;
     int32_t wait, raise; // places of count; wait -1: nothing
     uint32_t want;       // parts that are counted at `wait`, each step
-    int32_t next;        // MATRIX: the next one in the list
+    int32_t next;        // MATRIX: the next one in the list; the last one's: as many as there are
     int32_t n_y, n_z;    // the grid of the launch that it was
     int32_t how;         // MATRIX: the INPUT's place in the list, or below; NORM and INPUT: threads
                          // that add; ATTN: which of kern_attn_few
@@ -58,13 +62,25 @@ struct persist_work {
     } a;
 };
 
+/* Tokens that a launch draws: step i by row[i], to from.out[i]. What is drawn is the next step's
+ * row, one position on. */
+struct persist_draws {
+    int32_t n; // steps; 0: one, and nothing is drawn
+    struct draw_from from;
+    struct step s;         // which goes on
+    int32_t *recent;       // [PERSIST_STEPS + 1] what the slot drew, last before the launch
+    const int32_t *enough; // the host's: not 0: no further step is wanted
+    struct draw_row row[PERSIST_STEPS];
+};
+
 struct persist_args {
     const struct persist_work *work;
     int32_t n, matrix;     // entries, and the first that is a matrix; n: none
     int32_t stages, stage; // of a warp's ring, and bytes of one
     int32_t input, room;   // bytes: of a matrix' input, and of all in front of the rings
     uint32_t *count;       // parts done since the segment was made
-    uint32_t *step;        // [2] steps done; a ticket, 0 between steps
+    uint32_t *step;        // [3] steps done; a ticket, 0 between steps; whether one more follows
+    struct persist_draws draws;
 };
 
 #ifdef __cplusplus

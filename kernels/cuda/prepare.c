@@ -102,7 +102,7 @@ int cuda_enqueue(struct dev *d, const struct segment *s, int64_t n_t, int64_t n_
     const int v = variant_of(n_t);
 
     if (n_t == 1 && g->persist)
-        return cuda_persist_run(d, g);
+        return cuda_persist_run(d, g, NULL);
     for (int i = 0; i < g->n; i++) {
         const struct launch *l = &g->l[i];
         const int64_t x = most_blocks(s, l, n_t, n_s, n_run);

@@ -265,6 +265,20 @@ static __device__ __forceinline__ void wait_count(const uint32_t *p, uint32_t wa
     }
 }
 
+/* Words that a launch and the host share while it runs: pinned memory. */
+static __device__ __forceinline__ void tell_host(int32_t *p, int32_t v)
+{
+    asm volatile("st.relaxed.sys.global.s32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
+}
+
+static __device__ __forceinline__ int32_t host_said(const int32_t *p)
+{
+    int32_t v;
+
+    asm volatile("ld.relaxed.sys.global.s32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+    return v;
+}
+
 /* volatile: all lanes must come to these, so they stay where they are written. */
 static __device__ __forceinline__ void mma_s8_k32(int *c, const int *a, const int *b)
 {

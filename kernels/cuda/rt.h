@@ -76,6 +76,10 @@ enum { RT_MARKS = 14 };
 int rt_mark(struct rt *d, int i);
 int rt_reached(struct rt *d, int i);
 
+/* Waits until a word of pinned memory is no longer `was`, and gets it; -1 too if the mark is passed
+ * and it still is. */
+int rt_watch(struct rt *d, const volatile int32_t *word, int32_t was, int mark, int32_t *out);
+
 /* Seconds of the device's own clock between two marks that were reached. */
 int rt_between(struct rt *d, int a, int b, double *seconds);
 

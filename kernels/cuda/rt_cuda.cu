@@ -244,6 +244,24 @@ int rt_reached(struct rt *d, int i)
     return result(cudaEventSynchronize(d->mark[i]));
 }
 
+int rt_watch(struct rt *d, const volatile int32_t *word, int32_t was, int mark, int32_t *out)
+{
+    enum { LOOKS = 4096 }; // some us, at which the mark is asked for once
+
+    for (bool passed = false;;) {
+        for (int i = 0; i < LOOKS; i++)
+            if ((*out = *word) != was)
+                return 0;
+        if (passed)
+            return -1;
+        const cudaError_t rc = cudaEventQuery(d->mark[mark]);
+        if (rc != cudaSuccess && rc != cudaErrorNotReady)
+            return -1;
+        cudaGetLastError(); // that it is not ready is no error
+        passed = rc == cudaSuccess;
+    }
+}
+
 int rt_between(struct rt *d, int a, int b, double *seconds)
 {
     float ms = 0.0f;

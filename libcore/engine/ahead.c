@@ -19,7 +19,7 @@ static bool can(struct rill_engine *g)
     const struct flight *f = step_flight(g);
     int n = 0;
 
-    if (!g->seg.keeps || f->ticket < 0 || !f->far || g->drafter || g->dump || g->columns || g->solo)
+    if (!g->seg.keeps || !f->far || g->drafter || g->dump || g->columns || g->solo)
         return false;
     for (int i = 0; i < g->n_req; i++)
         n += !g->req[i]->finish && !(g->req[i]->s.state == SCHED_WAITING && full(g));
@@ -57,12 +57,24 @@ static bool reserve(struct rill_engine *g)
     return any;
 }
 
+int ahead_most(struct rill_engine *g)
+{
+    const struct flown *part = step_flight(g)->part;
+    const int left = part->r->room - 1 - part->pos;
+    const int n = g->now->in_a_row < left ? g->now->in_a_row : left;
+
+    if (n < 2 || !(g->coming || can(g)) || kv_left(g->pool) < 2 * kv_block_cost(g->pool) ||
+        !kv_reserve(g->pool, part->r->seq, part->pos, part->pos + n))
+        return 1;
+    return n;
+}
+
 int ahead_start(struct rill_engine *g, struct err *e)
 {
     const struct flight *f = step_flight(g);
     int rc;
 
-    if (!can(g) || !reserve(g))
+    if (f->ticket < 0 || f->at + 1 < f->n_step || !can(g) || !reserve(g))
         return 0;
     g->turn = !g->turn;
     g->coming = true;
@@ -81,19 +93,33 @@ int ahead_start(struct rill_engine *g, struct err *e)
     return rc;
 }
 
+/* Steps of f that have not begun are not wanted. */
+static void enough(struct rill_engine *g, struct flight *f)
+{
+    if (f->at + 1 < f->n_step)
+        g->be->enough(g->dev, g->now, f->ticket);
+}
+
 bool ahead_take(struct rill_engine *g)
 {
-    const struct flight *f = &g->flight[!g->turn];
+    struct flight *f = step_flight(g);
     bool any = false;
 
-    if (!g->coming) {
+    if (f->at + 1 < f->n_step) {
+        f->at++;
+        f->part->pos++;
+    } else if (g->coming) {
+        g->coming = false;
+        g->turn = !g->turn;
+        f = step_flight(g);
+    } else {
         g->in_a_row = 0;
         return false;
     }
-    g->coming = false;
-    g->turn = !g->turn;
     for (int i = 0; i < f->n_part; i++)
         any = any || (f->part[i].r && !f->part[i].r->finish);
+    if (!any || g->n_req > 1)
+        enough(g, f);
     return any;
 }
 
@@ -101,7 +127,7 @@ bool ahead_lost(struct rill_engine *g, const struct flown *part, int out)
 {
     struct request *r = part->r;
 
-    if (!r || r->finish || r->stored != part->pos)
+    if (!r || r->finish || r->stored != part->pos || devdraw_id(g, out) == DRAW_NONE)
         return true;
     if (!g->coming || devdraw_id(g, out) != DRAW_HOST)
         return false;
@@ -113,9 +139,13 @@ bool ahead_lost(struct rill_engine *g, const struct flown *part, int out)
 
 void ahead_forget(struct rill_engine *g, const struct request *r)
 {
-    struct flight *f = &g->flight[!g->turn];
+    for (int k = 0; k < 2; k++) {
+        struct flight *f = &g->flight[k];
 
-    for (int i = 0; i < f->n_part; i++)
-        if (f->part[i].r == r)
-            f->part[i].r = NULL;
+        for (int i = 0; i < f->n_part; i++)
+            if (f->part[i].r == r) {
+                f->part[i].r = NULL;
+                enough(g, f);
+            }
+    }
 }

@@ -4,7 +4,7 @@
 #include "base/mem.h"
 #include "engine/step.h"
 
-enum { EDITS = 1 << 15, MASKS = 64 }; // of a step
+enum { EDITS = 1 << 15, MASKS = 64, STEPS = 64 }; // of a step, and of those in one go
 
 /* What a step asked for. */
 struct asked {
@@ -40,7 +40,7 @@ void devdraw_close(struct devdraw *f)
 
 int devdraw_open(struct devdraw **out, const struct rill_engine *g, struct err *e)
 {
-    const uint64_t n = (uint64_t)g->seg.max_s;
+    const uint64_t n = (uint64_t)(g->seg.max_s > STEPS ? g->seg.max_s : STEPS);
     struct devdraw *f;
 
     if (!g->be->draw || g->plan->encoder)
@@ -83,7 +83,7 @@ static bool ask(struct rill_engine *g, const struct request *r, int n, int out)
     struct sampler_in in = step_sampler(g, r, NULL, n);
     struct draw *d = &f->in[f->n];
 
-    in.n_late = n - r->n; // this step was started ahead
+    in.n_late = n - r->n; // drawn by steps in front that nobody has looked at yet
 
     if (wanted_here(g, r))
         return false;
@@ -138,17 +138,56 @@ bool devdraw_plan(struct rill_engine *g)
     return all;
 }
 
+bool devdraw_one(const struct rill_engine *g)
+{
+    const struct batch *b = &g->batch;
+
+    return g->be->steps && g->now->in_a_row > 0 && b->n_p == 0 && b->n_g == 1 && b->n_out == 1 &&
+           g->devdraw->n == 1;
+}
+
+int devdraw_more(struct rill_engine *g, int n)
+{
+    const struct flown *part = step_flight(g)->part;
+    int i = 1;
+
+    while (i < n && i < STEPS && ask(g, part->r, part->pos + i + 1, 0))
+        i++;
+    return i;
+}
+
+/* Of the step, whose draws a ticket will stand for. */
+static struct asked *asks(struct rill_engine *g, int n)
+{
+    struct devdraw *f = g->devdraw;
+    struct asked *a = &f->of[g->turn];
+
+    a->n = n;
+    a->seg = g->now;
+    for (int i = 0; i < n; i++)
+        a->row[i] = f->in[i].row;
+    return a;
+}
+
+int devdraw_steps(struct rill_engine *g, struct err *e)
+{
+    struct flight *now = step_flight(g);
+    struct asked *a = asks(g, 1);
+
+    a->ticket = now->ticket = g->be->steps(g->dev, g->now, &g->batch, g->devdraw->in, now->n_step);
+    if (a->ticket < 0)
+        return err_set(e, E_DEVICE, "the device failed in %d steps of one row", now->n_step);
+    g->stats.ahead += (uint64_t)now->n_step - 1;
+    return 0;
+}
+
 int devdraw_start(struct rill_engine *g, struct err *e)
 {
     struct devdraw *f = g->devdraw;
-    struct asked *a = f ? &f->of[g->turn] : NULL;
+    struct asked *a = f ? asks(g, f->n) : NULL;
 
     if (!f)
         return 0;
-    a->n = f->n;
-    a->seg = g->now;
-    for (int i = 0; i < f->n; i++)
-        a->row[i] = f->in[i].row;
     a->ticket = f->n ? g->be->draw(g->dev, g->now, f->in, f->n) : 0;
     if (a->ticket < 0)
         return err_set(e, E_DEVICE, "the device failed to draw %d tokens", f->n);
@@ -157,20 +196,28 @@ int devdraw_start(struct rill_engine *g, struct err *e)
 
 int devdraw_finish(struct rill_engine *g, bool *left, struct err *e)
 {
+    struct flight *now = step_flight(g);
     struct devdraw *f = g->devdraw;
     const struct asked *a = f ? &f->of[g->turn] : NULL;
+    int rc = 0;
 
     *left = false;
     if (!f)
         return 0;
     for (int i = 0; i < a->n_row; i++)
         f->id[i] = DRAW_HOST;
-    if (a->n && g->be->drawn(g->dev, a->seg, a->ticket, f->got, a->n) < 0)
+    if (now->n_step)
+        rc = g->be->step(g->dev, a->seg, a->ticket, now->at, f->got);
+    else if (a->n)
+        rc = g->be->drawn(g->dev, a->seg, a->ticket, f->got, a->n);
+    if (rc < 0)
         return err_set(e, E_DEVICE, "the device failed to draw %d tokens", a->n);
     for (int i = 0; i < a->n; i++) {
         f->id[a->row[i]] = f->got[i];
         *left = *left || f->got[i] == DRAW_HOST;
-        g->stats.device_drawn += f->got[i] != DRAW_HOST;
+        g->stats.device_drawn += f->got[i] != DRAW_HOST && f->got[i] != DRAW_NONE;
+        if (now->n_step && f->got[i] < 0)
+            now->n_step = now->at + 1; // no step was made behind it
     }
     return 0;
 }

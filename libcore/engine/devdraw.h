@@ -22,9 +22,14 @@ bool devdraw_alone(const struct rill_engine *g, const struct request *r);
 /* Before the step's plan runs: what the device will be asked for. True: no row of logits is wanted
  * on the host. */
 bool devdraw_plan(struct rill_engine *g);
-/* Behind the run, enqueued; and the ids of the step. *left: some of it must be drawn on the host.
- */
+/* So planned: whether the step is one row that the device can draw for in the same go, and for
+ * those behind it; and of the first n such steps how many it can draw for. */
+bool devdraw_one(const struct rill_engine *g);
+int devdraw_more(struct rill_engine *g, int n);
+/* Behind the run, enqueued; or in the same go, instead of the run. And the ids of the step. *left:
+ * some of it must be drawn on the host. */
 int devdraw_start(struct rill_engine *g, struct err *e);
+int devdraw_steps(struct rill_engine *g, struct err *e);
 int devdraw_finish(struct rill_engine *g, bool *left, struct err *e);
 
 /* What the device drew from row `out` of the step, else DRAW_HOST. */

@@ -22,7 +22,9 @@ struct flight {
         int32_t pos, rows;
     } *part; // [cap]
     int n_part;
-    int ticket; // of the run; -1: nothing ran
+    int ticket; // of the run, or of steps; -1: nothing ran
+    int n_step; // so many steps of one row in one go; 0: a run, and draws behind it
+    int at;     // which of them is the step
     bool far;   // the device draws all of it
     struct op_cost cost; // for step_count
     double guess;

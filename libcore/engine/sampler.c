@@ -423,6 +423,7 @@ bool sampler_as_draw(struct sampler_work *w, const struct sampler_in *in, struct
     const int from = !penal                                           ? in->n
                      : s->penalty_last > 0 && s->penalty_last < in->n ? in->n - s->penalty_last
                                                                       : 0;
+    const int late = in->n_late < in->n - from ? in->n_late : in->n - from;
     int n = 0;
 
     if (!common(s) || s->n_allowed || s->dry_multiplier > 0 || s->no_repeat_ngram > 0 ||
@@ -441,7 +442,7 @@ bool sampler_as_draw(struct sampler_work *w, const struct sampler_in *in, struct
                          .n_edit = n,
                          .mask = in->mask,
                          .n_mask = in->n_mask,
-                         .late = penal && in->n_late,
+                         .late = late,
                          .rule = {.repetition = s->repetition_penalty,
                                   .presence = s->presence_penalty,
                                   .frequency = s->frequency_penalty,

@@ -41,7 +41,7 @@ struct sampler_in {
     const float *logits;    // [n_vocab]
     const int32_t *history; // [n] tokens of the sequence so far, prompt included
     int n, n_prompt;
-    int n_late; // of them, 1: the last one is not known to the host yet; for sampler_as_draw alone
+    int n_late; // the last so many are not known to the host yet; for sampler_as_draw alone
     uint64_t seed;
     uint32_t choice;
     const int32_t *ban; // [n_ban] tokens that may not come now

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "engine/adapt.h"
+#include "engine/ahead.h"
 #include "engine/columns.h"
 #include "engine/devdraw.h"
 #include "engine/embed.h"
@@ -114,7 +115,7 @@ void step_begin(struct rill_engine *g)
     g->now = &g->seg;
     g->batch = (struct batch){
         .id = g->id, .seq = g->row_seq, .pos = g->pos, .seqs = g->seqs, .out = g->out};
-    f->n_part = 0;
+    f->n_part = f->n_step = f->at = 0;
     f->ticket = -1;
     f->far = false;
 }
@@ -210,14 +211,23 @@ void step_alike(struct rill_engine *g)
     g->batch.alike = g->alike;
 }
 
-static int start(struct rill_engine *g, int *ticket, struct err *e)
+/* Before a step: pages that are to be there, and where. */
+static int ready(struct rill_engine *g, struct err *e)
 {
-    struct batch *b = &g->batch;
-
     if (seats_copies(g) < 0)
         return err_set(e, E_DEVICE, "the device failed to copy keys and values");
     step_tables(g);
     step_alike(g);
+    return 0;
+}
+
+static int start(struct rill_engine *g, int *ticket, struct err *e)
+{
+    struct batch *b = &g->batch;
+    const int rc = ready(g, e);
+
+    if (rc < 0)
+        return rc;
     *ticket = g->be->run(g->dev, g->now, b);
     if (*ticket < 0)
         return err_set(e, E_DEVICE, "the device failed in a step of %d rows", b->n_p + b->n_g);
@@ -239,6 +249,11 @@ int step_start(struct rill_engine *g, struct err *e)
     if (!g->batch.n_seq)
         return 0;
     f->far = devdraw_plan(g);
+    if (f->far && devdraw_one(g)) {
+        f->n_step = devdraw_more(g, ahead_most(g));
+        rc = ready(g, e);
+        return rc < 0 ? rc : devdraw_steps(g, e);
+    }
     rc = start(g, &f->ticket, e);
     return rc < 0 ? rc : devdraw_start(g, e);
 }
@@ -252,7 +267,7 @@ int step_finish(struct rill_engine *g, struct err *e)
 
     if (f->ticket < 0)
         return 0;
-    rc = g->coming ? 0 : finish(g, f->ticket, e);
+    rc = g->coming || f->n_step ? 0 : finish(g, f->ticket, e);
     rc = rc < 0 ? rc : devdraw_finish(g, &left, e);
     if (rc < 0 || g->coming)
         return rc;
@@ -380,6 +395,8 @@ void step_count(struct rill_engine *g, double seconds)
 {
     const struct flight *f = step_flight(g);
 
+    if (f->n_step && devdraw_id(g, 0) == DRAW_NONE)
+        return;
     learn(g, f->guess, seconds);
     g->stats.steps++;
     g->stats.prompt_rows += (uint64_t)f->n_p;

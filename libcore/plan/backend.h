@@ -57,6 +57,8 @@ struct segment {
     const struct lora_slot *lora; // [n_lora] may change between runs
     int32_t n_lora;
     bool keeps;             // set by prepare: what a slot drew last may be a row's token (batch.id)
+    int32_t in_a_row;       // set by prepare: steps of one row that the device makes in one go, 0:
+                            // it cannot
     bool one_path;          // set by prepare: a row gives the same bits as a prompt row and as a
                             // generated one, whatever the batch
     const char **kernel;    // [to - from] set by prepare, for people: the kernel of each record
@@ -85,10 +87,11 @@ struct draw {
     int32_t n_edit;
     const uint32_t *mask; // bit i: token i may come; NULL: all may
     int32_t n_mask;       // tokens it has bits for; others may not come
-    bool late;            // what the slot drew last counts once more, for penalties
+    int32_t late;         // so many of what the slot drew last count once more, for penalties
     struct draw_rule rule;
 };
-#define DRAW_HOST INT32_MIN // to be drawn from the logits on the host
+#define DRAW_HOST INT32_MIN       // to be drawn from the logits on the host
+#define DRAW_NONE (INT32_MIN + 1) // the step was not made
 
 struct backend {
     const char *name;
@@ -124,6 +127,16 @@ struct backend {
     /* Waits for them: id[n], each the very token that the engine's sampler would draw, or
      * E_NUMERIC, or DRAW_HOST where the device cannot. */
     int (*drawn)(struct dev *d, struct segment *s, int ticket, int32_t *id, int n);
+    /* NULL, or n steps of one row in one go, at most segment.in_a_row, each with a draw: step i
+     * draws in[i] from row 0, and what it draws is the row of the next, one position on. Behind
+     * something that is no token no step is made. b and in are the caller's again at once. Returns
+     * a ticket for step() and enough(), of which, and of draw()'s, the last two are good. */
+    int (*steps)(struct dev *d, struct segment *s, const struct batch *b, const struct draw *in,
+                 int n);
+    /* Waits for what step i drew, while those behind it go on: as drawn(), or DRAW_NONE. */
+    int (*step)(struct dev *d, struct segment *s, int ticket, int i, int32_t *id);
+    /* Steps that have not begun yet need not be made. */
+    void (*enough)(struct dev *d, struct segment *s, int ticket);
 };
 
 #endif

@@ -395,6 +395,16 @@ int rt_reached(struct rt *d, int i)
     return 0;
 }
 
+int rt_watch(struct rt *d, const volatile int32_t *word, int32_t was, int mark, int32_t *out)
+{
+    if (failed())
+        return -1;
+    while (*word == was && d->marked[mark])
+        do_first(d);
+    simt_count.ahead += d->first != NULL;
+    return (*out = *word) != was ? 0 : bad("a word that never came");
+}
+
 int rt_between(struct rt *d, int a, int b, double *seconds)
 {
     const struct timespec *x = &d->passed[a], *y = &d->passed[b];

@@ -50,6 +50,9 @@ uint64_t simt_seed;
 long simt_launches;
 uint32_t simt_shared_most = 227 << 10;
 uint32_t simt_first[3];
+extern "C" {
+void (*simt_told)(int32_t *p);
+}
 
 /* Of the block whose turn it is. */
 static struct fiber *fiber; // [MAX_THREADS]

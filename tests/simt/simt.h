@@ -18,6 +18,7 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __noinline__
 #define __launch_bounds__(...)
+#define __grid_constant__
 
 struct simt_dim {
     uint32_t x, y, z;
@@ -175,6 +176,21 @@ static inline void wait_count(const uint32_t *p, uint32_t want)
 {
     while ((int32_t)(*(const volatile uint32_t *)p - want) < 0)
         simt_meet(MEET_SPIN, simt_word{});
+}
+
+/* Words that the host reads while a launch runs: a test may do so, too. */
+extern "C" void (*simt_told)(int32_t *p);
+
+static inline void tell_host(int32_t *p, int32_t v)
+{
+    *p = v;
+    if (simt_told)
+        simt_told(p);
+}
+
+static inline int32_t host_said(const int32_t *p)
+{
+    return *p;
 }
 
 static inline uint32_t byte_perm(uint32_t low, uint32_t high, uint32_t pick)

@@ -20,6 +20,7 @@ extern uint64_t simt_seed;      // changes the order in which threads run
 extern int64_t simt_fail_after; // calls to the device that succeed before all others fail; -1: all
 extern uint32_t simt_shared_most; // bytes of shared memory that a block may have
 extern uint32_t simt_first[3];    // blocks before this one are not run
+extern void (*simt_told)(int32_t *p); // NULL, or called where a launch has told the host a word
 #endif
 
 /* What the runtime was asked for, for tests that forbid some of it. */

@@ -74,22 +74,22 @@ static void to_device(struct bench *b, void *to, const void *from, uint64_t n)
 /* By so many blocks; before: what the slot drew last. */
 static int32_t drawn(struct bench *b, const struct draw *d, uint32_t blocks, int32_t before)
 {
-    const struct draw_args a = {.logits = b->dev_x,
-                                .ld = VOCAB,
+    const struct draw_args a = {.from = {.logits = b->dev_x,
+                                         .ld = VOCAB,
+                                         .edit = b->dev_edit,
+                                         .mask = b->dev_mask,
+                                         .work = b->dev_work,
+                                         .part = b->dev_part,
+                                         .ticket = b->dev_ticket,
+                                         .out = b->dev_out,
+                                         .last = b->dev_last,
+                                         .n_vocab = VOCAB,
+                                         .n_word = (VOCAB + 31) / 32},
                                 .row = {{.slot = 1,
                                          .n_edit = d->n_edit,
                                          .n_mask = d->mask ? d->n_mask : -1,
                                          .late = d->late,
-                                         .rule = d->rule}},
-                                .edit = b->dev_edit,
-                                .part = b->dev_part,
-                                .ticket = b->dev_ticket,
-                                .mask = b->dev_mask,
-                                .work = b->dev_work,
-                                .out = b->dev_out,
-                                .last = b->dev_last,
-                                .n_vocab = VOCAB,
-                                .n_word = (VOCAB + 31) / 32};
+                                         .rule = d->rule}}};
     int32_t id = 0, last = -7;
 
     to_device(b, b->dev_x, b->x, VOCAB * sizeof *b->x);
@@ -179,7 +179,7 @@ static void check(struct bench *b, int i, struct rng *r)
     in.n_late = 1;                // the last token is the device's to know
     history[HISTORY - 1] = VOCAB; // who reads it is found out
     ck_assert(sampler_as_draw(&b->w, &in, &d, room, EDITS));
-    ck_assert(d.late);
+    ck_assert_int_eq(d.late, 1);
     for (int k = 0; k < d.n_edit; k++)
         ck_assert_int_lt(room[k].id, VOCAB);
     ck_assert_int_eq(drawn(b, &d, 2, last), got);

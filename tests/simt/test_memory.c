@@ -469,13 +469,13 @@ static int32_t drawn(struct far *f, int64_t ld)
     float *work = take(f->rt, COLS * 4);
     int32_t *out = take(f->rt, 4), id;
     const struct draw_args a = {
-        .logits = ld == COLS ? f->x : (float *)(void *)f->big,
-        .ld = ld,
-        .row = {{.row = ROWS - 1, .n_mask = -1, .rule = {.top_p = 1, .repetition = 1}}},
-        .work = work,
-        .out = out,
-        .n_vocab = COLS,
-        .n_word = COLS / 32};
+        .from = {.logits = ld == COLS ? f->x : (float *)(void *)f->big,
+                 .ld = ld,
+                 .work = work,
+                 .out = out,
+                 .n_vocab = COLS,
+                 .n_word = COLS / 32},
+        .row = {{.row = ROWS - 1, .n_mask = -1, .rule = {.top_p = 1, .repetition = 1}}}};
 
     start(f->rt, &kern_draw, 1, 1, DRAW_THREADS, DRAW_SHARED, &a);
     send(f->rt, &id, out, 4);

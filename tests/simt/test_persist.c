@@ -254,7 +254,8 @@ static bool wide(const char *name, int seed, int kv_type)
 }
 
 /* Caps of scores and logits, norms behind a layer's halves, windows; norms of heads and two
- * rotations by layer; norms with a mean, biases, positions of a table; q, k and v as one matrix; keys and values in blocks. */
+ * rotations by layer; norms with a mean, biases, positions of a table; q, k and v as one matrix;
+ * keys and values in blocks. */
 START_TEST(architectures)
 {
     ck_assert(wide("gemma2.gguf", 1, FMT_F16));
