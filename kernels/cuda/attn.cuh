@@ -302,9 +302,10 @@ DEVICE int panel_pair(int rows, int r0, int pair, int r, int h)
  * of 16 bits to their places in panels, zeros where the tile sees nothing; others as they lie. */
 template <int THREADS>
 DEVICE void fetch_part(uint8_t *to, const uint8_t *from, const struct tile &t, bool unpack,
-                       int type, int n, int rows, int row0, int32_t j)
+                       int type, int n, int by, int rows, int row0, int32_t j)
 {
     const int tid = (int)threadIdx.x, pieces = n / 8;
+    const int more_r = THREADS * by >> 20, more_c = THREADS - more_r * pieces;
 
     if (unpack) {
         const int bytes = head_bytes(type, n);
@@ -313,12 +314,12 @@ DEVICE void fetch_part(uint8_t *to, const uint8_t *from, const struct tile &t, b
             copy_16(to + i, from + i);
         return;
     }
-    int r = tid / pieces, c = tid % pieces;
+    int r = tid * by >> 20, c = tid - r * pieces;
     while (r < KV_PAGE) {
         copy_16_or_zeros(to + panel_at(rows, row0 + r, c), from + (r * pieces + c) * 16,
-                         j + r >= t.from && j + r < t.to);
-        r += THREADS / pieces;
-        c += THREADS % pieces;
+                         (j + r >= t.from) & (j + r < t.to));
+        r += more_r;
+        c += more_c;
         if (c >= pieces) {
             c -= pieces;
             r++;
@@ -341,13 +342,14 @@ DEVICE void fetch_step(const struct attn_run_args &a, const struct tile &t, uint
 
             fetch_part<S::THREADS>(
                 stage, there ? page + (int64_t)t.kv_head * head_bytes(kv.type_k, a.dk) : page, t,
-                a.at.unpack_k, kv.type_k, a.dk, S::STEP, p * KV_PAGE, j);
+                a.at.unpack_k, kv.type_k, a.dk, a.at.by_k, S::STEP, p * KV_PAGE, j);
             if (!a.v_in_k)
                 fetch_part<S::THREADS>(stage + a.at.stage_v,
                                        there ? page + kv.v_at +
                                                    (int64_t)t.kv_head * head_bytes(kv.type_v, a.dv)
                                              : page,
-                                       t, a.at.unpack_v, kv.type_v, a.dv, S::STEP, p * KV_PAGE, j);
+                                       t, a.at.unpack_v, kv.type_v, a.dv, a.at.by_v, S::STEP,
+                                       p * KV_PAGE, j);
         }
     copies_group();
 }
@@ -415,10 +417,11 @@ DEVICE uint4 next_part(float *x)
  * behind the last column. */
 template <class S>
 DEVICE void unpack_part(uint8_t *to, const uint8_t *raw, const struct tile &t, int type, int n,
-                        int parts, int part_bytes, int32_t j)
+                        int by, int parts, int part_bytes, int32_t j)
 {
     const int pieces = (n + 15) / 16 * 2;
-    int r = (int)threadIdx.x / pieces, c = (int)threadIdx.x % pieces;
+    const int more_r = S::THREADS * by >> 20, more_c = S::THREADS - more_r * pieces;
+    int r = (int)threadIdx.x * by >> 20, c = (int)threadIdx.x - r * pieces;
 
     while (r < S::STEP) {
         const bool there = j + r >= t.from && j + r < t.to;
@@ -436,8 +439,8 @@ DEVICE void unpack_part(uint8_t *to, const uint8_t *raw, const struct tile &t, i
             for (int p = 0; p < parts; p++)
                 *(uint4 *)(at + p * part_bytes) = next_part(x);
         }
-        r += S::THREADS / pieces;
-        c += S::THREADS % pieces;
+        r += more_r;
+        c += more_c;
         if (c >= pieces) {
             c -= pieces;
             r++;
@@ -476,12 +479,14 @@ DEVICE void next_stage(const struct attn_run_args &a, const struct tile &t, int 
     *k = stage;
     *v = a.v_in_k ? *k : stage + a.at.stage_v;
     if (a.at.unpack_k) {
-        unpack_part<S>(shared + a.at.at_k, *k, t, a.kv.type_k, a.dk, a.at.parts_k, a.at.part_k, j);
+        unpack_part<S>(shared + a.at.at_k, *k, t, a.kv.type_k, a.dk, a.at.by_k, a.at.parts_k,
+                       a.at.part_k, j);
         *k = shared + a.at.at_k;
         *v = a.v_in_k ? *k : *v;
     }
     if (a.at.unpack_v) {
-        unpack_part<S>(shared + a.at.at_v, *v, t, a.kv.type_v, a.dv, a.at.parts_v, a.at.part_v, j);
+        unpack_part<S>(shared + a.at.at_v, *v, t, a.kv.type_v, a.dv, a.at.by_v, a.at.parts_v,
+                       a.at.part_v, j);
         *v = shared + a.at.at_v;
     }
     if (a.at.unpack_k || a.at.unpack_v)
@@ -599,7 +604,7 @@ DEVICE int lane_query(const struct lane_rows &l, int r)
 
 DEVICE bool lane_sees(const struct lane_rows &l, int r, int32_t pos)
 {
-    return pos >= l.from[r] && pos < l.to[r];
+    return (pos >= l.from[r]) & (pos < l.to[r]);
 }
 
 /* The sums of products of 8 columns, n of N, from column 8 piece on, become a partial, or join
@@ -708,6 +713,15 @@ DEVICE struct seen seen_by(const struct lane_rows &l)
             -warp_max_int(max(-(l.to[0] | no_x), -(l.to[1] | no_y)))};
 }
 
+/* What is not seen becomes x, by a choice for each: a branch would hold up the scores behind it. */
+template <int N>
+DEVICE void put_unseen(const struct lane_rows &l, float (*s)[4], int32_t first, float x)
+{
+#pragma unroll
+    for (int i = 0; i < 4 * N; i++)
+        s[i / 4][i % 4] = lane_sees(l, i % 4 / 2, first + i / 4 * 8 + i % 2) ? s[i / 4][i % 4] : x;
+}
+
 /* The sums of products with N times 8 keys become scores, by which power of two e^score is meant:
  * minus infinity where they are not seen; whole: all are. first: the position of the lane's first
  * column. */
@@ -715,9 +729,12 @@ template <int N>
 DEVICE void scores_of(const struct attn_run_args &a, const struct tile &t,
                       const struct lane_rows &l, float (*s)[4], int32_t first, bool whole)
 {
+    const bool plain = a.softcap == 0.0f && !a.slope;
+    const float by = plain ? LOG2_E : 1.0f, scale[2] = {l.scale[0] * by, l.scale[1] * by};
+
 #pragma unroll
     for (int i = 0; i < 4 * N; i++)
-        s[i / 4][i % 4] *= l.scale[i % 4 / 2];
+        s[i / 4][i % 4] *= scale[i % 4 / 2];
     if (a.softcap != 0.0f)
 #pragma unroll
         for (int i = 0; i < 4 * N; i++)
@@ -732,10 +749,10 @@ DEVICE void scores_of(const struct attn_run_args &a, const struct tile &t,
                 s[i / 2][2 * r + i % 2] += slope * (float)(first + i / 2 * 8 + i % 2 - q.pos);
         }
 #pragma unroll
-    for (int i = 0; i < 4 * N; i++)
-        s[i / 4][i % 4] = whole || lane_sees(l, i % 4 / 2, first + i / 4 * 8 + i % 2)
-                              ? s[i / 4][i % 4] * LOG2_E
-                              : MINUS_INF;
+    for (int i = 0; i < 4 * N && !plain; i++)
+        s[i / 4][i % 4] *= LOG2_E;
+    if (!whole)
+        put_unseen<N>(l, s, first, MINUS_INF);
 }
 
 /* Of each of the lane's queries. */
@@ -744,7 +761,7 @@ template <int N> DEVICE void largest_of(float *top, const float (*s)[4])
     top[0] = top[1] = MINUS_INF;
 #pragma unroll
     for (int i = 0; i < 4 * N; i++)
-        top[i % 4 / 2] = s[i / 4][i % 4] > top[i % 4 / 2] ? s[i / 4][i % 4] : top[i % 4 / 2];
+        top[i % 4 / 2] = fmaxf(s[i / 4][i % 4], top[i % 4 / 2]);
     top[0] = quad_max(top[0]);
     top[1] = quad_max(top[1]);
 }
@@ -754,9 +771,9 @@ DEVICE void powers_of(const struct lane_rows &l, float (*s)[4], int32_t first, b
 {
 #pragma unroll
     for (int i = 0; i < 4 * N; i++)
-        s[i / 4][i % 4] = whole || lane_sees(l, i % 4 / 2, first + i / 4 * 8 + i % 2)
-                              ? two_to(s[i / 4][i % 4] - l.max[i % 4 / 2])
-                              : 0.0f;
+        s[i / 4][i % 4] = two_to(s[i / 4][i % 4] - l.max[i % 4 / 2]);
+    if (!whole)
+        put_unseen<N>(l, s, first, 0.0f);
 }
 
 /* All keys of a step by one warp: products become e^score, for sums that were times keep. */

@@ -257,6 +257,7 @@ struct attn_shape {
     int32_t heads, per; // query heads, and rows of one sequence
     int32_t subs;       // blocks that share the query heads of a key/value head
     int32_t n_stage, stage, stage_v; // pages on their way; where V begins in one
+    int32_t by_k, by_v; // 2^20 / pieces of 16 bytes that a row is in panels, rounded up
     int32_t parts, parts_k, parts_v; // numbers of 16 bits that one is taken apart into
     int32_t part_k, part_v;          // bytes of such a part of a tile
     int32_t unpack_k, unpack_v;      // whether it is not the stage that is multiplied with,

@@ -326,6 +326,15 @@ static int32_t raw_bytes(int pages, int type, int n)
     return pages * KV_PAGE * (int32_t)plan_kv_row(type, n);
 }
 
+/* Threads' numbers, which are below 1,024, are divided by the pieces of a row with it, which are at
+ * most 512. */
+static int32_t reciprocal(int n)
+{
+    const int32_t pieces = (n + 15) / 16 * 2;
+
+    return ((1 << 20) + pieces - 1) / pieces;
+}
+
 /* Shared memory for n_stage stages, all of it in at; how much there must be. */
 static int32_t lay_shared(struct attn_shape *at, const struct attn_run_args *a,
                           const struct attn_made *m, bool many, int n_stage)
@@ -336,6 +345,8 @@ static int32_t lay_shared(struct attn_shape *at, const struct attn_run_args *a,
     int32_t to;
 
     at->n_stage = n_stage;
+    at->by_k = reciprocal(a->dk);
+    at->by_v = reciprocal(a->dv);
     at->parts_k = m->half ? 1 : parts_of(a->kv.type_k);
     at->parts_v = m->half ? 1 : a->v_in_k ? at->parts_k : parts_of(a->kv.type_v);
     at->parts = m->half ? 1 : at->parts_k == 1 && at->parts_v == 1 ? 2 : 3;
