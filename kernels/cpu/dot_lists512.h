@@ -31,14 +31,21 @@ static DOT_INLINE __m512i z_points8(const uint64_t *list, const volatile uint16_
     return _mm512_inserti64x4(_mm512_castsi256_si512(z_four8(list, n)), z_four8(list, n + 4), 1);
 }
 
+static DOT_INLINE void z_put_words(void *restrict words, __m512i n)
+{
+    char *p = (char *)words;
+
+    /* loads are served sooner out of two halves than out of a whole */
+    _mm256_store_si256((__m256i *)p, _mm512_castsi512_si256(n));
+    _mm256_store_si256((__m256i *)(p + 32), _mm512_extracti64x4_epi64(n, 1));
+}
+
 /* 256 weights: points of eight whose numbers are the words of n. */
 static DOT_INLINE void z_all8(struct z_codes *restrict o, const uint64_t *list, __m512i n)
 {
     _Alignas(64) uint16_t word[32];
 
-    /* loads are served sooner out of two halves than out of a whole */
-    _mm256_store_si256((__m256i *)word, _mm512_castsi512_si256(n));
-    _mm256_store_si256((__m256i *)(word + 16), _mm512_extracti64x4_epi64(n, 1));
+    z_put_words(word, n);
     for (int c = 0; c < 4; c++)
         o->q[c] = z_points8(list, word + 8 * c);
 }
@@ -270,11 +277,8 @@ static DOT_INLINE void z_shifted(struct z_codes *restrict o, __m512i n, __mmask3
     }
 }
 
-#define SIMD_iq1_s 1
-#define OPEN_iq1_s 1
-#define MOST_iq1_s 18
-#define BACK_iq1_s BACK_NINE
-static DOT_INLINE void iq1_s_open(struct z_codes *restrict o, const struct iq1_s *b)
+/* Numbers of points; words whose top bit says that the shift is negative. */
+static DOT_INLINE __m512i iq1_s_points(const struct iq1_s *b, __m512i *restrict minus)
 {
     const __m512i at = _mm512_set_epi64(0x0f0e0f0e0f0e0f0e, 0x0d0c0d0c0d0c0d0c, 0x0b0a0b0a0b0a0b0a,
                                         0x0908090809080908, 0x0706070607060706, 0x0504050405040504,
@@ -283,22 +287,42 @@ static DOT_INLINE void iq1_s_open(struct z_codes *restrict o, const struct iq1_s
     const __m512i three = _mm512_srlv_epi16(h, _mm512_set1_epi64(0x0009000600030000));
     const __m512i high = _mm512_and_si512(_mm512_slli_epi16(three, 8), _mm512_set1_epi16(0x700));
 
-    z_shifted(o, _mm512_or_si512(z_words_of(b->qs), high), ~_mm512_movepi16_mask(h));
+    *minus = h;
+    return _mm512_or_si512(z_words_of(b->qs), high);
 }
 
-#define SIMD_iq1_m 1
-#define OPEN_iq1_m 1
-#define MOST_iq1_m 18
-#define BACK_iq1_m BACK_NINE
-static DOT_INLINE void iq1_m_open(struct z_codes *restrict o, const struct iq1_m *b)
+#define SIMD_iq1_s 1
+#define OPEN_iq1_s 1
+#define BACK_iq1_s BACK_NINE
+static DOT_INLINE void iq1_s_open(struct z_codes *restrict o, const struct iq1_s *b)
+{
+    __m512i minus;
+    const __m512i n = iq1_s_points(b, &minus);
+
+    z_shifted(o, n, ~_mm512_movepi16_mask(minus));
+}
+
+/* Numbers of points, and whose shift is positive. */
+static DOT_INLINE __m512i iq1_m_points(const struct iq1_m *b, __mmask32 *restrict plus)
 {
     /* bytes of qh as words, twice: their low nibbles, then their high ones, to bits 8 to 11 */
     const __m512i h = _mm512_cvtepu8_epi32(z_load16(b->qh));
     const __m512i high = _mm512_or_si512(_mm512_slli_epi32(h, 8), _mm512_slli_epi32(h, 20));
     const __m512i three = _mm512_and_si512(high, _mm512_set1_epi16(0x700));
 
-    z_shifted(o, _mm512_or_si512(z_words_of(b->qs), three),
-              _mm512_testn_epi16_mask(high, _mm512_set1_epi16(0x800)));
+    *plus = _mm512_testn_epi16_mask(high, _mm512_set1_epi16(0x800));
+    return _mm512_or_si512(z_words_of(b->qs), three);
+}
+
+#define SIMD_iq1_m 1
+#define OPEN_iq1_m 1
+#define BACK_iq1_m BACK_NINE
+static DOT_INLINE void iq1_m_open(struct z_codes *restrict o, const struct iq1_m *b)
+{
+    __mmask32 plus;
+    const __m512i n = iq1_m_points(b, &plus);
+
+    z_shifted(o, n, plus);
 }
 
 static inline __m512 iq1_m_s(const struct iq1_m *b)

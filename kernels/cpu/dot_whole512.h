@@ -85,6 +85,7 @@ static DOT_INLINE void z_codes2(__m512i *restrict q, const uint8_t *p, const uin
     }
 }
 
+#define OWN_q2_k   1
 #define WHOLE_q2_k 1
 #define BACK_q2_k  NO_BACK
 static DOT_INLINE void q2_k_four(__m512 (*restrict sum)[FEW], const struct q2_k *const *b,
@@ -149,6 +150,7 @@ static DOT_INLINE void z_codes3(__m512i *restrict q, const struct q3_k *b, const
 
 /* Codes have 4 added, and are multiplied by 32 - scale, whose greatest product still is a byte in
  * panels: that, negated, times -d. */
+#define OWN_q3_k   1
 #define WHOLE_q3_k 1
 #define BACK_q3_k  5
 static DOT_INLINE void q3_k_four(__m512 (*restrict sum)[FEW], const struct q3_k *const *b,
