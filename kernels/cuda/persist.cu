@@ -501,10 +501,10 @@ DEVICE void do_one(const struct persist_work &k, int y)
 
 /* What was drawn is told to the host, and becomes the next step's row if that is wanted. By one
  * thread. */
-DEVICE void go_on(const struct persist_args &p, int at, int32_t id)
+DEVICE void go_on(const struct persist_args &p, int at, int32_t id, bool enough)
 {
     const struct persist_draws &d = p.draws;
-    const bool more = id >= 0 && at + 1 < d.n && !host_said(d.enough);
+    const bool more = id >= 0 && at + 1 < d.n && !enough;
     int32_t *last = d.from.last + d.row[0].slot;
 
     if (at == 0)
@@ -532,10 +532,12 @@ static __device__ __noinline__ void do_draw(const struct persist_args &p, int pa
     __syncthreads();
     const struct draw_row &r = d.row[at];
     const int32_t *late = at == 0 ? d.from.last + r.slot : d.recent + at + 1 - r.late;
+    /* on its way from the host's memory meanwhile */
+    const int32_t enough = threadIdx.x == 0 ? host_said(d.enough) : 0;
     const int32_t id = draw_block(d.from, r, late, (struct draw_room *)room());
 
     if (threadIdx.x == 0 && id != DRAW_ELSEWHERE)
-        go_on(p, at, id);
+        go_on(p, at, id, enough != 0);
 }
 
 /* All but matrices; part: the block's number among those that have one. Heads are dealt to warps.

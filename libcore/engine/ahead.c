@@ -63,7 +63,8 @@ int ahead_most(struct rill_engine *g)
     const int left = part->r->room - 1 - part->pos;
     const int n = g->now->in_a_row < left ? g->now->in_a_row : left;
 
-    if (n < 2 || !(g->coming || can(g)) || kv_left(g->pool) < 2 * kv_block_cost(g->pool) ||
+    if (n < 2 || g->n_req > 1 || !(g->coming || can(g)) ||
+        kv_left(g->pool) < 2 * kv_block_cost(g->pool) ||
         !kv_reserve(g->pool, part->r->seq, part->pos, part->pos + n))
         return 1;
     return n;
@@ -93,13 +94,6 @@ int ahead_start(struct rill_engine *g, struct err *e)
     return rc;
 }
 
-/* Steps of f that have not begun are not wanted. */
-static void enough(struct rill_engine *g, struct flight *f)
-{
-    if (f->at + 1 < f->n_step)
-        g->be->enough(g->dev, g->now, f->ticket);
-}
-
 bool ahead_take(struct rill_engine *g)
 {
     struct flight *f = step_flight(g);
@@ -119,7 +113,7 @@ bool ahead_take(struct rill_engine *g)
     for (int i = 0; i < f->n_part; i++)
         any = any || (f->part[i].r && !f->part[i].r->finish);
     if (!any || g->n_req > 1)
-        enough(g, f);
+        devdraw_enough(g, g->turn);
     return any;
 }
 
@@ -132,6 +126,7 @@ bool ahead_lost(struct rill_engine *g, const struct flown *part, int out)
     if (!g->coming || devdraw_id(g, out) != DRAW_HOST)
         return false;
     r->host_draws = true; // computed again, with logits
+    devdraw_enough(g, !g->turn);
     if (g->plan->state_bytes) // which has gone on meanwhile
         seats_again(g, r);
     return true;
@@ -145,7 +140,7 @@ void ahead_forget(struct rill_engine *g, const struct request *r)
         for (int i = 0; i < f->n_part; i++)
             if (f->part[i].r == r) {
                 f->part[i].r = NULL;
-                enough(g, f);
+                devdraw_enough(g, k);
             }
     }
 }

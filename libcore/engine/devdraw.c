@@ -181,6 +181,14 @@ int devdraw_steps(struct rill_engine *g, struct err *e)
     return 0;
 }
 
+void devdraw_enough(struct rill_engine *g, int turn)
+{
+    const struct flight *now = &g->flight[turn];
+
+    if (now->at + 1 < now->n_step)
+        g->be->enough(g->dev, g->devdraw->of[turn].seg, now->ticket);
+}
+
 int devdraw_start(struct rill_engine *g, struct err *e)
 {
     struct devdraw *f = g->devdraw;

@@ -30,6 +30,8 @@ int devdraw_more(struct rill_engine *g, int n);
  * some of it must be drawn on the host. */
 int devdraw_start(struct rill_engine *g, struct err *e);
 int devdraw_steps(struct rill_engine *g, struct err *e);
+/* Of a turn's steps those that have not begun are not wanted. */
+void devdraw_enough(struct rill_engine *g, int turn);
 int devdraw_finish(struct rill_engine *g, bool *left, struct err *e);
 
 /* What the device drew from row `out` of the step, else DRAW_HOST. */

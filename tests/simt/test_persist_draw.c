@@ -244,6 +244,44 @@ START_TEST(two_in_turns)
 }
 END_TEST
 
+/* -- draws that come back -- */
+
+static int (*real_step)(struct dev *, struct segment *, int, int, int32_t *);
+static int came_back;
+
+static int last_comes_back(struct dev *d, struct segment *s, int ticket, int i, int32_t *id)
+{
+    const int rc = real_step(d, s, ticket, i, id);
+
+    if (i == PERSIST_STEPS - 1) {
+        *id = DRAW_HOST;
+        came_back++;
+    }
+    return rc;
+}
+
+/* The last of a launch, behind which the next was started: none of that one's tokens is taken. */
+START_TEST(drawn_by_the_host)
+{
+    const char *path = small();
+    static int32_t want[KINDS][MOST], got[MOST];
+    struct backend some;
+    struct host h;
+
+    expect(path, MOST, 1u << TOP_K, want);
+    open_host(&h, path, "persist", 1);
+    some = *h.g->be;
+    real_step = some.step;
+    some.step = last_comes_back;
+    h.g->be = &some;
+    ck_assert_int_eq(answer(&h, TOP_K, MOST, -1, got), MOST);
+    ck_assert_mem_eq(got, want[TOP_K], sizeof got);
+    ck_assert_int_eq(came_back, 1); // then its steps wait for each other
+    close_host(&h);
+    unlink(path);
+}
+END_TEST
+
 #ifndef RILL_GPU
 static struct rill_engine *engine;
 static int told, asked;
@@ -398,4 +436,4 @@ START_TEST(steps_follow_each_other)
 END_TEST
 
 TEST_MAIN("simt/persist_draw", same_tokens, many_tokens, ended_in_the_middle, two_in_turns,
-          enough_is_enough, steps_follow_each_other)
+          drawn_by_the_host, enough_is_enough, steps_follow_each_other)
