@@ -403,21 +403,23 @@ static bool on_cpu(const struct bench *b)
     return strncmp(b->info.device, "cpu", 3) == 0;
 }
 
-/* One run: seconds of the steps with prompt rows, and of the others. */
-static int run_once(struct rill_engine *g, const struct bench *b, int n_prompt, int n_gen,
-                    int batch, struct rill_stats *out, struct err *e)
+/* One run, of prompts numbered from first on: seconds of the steps with prompt rows, and of the
+ * others. */
+static int run_once(struct rill_engine *g, const struct bench *b, int first, int n_prompt,
+                    int n_gen, int batch, struct rill_stats *out, struct err *e)
 {
     struct rill_stats was;
     int rc = 0;
 
     rill_engine_stats(g, &was);
     for (int i = 0; i < batch && rc == 0; i++)
-        rc = submit(g, b, n_prompt, n_gen, i, e);
+        rc = submit(g, b, n_prompt, n_gen, first + i, e);
     rc = rc < 0 ? rc : finish(g, e);
     rill_engine_stats(g, out);
     out->prompt_seconds -= was.prompt_seconds;
     out->decode_seconds -= was.decode_seconds;
     out->prompt_rows -= was.prompt_rows;
+    out->cached_rows -= was.cached_rows;
     out->decode_bytes -= was.decode_bytes;
     out->prompt_flops -= was.prompt_flops;
     out->decode_flops -= was.decode_flops;
@@ -455,10 +457,14 @@ static int bench_row(struct rill_engine *g, struct bench *b, struct row *r, stru
 
     for (int i = 0; i <= opt_repeat && !tool_interrupted(); i++) {
         struct rill_stats s;
-        int rc = run_once(g, b, before, r->n_gen + 1, r->batch, &s, e);
+        /* a prompt that was there before is known, and would not be computed */
+        int rc = run_once(g, b, prompt ? i * r->batch : 0, before, r->n_gen + 1, r->batch, &s, e);
 
         if (rc < 0)
             return rc;
+        if (prompt && s.cached_rows > 0)
+            return err_set(e, E_RANGE, "so many prompts cannot all differ with %d tokens",
+                           b->info.n_vocab);
         for (int k = 0; k < 3; k++)
             sample(&t.read, limit_sample(&b->limit));
         if (on_cpu(b))
