@@ -209,9 +209,25 @@ static struct fence pack_inputs(const struct problem *p, const struct cpu_dot *d
     return x;
 }
 
-/* Calls the kernel on a part, results between marks; false when a mark was overwritten. */
-static bool call(const struct problem *p, const struct cpu_dot *d, const char *x, float *y, int r0,
-                 int r1, int inputs)
+/* The first so many packed inputs in groups, up to unreadable memory. */
+static struct fence group_inputs(const struct problem *p, const struct cpu_dot *d, const char *x,
+                                 int inputs)
+{
+    const int per = cpu_group(d->groups.most, inputs);
+    const size_t bytes = d->groups.bytes(p->n);
+    struct fence groups = fence_new(bytes * (size_t)((inputs + per - 1) / per));
+
+    memset(groups.p, 0x55, bytes * (size_t)((inputs + per - 1) / per));
+    for (int i = 0; i < inputs; i++)
+        d->groups.put(x + (size_t)i * d->packed(p->n), p->n, i % per,
+                      groups.p + (size_t)(i / per) * bytes);
+    return groups;
+}
+
+/* Calls the kernel on a part, results between marks; false when a mark was overwritten. groups: of
+ * the inputs, or NULL. */
+static bool call_with(const struct problem *p, const struct cpu_dot *d, const char *x,
+                      const char *groups, float *y, int r0, int r1, int inputs)
 {
     const int64_t ldy = p->rows + 5;
     const size_t n = (size_t)(ldy * (inputs + 1) + 64);
@@ -223,8 +239,12 @@ static bool call(const struct problem *p, const struct cpu_dot *d, const char *x
         exit(4);
     for (size_t k = 0; k < n; k++)
         box[k] = MARK;
-    d->rows((float *)(box + 32), ldy, p->w.p, p->row_bytes, x, d->packed(p->n), p->n, r0, r1,
-            inputs);
+    if (groups)
+        d->many((float *)(box + 32) + r0, ldy, p->w.p + (size_t)r0 * p->row_bytes, p->row_bytes,
+                groups, cpu_group(d->groups.most, inputs), p->n, r1 - r0, inputs);
+    else
+        d->rows((float *)(box + 32), ldy, p->w.p, p->row_bytes, x, d->packed(p->n), p->n, r0, r1,
+                inputs);
     for (size_t k = 0; k < n; k++) {
         const int64_t at = (int64_t)k - 32, i = at < 0 ? -1 : at / ldy, r = at < 0 ? 0 : at % ldy;
         const bool ours = i >= 0 && i < inputs && r >= r0 && r < r1;
@@ -235,6 +255,12 @@ static bool call(const struct problem *p, const struct cpu_dot *d, const char *x
     }
     mem_free(box);
     return good;
+}
+
+static bool call(const struct problem *p, const struct cpu_dot *d, const char *x, float *y, int r0,
+                 int r1, int inputs)
+{
+    return call_with(p, d, x, NULL, y, r0, r1, inputs);
 }
 
 /* -- what the result should be -- */
@@ -377,6 +403,27 @@ static bool same(const struct problem *p, const float *all, const float *part, i
     return true;
 }
 
+/* The first so many inputs in groups, the rows cut in two: the same bits. */
+static bool grouped_same(const struct problem *p, const struct cpu_dot *d, const char *x,
+                         const float *all, float *part, int inputs)
+{
+    const int cut = inputs % p->rows;
+    struct fence groups;
+    bool good;
+
+    if (!d->groups.most || inputs < d->groups.least)
+        return true;
+    groups = group_inputs(p, d, x, inputs);
+    good = call_with(p, d, x, groups.p, part, 0, cut, inputs) &&
+           same(p, all, part, 0, cut, inputs) &&
+           call_with(p, d, x, groups.p, part, cut, p->rows, inputs) &&
+           same(p, all, part, cut, p->rows, inputs);
+    if (!good)
+        failed("n %" PRId64 ", %d inputs in groups: other bits", p->n, inputs);
+    fence_free(&groups);
+    return good;
+}
+
 /* Any count of inputs, any cut of the rows: the same bits. */
 static bool check_same(const struct fmt_info *f, const struct cpu_dot *d, int64_t n, int inputs)
 {
@@ -391,6 +438,7 @@ static bool check_same(const struct fmt_info *f, const struct cpu_dot *d, int64_
         good = call(&p, d, x.p, part, 0, p.rows, i) && same(&p, all, part, 0, p.rows, i);
         if (!good)
             failed("%d inputs of %d: other bits", i, p.inputs);
+        good = good && grouped_same(&p, d, x.p, all, part, i);
     }
     for (int cut = 0; cut <= p.rows && good; cut++)
         for (int i = 1; i <= 9 && good; i += 4) {
@@ -610,6 +658,7 @@ static bool wanted(char **words, int n, const char *name)
 struct timed {
     const struct cpu_dot *d;
     const char *w, *x;
+    char *groups;
     float *y;
     uint64_t row_bytes;
     int64_t n, rows, inputs;
@@ -618,9 +667,15 @@ struct timed {
 static void member_rows(void *arg, int member, int n)
 {
     const struct timed *t = (const struct timed *)arg;
+    const int64_t r0 = t->rows * member / n, r1 = t->rows * (member + 1) / n;
 
-    t->d->rows(t->y, t->rows, t->w, t->row_bytes, t->x, t->d->packed(t->n), t->n,
-               t->rows * member / n, t->rows * (member + 1) / n, t->inputs);
+    if (t->d->groups.most && t->inputs >= t->d->groups.least) {
+        t->d->many(t->y + r0, t->rows, t->w + (size_t)r0 * t->row_bytes, t->row_bytes, t->groups,
+                   cpu_group(t->d->groups.most, t->inputs), t->n, r1 - r0, t->inputs);
+        return;
+    }
+    t->d->rows(t->y, t->rows, t->w, t->row_bytes, t->x, t->d->packed(t->n), t->n, r0, r1,
+               t->inputs);
 }
 
 static double best_of(struct team *team, struct timed *t, int times)
@@ -638,12 +693,22 @@ static double best_of(struct team *team, struct timed *t, int times)
     return best;
 }
 
+static void bench_groups(struct timed *t)
+{
+    const struct cpu_groups *g = &t->d->groups;
+    const int per = g->most ? cpu_group(g->most, t->inputs) : 0;
+
+    for (int64_t i = 0; per && i < t->inputs; i++)
+        g->put(t->x + (size_t)i * t->d->packed(t->n), t->n, (int)(i % per),
+               t->groups + (size_t)(i / per) * g->bytes(t->n));
+}
+
 /* One format on one level: a matrix larger than any cache with one input; a small one with many. */
 static void bench_format(struct team *team, const struct cpu_kernels *k, const struct fmt_info *f,
-                         char *w, size_t w_bytes, char *x, float *y)
+                         char *w, size_t w_bytes, char *x, char *groups, float *y)
 {
     static const int counts[] = {2, 4, 8, 32, 128};
-    struct timed t = {&k->dot[f->id], w, x, y, 0, 2048, 0, 1};
+    struct timed t = {&k->dot[f->id], w, x, groups, y, 0, 2048, 0, 1};
     double read = 0.0, took;
     struct rng rng = {5, 0};
     float in[2048];
@@ -676,6 +741,7 @@ static void bench_format(struct team *team, const struct cpu_kernels *k, const s
     t.rows = t.rows < 1024 ? t.rows : 1024;
     for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
         t.inputs = counts[i];
+        bench_groups(&t);
         took = best_of(team, &t, 5);
         printf(" %8.1f", (double)t.rows * 2048.0 * (double)t.inputs / took / 1e9);
     }
@@ -689,9 +755,10 @@ static int bench(char **words, int n_words)
     struct err e = {0};
     struct team *team = NULL;
     char *w = mem_aligned(BYTES, 64, &e), *x = mem_aligned((uint64_t)128 * 8192, 64, &e);
+    char *groups = mem_aligned((uint64_t)128 * 8192, 64, &e);
     float *y = mem_array((uint64_t)BYTES / 64, sizeof *y, &e);
 
-    if (!w || !x || !y || team_new(&team, thread_cpus(), &e) < 0) {
+    if (!w || !x || !groups || !y || team_new(&team, thread_cpus(), &e) < 0) {
         fprintf(stderr, "checkkern: %s\n", e.text);
         return 4;
     }
@@ -703,11 +770,12 @@ static int bench(char **words, int n_words)
         for (int l = 0; cpu_level(l); l++) {
             snprintf(now_doing, sizeof now_doing, "dot %s %s", fmt_at(i)->name, cpu_level(l)->name);
             if (synth_can(fmt_at(i)) && wanted(words, n_words, now_doing))
-                bench_format(team, cpu_level(l), fmt_at(i), w, BYTES, x, y);
+                bench_format(team, cpu_level(l), fmt_at(i), w, BYTES, x, groups, y);
         }
     team_free(team);
     mem_free(w);
     mem_free(x);
+    mem_free(groups);
     mem_free(y);
     return 0;
 }

@@ -354,6 +354,7 @@ struct bench {
     struct limit limit;
     int threads;
     int max_ctx, max_batch;
+    int prompts; // made so far
     bool headed; // the names of the columns are printed
 };
 
@@ -458,10 +459,12 @@ static int bench_row(struct rill_engine *g, struct bench *b, struct row *r, stru
     for (int i = 0; i <= opt_repeat && !tool_interrupted(); i++) {
         struct rill_stats s;
         /* a prompt that was there before is known, and would not be computed */
-        int rc = run_once(g, b, prompt ? i * r->batch : 0, before, r->n_gen + 1, r->batch, &s, e);
+        int rc = run_once(g, b, prompt ? b->max_batch + b->prompts : 0, before, r->n_gen + 1,
+                          r->batch, &s, e);
 
         if (rc < 0)
             return rc;
+        b->prompts += prompt ? r->batch : 0;
         if (prompt && s.cached_rows > 0)
             return err_set(e, E_RANGE, "so many prompts cannot all differ with %d tokens",
                            b->info.n_vocab);

@@ -44,10 +44,14 @@ struct cpu_mat {
     int64_t bias_each;
 };
 
-/* A linear's input: values as they are (slot < 0), or packed rows in a scratch slot. */
+/* A linear's input: values as they are (slot < 0), or packed rows in a scratch slot, and behind
+ * them the same side by side in groups, where the step has many. */
 struct cpu_input {
     int slot;
     size_t stride;
+    uint64_t groups_at; // from the slot's begin
+    size_t group;       // bytes of one; 0: there are none
+    bool rest;          // only the rows behind those that go the second path are there
 };
 
 struct cpu_ctx;
@@ -156,6 +160,15 @@ static inline int64_t rows_of(const struct cpu_ctx *c, int rows)
     default:
         return 1;
     }
+}
+
+/* Rows of a group when those of a step behind the first ones lie in groups; 0: they do not. */
+static inline int in_groups(const struct cpu_ctx *c, const struct cpu_step *s, int64_t first)
+{
+    const struct cpu_groups *g = &s->m[0].dot->groups;
+    const int64_t n = rows_of(c, s->in[0].rows) - first;
+
+    return s->x.group && n >= g->least ? cpu_group(g->most, n) : 0;
 }
 
 /* Rows of a step that go its second path: they come first. */

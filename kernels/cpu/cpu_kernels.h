@@ -35,6 +35,23 @@ struct cpu_panel {
                  int64_t n);
 };
 
+/* Packed rows side by side, a group at a time, for kernels of many. */
+struct cpu_groups {
+    int most;                   // rows of a group; 0: none
+    int least;                  // rows from which on they serve
+    size_t (*bytes)(int64_t n); // of a group of rows of n inputs
+    /* A packed row becomes number at of a group. */
+    void (*put)(const void *restrict row, int64_t n, int at, void *restrict group);
+};
+
+/* Rows that go together when n are to: as evenly as may be. */
+static inline int cpu_group(int most, int64_t n)
+{
+    const int64_t groups = (n + most - 1) / most;
+
+    return groups ? (int)((n + groups - 1) / groups) : most;
+}
+
 /* Matrix times vectors for one weight format (linear.inc). */
 struct cpu_dot {
     /* Bytes of a row of n inputs in the form the format reads (f32, or int8 with scales). */
@@ -46,6 +63,11 @@ struct cpu_dot {
     void (*rows)(float *restrict y, int64_t ldy, const void *restrict w, size_t row_bytes,
                  const void *restrict x, size_t x_bytes, int64_t n, int64_t r0, int64_t r1,
                  int64_t n_x);
+    struct cpu_groups groups;
+    /* y[i*ldy + r] for r in [0, n_r), i in [0, n_x), of rows that lie in groups of per, the first
+     * of which begins with the first of them. The same bits as rows makes. */
+    void (*many)(float *restrict y, int64_t ldy, const void *restrict w, size_t row_bytes,
+                 const void *restrict groups, int per, int64_t n, int64_t n_r, int64_t n_x);
     const char *name; // "q4_0: avx512vnni"
     struct cpu_panel panel;
 };
@@ -72,7 +94,7 @@ struct cpu_tiles {
     /* y[i*ldy + r] = w[r,:] . x[i,:]. y has room for n_r and n_x rounded up to 32, and is filled
      * so. A result depends in no bit on n_r or n_x. */
     void (*rows)(float *restrict y, int64_t ldy, const struct cpu_tile_job *j, void *own);
-    bool (*works)(void); // multiplies as it should on this machine
+    bool (*works)(void);          // multiplies as it should on this machine
     uint64_t (*peak)(uint64_t n); // as cpu_kernels' peak
 };
 

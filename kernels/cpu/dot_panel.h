@@ -2,9 +2,11 @@
  *
  * A panel is two registers of weight rows side by side, a row per lane. A step of it is 256
  * columns: 64 lines of codes, four columns per 32-bit lane; then a line of scales per part, and one
- * of mins. A level says before it includes this how it multiplies a part of a step (panel_part),
- * and after it, for which constants (PANEL_MUL); how rows become half of a step, the formats say
- * (fill).
+ * of mins. Inputs lie side by side too, a group of them that pass a panel together: so all that a
+ * part of a step is multiplied with is in neighbouring cache lines, under one address, in the order
+ * in which it is read. A level says before it includes this how it multiplies a part of some steps
+ * (panel_part), and after it, for which constants (PANEL_MUL); how rows become half of a step, the
+ * formats say (fill).
  */
 #ifndef RILL_KERNELS_CPU_DOT_PANEL_H
 #define RILL_KERNELS_CPU_DOT_PANEL_H
@@ -15,8 +17,7 @@ enum {
     PANEL_COLS = 8192,               // of a slice
     PANEL_BYTES = 3072 * PANEL_LINE, // one slice of any format, and less than half of a
                                      // second-level cache of 1 MB
-    PANEL_STEPS = 16 / V_N,          // that stay, with their inputs and chains, in half of a
-                                     // first-level cache of 32 KB: another thread has the rest
+    PANEL_STEPS = 128 / V_N,         // of a slice where inputs are few
     PANEL_GROUPS = 10,               // whose chains are kept from one slice to the next
 };
 
@@ -33,53 +34,49 @@ static inline void panel_ask(struct panel_ahead *a)
         _mm_prefetch((const char *)a->at, _MM_HINT_T1);
 }
 
-/* n columns of a panel times inputs: their chains [parts][inputs][2] go on. Part by part within a
- * slice that the first-level cache holds: so a chain is loaded and stored once for all its steps.
- */
+/* Some steps of a panel times those of a group: the chains [parts][inputs][2] go on. x is of their
+ * first step, in a group that has n_step of them. Chain by chain, which stays in registers. */
 static DOT_INLINE void panel_mul(vf *restrict chain, const char *restrict panel,
-                                 const char *const *in, int64_t n, struct panel_ahead *ahead,
-                                 int parts, int min, int form, int inputs)
+                                 const struct x32x6 *x, int64_t n_step, int64_t steps,
+                                 struct panel_ahead *ahead, int parts, int min, int form,
+                                 int inputs)
 {
-    const struct x256 *x[PANEL_GROUP];
+    for (int p = 0; p < 8; p++, x += n_step) {
+#pragma GCC unroll 2
+        for (int h = 0; h < parts / 8; h++) {
+            const int part = p * parts / 8 + h;
 
-    for (int i = 0; i < inputs; i++)
-        x[i] = (const struct x256 *)in[i];
-    for (; n > 0; n -= PANEL_STEPS * 256) {
-        const int steps = n > 256 * (PANEL_STEPS - 1) ? PANEL_STEPS : (int)((n + 255) / 256);
-
-        for (int p = 0; p < parts; p++) {
             panel_ask(ahead);
-            panel_part(chain + p * 2 * inputs, panel + p * (64 / parts) * PANEL_LINE,
-                       panel + 64 * PANEL_LINE + p * PANEL_LINE, p, x, steps, parts, min, form,
-                       inputs);
+            panel_part(chain + part * 2 * inputs, panel + part * (64 / parts) * PANEL_LINE,
+                       panel + (64 + part) * PANEL_LINE, x, steps, parts, h, min, form, inputs);
         }
-        panel += steps * PANEL_LINE * (64 + parts * (1 + min));
-        for (int i = 0; i < inputs; i++)
-            x[i] += steps;
     }
 }
 
-typedef void panel_mul_fn(vf *restrict chain, const char *restrict panel, const char *const *in,
-                          int64_t n, struct panel_ahead *ahead);
+typedef void panel_mul_fn(vf *restrict chain, const char *restrict panel, const struct x32x6 *x,
+                          int64_t n_step, int64_t steps, struct panel_ahead *ahead);
 
 #define PANEL_MUL(parts, min, form, inputs)                                                        \
     static void panel_mul_##parts##min##form##inputs(                                              \
-        vf *restrict chain, const char *restrict panel, const char *const *in, int64_t n,          \
-        struct panel_ahead *ahead)                                                                 \
+        vf *restrict chain, const char *restrict panel, const struct x32x6 *x, int64_t n_step,     \
+        int64_t steps, struct panel_ahead *ahead)                                                  \
     {                                                                                              \
-        panel_mul(chain, panel, in, n, ahead, parts, min, form, inputs);                           \
+        panel_mul(chain, panel, x, n_step, steps, ahead, parts, min, form, inputs);                \
     }
 
-/* A matrix times many inputs. fill makes half of a step: columns [c, c + 256) of V_N rows, those
- * behind n_r being the last one again. mul: with four inputs, with five, with six. */
+/* A matrix times many inputs, which lie in groups of per, or (x256) row by row: then groups are
+ * made of them. fill makes half of a step: columns [c, c + 256) of V_N rows, those behind n_r being
+ * the last one again. mul: with four inputs, with five, with six. */
 struct panel_job {
     float *y;
     int64_t ldy;
     const char *w;
     size_t row_bytes;
     const char *x;
-    size_t x_bytes;
+    size_t x_bytes; // of a group, or a row
     int64_t n, n_r, n_x;
+    int per;
+    bool grouped;
     int parts;
     int min; // lines of a part behind those of scales
     panel_mul_fn *const *mul;
@@ -87,17 +84,14 @@ struct panel_job {
                  int64_t n);
 };
 
+static inline int64_t panel_steps(int64_t n)
+{
+    return (n + 255) / 256;
+}
+
 static inline int64_t panel_step_bytes(const struct panel_job *j)
 {
     return PANEL_LINE * (64 + j->parts * (1 + j->min));
-}
-
-/* Inputs that go together when so many are left: as evenly as may be, and at least four. */
-static inline int panel_group(int64_t left)
-{
-    const int64_t groups = (left + PANEL_GROUP - 1) / PANEL_GROUP, n = (left + groups - 1) / groups;
-
-    return n < 4 ? 4 : (int)n;
 }
 
 static inline int panel_least(int64_t a, int b)
@@ -137,17 +131,28 @@ static void panel_unpack(const struct panel_job *j, char *panel, int64_t r, int6
             }
 }
 
-/* Rows behind r, which are likely to be next even where this call ends, to be asked for while n_x
- * inputs pass so many panels of whole rows. */
+/* Rows behind r, which are likely to be next even where this call ends, to be asked for while all
+ * inputs pass so many panels of whole rows in so many slices. */
 static struct panel_ahead panel_next(const struct panel_job *j, int64_t r, int64_t panels,
-                                     int64_t n_x)
+                                     int64_t slices)
 {
-    const int64_t slice = PANEL_STEPS * 256, slices = (j->n + slice - 1) / slice;
-    const int64_t calls = (n_x + PANEL_GROUP - 1) / PANEL_GROUP * panels * j->parts * slices;
+    const int64_t calls = (j->n_x + j->per - 1) / j->per * panels * j->parts * slices;
     const int64_t bytes = panels * PANEL_ROWS * (int64_t)j->row_bytes;
 
     return (struct panel_ahead){(uintptr_t)j->w + (uintptr_t)r * j->row_bytes, bytes,
                                 (bytes + calls - 1) / calls};
+}
+
+/* Steps [t0, t1) of the group that begins with input i; room is for those that must be made. */
+static const struct x32x6 *panel_inputs(const struct panel_job *j, int64_t i, int64_t t0,
+                                        int64_t t1, struct x32x6 *room)
+{
+    if (j->grouped)
+        return (const struct x32x6 *)(j->x + (size_t)(i / j->per) * j->x_bytes) + t0;
+    for (int k = 0; k < panel_least(j->n_x - i, j->per); k++)
+        q8_group_steps((const struct x256 *)(j->x + (size_t)(i + k) * j->x_bytes) + t0, t1 - t0, k,
+                       room, t1 - t0);
+    return room;
 }
 
 /* Inputs [i0, i1) pass the panels of rows [r, r + rows), columns [c0, c1). */
@@ -155,24 +160,22 @@ static void panel_pass(const struct panel_job *j, const char *panel,
                        vf (*restrict chain)[32 * PANEL_GROUP], struct panel_ahead *ahead, int64_t r,
                        int64_t rows, int64_t i0, int64_t i1, int64_t c0, int64_t c1)
 {
-    const int64_t bytes = (c1 - c0 + 255) / 256 * panel_step_bytes(j);
+    const int64_t t0 = c0 / 256, t1 = panel_steps(c1), bytes = (t1 - t0) * panel_step_bytes(j);
     const bool whole = c0 == 0 && c1 == j->n;
+    struct x32x6 room[8 * PANEL_COLS / 256];
 
-    for (int64_t i = i0, inputs; i < i1; i += inputs, chain += !whole) {
-        const char *in[PANEL_GROUP];
+    for (int64_t i = i0; i < i1; i += j->per, chain += !whole) {
+        const struct x32x6 *x = panel_inputs(j, i, t0, t1, room);
+        const int n = panel_least(i1 - i, j->per), inputs = n < 4 ? 4 : n;
 
-        inputs = panel_group(i1 - i);
-        for (int k = 0; k < inputs; k++)
-            in[k] = j->x + (size_t)(i + k < i1 ? i + k : i1 - 1) * j->x_bytes +
-                    (size_t)(c0 / 256) * sizeof(struct x256);
         for (int64_t p = 0; p < rows; p += PANEL_ROWS) {
             if (c0 == 0)
                 memset(*chain, 0, (size_t)(j->parts * 2 * inputs) * sizeof **chain);
-            j->mul[inputs - 4](*chain, panel + p / PANEL_ROWS * bytes, in, c1 - c0, ahead);
+            j->mul[inputs - 4](*chain, panel + p / PANEL_ROWS * bytes, x,
+                               j->grouped ? panel_steps(j->n) : t1 - t0, t1 - t0, ahead);
             if (c1 == j->n)
                 panel_finish(j->y + i * j->ldy + r + p, j->ldy, *chain, j->parts,
-                             panel_least(rows - p, PANEL_ROWS), (int)inputs,
-                             panel_least(i1 - i, (int)inputs));
+                             panel_least(rows - p, PANEL_ROWS), inputs, n);
         }
     }
 }
@@ -181,11 +184,12 @@ static void panel_pass(const struct panel_job *j, const char *panel,
 static void panel_some(const struct panel_job *j)
 {
     _Alignas(64) char panel[PANEL_STEPS * PANEL_LINE * (64 + 32)];
+    const int64_t slices = (j->n + PANEL_STEPS * 256 - 1) / (PANEL_STEPS * 256);
     vf chain[PANEL_GROUPS][32 * PANEL_GROUP];
 
     for (int64_t r = 0; r < j->n_r; r += PANEL_ROWS) {
         const int64_t rows = panel_least(j->n_r - r, PANEL_ROWS);
-        struct panel_ahead ahead = panel_next(j, r + PANEL_ROWS, 1, j->n_x);
+        struct panel_ahead ahead = panel_next(j, r + PANEL_ROWS, 1, slices);
 
         for (int64_t c = 0, c1; c < j->n; c = c1) {
             c1 = c + panel_least(j->n - c, PANEL_STEPS * 256);
@@ -204,12 +208,12 @@ static void panel_many(const struct panel_job *j)
     const bool whole = j->n <= PANEL_COLS;
     const int64_t r_step =
         whole ? PANEL_BYTES / ((j->n + 255) / 256 * panel_step_bytes(j)) * PANEL_ROWS : PANEL_ROWS;
-    const int64_t i_step = whole ? j->n_x : PANEL_GROUPS * PANEL_GROUP;
+    const int64_t i_step = whole ? j->n_x : PANEL_GROUPS * j->per;
 
     for (int64_t r = 0; r < j->n_r; r += r_step) {
         const int64_t rows = j->n_r - r < r_step ? j->n_r - r : r_step;
-        struct panel_ahead ahead =
-            panel_next(j, r + rows, (rows + PANEL_ROWS - 1) / PANEL_ROWS, j->n_x);
+        struct panel_ahead ahead = panel_next(j, r + rows, (rows + PANEL_ROWS - 1) / PANEL_ROWS,
+                                              (j->n + PANEL_COLS - 1) / PANEL_COLS);
 
         for (int64_t i = 0; i < j->n_x; i += i_step)
             for (int64_t c = 0; c < j->n; c += PANEL_COLS) {
@@ -224,7 +228,7 @@ static void panel_many(const struct panel_job *j)
 
 static void panel_rows(const struct panel_job *j)
 {
-    if (j->n_x <= PANEL_GROUPS * PANEL_GROUP)
+    if (j->n_x <= PANEL_GROUPS * j->per)
         panel_some(j);
     else
         panel_many(j);

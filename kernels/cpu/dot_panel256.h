@@ -8,9 +8,9 @@
 #define RILL_KERNELS_CPU_DOT_PANEL256_H
 
 enum {
-    PANEL_GROUP = 4
-}; // inputs that pass a panel together: with two sums each they fill the
-   // registers
+    PANEL_GROUP = 4, // inputs that pass a panel together: with two sums each they fill the
+                     // registers
+};
 
 /* Forms of codes: bits of unsigned ones, and BACK; 0: signed. */
 #define PANEL_FORM(bits, by) ((bits)*100 + (by))
@@ -22,7 +22,7 @@ static DOT_INLINE __m256i panel_pairs(__m256i w, __m256i x, bool is_signed)
 }
 
 /* Lines [k, k + run) of a part, summed in 16 bits; a and b are of the panel's two halves. */
-static DOT_INLINE void panel_run(__m256i (*restrict dot)[2], const char *q, const int8_t *const *x,
+static DOT_INLINE void panel_run(__m256i (*restrict dot)[2], const char *q, const int8_t *x,
                                  int run, bool is_signed, int inputs)
 {
     const __m256i one = _mm256_set1_epi16(1);
@@ -35,7 +35,7 @@ static DOT_INLINE void panel_run(__m256i (*restrict dot)[2], const char *q, cons
 
 #pragma GCC unroll 4
         for (int i = 0; i < inputs; i++) {
-            const __m256i in = _mm256_set1_epi32((int)bits_u32(x[i] + 4 * k));
+            const __m256i in = _mm256_set1_epi32((int)bits_u32(x + 32 * i + 4 * k));
             const __m256i p = panel_pairs(a, in, is_signed), p2 = panel_pairs(b, in, is_signed);
 
             pairs[i][0] = k ? _mm256_add_epi16(pairs[i][0], p) : p;
@@ -49,48 +49,42 @@ static DOT_INLINE void panel_run(__m256i (*restrict dot)[2], const char *q, cons
             dot[i][h] = _mm256_add_epi32(dot[i][h], _mm256_madd_epi16(pairs[i][h], one));
 }
 
-/* The same part of some steps times inputs: its chains [inputs][2]. All but steps are constants
- * where this is called. */
-static DOT_INLINE void panel_part(__m256 *restrict chain, const char *q, const char *scales, int p,
-                                  const struct x256 *const *x, int steps, int parts, bool min,
+/* The same part of some steps times inputs: its chains [inputs][2]. x: the 32 columns that the part
+ * is in, or is half number h of. All but steps are constants where this is called. */
+static DOT_INLINE void panel_part(__m256 *restrict chain, const char *q, const char *scales,
+                                  const struct x32x6 *x, int64_t steps, int parts, int h, bool min,
                                   int form, int inputs)
 {
     const int lines = 64 / parts, bits = form / 100, by = form % 100;
     const int most = bits == 0 ? 1 : bits == 6 ? 2 : bits == 5 ? 4 : 8;
     const int run = most < lines ? most : lines;
 
-    for (int64_t t = 0; t < steps; t++) {
+    for (; steps > 0; steps--, x++) {
         __m256i dot[PANEL_GROUP][2];
-        const int8_t *in[PANEL_GROUP];
 
 #pragma GCC unroll 4
         for (int i = 0; i < inputs; i++) {
-            const int32_t back = parts == 8 ? x[i][t].back_32[p] : x[i][t].back_16[p];
+            const int32_t back = parts == 8 ? x->back_32[i] : x->back_16[h][i];
 
-            in[i] = x[i][t].q + p * (256 / parts);
             dot[i][0] = dot[i][1] =
                 by == NO_BACK ? _mm256_setzero_si256() : _mm256_set1_epi32(back >> (by & 31));
         }
 #pragma GCC unroll 8
-        for (int k = 0; k < lines; k += run) {
-            panel_run(dot, q + 64 * k, in, run, bits == 0, inputs);
-#pragma GCC unroll 4
-            for (int i = 0; i < inputs; i++)
-                in[i] += 4 * run;
-        }
+        for (int k = 0; k < lines; k += run)
+            panel_run(dot, q + 64 * k, x->q[0] + 16 * h + 4 * k, run, bits == 0, inputs);
 #pragma GCC unroll 4
         for (int i = 0; i < inputs; i++)
 #pragma GCC unroll 2
-            for (int h = 0; h < 2; h++) {
-                const __m256 d = _mm256_set1_ps(x[i][t].d[p * 8 / parts]);
-                const __m256 s = _mm256_mul_ps(_mm256_load_ps((const float *)(scales + h * 32)), d);
-                __m256 sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[i][h]), s, chain[2 * i + h]);
+            for (int k = 0; k < 2; k++) {
+                const __m256 d = _mm256_set1_ps(x->d[i]);
+                const __m256 s = _mm256_mul_ps(_mm256_load_ps((const float *)(scales + k * 32)), d);
+                __m256 sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[i][k]), s, chain[2 * i + k]);
 
                 if (min)
                     sum = _mm256_fmadd_ps(
-                        _mm256_load_ps((const float *)(scales + parts * 64 + h * 32)),
-                        _mm256_set1_ps(parts == 8 ? x[i][t].sum_32[p] : x[i][t].sum_16[p]), sum);
-                chain[2 * i + h] = sum;
+                        _mm256_load_ps((const float *)(scales + parts * 64 + k * 32)),
+                        _mm256_set1_ps(parts == 8 ? x->sum_32[i] : x->sum_16[h][i]), sum);
+                chain[2 * i + k] = sum;
             }
         q += 64 * (64 + parts * (1 + min));
         scales += 64 * (64 + parts * (1 + min));

@@ -195,10 +195,21 @@ static inline __m512 panel_whole(__m512 sum, __m512i dot, const char *scales, __
                            d, sum);
 }
 
-/* The same part of some steps times inputs: its chains [inputs][2] stay in registers meanwhile. All
- * but steps are constants where this is called. */
-static DOT_INLINE void panel_part(__m512 *restrict chain, const char *q, const char *scales, int p,
-                                  const struct x256 *const *x, int steps, int parts, int min,
+/* Four products of a lane's codes with the same four of an input, which come out of memory: as one
+ * instruction, where a broadcast of its own would be used twice. Half of the inputs go so. All of
+ * them would make the load ports the limit, none of them the front end where a core has two threads
+ * (docs/performance.md). */
+static DOT_INLINE __m512i panel_dot(__m512i dot, __m512i codes, const int8_t *x)
+{
+    __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(dot) : "v"(codes), "m"(*(const int8_t(*)[4])x));
+    return dot;
+}
+
+/* The same part of some steps times inputs: its chains [inputs][2] stay in registers meanwhile. x:
+ * the 32 columns that the part is in, or is half number h of. All but steps are constants where
+ * this is called. */
+static DOT_INLINE void panel_part(__m512 *restrict chain, const char *q, const char *scales,
+                                  const struct x32x6 *x, int64_t steps, int parts, int h, int min,
                                   int back, int inputs)
 {
     __m512 sum[PANEL_GROUP][2];
@@ -208,14 +219,14 @@ static DOT_INLINE void panel_part(__m512 *restrict chain, const char *q, const c
         sum[i][0] = chain[2 * i];
         sum[i][1] = chain[2 * i + 1];
     }
-    for (int64_t t = 0; t < steps; t++) {
+    for (; steps > 0; steps--, x++) {
         __m512i dot[PANEL_GROUP][2];
 
 #pragma GCC unroll 8
         for (int i = 0; i < inputs; i++)
             dot[i][0] = dot[i][1] =
                 !back ? _mm512_setzero_si512()
-                      : _mm512_set1_epi32(parts == 8 ? x[i][t].back_32[p] : x[i][t].back_16[p]);
+                      : _mm512_set1_epi32(parts == 8 ? x->back_32[i] : x->back_16[h][i]);
 #pragma GCC unroll 8
         for (int k = 0; k < 64 / parts; k++) {
             const __m512i a = _mm512_load_si512(q + 128 * k);
@@ -223,31 +234,36 @@ static DOT_INLINE void panel_part(__m512 *restrict chain, const char *q, const c
 
 #pragma GCC unroll 8
             for (int i = 0; i < inputs; i++) {
-                const __m512i in =
-                    _mm512_set1_epi32((int)bits_u32(x[i][t].q + p * (256 / parts) + 4 * k));
-                dot[i][0] = _mm512_dpbusd_epi32(dot[i][0], a, in);
-                dot[i][1] = _mm512_dpbusd_epi32(dot[i][1], b, in);
+                const int8_t *at = x->q[i] + 16 * h + 4 * k;
+
+                if (i < inputs / 2) {
+                    dot[i][0] = panel_dot(dot[i][0], a, at);
+                    dot[i][1] = panel_dot(dot[i][1], b, at);
+                } else {
+                    const __m512i in = _mm512_set1_epi32((int)bits_u32(at));
+
+                    dot[i][0] = _mm512_dpbusd_epi32(dot[i][0], a, in);
+                    dot[i][1] = _mm512_dpbusd_epi32(dot[i][1], b, in);
+                }
             }
         }
 #pragma GCC unroll 8
         for (int i = 0; i < inputs; i++)
 #pragma GCC unroll 2
-            for (int h = 0; h < 2; h++) {
-                const __m512 d = _mm512_set1_ps(x[i][t].d[p * 8 / parts]);
+            for (int k = 0; k < 2; k++) {
+                const __m512 d = _mm512_set1_ps(x->d[i]);
 
                 if (min == 2) {
-                    sum[i][h] =
-                        panel_whole(sum[i][h], dot[i][h], scales + h * 64, d, x[i][t].sum + 2 * p);
+                    sum[i][k] = panel_whole(sum[i][k], dot[i][k], scales + k * 64, d, x->sum[i]);
                     continue;
                 }
-                const __m512 s = _mm512_mul_ps(_mm512_load_ps(scales + h * 64), d);
+                const __m512 s = _mm512_mul_ps(_mm512_load_ps(scales + k * 64), d);
 
-                sum[i][h] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[i][h]), s, sum[i][h]);
+                sum[i][k] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[i][k]), s, sum[i][k]);
                 if (min)
-                    sum[i][h] = _mm512_fmadd_ps(
-                        _mm512_load_ps(scales + parts * 128 + h * 64),
-                        _mm512_set1_ps(parts == 8 ? x[i][t].sum_32[p] : x[i][t].sum_16[p]),
-                        sum[i][h]);
+                    sum[i][k] = _mm512_fmadd_ps(
+                        _mm512_load_ps(scales + parts * 128 + k * 64),
+                        _mm512_set1_ps(parts == 8 ? x->sum_32[i] : x->sum_16[h][i]), sum[i][k]);
             }
         q += 128 * (64 + parts * (1 + min));
         scales += 128 * (64 + parts * (1 + min));

@@ -92,4 +92,46 @@ static inline void q8_pack(const float *restrict x, int64_t n, void *restrict ou
     }
 }
 
+/* Inputs side by side, for kernels of many: 32 columns of up to six of them (or two parts of 16),
+ * with what struct x256 says of them. What makes one product is in neighbouring cache lines. */
+struct x32x6 {
+    _Alignas(64) int8_t q[6][32];
+    float d[6], sum_32[6];
+    int32_t back_32[6], back_16[2][6];
+    float sum_16[2][6];
+    int16_t sum[6][2];
+};
+
+/* A group of rows of n inputs: [8][steps of 256] parts, those of a chain one behind another. */
+static inline size_t q8_group_bytes(int64_t n)
+{
+    return (size_t)((n + 255) / 256) * 8 * sizeof(struct x32x6);
+}
+
+/* Steps of a row become number at of a group that has n_step of them. */
+static inline void q8_group_steps(const struct x256 *restrict row, int64_t steps, int at,
+                                  struct x32x6 *restrict out, int64_t n_step)
+{
+    for (int64_t t = 0; t < steps; t++)
+        for (int p = 0; p < 8; p++) {
+            struct x32x6 *o = out + p * n_step + t;
+
+            memcpy(o->q[at], row[t].q + 32 * p, 32);
+            o->d[at] = row[t].d[p];
+            o->sum_32[at] = row[t].sum_32[p];
+            o->back_32[at] = row[t].back_32[p];
+            for (int h = 0; h < 2; h++) {
+                o->sum_16[h][at] = row[t].sum_16[2 * p + h];
+                o->back_16[h][at] = row[t].back_16[2 * p + h];
+                o->sum[at][h] = row[t].sum[2 * p + h];
+            }
+        }
+}
+
+static inline void q8_group_put(const void *restrict row, int64_t n, int at, void *restrict group)
+{
+    q8_group_steps((const struct x256 *)row, (n + 255) / 256, at, (struct x32x6 *)group,
+                   (n + 255) / 256);
+}
+
 #endif

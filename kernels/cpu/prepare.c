@@ -280,8 +280,9 @@ static struct packed *pack_place(struct prep *p, struct ref r, cpu_fn *by,
             return k;
     }
     k = &p->pack[p->turn++ % PACKS];
-    *k = (struct packed){r, pack, by, {k->slot, 0}, k->slot, ++p->key, true};
+    *k = (struct packed){r, pack, by, {.slot = k->slot}, k->slot, ++p->key, true};
     k->x.stride = (bytes + 63) / 64 * 64;
+    k->x.rest = by == run_pack_rest;
     return k;
 }
 
@@ -299,14 +300,21 @@ static struct cpu_input packed_input(struct prep *p, const struct op *op, const 
     if (!found) {
         struct cpu_step *s = prep_begin(p, by, op);
         const uint8_t rows = prep_by_rows(s->in[0].rows);
+        /* tiles are read 32 rows at a time */
+        const uint64_t n = (uint64_t)(prep_max_rows(p, s->in[0].rows) + 31) / 32 * 32;
+        const struct cpu_groups *g = &m->dot->groups;
+        uint64_t groups = 0;
 
+        if (!tiles && g->most) {
+            k->x.groups_at = k->x.stride * n;
+            k->x.group = g->bytes(m->cols);
+            groups = (n + (uint64_t)g->most - 1) / (uint64_t)g->most;
+        }
         s->m[0] = *m;
         s->n_m = 1;
         s->tiles = tiles ? p->tiles : NULL;
         s->x = s->xt = k->x;
-        /* tiles are read 32 rows at a time */
-        prep_grow_slot(p, k->slot,
-                       k->x.stride * ((uint64_t)(prep_max_rows(p, s->in[0].rows) + 31) / 32 * 32));
+        prep_grow_slot(p, k->slot, k->x.stride * n + k->x.group * groups);
         prep_touch_value(p, op->in[0], rows, false);
         prep_touch_slot(p, k->slot, k->key, rows, true);
         prep_end(p, s);

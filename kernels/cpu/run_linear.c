@@ -40,15 +40,15 @@ static bool deal(const struct cpu_ctx *c, const struct cpu_step *st, int64_t n_o
     return s->i0 < s->i1;
 }
 
-/* Rows of x and of the matrix that a tile takes at once. */
-static int64_t tile_x(int64_t n_x)
+/* Rows of x, whole groups of per, and of the matrix that a tile takes at once. */
+static int64_t tile_x(int64_t n_x, int per)
 {
-    return n_x < 256 ? n_x : 256;
+    return n_x < 256 ? n_x : per ? 256 / per * per : 256;
 }
 
 static int64_t tile_r(int64_t n_x)
 {
-    int64_t r = CPU_TILE / tile_x(n_x) / UNIT * UNIT;
+    int64_t r = CPU_TILE / tile_x(n_x, 0) / UNIT * UNIT;
 
     return r < 1024 ? r : 1024;
 }
@@ -65,21 +65,53 @@ static inline int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+/* How a step's rows behind those of its second path lie in groups. */
+struct groups {
+    const uint8_t *at;
+    int64_t first; // row
+    int per;       // 0: they do not
+};
+
+static struct groups groups_of(const struct cpu_ctx *c, const struct cpu_step *s)
+{
+    struct groups g = {.first = tiled_rows(c, s)};
+
+    if (s->x.slot >= 0 && g.first == (s->x.rest ? c->b->n_p : 0)) {
+        g.per = in_groups(c, s, g.first);
+        g.at = slot_ptr(c, s->x.slot) + s->x.groups_at;
+    }
+    return g;
+}
+
+/* n columns from r on of m's results for k rows from i on, in a tile. */
+static void multiply(const struct cpu_ctx *c, const struct cpu_step *s, const struct cpu_mat *m,
+                     const struct groups *g, float *tile, int64_t r, int64_t n, int64_t i,
+                     int64_t k)
+{
+    const uint8_t *w = m->w + (size_t)r * m->row_bytes;
+
+    if (g->per && k >= m->dot->groups.least && (i - g->first) % g->per == 0)
+        m->dot->many(tile, n, w, m->row_bytes,
+                     g->at + (size_t)((i - g->first) / g->per) * s->x.group, g->per, m->cols, n, k);
+    else
+        m->dot->rows(tile, n, w, m->row_bytes, input(c, s, i), s->x.stride, m->cols, 0, n, k);
+}
+
 /* Columns [p.r0, p.r1) of m, which are columns at + those of the result. */
 static void linear_part(const struct cpu_ctx *c, const struct cpu_step *s, const struct cpu_mat *m,
                         struct span p, int64_t at)
 {
     const bool plain = s->op->kind == OP_linear; // else a.lin is not ours, and nothing follows
     const float scale = plain && s->op->a.lin.scale != 0.0f ? s->op->a.lin.scale : 1.0f;
-    const int64_t nx = tile_x(p.i1 - p.i0), nr = tile_r(p.i1 - p.i0);
+    const struct groups g = groups_of(c, s);
+    const int64_t nx = tile_x(p.i1 - p.i0, g.per), nr = tile_r(p.i1 - p.i0);
     float *tile = (float *)c->own;
 
     for (int64_t r = p.r0; r < p.r1; r += nr)
         for (int64_t i = p.i0; i < p.i1; i += nx) {
             const int64_t n = least(nr, p.r1 - r), k = least(nx, p.i1 - i);
 
-            m->dot->rows(tile, n, m->w + (size_t)r * m->row_bytes, m->row_bytes, input(c, s, i),
-                         s->x.stride, m->cols, 0, n, k);
+            multiply(c, s, m, &g, tile, r, n, i, k);
             for (int64_t j = 0; j < k; j++)
                 c->k->finish(val_row(c, &s->out[0], i + j) + at + r, tile + j * n,
                              m->bias ? m->bias + r : NULL,
@@ -115,7 +147,7 @@ void run_linear(const struct cpu_ctx *c, const struct cpu_step *s)
 void run_linear_heads(const struct cpu_ctx *c, const struct cpu_step *s)
 {
     const struct cpu_mat *m = &s->m[0];
-    const int64_t n_x = rows_of(c, s->in[0].rows), nr = n_x ? tile_r(n_x) : 0, nx = tile_x(n_x);
+    const int64_t n_x = rows_of(c, s->in[0].rows), nr = n_x ? tile_r(n_x) : 0, nx = tile_x(n_x, 0);
     const int64_t head_in = s->op->a.heads.head_in, head_out = s->op->a.heads.head_out;
     float *tile = (float *)c->own;
     int64_t a, b;
@@ -144,17 +176,16 @@ void run_linear_heads(const struct cpu_ctx *c, const struct cpu_step *s)
 static void glu_part(const struct cpu_ctx *c, const struct cpu_step *s, struct span p)
 {
     const struct cpu_mat *g = &s->m[0], *u = &s->m[1];
-    const int64_t nx = tile_x(p.i1 - p.i0), nr = tile_r(p.i1 - p.i0);
+    const struct groups in = groups_of(c, s);
+    const int64_t nx = tile_x(p.i1 - p.i0, in.per), nr = tile_r(p.i1 - p.i0);
     float *tile = (float *)c->own, *tile_u = tile + CPU_TILE;
 
     for (int64_t r = p.r0; r < p.r1; r += nr)
         for (int64_t i = p.i0; i < p.i1; i += nx) {
             const int64_t n = least(nr, p.r1 - r), k = least(nx, p.i1 - i);
 
-            g->dot->rows(tile, n, g->w + (size_t)r * g->row_bytes, g->row_bytes, input(c, s, i),
-                         s->x.stride, g->cols, 0, n, k);
-            u->dot->rows(tile_u, n, u->w + (size_t)r * u->row_bytes, u->row_bytes, input(c, s, i),
-                         s->x.stride, u->cols, 0, n, k);
+            multiply(c, s, g, &in, tile, r, n, i, k);
+            multiply(c, s, u, &in, tile_u, r, n, i, k);
             for (int64_t j = 0; j < k; j++) {
                 float *tg = tile + j * n, *tu = tile_u + j * n;
 

@@ -174,26 +174,34 @@ void run_lerp(const struct cpu_ctx *c, const struct cpu_step *s)
                        s->in[2].used ? val_row(c, &s->in[2], i) + j * n : s->vec[0] + j * n, n);
 }
 
-/* in[0]'s rows in the form that m[0]'s format reads. */
-void run_pack(const struct cpu_ctx *c, const struct cpu_step *s)
+/* in[0]'s rows behind the first ones, in the form that m[0]'s format reads. */
+static void pack_behind(const struct cpu_ctx *c, const struct cpu_step *s, int64_t first)
 {
-    uint8_t *to = slot_ptr(c, s->x.slot);
+    const struct cpu_dot *d = s->m[0].dot;
+    uint8_t *to = slot_ptr(c, s->x.slot), *groups = to + s->x.groups_at;
+    const int per = in_groups(c, s, first);
     int64_t a, b;
 
     share_rows(c, s->in[0].rows, &a, &b);
-    for (int64_t i = a; i < b; i++)
-        s->m[0].dot->pack(val_row(c, &s->in[0], i), s->m[0].cols, to + (size_t)i * s->x.stride);
+    for (int64_t i = a > first ? a : first; i < b; i++) {
+        uint8_t *row = to + (size_t)i * s->x.stride;
+
+        d->pack(val_row(c, &s->in[0], i), s->m[0].cols, row);
+        if (per)
+            d->groups.put(row, s->m[0].cols, (int)((i - first) % per),
+                          groups + (size_t)((i - first) / per) * s->x.group);
+    }
+}
+
+void run_pack(const struct cpu_ctx *c, const struct cpu_step *s)
+{
+    pack_behind(c, s, 0);
 }
 
 /* Rows behind those that go the second path. */
 void run_pack_rest(const struct cpu_ctx *c, const struct cpu_step *s)
 {
-    uint8_t *to = slot_ptr(c, s->x.slot);
-    int64_t a, b;
-
-    share_rows(c, s->in[0].rows, &a, &b);
-    for (int64_t i = a > c->b->n_p ? a : c->b->n_p; i < b; i++)
-        s->m[0].dot->pack(val_row(c, &s->in[0], i), s->m[0].cols, to + (size_t)i * s->x.stride);
+    pack_behind(c, s, c->b->n_p);
 }
 
 void run_pack_tiles(const struct cpu_ctx *c, const struct cpu_step *s)

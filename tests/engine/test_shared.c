@@ -144,7 +144,7 @@ static struct took time_step(struct rill_engine *g, int n_seq, int n_past, bool 
 
     ck_ok(rill_engine_times(g, &what, add_record, &t, &e), &e);
     ck_assert_double_gt(t.attention, 0);
-    ck_assert_double_gt(t.step, t.attention / 2);
+    ck_assert_double_gt(t.step, t.attention / 8); // not the same run, and others run beside
     return t;
 }
 
