@@ -36,11 +36,11 @@ static DOT_INLINE __m512i z_points_apart(const uint64_t *fours, int i, int step,
 /* 32 words through memory, and four at a time out of it: words one by one would come later. */
 static DOT_INLINE void z_fours_of(uint64_t *restrict fours, __m512i words)
 {
-    _Alignas(64) volatile uint64_t all[8];
+    _Alignas(64) uint64_t all[8];
 
-    z_put_words((void *)all, words);
+    z_put_words(all, words);
     for (int i = 0; i < 8; i++)
-        fours[i] = all[i];
+        fours[i] = ((const volatile uint64_t *)all)[i];
 }
 
 /* 256 inputs in the order of points, and their sums times -7 and -9. */
