@@ -67,9 +67,9 @@ struct cpu_step {
     struct cpu_mat m[4];
     struct cpu_input x;
     const struct cpu_tiles *tiles; // of prompt rows, which then have their input in xt
-    struct cpu_input xt;
-    int slot[2];         // other scratch: routing order, tables, partials
-    uint64_t slot_bytes; // of slot[0], where a step must know
+    struct cpu_input xt;           // or experts' rows in sorted order
+    int slot[2];                   // other scratch: routing order, tables, partials
+    uint64_t slot_bytes;           // of slot[0], where a step must know
     const float *vec[6];
     int32_t n_vec; // columns of vec[0]
 };
@@ -214,5 +214,8 @@ uint64_t lora_own(const struct cpu_kernels *k, int32_t cols);
 uint64_t attn_own(const struct attn_args *a);
 uint64_t moe_down_own(const struct segment *s, const struct op *op);
 uint64_t sort_bytes(const struct segment *s, int32_t n_expert);
+/* How n packed rows of cols lie in sorted order; returns the bytes of their slot. */
+uint64_t sorted_rows(struct cpu_input *x, const struct cpu_dot *d, int64_t cols, uint64_t n,
+                     int32_t n_expert);
 
 #endif

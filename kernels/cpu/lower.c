@@ -370,34 +370,37 @@ static void low_moe_glu(struct prep *p, const struct op *op)
     uint32_t key, key2 = ++p->key;
     struct cpu_input x = prep_input_for(p, op, op->w[0], &key);
     struct cpu_step *s = NULL;
-    int slot = prep_pack_slot(p);
+    struct cpu_input xt = {.slot = prep_pack_slot(p)};
 
     if (p->rc || !prep_want(p, whole(p, op->in[1]), op, "expert ids must be a whole value"))
         return;
-    if (slot == x.slot)
-        slot = prep_pack_slot(p);
+    if (xt.slot == x.slot)
+        xt.slot = prep_pack_slot(p);
     sorted(p, op);
     for (int i = 0; i < 2; i++) {
         s = i == 0 ? prep_begin(p, run_gather, op) : prep_by_column(p, run_moe_glu, op);
         gate_up(p, s, op, op->w[1] < 0);
+        if (p->rc)
+            return;
+        prep_grow_slot(p, xt.slot,
+                       sorted_rows(&xt, s->m[0].dot, s->m[0].cols,
+                                   (uint64_t)prep_max_rows(p, ROWS_E), a->n_expert));
         s->x = x;
+        s->xt = xt;
         s->slot[0] = p->sort_slot;
-        s->slot[1] = slot;
         if (i == 0)
             prep_touch_value(p, op->in[0], 0, false);
         if (x.slot >= 0)
             prep_touch_slot(p, x.slot, key, 0, false);
         prep_touch_slot(p, p->sort_slot, 0, 0, false);
-        prep_touch_slot(p, slot, key2, 0, i == 0);
+        prep_touch_slot(p, xt.slot, key2, 0, i == 0);
         prep_end(p, s);
     }
-    if (p->rc == 0 && prep_want(p,
-                                s->m[0].rows == op->out[0].cols && s->m[1].rows == s->m[0].rows &&
-                                    s->m[0].n == a->n_expert && s->m[1].n == a->n_expert &&
-                                    s->m[0].dot->pack == s->m[1].dot->pack,
-                                op, "experts' matrices disagree"))
-        prep_grow_slot(p, slot,
-                       s->m[0].dot->packed(s->m[0].cols) * (uint64_t)prep_max_rows(p, ROWS_E));
+    prep_want(p,
+              s->m[0].rows == op->out[0].cols && s->m[1].rows == s->m[0].rows &&
+                  s->m[0].n == a->n_expert && s->m[1].n == a->n_expert &&
+                  s->m[0].dot->pack == s->m[1].dot->pack,
+              op, "experts' matrices disagree");
     prep_own(p, 2 * CPU_TILE * sizeof(float));
 }
 
@@ -417,7 +420,10 @@ static void low_moe_down(struct prep *p, const struct op *op)
         prep_matrix(p, s, op->w[0], op->w[1]);
         if (p->rc)
             return;
-        s->x = (struct cpu_input){slot, (s->m[0].dot->packed(s->m[0].cols) + 63) / 64 * 64};
+        s->x.slot = slot;
+        prep_grow_slot(p, slot,
+                       sorted_rows(&s->x, s->m[0].dot, s->m[0].cols,
+                                   (uint64_t)prep_max_rows(p, ROWS_E), a->n_expert));
         s->slot[0] = p->sort_slot;
         if (i == 0)
             prep_touch_value(p, op->in[0], 0, false);
@@ -429,7 +435,6 @@ static void low_moe_down(struct prep *p, const struct op *op)
               s->m[0].rows == op->out[0].cols && s->m[0].cols == op->in[0].cols &&
                   s->m[0].n == a->n_expert,
               op, "experts' matrices disagree");
-    prep_grow_slot(p, slot, s->x.stride * (uint64_t)prep_max_rows(p, ROWS_E));
     prep_own(p, moe_down_own(p->s, op));
 }
 
