@@ -360,6 +360,37 @@ static bool check_values(const struct problem *p, const char *x, const float *y)
 
 /* -- the checks -- */
 
+/* Inputs that no product wants: groups of 32 have one of them, or none. */
+static bool odd_inputs_same(const struct cpu_dot *d, const struct cpu_dot *plain)
+{
+    static const float odd[] = {
+        0.0f,      -0.0f,   1e-40f,           -1e-31f,           0x1p-100f,
+        0x1p-101f, 3.4e38f, __builtin_inff(), -__builtin_inff(), __builtin_nanf(""),
+        1e9f};
+    enum { N = 32 * 3 * (int)ARRAY_LEN(odd) };
+    const size_t bytes = d->packed(N);
+    struct rng rng = {11, 0};
+    struct fence a = fence_new(bytes), b = fence_new(bytes);
+    float x[N];
+    bool good;
+
+    for (int i = 0; i < N; i++) /* every third group whole, every third zero but for one */
+        x[i] = i / 32 % 3 == 2 ? 0.0f : rng_next_normal(&rng) * (i / 32 % 3 ? 1e-3f : 30.0f);
+    for (int g = 0; g < N / 32; g++)
+        if (g % 3)
+            x[32 * g + g % 32] = odd[g / 3];
+    memset(a.p, 0x5a, bytes);
+    memset(b.p, 0x5a, bytes);
+    d->pack(x, N, a.p);
+    plain->pack(x, N, b.p);
+    good = memcmp(a.p, b.p, bytes) == 0;
+    if (!good)
+        failed("inputs that are not numbers, or at the ends, are packed otherwise");
+    fence_free(&a);
+    fence_free(&b);
+    return good;
+}
+
 /* The form of the inputs: the same bits as the plainest level's. */
 static bool check_pack(const struct cpu_dot *d, const struct cpu_dot *plain,
                        const struct problem *p)
@@ -371,7 +402,7 @@ static bool check_pack(const struct cpu_dot *d, const struct cpu_dot *plain,
         failed("n %" PRId64 ": inputs are packed otherwise than on the plainest level", p->n);
     fence_free(&a);
     fence_free(&b);
-    return good;
+    return good && odd_inputs_same(d, plain);
 }
 
 static bool check_size(const struct fmt_info *f, const struct cpu_dot *d,

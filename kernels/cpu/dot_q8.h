@@ -2,8 +2,8 @@
  *
  * A row of inputs is cut into groups of 256; of every 32 the largest magnitude becomes 127. Exact
  * integer sums of the codes come along: they apply a weight's min, and take back the offset of
- * weights that a kernel keeps as unsigned numbers. Plain loops, every operation exact or rounded
- * once: all levels make the same bits.
+ * weights that a kernel keeps as unsigned numbers. Every operation is exact or rounded once: all levels
+ * make the same bits.
  */
 #ifndef RILL_KERNELS_CPU_DOT_Q8_H
 #define RILL_KERNELS_CPU_DOT_Q8_H
@@ -78,18 +78,25 @@ static inline void q8_block(const float *restrict x, struct x256 *restrict out)
     }
 }
 
-static inline void q8_pack(const float *restrict x, int64_t n, void *restrict out)
+/* A row, by a level's own way of making 256 of it. */
+static inline void q8_pack_by(const float *restrict x, int64_t n, void *restrict out,
+                              void (*block)(const float *restrict x, struct x256 *restrict out))
 {
     struct x256 *b = (struct x256 *)out;
 
     for (; n >= 256; n -= 256, x += 256)
-        q8_block(x, b++);
+        block(x, b++);
     if (n > 0) {
         float rest[256] = {0};
 
         memcpy(rest, x, (size_t)n * sizeof *x);
-        q8_block(rest, b);
+        block(rest, b);
     }
+}
+
+static inline void q8_pack(const float *restrict x, int64_t n, void *restrict out)
+{
+    q8_pack_by(x, n, out, q8_block);
 }
 
 /* Inputs side by side, for kernels of many: 32 columns of up to six of them (or two parts of 16),
