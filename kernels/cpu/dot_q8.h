@@ -2,8 +2,8 @@
  *
  * A row of inputs is cut into groups of 256; of every 32 the largest magnitude becomes 127. Exact
  * integer sums of the codes come along: they apply a weight's min, and take back the offset of
- * weights that a kernel keeps as unsigned numbers. Every operation is exact or rounded once: all levels
- * make the same bits.
+ * weights that a kernel keeps as unsigned numbers. Every operation is exact or rounded once, so all
+ * levels make the same bits.
  */
 #ifndef RILL_KERNELS_CPU_DOT_Q8_H
 #define RILL_KERNELS_CPU_DOT_Q8_H
