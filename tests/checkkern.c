@@ -527,7 +527,7 @@ static void tiled_inputs(struct tiled *t)
     t->own = fence_new(t->t->own);
     memset(t->x.p, 0xff, bytes * (size_t)all);
     for (int i = 0; i < t->p.inputs; i++)
-        t->t->pack(t->p.x + i * t->p.n, t->p.n, t->x.p + (size_t)i * bytes);
+        t->t->pack(t->p.x + i * t->p.n, t->p.n, i % 32, t->x.p + (size_t)(i / 32 * 32) * bytes);
 }
 
 static struct tiled tiled_new(const struct cpu_tiles *tiles, const struct cpu_kernels *k,
@@ -592,6 +592,17 @@ static double bf16_rounded(float v)
     return (double)bf16_to_f32(f32_to_bf16(v));
 }
 
+/* Codes times scales: halves go up. */
+static double bf16_halves_up(float v)
+{
+    uint32_t bits;
+
+    memcpy(&bits, &v, sizeof bits);
+    bits = (bits + 0x8000) & 0xffff0000;
+    memcpy(&v, &bits, sizeof v);
+    return (double)v;
+}
+
 /* Against sums of the weights and inputs rounded to bf16. A weight whose last bit of f32 differs
  * may round the other way: one term may be off by as much. */
 static bool tiled_values(const struct tiled *t, const float *y)
@@ -609,7 +620,9 @@ static bool tiled_values(const struct tiled *t, const float *y)
             double sum = 0.0, terms = 0.0, high = 0.0, bound;
 
             for (int64_t k = 0; k < p->n; k++) {
-                const double v = bf16_rounded(row.w[k]) * bf16_rounded(p->x[i * p->n + k]);
+                const double w =
+                    t->panel->fill ? bf16_halves_up(row.w[k]) : bf16_rounded(row.w[k]);
+                const double v = w * bf16_rounded(p->x[i * p->n + k]);
                 sum += v;
                 terms += fabs(v);
                 high = fmax(high, fabs((double)row.high[k] * (double)p->x[i * p->n + k]));

@@ -136,7 +136,7 @@ static int cpu_run(struct dev *d, struct segment *s, const struct batch *b)
     if (!batch_good(s, b))
         return E_RANGE;
     thread_ftz();
-    memset(c.g->next, 0, (size_t)c.g->n_step * sizeof *c.g->next);
+    memset(c.g->next, 0, 2 * (size_t)c.g->n_step * sizeof *c.g->next);
     if ((uint64_t)c.n_t * c.g->work < d->small)
         member_run(&c, 0, 1);
     else

@@ -84,7 +84,7 @@ struct cpu_seg {
     uint64_t own_at, own_bytes; // each member's private part
     float **vec;                // vectors that had to be converted
     int n_vec;
-    uint32_t *next; // [n_step] units of each step that members have taken (take)
+    uint32_t *next; // [2][n_step] units of each step, of its second path, that members have taken
     uint64_t work;  // multiplications of a row in its matrices
 };
 
@@ -130,11 +130,10 @@ static inline void share(const struct cpu_ctx *c, int64_t n, int64_t unit, int64
  * is a member's half share of what is left, so they become small towards the end, where members
  * wait for each other: processors are not equally fast, and nobody knows what else they do. No bit
  * depends on who works. */
-static inline bool take(const struct cpu_ctx *c, const struct cpu_step *s, int64_t n, int64_t unit,
-                        int64_t *a, int64_t *b)
+static inline bool take_of(const struct cpu_ctx *c, uint32_t *next, int64_t n, int64_t unit,
+                           int64_t *a, int64_t *b)
 {
     const uint32_t units = (uint32_t)((n + unit - 1) / unit), half = 2 * (uint32_t)c->n;
-    uint32_t *next = &c->g->next[s - c->g->step];
     uint32_t at = __atomic_load_n(next, __ATOMIC_RELAXED), size;
 
     do {
@@ -146,6 +145,19 @@ static inline bool take(const struct cpu_ctx *c, const struct cpu_step *s, int64
     *a = at * unit;
     *b = *a + size * unit < n ? *a + size * unit : n;
     return true;
+}
+
+static inline bool take(const struct cpu_ctx *c, const struct cpu_step *s, int64_t n, int64_t unit,
+                        int64_t *a, int64_t *b)
+{
+    return take_of(c, &c->g->next[s - c->g->step], n, unit, a, b);
+}
+
+/* Likewise of a step's second path. */
+static inline bool take_tiles(const struct cpu_ctx *c, const struct cpu_step *s, int64_t n,
+                              int64_t unit, int64_t *a, int64_t *b)
+{
+    return take_of(c, &c->g->next[c->g->n_step + (s - c->g->step)], n, unit, a, b);
 }
 
 static inline int64_t rows_of(const struct cpu_ctx *c, int rows)

@@ -77,8 +77,8 @@ struct cpu_tile_job {
     const struct cpu_panel *panel;
     const void *w;
     size_t row_bytes;
-    const void *x; // to a multiple of 32 rows: those behind n_x may hold anything
-    size_t x_bytes;
+    const void *x; // groups of 32 rows: those behind n_x may hold anything
+    size_t x_bytes; // of a row
     int64_t n, n_r, n_x;
 };
 
@@ -87,8 +87,10 @@ struct cpu_tile_job {
  */
 struct cpu_tiles {
     const char *name;
+    /* Bytes of a row of n inputs. Rows lie in groups of 32, aligned to 64 bytes; pack: x becomes
+     * row at of a group. */
     size_t (*packed)(int64_t n);
-    void (*pack)(const float *restrict x, int64_t n, void *restrict out);
+    void (*pack)(const float *restrict x, int64_t n, int at, void *restrict group);
     size_t own; // bytes that rows needs, 64-byte aligned
     bool plain; // only for matrices of plain numbers
     /* y[i*ldy + r] = w[r,:] . x[i,:]. y has room for n_r and n_x rounded up to 32, and is filled

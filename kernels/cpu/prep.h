@@ -24,7 +24,7 @@ struct touch {
 
 struct packed {
     struct ref ref;
-    void (*pack)(const float *restrict x, int64_t n, void *restrict out);
+    void (*pack)(const float *restrict x, int64_t n, void *restrict out); // NULL: for tiles
     cpu_fn *by; // the step that packs: of all rows, or of some
     struct cpu_input x;
     int slot;

@@ -293,7 +293,7 @@ static struct cpu_input packed_input(struct prep *p, const struct op *op, const 
     const bool tiles = by == run_pack_tiles;
     bool found;
     struct packed *k =
-        pack_place(p, op->in[0], by, tiles ? p->tiles->pack : m->dot->pack,
+        pack_place(p, op->in[0], by, tiles ? NULL : m->dot->pack,
                    tiles ? p->tiles->packed(m->cols) : m->dot->packed(m->cols), &found);
 
     *key = k->key;
@@ -407,7 +407,7 @@ static bool lay_out(struct prep *p)
         at +=
             (p->slot_bytes[i] + 63) / 64 * 64 + 64; // 64: rows may be read a vector past their end
     }
-    g->next = mem_array((uint64_t)g->n_step, sizeof *g->next, p->e);
+    g->next = mem_array(2 * (uint64_t)g->n_step, sizeof *g->next, p->e);
     if (!g->next)
         return false;
     g->own_at = (at + 4095) / 4096 * 4096;

@@ -211,7 +211,8 @@ void run_pack_tiles(const struct cpu_ctx *c, const struct cpu_step *s)
 
     share_rows(c, s->in[0].rows, &a, &b);
     for (int64_t i = a; i < b && i < c->b->n_p; i++)
-        s->tiles->pack(val_row(c, &s->in[0], i), s->m[0].cols, to + (size_t)i * s->xt.stride);
+        s->tiles->pack(val_row(c, &s->in[0], i), s->m[0].cols, (int)(i % 32),
+                       to + (size_t)(i / 32 * 32) * s->xt.stride);
 }
 
 /* Likewise head by head; a head's rows lie together. */

@@ -1,14 +1,16 @@
 /* run_tiles.c - the prompt rows of linear and glu where the level has a second path for them.
  *
- * Every member makes columns of the result. TILES_X inputs stay in its second-level cache while its
- * part of the matrix passes; sums are kept as f32 in private memory until all columns are added.
+ * Every member makes columns of the result, piece by piece. A slice of TILES_X inputs stays in its
+ * second-level cache while TILES_R rows of the matrix pass, and so do their sums, which are kept as
+ * f32 in private memory until all slices are added.
  */
 #include "kernels/cpu/cpu.h"
 
 enum {
-    TILES_X = 256, // rows of inputs at once
+    TILES_X = 512, // rows of inputs at once
     TILES_R = 512, // columns of the result; of a gated pair half of it each
     TILES_UNIT = 32,
+    TILES_TAKE = 128, // columns that a member takes at least: fewer would fetch the inputs too often
     TILES_APART = 16, // floats between rows of sums, lest all begin in one set of the cache
 };
 
@@ -71,31 +73,34 @@ static void linear_part(const struct cpu_ctx *c, const struct cpu_step *s, const
         }
 }
 
+/* Columns that are taken at least. */
+static int64_t unit(const struct cpu_ctx *c, const struct cpu_step *s)
+{
+    return tiled_rows(c, s) > 128 ? TILES_TAKE : TILES_UNIT;
+}
+
 /* linear, and linear_multi: its matrices' columns are dealt out as one row of columns. */
 void tiles_linear(const struct cpu_ctx *c, const struct cpu_step *s)
 {
-    int64_t total = 0, at = 0, a, b;
+    int64_t total = 0, a, b;
 
     for (int k = 0; k < s->n_m; k++)
         total += s->m[k].rows;
-    share(c, total, TILES_UNIT, &a, &b);
-    for (int k = 0; k < s->n_m; k++) {
-        const int64_t rows = s->m[k].rows, r0 = a > at ? a - at : 0, r1 = least(b - at, rows);
+    while (take_tiles(c, s, total, unit(c, s), &a, &b))
+        for (int64_t k = 0, at = 0; k < s->n_m; at += s->m[k++].rows) {
+            const int64_t r0 = a > at ? a - at : 0, r1 = least(b - at, s->m[k].rows);
 
-        if (r0 < r1)
-            linear_part(c, s, &s->m[k], r0, r1, at);
-        at += rows;
-    }
+            if (r0 < r1)
+                linear_part(c, s, &s->m[k], r0, r1, at);
+        }
 }
 
-void tiles_glu(const struct cpu_ctx *c, const struct cpu_step *s)
+static void glu_part(const struct cpu_ctx *c, const struct cpu_step *s, int64_t a, int64_t b)
 {
     const struct cpu_mat *g = &s->m[0], *u = &s->m[1];
     const int64_t n_p = tiled_rows(c, s), step = TILES_R / 2;
     float *yg = (float *)c->own, *yu = yg + TILES_X * (step + TILES_APART);
-    int64_t a, b;
 
-    share(c, g->rows, TILES_UNIT, &a, &b);
     for (int64_t i = 0; i < n_p; i += TILES_X)
         for (int64_t r = a; r < b; r += step) {
             const int64_t n = least(step, b - r), k = least(TILES_X, n_p - i);
@@ -114,4 +119,12 @@ void tiles_glu(const struct cpu_ctx *c, const struct cpu_step *s)
                           s->op->a.lin.limit);
             }
         }
+}
+
+void tiles_glu(const struct cpu_ctx *c, const struct cpu_step *s)
+{
+    int64_t a, b;
+
+    while (take_tiles(c, s, s->m[0].rows, unit(c, s), &a, &b))
+        glu_part(c, s, a, b);
 }

@@ -82,10 +82,11 @@ static inline void tile_multiply(uint8_t *c, const uint8_t *a, const uint8_t *b)
     }
 }
 
-#define tile_load(n, p, stride)  tile_take(tile_file_.t[n], p, stride)
-#define tile_store(n, p, stride) tile_put(tile_file_.t[n], p, stride)
-#define tile_zero(n)             memset(tile_file_.t[n], 0, TILE_BYTES)
-#define tile_dot(c, a, b)        tile_multiply(tile_file_.t[c], tile_file_.t[a], tile_file_.t[b])
+#define tile_load(n, p, stride)      tile_take(tile_file_.t[n], p, stride)
+#define tile_load_once(n, p, stride) tile_load(n, p, stride)
+#define tile_store(n, p, stride)     tile_put(tile_file_.t[n], p, stride)
+#define tile_zero(n)                 memset(tile_file_.t[n], 0, TILE_BYTES)
+#define tile_dot(c, a, b)            tile_multiply(tile_file_.t[c], tile_file_.t[a], tile_file_.t[b])
 
 #endif
 
@@ -146,14 +147,16 @@ static inline void tile_begin(void)
     __asm__ volatile("ldtilecfg %0" : : "m"(c));
 }
 
-#define TILE_OPEN                ((void)0)
+#define TILE_OPEN                    ((void)0)
 
 /* The operations do not tell the compiler which memory they read: tile_fence() stands between what
- * is written and what tiles load of it. */
-#define tile_load(n, p, stride)  _tile_loadd(n, p, stride)
-#define tile_store(n, p, stride) _tile_stored(n, p, stride)
-#define tile_zero(n)             _tile_zero(n)
-#define tile_dot(c, a, b)        _tile_dpbf16ps(c, a, b)
+ * is written and what tiles load of it. tile_load_once: of what need not stay in the first-level
+ * cache. */
+#define tile_load(n, p, stride)      _tile_loadd(n, p, stride)
+#define tile_load_once(n, p, stride) _tile_stream_loadd(n, p, stride)
+#define tile_store(n, p, stride)     _tile_stored(n, p, stride)
+#define tile_zero(n)                 _tile_zero(n)
+#define tile_dot(c, a, b)            _tile_dpbf16ps(c, a, b)
 
 #endif
 
