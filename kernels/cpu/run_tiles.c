@@ -10,7 +10,7 @@ enum {
     TILES_X = 512, // rows of inputs at once
     TILES_R = 512, // columns of the result; of a gated pair half of it each
     TILES_UNIT = 32,
-    TILES_TAKE = 128, // columns that a member takes at least: fewer would fetch the inputs too often
+    TILES_TAKE = 128, // columns that a member takes: fewer would fetch the inputs too often
     TILES_APART = 16, // floats between rows of sums, lest all begin in one set of the cache
 };
 

@@ -86,7 +86,8 @@ static inline void tile_multiply(uint8_t *c, const uint8_t *a, const uint8_t *b)
 #define tile_load_once(n, p, stride) tile_load(n, p, stride)
 #define tile_store(n, p, stride)     tile_put(tile_file_.t[n], p, stride)
 #define tile_zero(n)                 memset(tile_file_.t[n], 0, TILE_BYTES)
-#define tile_dot(c, a, b)            tile_multiply(tile_file_.t[c], tile_file_.t[a], tile_file_.t[b])
+#define tile_dot(c, a, b) \
+    tile_multiply(tile_file_.t[c], tile_file_.t[a], tile_file_.t[b])
 
 #endif
 
