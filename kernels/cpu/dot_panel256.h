@@ -21,6 +21,13 @@ static DOT_INLINE __m256i panel_pairs(__m256i w, __m256i x, bool is_signed)
                      : _mm256_maddubs_epi16(w, x);
 }
 
+/* Sums are made in the order in which they are written: a compiler that makes trees of them has all
+ * products wait in memory. */
+static DOT_INLINE void panel_stay(__m256i *a, __m256i *b)
+{
+    __asm__("" : "+x"(*a), "+x"(*b));
+}
+
 /* Lines [k, k + run) of a part, summed in 16 bits; a and b are of the panel's two halves. */
 static DOT_INLINE void panel_run(__m256i (*restrict dot)[2], const char *q, const int8_t *x,
                                  int run, bool is_signed, int inputs)
@@ -40,13 +47,16 @@ static DOT_INLINE void panel_run(__m256i (*restrict dot)[2], const char *q, cons
 
             pairs[i][0] = k ? _mm256_add_epi16(pairs[i][0], p) : p;
             pairs[i][1] = k ? _mm256_add_epi16(pairs[i][1], p2) : p2;
+            panel_stay(&pairs[i][0], &pairs[i][1]);
         }
     }
 #pragma GCC unroll 4
-    for (int i = 0; i < inputs; i++)
+    for (int i = 0; i < inputs; i++) {
 #pragma GCC unroll 2
         for (int h = 0; h < 2; h++)
             dot[i][h] = _mm256_add_epi32(dot[i][h], _mm256_madd_epi16(pairs[i][h], one));
+        panel_stay(&dot[i][0], &dot[i][1]);
+    }
 }
 
 /* The same part of some steps times inputs: its chains [inputs][2]. x: the 32 columns that the part
