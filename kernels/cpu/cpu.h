@@ -206,6 +206,8 @@ cpu_fn run_linear, run_linear_heads, run_glu;
 /* run_tiles.c: the prompt rows of linear and glu on their second path. */
 cpu_fn tiles_linear, tiles_glu;
 uint64_t tiles_own(const struct cpu_tiles *t);
+/* run_attn_tiles.c: the prompt rows of attn on its second path. */
+cpu_fn tiles_attn;
 /* run_lora.c: each member works on its own rows or columns of the result. */
 cpu_fn run_lora, run_steer;
 /* run_moe.c */
@@ -224,6 +226,7 @@ static inline int64_t part_floats(const struct attn_args *a)
 /* Bytes a member needs of its own, and of shared scratch, for a record. */
 uint64_t lora_own(const struct cpu_kernels *k, int32_t cols);
 uint64_t attn_own(const struct attn_args *a);
+uint64_t attn_tiles_own(const struct cpu_tile_attn *t, const struct attn_args *a);
 uint64_t moe_down_own(const struct segment *s, const struct op *op);
 uint64_t sort_bytes(const struct segment *s, int32_t n_expert);
 /* How n packed rows of cols lie in sorted order; returns the bytes of their slot. */

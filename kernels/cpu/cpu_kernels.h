@@ -77,9 +77,37 @@ struct cpu_tile_job {
     const struct cpu_panel *panel;
     const void *w;
     size_t row_bytes;
-    const void *x; // groups of 32 rows: those behind n_x may hold anything
+    const void *x;  // groups of 32 rows: those behind n_x may hold anything
     size_t x_bytes; // of a row
     int64_t n, n_r, n_x;
+};
+
+/* Attention of queries that are of one sequence and share a key/value head: n_head of each row,
+ * numbered row by row. Nothing a query gets depends on the others. */
+struct cpu_attn_job {
+    int dk, dv;
+    bool v_in_k;
+    int n_row, n_head;
+    float scale, cap;               // of q . k; cap 0: none
+    const float *slope;             // [n_head]; NULL: none
+    const int32_t *pos, *from, *to; // [n_row]: the row's own, and those it sees: [from, to)
+    void (*softcap)(float *y, const float *x, int64_t n, float c);
+    void *own; // 64-byte aligned
+};
+
+/* Queries are put one by one, the job begins, spans of positions pass, partials are taken. */
+struct cpu_tile_attn {
+    int span;                             // positions of a span, whole pages
+    int block;                            // queries whose partials are taken together
+    size_t (*own)(int dk, int dv, int n); // bytes for n queries
+    void (*query)(const struct cpu_attn_job *j, int i, const float *x);
+    void (*begin)(const struct cpu_attn_job *j);
+    /* Positions from base on, a multiple of span; pages as qk and pv read them, NULL: the sequence
+     * has ended. */
+    void (*pages)(const struct cpu_attn_job *j, int32_t base, const void *const *k,
+                  const void *const *v, bool half_k, bool half_v);
+    /* Partials of queries [b * block, (b + 1) * block), each floats apart, dv rounded up to 16. */
+    void (*end)(const struct cpu_attn_job *j, int b, float *part, int64_t each);
 };
 
 /* A second path of a level, for prompt rows: other roundings than dot's, and its own form of
@@ -96,8 +124,9 @@ struct cpu_tiles {
     /* y[i*ldy + r] = w[r,:] . x[i,:]. y has room for n_r and n_x rounded up to 32, and is filled
      * so. A result depends in no bit on n_r or n_x. */
     void (*rows)(float *restrict y, int64_t ldy, const struct cpu_tile_job *j, void *own);
-    bool (*works)(void);          // multiplies as it should on this machine
-    uint64_t (*peak)(uint64_t n); // as cpu_kernels' peak
+    const struct cpu_tile_attn *attn; // NULL: attention has one path
+    bool (*works)(void);              // multiplies as it should on this machine
+    uint64_t (*peak)(uint64_t n);     // as cpu_kernels' peak
 };
 
 /* One head of a sequence's rows in ssm_scan; x, dt and y point at the head's first column. */

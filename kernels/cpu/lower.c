@@ -289,6 +289,8 @@ static void low_attn(struct prep *p, const struct op *op)
 {
     const struct attn_args *a = &op->a.attn;
     struct cpu_step *s;
+    const struct cpu_tiles *tiles =
+        p->tiles && p->tiles->attn && prep_rounds(p) ? p->tiles : NULL;
     const float *sink, *slope;
     int64_t n_sink;
 
@@ -305,10 +307,15 @@ static void low_attn(struct prep *p, const struct op *op)
     if (p->part_slot < 0)
         p->part_slot = prep_new_slot(p, 0);
     prep_own(p, attn_own(a));
+    if (tiles) {
+        prep_own(p, attn_tiles_own(tiles->attn, a));
+        p->s->one_path = false;
+    }
     for (int i = 0; i < 2; i++) {
         s = i == 0 ? prep_by_column(p, run_attn, op) : prep_begin(p, run_attn_merge, op);
         s->vec[0] = sink;
         s->vec[1] = slope;
+        s->tiles = tiles;
         s->slot[0] = p->part_slot;
         s->slot_bytes = parts_bytes(p, a);
         prep_grow_slot(p, p->part_slot, s->slot_bytes);

@@ -94,6 +94,8 @@ void prep_touch_kv(struct prep *p, int32_t layer, bool write, uint8_t by);
 bool prep_reads_plain(const struct prep *p, const struct cpu_mat *m);
 /* in[0] in the form that matrix w wants, by a step if need be; *key names it. */
 struct cpu_input prep_input_for(struct prep *p, const struct op *op, int w, uint32_t *key);
+/* Whether some matrix of the plan has its prompt rows rounded: then attention may too. */
+bool prep_rounds(const struct prep *p);
 /* The inputs of a step whose prompt rows may go a second path, for the record's first n_w weights.
  * To be called before the step begins; prep_use tells the step, and what it touches. */
 struct prep_inputs {

@@ -360,6 +360,19 @@ static bool tiled(const struct prep *p, const struct op *op, int n_w)
     return true;
 }
 
+bool prep_rounds(const struct prep *p)
+{
+    for (int32_t i = 0; i < p->p->n_op; i++) {
+        const struct op *op = &p->p->op[i];
+
+        if ((op->kind == OP_linear && tiled(p, op, 1)) ||
+            (op->kind == OP_linear_multi && tiled(p, op, 4)) ||
+            (op->kind == OP_glu && tiled(p, op, op->a.lin.fused ? 1 : 2)))
+            return true;
+    }
+    return false;
+}
+
 struct prep_inputs prep_inputs_for(struct prep *p, const struct op *op, int n_w)
 {
     struct prep_inputs in = {.tiles = tiled(p, op, n_w) ? p->tiles : NULL};
@@ -421,7 +434,7 @@ static const char *kernel_name(const struct prep *p, int first)
 {
     const struct cpu_step *last = &p->g->step[p->g->n_step - 1];
 
-    if (p->g->n_step > first && last->tiles)
+    if (p->g->n_step > first && last->tiles && last->n_m > 0)
         return last->m[0].dot->panel.name;
     if (p->g->n_step > first && last->n_m > 0 && last->fn != run_embed && last->m[0].dot)
         return last->m[0].dot->name;

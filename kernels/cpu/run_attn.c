@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "kernels/batch.h"
-#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/attn.h"
 #include "quant/half.h"
 
 /* Pages that rows of different sequences must have in common to be worked on together. */
@@ -19,56 +19,10 @@
 
 #define TOGETHER    2 // pages of V that are opened at a time: sums are fetched and put back once
 
-static inline int32_t least(int64_t a, int64_t b)
-{
-    return (int32_t)(a < b ? a : b);
-}
-
-static inline int32_t most(int64_t a, int64_t b)
-{
-    return (int32_t)(a > b ? a : b);
-}
-
-/* Where a page of a sequence lies, in KiB; 0: nowhere. */
-static int32_t table_entry(const struct cpu_ctx *c, int kv, const struct seq_in *q, int32_t page)
-{
-    const struct kv_bind *k = &c->seg->kv;
-    const int32_t *table = k->table.p;
-
-    return table[((int64_t)c->seg->plan->kv[kv].group * k->max_seq + q->slot) * k->max_page + page];
-}
-
-/* The layer's part of it. */
-static uint8_t *page_at(const struct cpu_ctx *c, int kv, const struct seq_in *q, int32_t page)
-{
-    return (uint8_t *)c->seg->kv.pool.p + (uint64_t)(uint32_t)table_entry(c, kv, q, page) * 1024 +
-           c->seg->plan->kv[kv].at;
-}
-
-/* Bytes of a head's part of a page. */
-static size_t head_bytes(int type, int cols)
-{
-    return KV_PAGE * (size_t)plan_kv_row(type, cols);
-}
-
-/* Where V begins in a layer's part of a page. */
-static size_t v_offset(const struct plan *p, int kv)
-{
-    const struct kv_layer *l = &p->kv[kv];
-
-    return (size_t)l->n_kv * head_bytes(p->kv_type_k, l->dk);
-}
-
 /* Types that are opened to f32 before so many queries use them. */
 static bool opened(int type, int queries)
 {
     return type != FMT_F32 && (type != FMT_F16 || queries >= OPENED);
-}
-
-/* Whether K and queries are turned: not where V is read out of K. */
-static bool turned(const struct plan *p, const struct attn_args *m)
-{
-    return p->kv_type_k == FMT_Q4_0 && p->kv[m->kv].dv > 0;
 }
 
 void run_kv_store(const struct cpu_ctx *c, const struct cpu_step *s)
@@ -129,16 +83,6 @@ uint64_t attn_own(const struct attn_args *m)
     return sizeof(float) * ((uint64_t)CPU_QUERIES * (uint64_t)(m->dk + CPU_CHUNK) +
                             2 * CPU_QUERIES * (uint64_t)part_floats(m) +
                             (uint64_t)KV_PAGE * (uint64_t)(m->dk + TOGETHER * m->dv));
-}
-
-/* Positions that a row sees: [*from, *to). */
-static void sees(const struct cpu_ctx *c, const struct attn_args *m, int64_t t, int32_t *from,
-                 int32_t *to)
-{
-    const int32_t pos = c->b->pos[t];
-
-    *to = (c->b->see ? c->b->see[t] : pos) + 1;
-    *from = m->window > 0 ? most(0, pos - m->window + 1) : 0;
 }
 
 static void piece_begin(const struct cpu_ctx *c, struct piece *p)
@@ -459,7 +403,7 @@ static bool by_chunks(const struct cpu_ctx *c, const struct cpu_step *s, int32_t
     int64_t pieces = 0;
 
     *n_chunk = 0;
-    for (int64_t t = 0; t < c->n_t; pieces += work) {
+    for (int64_t t = tiled_rows(c, s); t < c->n_t; pieces += work) {
         const int n = block_rows(c, m, t);
         int32_t first, last;
 
@@ -540,11 +484,13 @@ void run_attn(const struct cpu_ctx *c, const struct cpu_step *s)
     int32_t n_chunk;
     int64_t turn = 0;
 
+    if (tiled_rows(c, s))
+        tiles_attn(c, s);
     if (!by_chunks(c, s, &n_chunk))
         n_chunk = 0;
     piece_memory(c, &p);
     for (p.kv_head = 0; p.kv_head < p.m->n_kv; p.kv_head++)
-        for (p.t0 = 0; p.t0 < c->n_t; p.t0 += p.n_row) {
+        for (p.t0 = tiled_rows(c, s); p.t0 < c->n_t; p.t0 += p.n_row) {
             p.n_row = block_rows(c, p.m, p.t0);
             block(c, &p, n_chunk, &turn);
         }
@@ -561,7 +507,7 @@ void run_attn_merge(const struct cpu_ctx *c, const struct cpu_step *s)
     if (!by_chunks(c, s, &n_chunk))
         return;
     share_rows(c, ROWS_T, &a, &b);
-    for (int64_t t = a; t < b; t++) {
+    for (int64_t t = most(a, tiled_rows(c, s)); t < b; t++) {
         sees(c, m, t, &from, &to);
         for (int h = 0; h < m->n_head; h++) {
             empty(run, m->dv);

@@ -18,6 +18,11 @@
 #include <stdint.h>
 #include <string.h>
 
+/* What functions that use tiles begin with, unless their caller gives them its tile_file_. */
+#define TILE_OPEN                                                                                  \
+    struct tile_file tile_memory_, *tile_file_ = &tile_memory_;                                    \
+    (void)tile_file_
+
 #define TILE_ROWS  16
 #define TILE_COLS  32 // bf16 columns of a tile
 #define TILE_BYTES 1024
@@ -51,7 +56,6 @@ static inline __m512 tile_pairs(__m512 sum, __m512i w, __m512i x)
 struct tile_file {
     _Alignas(64) uint8_t t[8][TILE_BYTES];
 };
-#define TILE_OPEN struct tile_file tile_file_
 
 static inline void tile_take(uint8_t *t, const void *p, size_t stride)
 {
@@ -82,12 +86,12 @@ static inline void tile_multiply(uint8_t *c, const uint8_t *a, const uint8_t *b)
     }
 }
 
-#define tile_load(n, p, stride)      tile_take(tile_file_.t[n], p, stride)
+#define tile_load(n, p, stride)      tile_take(tile_file_->t[n], p, stride)
 #define tile_load_once(n, p, stride) tile_load(n, p, stride)
-#define tile_store(n, p, stride)     tile_put(tile_file_.t[n], p, stride)
-#define tile_zero(n)                 memset(tile_file_.t[n], 0, TILE_BYTES)
+#define tile_store(n, p, stride)     tile_put(tile_file_->t[n], p, stride)
+#define tile_zero(n)                 memset(tile_file_->t[n], 0, TILE_BYTES)
 #define tile_dot(c, a, b) \
-    tile_multiply(tile_file_.t[c], tile_file_.t[a], tile_file_.t[b])
+    tile_multiply(tile_file_->t[c], tile_file_->t[a], tile_file_->t[b])
 
 #endif
 
@@ -148,7 +152,9 @@ static inline void tile_begin(void)
     __asm__ volatile("ldtilecfg %0" : : "m"(c));
 }
 
-#define TILE_OPEN                    ((void)0)
+struct tile_file {
+    char none;
+};
 
 /* The operations do not tell the compiler which memory they read: tile_fence() stands between what
  * is written and what tiles load of it. tile_load_once: of what need not stay in the first-level
