@@ -74,10 +74,11 @@ static DOT_INLINE void panel_part(__m256 *restrict chain, const char *q, const c
 
 #pragma GCC unroll 4
         for (int i = 0; i < inputs; i++) {
-            const int32_t back = parts == 8 ? x->back_32[i] : x->back_16[h][i];
+            const int32_t *back = parts == 8 ? &x->back_32[i] : &x->back_16[h][i];
 
-            dot[i][0] = dot[i][1] =
-                by == NO_BACK ? _mm256_setzero_si256() : _mm256_set1_epi32(back >> (by & 31));
+            dot[i][0] = dot[i][1] = by == NO_BACK
+                                        ? _mm256_setzero_si256()
+                                        : _mm256_srai_epi32(_mm256_set1_epi32(*back), by & 31);
         }
 #pragma GCC unroll 8
         for (int k = 0; k < lines; k += run)
