@@ -658,6 +658,37 @@ static bool tiled_same(const struct tiled *t, const float *all, float *part)
     return good;
 }
 
+/* The emulation of a level's tiles, where both are here; NULL: one of them is not. */
+static const struct cpu_tiles *tiled_twin(const struct cpu_tiles *tiles)
+{
+    const struct cpu_tiles *other;
+    const struct cpu_kernels *k;
+    char name[64];
+
+    snprintf(name, sizeof name, "%s-emulated", tiles->name);
+    for (int l = 0; (other = cpu_tiles_level(l, &k)) != NULL; l++)
+        if (strcmp(other->name, name) == 0)
+            return other;
+    return NULL;
+}
+
+/* The same bits by the emulation, in room for as many. */
+static bool tiled_emulated(struct tiled *t, const float *y, float *room)
+{
+    const struct cpu_tiles *real = t->t, *twin = tiled_twin(real);
+    bool good = true;
+
+    if (twin) {
+        t->t = twin;
+        good = tiled_call(t, room, 0, t->p.rows, t->p.inputs) &&
+               same(&t->p, y, room, 0, t->p.rows, t->p.inputs);
+        t->t = real;
+        if (!good)
+            failed("n %" PRId64 ": other bits than %s", t->p.n, twin->name);
+    }
+    return good;
+}
+
 static void check_tiles(const struct cpu_tiles *tiles, const struct cpu_kernels *k,
                         const struct fmt_info *f)
 {
@@ -679,7 +710,7 @@ static void check_tiles(const struct cpu_tiles *tiles, const struct cpu_kernels 
                 failed("n %" PRId64 ": wrote outside", sizes[s]);
                 good = false;
             }
-            good = good && tiled_values(&t, y);
+            good = good && tiled_values(&t, y) && tiled_emulated(&t, y, y + ROWS * inputs);
             if (inputs == INPUTS)
                 good = good && tiled_same(&t, y, y + ROWS * inputs);
             mem_free(y);
