@@ -33,7 +33,8 @@ START_TEST(every_member_runs_once)
         for (int call = 1; call <= 300; call++) {
             team_run(j.team, count, &j);
             for (int m = 0; m < MAX; m++)
-                ck_assert_int_eq(j.ran[m], m < n ? call : 0);
+                if (j.ran[m] != (m < n ? call : 0))
+                    ck_abort_msg("member %d of %d ran %d times in %d calls", m, n, j.ran[m], call);
         }
         team_free(j.team);
     }
