@@ -210,24 +210,24 @@ static struct fence pack_inputs(const struct problem *p, const struct cpu_dot *d
 }
 
 /* The first so many packed inputs in groups, up to unreadable memory. */
-static struct fence group_inputs(const struct problem *p, const struct cpu_dot *d, const char *x,
-                                 int inputs)
+static struct fence group_inputs(const struct problem *p, const struct cpu_dot *d,
+                                 const struct cpu_groups *g, const char *x, int inputs)
 {
-    const int per = cpu_group(d->groups.most, inputs);
-    const size_t bytes = d->groups.bytes(p->n);
+    const int per = cpu_group(g->most, inputs);
+    const size_t bytes = g->bytes(p->n);
     struct fence groups = fence_new(bytes * (size_t)((inputs + per - 1) / per));
 
     memset(groups.p, 0x55, bytes * (size_t)((inputs + per - 1) / per));
     for (int i = 0; i < inputs; i++)
-        d->groups.put(x + (size_t)i * d->packed(p->n), p->n, i % per,
-                      groups.p + (size_t)(i / per) * bytes);
+        g->put(x + (size_t)i * d->packed(p->n), p->n, i % per,
+               groups.p + (size_t)(i / per) * bytes);
     return groups;
 }
 
-/* Calls the kernel on a part, results between marks; false when a mark was overwritten. groups: of
- * the inputs, or NULL. */
-static bool call_with(const struct problem *p, const struct cpu_dot *d, const char *x,
-                      const char *groups, float *y, int r0, int r1, int inputs)
+/* Calls the kernel on a part, results between marks; false when a mark was overwritten. x: packed
+ * inputs, or groups of them in the form g. */
+static bool call_with(const struct problem *p, const struct cpu_dot *d, const struct cpu_groups *g,
+                      const char *x, float *y, int r0, int r1, int inputs)
 {
     const int64_t ldy = p->rows + 5;
     const size_t n = (size_t)(ldy * (inputs + 1) + 64);
@@ -239,9 +239,9 @@ static bool call_with(const struct problem *p, const struct cpu_dot *d, const ch
         exit(4);
     for (size_t k = 0; k < n; k++)
         box[k] = MARK;
-    if (groups)
-        d->many((float *)(box + 32) + r0, ldy, p->w.p + (size_t)r0 * p->row_bytes, p->row_bytes,
-                groups, cpu_group(d->groups.most, inputs), p->n, r1 - r0, inputs);
+    if (g)
+        g->many(d, (float *)(box + 32) + r0, ldy, p->w.p + (size_t)r0 * p->row_bytes, p->row_bytes,
+                x, cpu_group(g->most, inputs), p->n, r1 - r0, inputs);
     else
         d->rows((float *)(box + 32), ldy, p->w.p, p->row_bytes, x, d->packed(p->n), p->n, r0, r1,
                 inputs);
@@ -260,7 +260,7 @@ static bool call_with(const struct problem *p, const struct cpu_dot *d, const ch
 static bool call(const struct problem *p, const struct cpu_dot *d, const char *x, float *y, int r0,
                  int r1, int inputs)
 {
-    return call_with(p, d, x, NULL, y, r0, r1, inputs);
+    return call_with(p, d, NULL, x, y, r0, r1, inputs);
 }
 
 /* -- what the result should be -- */
@@ -435,19 +435,20 @@ static bool same(const struct problem *p, const float *all, const float *part, i
 }
 
 /* The first so many inputs in groups, the rows cut in two: the same bits. */
-static bool grouped_same(const struct problem *p, const struct cpu_dot *d, const char *x,
-                         const float *all, float *part, int inputs)
+static bool grouped_same(const struct problem *p, const struct cpu_dot *d,
+                         const struct cpu_groups *g, const char *x, const float *all, float *part,
+                         int inputs)
 {
     const int cut = inputs % p->rows;
     struct fence groups;
     bool good;
 
-    if (!d->groups.most || inputs < d->groups.least)
+    if (!g->most || inputs < g->least)
         return true;
-    groups = group_inputs(p, d, x, inputs);
-    good = call_with(p, d, x, groups.p, part, 0, cut, inputs) &&
+    groups = group_inputs(p, d, g, x, inputs);
+    good = call_with(p, d, g, groups.p, part, 0, cut, inputs) &&
            same(p, all, part, 0, cut, inputs) &&
-           call_with(p, d, x, groups.p, part, cut, p->rows, inputs) &&
+           call_with(p, d, g, groups.p, part, cut, p->rows, inputs) &&
            same(p, all, part, cut, p->rows, inputs);
     if (!good)
         failed("n %" PRId64 ", %d inputs in groups: other bits", p->n, inputs);
@@ -469,7 +470,7 @@ static bool check_same(const struct fmt_info *f, const struct cpu_dot *d, int64_
         good = call(&p, d, x.p, part, 0, p.rows, i) && same(&p, all, part, 0, p.rows, i);
         if (!good)
             failed("%d inputs of %d: other bits", i, p.inputs);
-        good = good && grouped_same(&p, d, x.p, all, part, i);
+        good = good && grouped_same(&p, d, &d->groups, x.p, all, part, i);
     }
     for (int cut = 0; cut <= p.rows && good; cut++)
         for (int i = 1; i <= 9 && good; i += 4) {
@@ -620,8 +621,7 @@ static bool tiled_values(const struct tiled *t, const float *y)
             double sum = 0.0, terms = 0.0, high = 0.0, bound;
 
             for (int64_t k = 0; k < p->n; k++) {
-                const double w =
-                    t->panel->fill ? bf16_halves_up(row.w[k]) : bf16_rounded(row.w[k]);
+                const double w = t->panel->fill ? bf16_halves_up(row.w[k]) : bf16_rounded(row.w[k]);
                 const double v = w * bf16_rounded(p->x[i * p->n + k]);
                 sum += v;
                 terms += fabs(v);
@@ -720,6 +720,46 @@ static void check_tiles(const struct cpu_tiles *tiles, const struct cpu_kernels 
     n_failed += !good;
 }
 
+/* -- a second path's way with groups: tiles of int8, the same bits as one row makes -- */
+
+static bool check_groups_of(const struct cpu_tiles *tiles, const struct cpu_dot *d,
+                            const struct fmt_info *f, int64_t n, int inputs, int step,
+                            enum kind kind)
+{
+    struct problem p = problem_new(f, n, ROWS, inputs, kind);
+    struct fence x = pack_inputs(&p, d);
+    struct err e = {0};
+    float *all = mem_array((uint64_t)(p.rows * p.inputs), sizeof *all, &e);
+    float *part = mem_array((uint64_t)(p.rows * p.inputs), sizeof *part, &e);
+    bool good = all && part && call(&p, d, x.p, all, 0, p.rows, p.inputs);
+
+    for (int i = p.inputs; i > 0 && good; i -= step)
+        good = grouped_same(&p, d, &tiles->groups, x.p, all, part, i);
+    mem_free(all);
+    mem_free(part);
+    fence_free(&x);
+    problem_free(&p);
+    return good;
+}
+
+static void check_groups(const struct cpu_tiles *tiles, const struct cpu_kernels *k,
+                         const struct fmt_info *f)
+{
+    static const int64_t sizes[] = {32, 96, 224, 256, 288, 960, 1280, 2048 + 512};
+    const struct cpu_dot *d = &k->dot[f->id];
+    bool good = true;
+
+    for (size_t s = 0; s < ARRAY_LEN(sizes); s++)
+        for (int kind = 0; kind < KINDS && good; kind++)
+            if (sizes[s] % f->block == 0)
+                good = check_groups_of(tiles, d, f, sizes[s], 19, 4, (enum kind)kind);
+    good = good && check_groups_of(tiles, d, f, 256, INPUTS, 1, RANDOM);
+    /* chains of 256 inputs are kept between slices: one more begins anew */
+    good = good && check_groups_of(tiles, d, f, 2048 + 256, 256 + 5, 256, RANDOM);
+    n_passed += good;
+    n_failed += !good;
+}
+
 static bool wanted(char **words, int n, const char *name)
 {
     for (int i = 0; i < n; i++)
@@ -732,6 +772,7 @@ static bool wanted(char **words, int n, const char *name)
 
 struct timed {
     const struct cpu_dot *d;
+    const struct cpu_groups *g;
     const char *w, *x;
     char *groups;
     float *y;
@@ -744,9 +785,9 @@ static void member_rows(void *arg, int member, int n)
     const struct timed *t = (const struct timed *)arg;
     const int64_t r0 = t->rows * member / n, r1 = t->rows * (member + 1) / n;
 
-    if (t->d->groups.most && t->inputs >= t->d->groups.least) {
-        t->d->many(t->y + r0, t->rows, t->w + (size_t)r0 * t->row_bytes, t->row_bytes, t->groups,
-                   cpu_group(t->d->groups.most, t->inputs), t->n, r1 - r0, t->inputs);
+    if (t->g->most && t->inputs >= t->g->least) {
+        t->g->many(t->d, t->y + r0, t->rows, t->w + (size_t)r0 * t->row_bytes, t->row_bytes,
+                   t->groups, cpu_group(t->g->most, t->inputs), t->n, r1 - r0, t->inputs);
         return;
     }
     t->d->rows(t->y, t->rows, t->w, t->row_bytes, t->x, t->d->packed(t->n), t->n, r0, r1,
@@ -770,7 +811,7 @@ static double best_of(struct team *team, struct timed *t, int times)
 
 static void bench_groups(struct timed *t)
 {
-    const struct cpu_groups *g = &t->d->groups;
+    const struct cpu_groups *g = t->g;
     const int per = g->most ? cpu_group(g->most, t->inputs) : 0;
 
     for (int64_t i = 0; per && i < t->inputs; i++)
@@ -779,11 +820,12 @@ static void bench_groups(struct timed *t)
 }
 
 /* One format on one level: a matrix larger than any cache with one input; a small one with many. */
-static void bench_format(struct team *team, const struct cpu_kernels *k, const struct fmt_info *f,
-                         char *w, size_t w_bytes, char *x, char *groups, float *y)
+static void bench_format(struct team *team, const char *name, const struct cpu_dot *d,
+                         const struct cpu_groups *g, const struct fmt_info *f, char *w,
+                         size_t w_bytes, char *x, char *groups, float *y)
 {
-    static const int counts[] = {2, 4, 8, 32, 128};
-    struct timed t = {&k->dot[f->id], w, x, groups, y, 0, 2048, 0, 1};
+    static const int counts[] = {2, 4, 8, 16, 32, 128};
+    struct timed t = {d, g, w, x, groups, y, 0, 2048, 0, 1};
     double read = 0.0, took;
     struct rng rng = {5, 0};
     float in[2048];
@@ -811,7 +853,7 @@ static void bench_format(struct team *team, const struct cpu_kernels *k, const s
         took = b < took ? b : took;
     }
     const double bytes = (double)t.rows * (double)t.row_bytes;
-    printf("%-8s %-7s %7.1f %6.2f %4.0f %8.1f", f->name, k->name, bytes / 1e6, bytes / took / 1e9,
+    printf("%-8s %-7s %7.1f %6.2f %4.0f %8.1f", f->name, name, bytes / 1e6, bytes / took / 1e9,
            100.0 * bytes / took / read, (double)t.rows * 2048.0 / took / 1e9);
     t.rows = t.rows < 1024 ? t.rows : 1024;
     for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
@@ -839,14 +881,29 @@ static int bench(char **words, int n_words)
     }
     printf("%d threads; rows of 2048; one input: bytes from memory; then inputs at once: Gmac/s\n",
            team_size(team));
-    printf("%-8s %-7s %7s %6s %4s %8s %8s %8s %8s %8s %8s\n", "format", "level", "MB", "GB/s", "%",
-           "x1", "x2", "x4", "x8", "x32", "x128");
-    for (size_t i = 0; fmt_at(i); i++)
-        for (int l = 0; cpu_level(l); l++) {
-            snprintf(now_doing, sizeof now_doing, "dot %s %s", fmt_at(i)->name, cpu_level(l)->name);
+    printf("%-8s %-7s %7s %6s %4s %8s %8s %8s %8s %8s %8s %8s\n", "format", "level", "MB", "GB/s",
+           "%", "x1", "x2", "x4", "x8", "x16", "x32", "x128");
+    for (size_t i = 0; fmt_at(i); i++) {
+        const struct cpu_tiles *tiles;
+        const struct cpu_kernels *k;
+
+        for (int l = 0; (k = cpu_level(l)) != NULL; l++) {
+            const struct cpu_dot *d = &k->dot[fmt_at(i)->id];
+
+            snprintf(now_doing, sizeof now_doing, "dot %s %s", fmt_at(i)->name, k->name);
             if (synth_can(fmt_at(i)) && wanted(words, n_words, now_doing))
-                bench_format(team, cpu_level(l), fmt_at(i), w, BYTES, x, groups, y);
+                bench_format(team, k->name, d, &d->groups, fmt_at(i), w, BYTES, x, groups, y);
         }
+        for (int l = 0; (tiles = cpu_tiles_level(l, &k)) != NULL; l++) {
+            const struct cpu_dot *d = &k->dot[fmt_at(i)->id];
+
+            snprintf(now_doing, sizeof now_doing, "dot %s %s", fmt_at(i)->name, tiles->name);
+            if (tiles->groups.most && d->panel.open && synth_can(fmt_at(i)) &&
+                wanted(words, n_words, now_doing))
+                bench_format(team, tiles->name, d, &tiles->groups, fmt_at(i), w, BYTES, x, groups,
+                             y);
+        }
+    }
     team_free(team);
     mem_free(w);
     mem_free(x);
@@ -884,6 +941,9 @@ int main(int argc, char **argv)
             if (panel->name && !(tiles->plain && panel->fill) &&
                 wanted(argv + 1, argc - 1, now_doing))
                 check_tiles(tiles, k, fmt_at(i));
+            snprintf(now_doing, sizeof now_doing, "groups %s %s", fmt_at(i)->name, tiles->name);
+            if (panel->open && tiles->groups.most && wanted(argv + 1, argc - 1, now_doing))
+                check_groups(tiles, k, fmt_at(i));
         }
     }
     printf("kernels/checkkern: %d passed, %d failed\n", n_passed, n_failed);

@@ -36,6 +36,7 @@ struct cpu_val {
 /* A matrix, or a stack of n, with the functions for its format. */
 struct cpu_mat {
     const struct cpu_dot *dot; // NULL: none
+    const struct cpu_groups *wide; // for more rows than the dot's are for; NULL: none
     const uint8_t *w;
     size_t row_bytes;
     uint64_t each; // bytes of one matrix
@@ -51,6 +52,8 @@ struct cpu_input {
     size_t stride;
     uint64_t groups_at; // from the slot's begin
     size_t group;       // bytes of one; 0: there are none
+    uint64_t wide_at;   // likewise wider groups
+    size_t wide;
     bool rest;          // only the rows behind those that go the second path are there
 };
 
@@ -174,13 +177,14 @@ static inline int64_t rows_of(const struct cpu_ctx *c, int rows)
     }
 }
 
-/* Rows of a group when those of a step behind the first ones lie in groups; 0: they do not. */
-static inline int in_groups(const struct cpu_ctx *c, const struct cpu_step *s, int64_t first)
+/* Rows of a group when those of a step behind the first ones lie in such groups, of so many bytes;
+ * 0: they do not. */
+static inline int in_groups(const struct cpu_ctx *c, const struct cpu_step *s,
+                            const struct cpu_groups *g, size_t bytes, int64_t first)
 {
-    const struct cpu_groups *g = &s->m[0].dot->groups;
     const int64_t n = rows_of(c, s->in[0].rows) - first;
 
-    return s->x.group && n >= g->least ? cpu_group(g->most, n) : 0;
+    return bytes && n >= g->least ? cpu_group(g->most, n) : 0;
 }
 
 /* Rows of a step that go its second path: they come first. */

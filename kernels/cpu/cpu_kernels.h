@@ -21,6 +21,13 @@
 #define RWKV_MAX       256 // columns of a head in rwkv
 #define MOE_GROUPS_MAX 64  // groups of experts
 
+/* Bytes from one part to the next of steps of codes (panel.open): no power of two, for caches'
+ * sake. */
+static inline int64_t cpu_part_bytes(int64_t steps)
+{
+    return steps * 512 + 64;
+}
+
 /* How a format's rows become panels of a second path (struct cpu_tiles). Those of plain numbers
  * have no fill: they are bf16, or f16. */
 struct cpu_panel {
@@ -33,7 +40,16 @@ struct cpu_panel {
      * rows behind them are the last again. */
     void (*fill)(char *restrict out, const char *w, size_t row_bytes, int n_r, int64_t c,
                  int64_t n);
+    /* Columns [c, c1) of rows of n as they lie, for tiles of int8: signed codes, to which off has
+     * been added, [8 parts][steps of 256 columns][16 rows][32], cpu_part_bytes from part to part;
+     * then, [8][steps][16 rows] each, scales and lines of mins. Rows behind the n_r at w are the
+     * last again. NULL: parts have 16 columns. */
+    void (*open)(char *restrict out, const char *w, size_t row_bytes, int n_r, int64_t c,
+                 int64_t c1, int64_t n);
+    int off;
 };
+
+struct cpu_dot;
 
 /* Packed rows side by side, a group at a time, for kernels of many. */
 struct cpu_groups {
@@ -42,6 +58,11 @@ struct cpu_groups {
     size_t (*bytes)(int64_t n); // of a group of rows of n inputs
     /* A packed row becomes number at of a group. */
     void (*put)(const void *restrict row, int64_t n, int at, void *restrict group);
+    /* y[i*ldy + r] for r in [0, n_r), i in [0, n_x), of rows that lie in groups of per, the first
+     * of which begins with the first of them. The same bits as d->rows makes. */
+    void (*many)(const struct cpu_dot *d, float *restrict y, int64_t ldy, const void *restrict w,
+                 size_t row_bytes, const void *restrict groups, int per, int64_t n, int64_t n_r,
+                 int64_t n_x);
 };
 
 /* Rows that go together when n are to: as evenly as may be. */
@@ -64,10 +85,6 @@ struct cpu_dot {
                  const void *restrict x, size_t x_bytes, int64_t n, int64_t r0, int64_t r1,
                  int64_t n_x);
     struct cpu_groups groups;
-    /* y[i*ldy + r] for r in [0, n_r), i in [0, n_x), of rows that lie in groups of per, the first
-     * of which begins with the first of them. The same bits as rows makes. */
-    void (*many)(float *restrict y, int64_t ldy, const void *restrict w, size_t row_bytes,
-                 const void *restrict groups, int per, int64_t n, int64_t n_r, int64_t n_x);
     const char *name; // "q4_0: avx512vnni"
     struct cpu_panel panel;
 };
@@ -125,6 +142,7 @@ struct cpu_tiles {
      * so. A result depends in no bit on n_r or n_x. */
     void (*rows)(float *restrict y, int64_t ldy, const struct cpu_tile_job *j, void *own);
     const struct cpu_tile_attn *attn; // NULL: attention has one path
+    struct cpu_groups groups;         // beside a dot's, where panel.open is there; most 0: none
     bool (*works)(void);              // multiplies as it should on this machine
     uint64_t (*peak)(uint64_t n);     // as cpu_kernels' peak
 };

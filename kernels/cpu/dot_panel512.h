@@ -50,6 +50,45 @@ static inline __m512i z_sign(__m512i a, __mmask64 signs)
                             z_set1(-128));
 }
 
+/* What codes of z_signed have more than they should; none where that would not leave them in signed
+ * bytes. */
+#define z_offset(by)                                                                               \
+    ((by) == NO_BACK || (by) == 0 ? 0                                                              \
+     : (by) == BACK_NINE          ? 9                                                              \
+     : (by) == BACK_TWELVE        ? 12                                                             \
+                                  : 128 >> ((by)&31))
+
+/* 64 codes as signed bytes. */
+static DOT_INLINE __m512i z_signed(const struct z_codes *o, int c, int by, bool is_signed)
+{
+    if (is_signed)
+        return _mm512_mask_sub_epi8(o->q[c], o->neg[c], _mm512_setzero_si512(), o->q[c]);
+    return by == 0 ? _mm512_xor_si512(o->q[c], z_set1(-128)) : o->q[c];
+}
+
+/* 64 codes to two parts, which are so many bytes apart. */
+static DOT_INLINE void z_put_codes(char *restrict out, int64_t apart, __m512i codes)
+{
+    _mm256_store_si256((__m256i *)out, _mm512_castsi512_si256(codes));
+    _mm256_store_si256((__m256i *)(out + apart), _mm512_extracti64x4_epi64(codes, 1));
+}
+
+/* Numbers of four rows, eight of each of two to a register, part by part. */
+static DOT_INLINE void z_put_numbers(char *restrict out, int64_t apart, const __m512 *s)
+{
+    const __m512i at = _mm512_setr_epi32(0, 8, 16, 24, 1, 9, 17, 25, 2, 10, 18, 26, 3, 11, 19, 27);
+
+#pragma GCC unroll 2
+    for (int k = 0; k < 2; k++) {
+        const __m512 t =
+            _mm512_permutex2var_ps(s[0], _mm512_add_epi32(at, _mm512_set1_epi32(4 * k)), s[1]);
+
+#pragma GCC unroll 4
+        for (int l = 0; l < 4; l++)
+            _mm_store_ps((float *)(out + apart * (4 * k + l)), _mm512_extractf32x4_ps(t, l));
+    }
+}
+
 /* -- lanes to parts -- */
 
 /* Sums of two neighbours in a lane, of a and then of b; 16 bits must hold the addends. */

@@ -125,6 +125,46 @@ static DOT_INLINE void q2_k_four(__m512 (*restrict sum)[FEW], const struct q2_k 
     }
 }
 
+/* Bytes times a number of each 16, part 4 c + L of 16 words being that of lane L of register c. */
+static DOT_INLINE __m512i z_by_part(__m512i bytes, __m256i words, int c)
+{
+    const __m512i at =
+        _mm512_set_epi64(0x0003000300030003, 0x0003000300030003, 0x0002000200020002,
+                         0x0002000200020002, 0x0001000100010001, 0x0001000100010001, 0, 0);
+
+    return _mm512_mullo_epi16(
+        bytes, _mm512_permutexvar_epi16(_mm512_add_epi16(at, _mm512_set1_epi16((short)(4 * c))),
+                                        _mm512_castsi256_si512(words)));
+}
+
+/* Two bits of columns [64 c, 64 c + 64) of 128 columns in 32 bytes. */
+static DOT_INLINE __m512i z_two_of(const uint8_t *qs, int c)
+{
+    const int k = c % 2 * 4;
+
+    return _mm512_and_si512(z_shift(z_twice32(qs + c / 2 * 32), k, k + 2), z_set1(3));
+}
+
+/* A row for panel_open: codes times their scales; d, -dmin, and mins by twos. */
+static DOT_INLINE void q2_k_whole(char *restrict out, int64_t apart, char *restrict numbers,
+                                  int64_t next, const struct q2_k *b)
+{
+    const float d = bits_half(b->d), less = -bits_half(b->dmin);
+    const __m256i sm = _mm256_cvtepu8_epi16(z_load16(b->scales));
+    const __m256i s = _mm256_and_si256(sm, _mm256_set1_epi16(15));
+    _Alignas(32) int16_t mins[16];
+
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; c++)
+        z_put_codes(out + 2 * apart * c, apart, z_by_part(z_two_of(b->qs, c), s, c));
+    _mm256_store_si256((__m256i *)mins, _mm256_srli_epi16(sm, 4));
+    for (int p = 0; p < 8; p++) {
+        memcpy(numbers + next * p, &d, 4);
+        memcpy(numbers + next * (8 + p), &less, 4);
+        memcpy(numbers + next * (16 + p), mins + 2 * p, 4);
+    }
+}
+
 /* Three bits of columns [32 k, 32 k + 32), twice as large where k is odd. */
 static DOT_INLINE void z_codes3(__m512i *restrict q, const struct q3_k *b, const struct q3_k *b2)
 {
@@ -197,6 +237,37 @@ static DOT_INLINE void q3_k_four(__m512 (*restrict sum)[FEW], const struct q3_k 
                                 _mm512_mul_ps(z_eight_of(f, 4 * k + 1, 4 * k + 3), d), sum[k][i]);
         }
     }
+}
+
+/* As q2_k_whole: codes less 4 times 32 - scale; -d. */
+static DOT_INLINE void q3_k_whole(char *restrict out, int64_t apart, char *restrict numbers,
+                                  int64_t next, const struct q3_k *b)
+{
+    const float d = -bits_half(b->d);
+    const __m128i l = _mm_loadl_epi64((const __m128i *)b->scales);
+    const __m128i low =
+        _mm_and_si128(_mm_unpacklo_epi64(l, _mm_srli_epi16(l, 4)), _mm_set1_epi8(15));
+    const __m128i top =
+        _mm_srlv_epi32(_mm_set1_epi32((int)bits_u32(b->scales + 8)), _mm_setr_epi32(0, 2, 4, 6));
+    const __m128i six = _mm_or_si128(low, _mm_slli_epi16(_mm_and_si128(top, _mm_set1_epi8(3)), 4));
+    const __m256i by = _mm256_sub_epi16(_mm256_set1_epi16(32), _mm256_cvtepu8_epi16(six));
+    const __m512i high = z_twice32(b->hmask);
+
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; c++) {
+        const __m512i code = z_add_bit(z_two_of(b->qs, c), high, 2 * c, 4);
+        const __m512i v = z_by_part(code, by, c);
+        /* to two bytes at once: with 128 none is negative */
+        const __m512i less = z_by_part(z_set1(4), by, c);
+
+        z_put_codes(
+            out + 2 * apart * c, apart,
+            _mm512_xor_si512(
+                _mm512_add_epi16(v, _mm512_sub_epi16(_mm512_set1_epi16((short)0x8080), less)),
+                z_set1(-128)));
+    }
+    for (int p = 0; p < 8; p++)
+        memcpy(numbers + next * p, &d, 4);
 }
 
 #endif

@@ -108,6 +108,7 @@ void prep_matrix(struct prep *p, struct cpu_step *s, int w, int bias)
         return;
     }
     m->dot = &p->k->dot[from->fmt];
+    m->wide = p->tiles && p->tiles->groups.most && m->dot->panel.open ? &p->tiles->groups : NULL;
     m->w = from->part[0].p;
     m->row_bytes = (size_t)bytes;
     m->each = bytes * (uint64_t)from->rows;
@@ -303,18 +304,25 @@ static struct cpu_input packed_input(struct prep *p, const struct op *op, const 
         /* tiles are read 32 rows at a time */
         const uint64_t n = (uint64_t)(prep_max_rows(p, s->in[0].rows) + 31) / 32 * 32;
         const struct cpu_groups *g = &m->dot->groups;
-        uint64_t groups = 0;
+        uint64_t end = k->x.stride * n;
 
         if (!tiles && g->most) {
-            k->x.groups_at = k->x.stride * n;
+            k->x.groups_at = end;
             k->x.group = g->bytes(m->cols);
-            groups = (n + (uint64_t)g->most - 1) / (uint64_t)g->most;
+            end += (n + (uint64_t)g->most - 1) / (uint64_t)g->most * k->x.group;
+            if (p->tiles && p->tiles->groups.most) { /* matrices of any format may read them */
+                g = &p->tiles->groups;
+                k->x.wide_at = end;
+                k->x.wide = g->bytes(m->cols);
+                end += (n + (uint64_t)g->most - 1) / (uint64_t)g->most * k->x.wide;
+            }
         }
         s->m[0] = *m;
         s->n_m = 1;
+        s->m[0].wide = k->x.wide ? &p->tiles->groups : NULL;
         s->tiles = tiles ? p->tiles : NULL;
         s->x = s->xt = k->x;
-        prep_grow_slot(p, k->slot, k->x.stride * n + k->x.group * groups);
+        prep_grow_slot(p, k->slot, end);
         prep_touch_value(p, op->in[0], rows, false);
         prep_touch_slot(p, k->slot, k->key, rows, true);
         prep_end(p, s);

@@ -65,19 +65,29 @@ static inline int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* How a step's rows behind those of its second path lie in groups. */
+/* How a step's rows behind those of its second path lie in groups for a matrix. */
 struct groups {
+    const struct cpu_groups *g;
     const uint8_t *at;
+    size_t bytes;  // of one
     int64_t first; // row
     int per;       // 0: they do not
 };
 
-static struct groups groups_of(const struct cpu_ctx *c, const struct cpu_step *s)
+static struct groups groups_of(const struct cpu_ctx *c, const struct cpu_step *s,
+                               const struct cpu_mat *m)
 {
-    struct groups g = {.first = tiled_rows(c, s)};
+    struct groups g = {.g = &m->dot->groups, .bytes = s->x.group, .first = tiled_rows(c, s)};
 
-    if (s->x.slot >= 0 && g.first == (s->x.rest ? c->b->n_p : 0)) {
-        g.per = in_groups(c, s, g.first);
+    if (s->x.slot < 0 || g.first != (s->x.rest ? c->b->n_p : 0))
+        return g;
+    g.per = m->wide ? in_groups(c, s, m->wide, s->x.wide, g.first) : 0;
+    if (g.per) {
+        g.g = m->wide;
+        g.bytes = s->x.wide;
+        g.at = slot_ptr(c, s->x.slot) + s->x.wide_at;
+    } else {
+        g.per = in_groups(c, s, g.g, g.bytes, g.first);
         g.at = slot_ptr(c, s->x.slot) + s->x.groups_at;
     }
     return g;
@@ -90,9 +100,9 @@ static void multiply(const struct cpu_ctx *c, const struct cpu_step *s, const st
 {
     const uint8_t *w = m->w + (size_t)r * m->row_bytes;
 
-    if (g->per && k >= m->dot->groups.least && (i - g->first) % g->per == 0)
-        m->dot->many(tile, n, w, m->row_bytes,
-                     g->at + (size_t)((i - g->first) / g->per) * s->x.group, g->per, m->cols, n, k);
+    if (g->per && k >= g->g->least && (i - g->first) % g->per == 0)
+        g->g->many(m->dot, tile, n, w, m->row_bytes,
+                   g->at + (size_t)((i - g->first) / g->per) * g->bytes, g->per, m->cols, n, k);
     else
         m->dot->rows(tile, n, w, m->row_bytes, input(c, s, i), s->x.stride, m->cols, 0, n, k);
 }
@@ -103,7 +113,7 @@ static void linear_part(const struct cpu_ctx *c, const struct cpu_step *s, const
 {
     const bool plain = s->op->kind == OP_linear; // else a.lin is not ours, and nothing follows
     const float scale = plain && s->op->a.lin.scale != 0.0f ? s->op->a.lin.scale : 1.0f;
-    const struct groups g = groups_of(c, s);
+    const struct groups g = groups_of(c, s, m);
     const int64_t nx = tile_x(p.i1 - p.i0, g.per), nr = tile_r(p.i1 - p.i0);
     float *tile = (float *)c->own;
 
@@ -176,7 +186,7 @@ void run_linear_heads(const struct cpu_ctx *c, const struct cpu_step *s)
 static void glu_part(const struct cpu_ctx *c, const struct cpu_step *s, struct span p)
 {
     const struct cpu_mat *g = &s->m[0], *u = &s->m[1];
-    const struct groups in = groups_of(c, s);
+    const struct groups in = groups_of(c, s, g), in_u = groups_of(c, s, u);
     const int64_t nx = tile_x(p.i1 - p.i0, in.per), nr = tile_r(p.i1 - p.i0);
     float *tile = (float *)c->own, *tile_u = tile + CPU_TILE;
 
@@ -185,7 +195,7 @@ static void glu_part(const struct cpu_ctx *c, const struct cpu_step *s, struct s
             const int64_t n = least(nr, p.r1 - r), k = least(nx, p.i1 - i);
 
             multiply(c, s, g, &in, tile, r, n, i, k);
-            multiply(c, s, u, &in, tile_u, r, n, i, k);
+            multiply(c, s, u, &in_u, tile_u, r, n, i, k);
             for (int64_t j = 0; j < k; j++) {
                 float *tg = tile + j * n, *tu = tile_u + j * n;
 

@@ -168,8 +168,8 @@ static void expert_tile(const struct cpu_ctx *c, float *tile, const struct cpu_m
 
     i -= x->from;
     if (x->per && k >= m->dot->groups.least)
-        m->dot->many(tile, n, w, m->row_bytes, x->groups + (size_t)(i / x->per) * x->group, x->per,
-                     m->cols, n, k);
+        m->dot->groups.many(m->dot, tile, n, w, m->row_bytes,
+                            x->groups + (size_t)(i / x->per) * x->group, x->per, m->cols, n, k);
     else
         m->dot->rows(tile, n, w, m->row_bytes, x->at + (size_t)i * x->stride, x->stride, m->cols, 0,
                      n, k);

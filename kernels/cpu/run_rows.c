@@ -178,8 +178,10 @@ void run_lerp(const struct cpu_ctx *c, const struct cpu_step *s)
 static void pack_behind(const struct cpu_ctx *c, const struct cpu_step *s, int64_t first)
 {
     const struct cpu_dot *d = s->m[0].dot;
-    uint8_t *to = slot_ptr(c, s->x.slot), *groups = to + s->x.groups_at;
-    const int per = in_groups(c, s, first);
+    const struct cpu_groups *g = &d->groups, *wide = s->m[0].wide;
+    uint8_t *to = slot_ptr(c, s->x.slot);
+    const int per = in_groups(c, s, g, s->x.group, first);
+    const int per_wide = in_groups(c, s, wide, s->x.wide, first);
     int64_t a, b;
 
     share_rows(c, s->in[0].rows, &a, &b);
@@ -188,8 +190,11 @@ static void pack_behind(const struct cpu_ctx *c, const struct cpu_step *s, int64
 
         d->pack(val_row(c, &s->in[0], i), s->m[0].cols, row);
         if (per)
-            d->groups.put(row, s->m[0].cols, (int)((i - first) % per),
-                          groups + (size_t)((i - first) / per) * s->x.group);
+            g->put(row, s->m[0].cols, (int)((i - first) % per),
+                   to + s->x.groups_at + (size_t)((i - first) / per) * s->x.group);
+        if (per_wide)
+            wide->put(row, s->m[0].cols, (int)((i - first) % per_wide),
+                      to + s->x.wide_at + (size_t)((i - first) / per_wide) * s->x.wide);
     }
 }
 
