@@ -442,8 +442,8 @@ static const char *kernel_name(const struct prep *p, int first)
 {
     const struct cpu_step *last = &p->g->step[p->g->n_step - 1];
 
-    if (p->g->n_step > first && last->tiles && last->n_m > 0)
-        return last->m[0].dot->panel.name;
+    if (p->g->n_step > first && last->tiles) /* attention has no matrix */
+        return last->n_m > 0 ? last->m[0].dot->panel.name : "bf16 tiles";
     if (p->g->n_step > first && last->n_m > 0 && last->fn != run_embed && last->m[0].dot)
         return last->m[0].dot->name;
     return p->k->name;
