@@ -17,10 +17,12 @@
 /* Which backend, and on what levels: another room's test may have said otherwise. */
 #ifndef RIG_BACKEND
 #define RIG_BACKEND cpu_backend
+#ifndef RIG_LEVEL
 static inline const char *rig_level(int l)
 {
     return cpu_level(l) ? cpu_level(l)->name : NULL;
 }
+#endif
 static inline void rig_use(const char *level)
 {
     setenv("RILL_CPU", level, 1);

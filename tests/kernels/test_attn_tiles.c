@@ -17,27 +17,10 @@ static const char *tile_level(int l)
     return NULL;
 }
 
-#define RIG_BACKEND cpu_backend
+#define RIG_LEVEL // those with tiles
 static inline const char *rig_level(int l)
 {
     return tile_level(l);
-}
-
-#include <stdio.h>
-#include <stdlib.h>
-
-static inline void rig_use(const char *level)
-{
-    setenv("RILL_CPU", level, 1);
-}
-static inline void rig_spec(char spec[16], int n_thread)
-{
-    snprintf(spec, 16, "%d", n_thread);
-}
-static inline bool rig_leaves(int i)
-{
-    (void)i;
-    return false;
 }
 
 #include "tests/kernels/ref.h"
