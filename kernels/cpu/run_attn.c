@@ -14,10 +14,9 @@
 /* Pages that rows of different sequences must have in common to be worked on together. */
 #define ALIKE 4
 
-#define FEW_QUERIES 8 // for which a page takes longer to come than to be worked on
-#define OPENED      16 // queries that take a page in turn, made f32 once for all of them
-
-#define TOGETHER    2 // pages of V that are opened at a time: sums are fetched and put back once
+#define OPENED   16 // queries that take a page in turn, made f32 once for all of them
+#define TOGETHER 2  // pages of V that are opened at a time: sums are fetched and put back once
+#define STREAMS  4  // pages that are asked for together (struct cpu_ask)
 
 /* Types that are opened to f32 before so many queries use them. */
 static bool opened(int type, int queries)
@@ -171,32 +170,52 @@ static const void *keys_of(const struct cpu_ctx *c, const struct piece *p, const
     return p->k;
 }
 
-/* Asks for bytes that come soon: pages lie apart, and the machine itself looks ahead within 4 KB
- * only. Not worth it for many queries, whose products take longer than the page. */
-static void ask(const uint8_t *p, size_t n, int queries)
+/* What is asked for from page j of [j0, j1) of a chunk on, while its keys or its values are worked
+ * on: of the next STREAMS pages the same; behind the last keys the first values, behind the last
+ * values the next chunk's first keys. Instead of pages that are not there page j is, again. */
+static struct cpu_ask soon(const struct cpu_ctx *c, const struct piece *p, int32_t base, int i,
+                           int j, int j0, int j1, bool keys)
 {
-    for (size_t i = 0; i < n && queries <= FEW_QUERIES; i += 64)
-        __builtin_prefetch(p + i, 0, 2);
+    const struct plan *pl = c->seg->plan;
+    const int next = (j / STREAMS + 1) * STREAMS, own = keys ? p->m->dk : KV_PAGE;
+    const bool last = next >= j1, k = p->m->v_in_k || keys != last;
+    const size_t bytes = head_bytes(k ? pl->kv_type_k : pl->kv_type_v, k ? p->m->dk : p->m->dv);
+    int from = next, to = j1;
+    struct cpu_ask ask = {.row = bytes / (size_t)own};
+
+    if (last && keys) {
+        from = j0;
+    } else if (last) {
+        from = CPU_CHUNK / KV_PAGE;
+        to = (p->to[i] - base + KV_PAGE - 1) / KV_PAGE;
+    }
+    for (int n = 0; n < STREAMS; n++)
+        ask.at[n] = span_page(c, p, base, i, from + n < to ? from + n : j) + (k ? 0 : p->v_at) +
+                    (size_t)p->kv_head * bytes;
+    ask.skip = (size_t)(j % STREAMS * own / STREAMS) * ask.row;
+    return ask;
 }
 
 static void scores(const struct cpu_ctx *c, const struct piece *p, int32_t base, int i0, int i1,
                    int j0, int j1)
 {
     const int dk = p->m->dk, h = p->n_head;
-    const size_t bytes = head_bytes(c->seg->plan->kv_type_k, dk);
+    struct cpu_ask ask;
 
     for (int j = j0; j < j1; j++) {
         int x = i0, y = i1, type;
         const void *k;
 
+        if (j == j0 || j % STREAMS == 0)
+            ask = soon(c, p, base, i0, j, j0, j1, true);
+        else
+            ask.skip += (size_t)(dk / STREAMS) * ask.row;
         rows_seeing(p, base, j * KV_PAGE, (j + 1) * KV_PAGE, &x, &y);
         if (x >= y)
             continue;
-        if (j + 1 < j1)
-            ask(span_page(c, p, base, i0, j + 1) + (size_t)p->kv_head * bytes, bytes, (y - x) * h);
         k = keys_of(c, p, span_page(c, p, base, i0, j), (y - x) * h, &type);
         c->k->qk(p->score + (int64_t)x * h * CPU_CHUNK + j * KV_PAGE, CPU_CHUNK,
-                 p->q + (int64_t)x * h * dk, dk, k, type, dk, (y - x) * h);
+                 p->q + (int64_t)x * h * dk, dk, k, type, dk, (y - x) * h, &ask);
     }
 }
 
@@ -223,7 +242,7 @@ static void weights(const struct cpu_ctx *c, const struct piece *p, int32_t base
 /* Adds V of places [a, b) to the sums of rows [i0, i1): neighbours that see the same of them go
  * together. */
 static void values_in(const struct cpu_ctx *c, const struct piece *p, int32_t base, int i0, int i1,
-                      int a, int b, const void *const *v, int type)
+                      int a, int b, const void *const *v, int type, const struct cpu_ask *ask)
 {
     const int64_t each = part_floats(p->m);
 
@@ -241,7 +260,7 @@ static void values_in(const struct cpu_ctx *c, const struct piece *p, int32_t ba
         }
         if (x < y)
             c->k->pv(p->part + m * each + PART_AT, each, p->score + m * CPU_CHUNK, CPU_CHUNK, v,
-                     type, p->m->dv, x, y, (end - i) * p->n_head);
+                     type, p->m->dv, x, y, (end - i) * p->n_head, ask);
     }
 }
 
@@ -268,29 +287,23 @@ static const void *values_of(const struct cpu_ctx *c, const struct piece *p, con
     return page;
 }
 
-/* A few pages at a time where many queries want each, or they have to be opened; else all at
- * once. */
+/* A few pages at a time: sums are fetched and put back once for them. */
 static void values(const struct cpu_ctx *c, const struct piece *p, int32_t base, int i0, int i1,
                    int j0, int j1)
 {
-    const int type_v = c->seg->plan->kv_type_v, queries = (i1 - i0) * p->n_head;
-    const size_t bytes = head_bytes(type_v, p->m->dv);
-    const bool by_page = p->m->v_in_k || queries >= OPENED || opened(type_v, queries);
+    const int queries = (i1 - i0) * p->n_head;
+    const int step = p->m->v_in_k || opened(c->seg->plan->kv_type_v, queries) ? TOGETHER : STREAMS;
     const void *v[CPU_CHUNK / KV_PAGE] = {0};
-    int type = type_v;
+    int type = FMT_F32;
 
-    for (int j = j0, first = j0; j < j1; j++) {
-        if (by_page && j + 1 < j1 && !p->m->v_in_k)
-            ask(span_page(c, p, base, i0, j + 1) + p->v_at + (size_t)p->kv_head * bytes, bytes,
-                queries);
-        v[j] = values_of(c, p, span_page(c, p, base, i0, j), queries, j % TOGETHER, &type);
-        if (by_page && (j + 1 == j1 || (j + 1) % TOGETHER == 0)) {
-            values_in(c, p, base, i0, i1, first * KV_PAGE, (j + 1) * KV_PAGE, v, type);
-            first = j + 1;
-        }
+    for (int j = j0, end; j < j1; j = end) {
+        const struct cpu_ask ask = soon(c, p, base, i0, j, j0, j1, false);
+
+        end = least((j / step + 1) * step, j1);
+        for (int k = j; k < end; k++)
+            v[k] = values_of(c, p, span_page(c, p, base, i0, k), queries, k % TOGETHER, &type);
+        values_in(c, p, base, i0, i1, j * KV_PAGE, end * KV_PAGE, v, type, &ask);
     }
-    if (!by_page)
-        values_in(c, p, base, i0, i1, j0 * KV_PAGE, j1 * KV_PAGE, v, type);
 }
 
 /* The partials of one chunk for all queries of the piece, in p->part. */
