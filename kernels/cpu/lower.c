@@ -276,7 +276,7 @@ static uint64_t parts_bytes(const struct prep *p, const struct attn_args *a)
 {
     const uint64_t n_chunk = ((uint64_t)p->p->n_ctx + CPU_CHUNK - 1) / CPU_CHUNK;
     const uint64_t row = (uint64_t)a->n_head * n_chunk * (uint64_t)part_floats(a) * sizeof(float);
-    uint64_t rows = 4 * (uint64_t)p->n_member / (uint64_t)a->n_kv;
+    uint64_t rows = PIECES_EACH * (uint64_t)p->n_member / (uint64_t)a->n_kv;
 
     if (p->n_member == 1 || n_chunk < 2)
         return 0;

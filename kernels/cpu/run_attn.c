@@ -407,13 +407,15 @@ static void block_chunks(const struct cpu_ctx *c, const struct attn_args *m, int
 }
 
 /* Whether chunks are dealt out, and merged later: where blocks are too few for the team and there
- * is room for every chunk's partial. *n_chunk is the room each head of each row gets. */
-static bool by_chunks(const struct cpu_ctx *c, const struct cpu_step *s, int32_t *n_chunk)
+ * is room for every chunk's partial. *n_chunk is the room each head of each row gets, *all how many
+ * pieces there are to deal out. */
+static bool by_chunks(const struct cpu_ctx *c, const struct cpu_step *s, int32_t *n_chunk,
+                      int64_t *all)
 {
     const struct attn_args *m = &s->op->a.attn;
     const int group = m->n_head / m->n_kv;
     const int64_t work = (int64_t)m->n_kv * ((group + CPU_HEADS - 1) / CPU_HEADS);
-    int64_t pieces = 0;
+    int64_t pieces = 0, chunks = 0;
 
     *n_chunk = 0;
     for (int64_t t = tiled_rows(c, s); t < c->n_t; pieces += work) {
@@ -422,12 +424,17 @@ static bool by_chunks(const struct cpu_ctx *c, const struct cpu_step *s, int32_t
 
         block_chunks(c, m, t, n, &first, &last);
         *n_chunk = most(*n_chunk, last + 1);
+        chunks += work * (last + 1 - first);
         t += n;
     }
-    return c->n > 1 && pieces<4 * c->n && * n_chunk> 1 &&
-           (uint64_t)c->n_t * (uint64_t)m->n_head * (uint64_t)*n_chunk * (uint64_t)part_floats(m) *
-                   sizeof(float) <=
-               s->slot_bytes;
+    *all = pieces;
+    if (c->n == 1 || pieces >= PIECES_EACH * c->n || *n_chunk == 1 ||
+        (uint64_t)c->n_t * (uint64_t)m->n_head * (uint64_t)*n_chunk * (uint64_t)part_floats(m) *
+                sizeof(float) >
+            s->slot_bytes)
+        return false;
+    *all = chunks;
+    return true;
 }
 
 static float *stored_part(const struct cpu_ctx *c, const struct cpu_step *s, int64_t t, int head,
@@ -462,9 +469,22 @@ static void piece_memory(const struct cpu_ctx *c, struct piece *p)
     p->v = p->k + (int64_t)KV_PAGE * p->m->dk;
 }
 
-/* The pieces of one block of rows for one key/value head; *turn counts work over the whole step,
- * and every n-th is ours */
-static void block(const struct cpu_ctx *c, struct piece *p, int32_t n_chunk, int64_t *turn)
+/* Work of a step, counted piece after piece; what of it is ours, [from, to), is taken as we come
+ * to it. */
+struct turn {
+    int64_t at, from, to, all;
+};
+
+/* Whether the next piece is ours. */
+static bool ours(const struct cpu_ctx *c, const struct cpu_step *s, struct turn *t)
+{
+    if (t->at == t->to && !take(c, s, t->all, 1, &t->from, &t->to))
+        t->from = t->to = t->all;
+    return t->at++ >= t->from;
+}
+
+/* The pieces of one block of rows for one key/value head. */
+static void block(const struct cpu_ctx *c, struct piece *p, int32_t n_chunk, struct turn *turn)
 {
     const int group = p->m->n_head / p->m->n_kv;
     int32_t first, last;
@@ -476,7 +496,7 @@ static void block(const struct cpu_ctx *c, struct piece *p, int32_t n_chunk, int
         p->head = p->kv_head * group + g;
         p->n_head = least(CPU_HEADS, group - g);
         for (int32_t k = first; k <= (n_chunk ? last : first); k++) {
-            if ((*turn)++ % c->n != c->member)
+            if (!ours(c, p->s, turn))
                 continue;
             if (!begun)
                 piece_begin(c, p);
@@ -494,12 +514,12 @@ void run_attn(const struct cpu_ctx *c, const struct cpu_step *s)
 {
     struct piece p = {
         .m = &s->op->a.attn, .s = s, .v_at = v_offset(c->seg->plan, s->op->a.attn.kv)};
+    struct turn turn = {0};
     int32_t n_chunk;
-    int64_t turn = 0;
 
     if (tiled_rows(c, s))
         tiles_attn(c, s);
-    if (!by_chunks(c, s, &n_chunk))
+    if (!by_chunks(c, s, &n_chunk, &turn.all))
         n_chunk = 0;
     piece_memory(c, &p);
     for (p.kv_head = 0; p.kv_head < p.m->n_kv; p.kv_head++)
@@ -515,9 +535,9 @@ void run_attn_merge(const struct cpu_ctx *c, const struct cpu_step *s)
     const struct attn_args *m = &s->op->a.attn;
     float *run = (float *)c->own;
     int32_t n_chunk, from, to;
-    int64_t a, b;
+    int64_t a, b, all;
 
-    if (!by_chunks(c, s, &n_chunk))
+    if (!by_chunks(c, s, &n_chunk, &all))
         return;
     share_rows(c, ROWS_T, &a, &b);
     for (int64_t t = most(a, tiled_rows(c, s)); t < b; t++) {

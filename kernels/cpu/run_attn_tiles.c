@@ -208,6 +208,6 @@ void tiles_attn(const struct cpu_ctx *c, const struct cpu_step *s)
     int64_t a, b;
 
     piece_memory(c, &p);
-    while (take(c, s, n, 1, &a, &b))
+    while (take_tiles(c, s, n, 1, &a, &b))
         pieces(c, s, &p, a, b);
 }

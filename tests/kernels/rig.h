@@ -56,9 +56,10 @@ struct rig {
     struct rng rng;
     int n_seq;
     int len[RIG_SEQS];
-    int32_t out;  // the value that is looked at: rows T
-    bool see_all; // rows of a batch see the whole batch of their sequence
-    int n_lora;   // adapters; sequence q uses q of them
+    int32_t out;    // the value that is looked at: rows T
+    bool see_all;   // rows of a batch see the whole batch of their sequence
+    bool generates; // pieces of one row are generated rows
+    int n_lora;     // adapters; sequence q uses q of them
     struct lora_mat lora[2][RIG_OPS];
 };
 
@@ -295,11 +296,12 @@ struct rows {
     struct seq_in seqs[RIG_SEQS];
 };
 
-/* The rows of batch b, all sequences listed (those without rows too). */
+/* The rows of batch b, all sequences listed (those without rows too). Where a rig generates, pieces
+ * of one row are generated rows, and have to come last in the schedule. */
 static inline struct batch make_batch(const struct rig *r, const struct schedule *s, int b,
                                       struct rows *to)
 {
-    int n = 0;
+    int n = 0, n_g = 0;
 
     for (int q = 0; q < r->n_seq; q++) {
         to->seqs[q] =
@@ -315,6 +317,7 @@ static inline struct batch make_batch(const struct rig *r, const struct schedule
 
         if (p->batch != b)
             continue;
+        n_g += r->generates && p->to == p->from + 1;
         to->seqs[p->seq].len = p->to;
         to->seqs[p->seq].state_read = p->from ? p->seq + RIG_SEQS * (p->from % 2) : -1;
         to->seqs[p->seq].state_write = p->seq + RIG_SEQS * (p->to % 2);
@@ -326,7 +329,8 @@ static inline struct batch make_batch(const struct rig *r, const struct schedule
             to->type[n] = rig_type(p->seq, k);
         }
     }
-    return (struct batch){.n_p = n,
+    return (struct batch){.n_p = n - n_g,
+                          .n_g = n_g,
                           .n_seq = r->n_seq,
                           .id = to->id,
                           .seq = to->seq,
@@ -416,12 +420,13 @@ static inline uint64_t rig_arena(const struct rig *r, int64_t n_t, uint64_t *at)
 static inline void keep_rows(const struct rig *r, struct dev *d, const struct segment *s,
                              const struct batch *b, struct played *to)
 {
-    const uint64_t bytes = (uint64_t)(b->n_p * (int64_t)to->cols) * sizeof(float);
+    const int n = b->n_p + b->n_g;
+    const uint64_t bytes = (uint64_t)(n * (int64_t)to->cols) * sizeof(float);
     float *row = mem_array(bytes + 1, 1, NULL);
     struct mem host = {.p = row, .bytes = bytes, .host = true};
 
     ck_assert_int_eq(RIG_BACKEND.copy(d, host, 0, s->arena, s->at[r->out], bytes), 0);
-    for (int t = 0; t < b->n_p; t++)
+    for (int t = 0; t < n; t++)
         memcpy(to->row[b->seq[t]] + (int64_t)b->pos[t] * to->cols, row + (int64_t)t * to->cols,
                (size_t)to->cols * sizeof(float));
     mem_free(row);

@@ -139,6 +139,44 @@ START_TEST(prompt_rows_go_through_tiles)
 }
 END_TEST
 
+/* Rows behind several chunks: alone in a batch, and beside prompt rows of others that go through
+ * tiles, few of them and many. */
+START_TEST(generated_rows_beside_prompt_rows)
+{
+    static const struct piece_of apart[] = {{0, 0, 0, 1058},
+                                            {1, 0, 1058, 1059},
+                                            {2, 0, 1059, 1060},
+                                            {3, 1, 0, 20},
+                                            {4, 2, 0, 300}},
+                                 beside[] = {{0, 0, 0, 1058},
+                                             {1, 1, 0, 20},
+                                             {1, 0, 1058, 1059},
+                                             {2, 2, 0, 300},
+                                             {2, 0, 1059, 1060}};
+
+    for (int l = 0; tile_level(l); l++) {
+        struct rig *r = rig_three(81, 1060, 20, 300);
+        struct attn_args m = {.n_head = 4, .n_kv = 2, .dk = 16, .dv = 16, .scale = 0.5f};
+        struct schedule *s = mem_new(sizeof *s, NULL);
+        struct played a, b;
+
+        r->generates = true;
+        add_attention(r, &m, false);
+        s->n = s->n_batch = ARRAY_LEN(apart);
+        memcpy(s->piece, apart, sizeof apart);
+        a = play(r, tile_level(l), 1, s);
+        s->n_batch = 3;
+        memcpy(s->piece, beside, sizeof beside);
+        b = play(r, tile_level(l), 2, s);
+        ck_assert(same_bits(r, &a, &b));
+        played_free(&a);
+        played_free(&b);
+        mem_free(s);
+        rig_free(r);
+    }
+}
+END_TEST
+
 START_TEST(loops_give_the_bits_of_the_unit)
 {
     for (size_t i = 0; i < ARRAY_LEN(cases) && tile_level(1); i++) {
@@ -184,4 +222,5 @@ START_TEST(later_rows_leave_no_trace)
 END_TEST
 
 TEST_MAIN("kernels/attn_tiles", against_the_definition, long_histories, rows_may_see_what_follows,
-          prompt_rows_go_through_tiles, loops_give_the_bits_of_the_unit, later_rows_leave_no_trace)
+          prompt_rows_go_through_tiles, generated_rows_beside_prompt_rows,
+          loops_give_the_bits_of_the_unit, later_rows_leave_no_trace)
