@@ -1,9 +1,10 @@
 /* dot_avx2.h - weights of each format as 32 bytes at a time, and their scales.
  *
  * x_y32(b, c): codes 32 c .. 32 c + 31 of 256 weights at b. KIND_x says in which form: UNSIGNED, at
- * most 63, each plus an offset of 128 >> BACK_x (NO_BACK: none); or SIGNED, any; BITS_x of unsigned
- * ones. x_s(b), x_m(b):
- * scales and mins of 256 weights. A format not here goes through its codes() and scales().
+ * most 127, each plus an offset of 128 >> BACK_x (NO_BACK: none); or SIGNED, any; BITS_x of
+ * unsigned ones. What can be unsigned should be: products of signed codes cost signs, and wide ones
+ * are added up sooner. x_s(b), x_m(b): scales and mins of 256 weights. A format not here goes
+ * through its codes() and scales().
  */
 #ifndef RILL_KERNELS_CPU_DOT_AVX2_H
 #define RILL_KERNELS_CPU_DOT_AVX2_H
@@ -194,14 +195,15 @@ static inline __m256 iq4_nl_s(const struct iq4_nl *b)
     return y_halves(&b->d, sizeof *b);
 }
 
-static inline __m256i y_e2m1(__m256i nibbles) // doubled
+static inline __m256i y_e2m1(__m256i nibbles) // doubled, plus 16
 {
-    return y_table(_mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12), nibbles);
+    return y_table(_mm_setr_epi8(16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4),
+                   nibbles);
 }
 
-#define KIND_mxfp4 SIGNED
-#define BITS_mxfp4 0
-#define BACK_mxfp4 NO_BACK
+#define KIND_mxfp4 UNSIGNED
+#define BITS_mxfp4 5
+#define BACK_mxfp4 3
 static inline __m256i mxfp4_y32(const struct mxfp4 *b, int c)
 {
     return y_e2m1(y_nibbles(b[c].qs));
@@ -218,9 +220,9 @@ static inline __m256 mxfp4_s(const struct mxfp4 *b)
     return _mm256_castsi256_ps(_mm256_blendv_epi8(usual, small, tiny));
 }
 
-#define KIND_nvfp4 SIGNED
-#define BITS_nvfp4 0
-#define BACK_nvfp4 NO_BACK
+#define KIND_nvfp4 UNSIGNED
+#define BITS_nvfp4 5
+#define BACK_nvfp4 3
 static inline __m256i nvfp4_y32(const struct nvfp4 *b, int c)
 {
     const __m128i q = y_load16(b[c / 2].qs + c % 2 * 16);
@@ -462,8 +464,8 @@ static inline __m256i y_parts_16(const __m256i *t)
     return _mm256_permutevar8x32_epi32(y_parts(t), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
-/* Products of codes, four added up: exact, as unsigned codes are at most 63 and neither 128 * 127
- * taken twice reaches 2^15. */
+/* Products of codes, four added up: exact, as neither 127 * 127 nor 128 * 127 taken twice reaches
+ * 2^15. */
 static inline __m256i y_dot(__m256i w, __m256i x, bool is_signed)
 {
     const __m256i pairs = is_signed

@@ -1,6 +1,6 @@
 /* dot_lists256.h - weights that are points out of a list (IQ1, IQ2, IQ3), 256 at a time, AVX2.
  *
- * x_open256(q, b), where OPEN_x: the 256 codes at b, signed. Numbers of points are put together as
+ * x_open256(q, b), where OPEN_x: the 256 codes at b. Numbers of points are put together as
  * words, 16 at once; they go through memory to where loads take them, as taking words out of a
  * register costs more. Scales as in dot_avx2.h.
  */
@@ -51,13 +51,13 @@ static inline __m256i y_words_of(const uint8_t *p) // of 16 bytes
 
 /* -- signs -- */
 
-/* Negates weights that have a bit in 32 bytes. */
+/* Negates weights that have a bit in 32 bytes, then adds 64: none is above 62. */
 static DOT_INLINE void y_signs(__m256i *restrict q, const uint8_t *p)
 {
     for (int c = 0; c < 8; c++) {
         const __m256i m = y_mask(bits_u32(p + 4 * c));
 
-        q[c] = _mm256_sub_epi8(_mm256_xor_si256(q[c], m), m);
+        q[c] = _mm256_sub_epi8(_mm256_xor_si256(q[c], m), _mm256_sub_epi8(m, y_set1(64)));
     }
 }
 
@@ -88,10 +88,10 @@ static inline __m256i iq2_xxs_words(const struct iq2_xxs *b, bool odd)
         0xd8);
 }
 
-#define KIND_iq2_xxs SIGNED
+#define KIND_iq2_xxs UNSIGNED
 #define OPEN_iq2_xxs 1
-#define BITS_iq2_xxs 0
-#define BACK_iq2_xxs NO_BACK
+#define BITS_iq2_xxs 7
+#define BACK_iq2_xxs 1
 static DOT_INLINE void iq2_xxs_open256(__m256i *restrict q, const struct iq2_xxs *b)
 {
     const __m256i n = iq2_xxs_words(b, false);
@@ -106,10 +106,10 @@ static inline __m256 iq2_xxs_s(const struct iq2_xxs *b)
     return list_top_scales(iq2_xxs_words(b, true), 0.25f * bits_half(b->d));
 }
 
-#define KIND_iq2_xs SIGNED
+#define KIND_iq2_xs UNSIGNED
 #define OPEN_iq2_xs 1
-#define BITS_iq2_xs 0
-#define BACK_iq2_xs NO_BACK
+#define BITS_iq2_xs 7
+#define BACK_iq2_xs 1
 static DOT_INLINE void iq2_xs_open256(__m256i *restrict q, const struct iq2_xs *b)
 {
     const __m256i w = y_load32(b->qs), w2 = y_load32(b->qs + 16), low = _mm256_set1_epi16(511);
@@ -136,10 +136,10 @@ static inline __m256i iq2_s_numbers(const uint8_t *low, const uint8_t *high)
     return _mm256_or_si256(y_words_of(low), _mm256_and_si256(up, _mm256_set1_epi16(0x300)));
 }
 
-#define KIND_iq2_s SIGNED
+#define KIND_iq2_s UNSIGNED
 #define OPEN_iq2_s 1
-#define BITS_iq2_s 0
-#define BACK_iq2_s NO_BACK
+#define BITS_iq2_s 7
+#define BACK_iq2_s 1
 static DOT_INLINE void iq2_s_open256(__m256i *restrict q, const struct iq2_s *b)
 {
     y_all8(q, iq2_s_grid, iq2_s_numbers(b->qs, b->qh), iq2_s_numbers(b->qs + 16, b->qh + 4));
@@ -153,10 +153,10 @@ static inline struct y16 iq2_s_s(const struct iq2_s *b)
 
 /* -- IQ3 -- */
 
-#define KIND_iq3_xxs SIGNED
+#define KIND_iq3_xxs UNSIGNED
 #define OPEN_iq3_xxs 1
-#define BITS_iq3_xxs 0
-#define BACK_iq3_xxs NO_BACK
+#define BITS_iq3_xxs 7
+#define BACK_iq3_xxs 1
 static DOT_INLINE void iq3_xxs_open256(__m256i *restrict q, const struct iq3_xxs *b)
 {
     for (int c = 0; c < 4; c++)
@@ -179,10 +179,10 @@ static inline __m256i y_ninth_bits(__m256i n, const uint8_t *p)
     return _mm256_or_si256(n, _mm256_and_si256(_mm256_cmpeq_epi16(h, bit), _mm256_set1_epi16(256)));
 }
 
-#define KIND_iq3_s SIGNED
+#define KIND_iq3_s UNSIGNED
 #define OPEN_iq3_s 1
-#define BITS_iq3_s 0
-#define BACK_iq3_s NO_BACK
+#define BITS_iq3_s 7
+#define BACK_iq3_s 1
 static DOT_INLINE void iq3_s_open256(__m256i *restrict q, const struct iq3_s *b)
 {
     for (int c = 0; c < 4; c++)
@@ -190,7 +190,7 @@ static DOT_INLINE void iq3_s_open256(__m256i *restrict q, const struct iq3_s *b)
     y_signs(q, b->signs);
 }
 
-/* -- IQ1: 8 * point, plus 1 or minus 1 -- */
+/* -- IQ1: 8 * point, plus 1 or minus 1; plus 16 -- */
 
 /* Points' numbers; a group's shift is minus 1 where its word of signs has the top bit. */
 static DOT_INLINE void y_shifted(__m256i *restrict q, const __m256i *n, const __m256i *signs)
@@ -205,14 +205,15 @@ static DOT_INLINE void y_shifted(__m256i *restrict q, const __m256i *n, const __
             _mm256_cvtepi16_epi64(_mm_loadl_epi64((const __m128i *)(sign + 4 * c)));
         const __m256i eight = _mm256_and_si256(_mm256_slli_epi16(q[c], 3), y_set1(-8));
 
-        q[c] = _mm256_add_epi8(eight, _mm256_or_si256(minus, y_set1(1)));
+        q[c] =
+            _mm256_add_epi8(eight, _mm256_add_epi8(_mm256_or_si256(minus, y_set1(1)), y_set1(16)));
     }
 }
 
-#define KIND_iq1_s SIGNED
+#define KIND_iq1_s UNSIGNED
 #define OPEN_iq1_s 1
-#define BITS_iq1_s 0
-#define BACK_iq1_s NO_BACK
+#define BITS_iq1_s 5
+#define BACK_iq1_s 3
 static DOT_INLINE void iq1_s_open256(__m256i *restrict q, const struct iq1_s *b)
 {
     __m256i n[2], h[2];
@@ -232,10 +233,10 @@ static DOT_INLINE void iq1_s_open256(__m256i *restrict q, const struct iq1_s *b)
     y_shifted(q, n, h);
 }
 
-#define KIND_iq1_m SIGNED
+#define KIND_iq1_m UNSIGNED
 #define OPEN_iq1_m 1
-#define BITS_iq1_m 0
-#define BACK_iq1_m NO_BACK
+#define BITS_iq1_m 5
+#define BACK_iq1_m 3
 static DOT_INLINE void iq1_m_open256(__m256i *restrict q, const struct iq1_m *b)
 {
     __m256i n[2], signs[2];

@@ -2,7 +2,8 @@
  *
  * Codes of a panel are as the format's open256 gives them: signed, or unsigned and so small that a
  * run of products, two by two, stays within 16 bits: 2^15 holds 8 pairs of 4-bit codes times 127, 4
- * of 5 bits, 2 of 6. What is added to unsigned codes (BACK) is taken back by the sums of inputs.
+ * of 5 bits, 2 of 6, 1 of 7. What is added to unsigned codes (BACK) is taken back by the sums of
+ * inputs.
  */
 #ifndef RILL_KERNELS_CPU_DOT_PANEL256_H
 #define RILL_KERNELS_CPU_DOT_PANEL256_H
@@ -66,7 +67,7 @@ static DOT_INLINE void panel_part(__m256 *restrict chain, const char *q, const c
                                   int form, int inputs)
 {
     const int lines = 64 / parts, bits = form / 100, by = form % 100;
-    const int most = bits == 0 ? 1 : bits == 6 ? 2 : bits == 5 ? 4 : 8;
+    const int most = bits == 0 || bits == 7 ? 1 : bits == 6 ? 2 : bits == 5 ? 4 : 8;
     const int run = most < lines ? most : lines;
 
     for (; steps > 0; steps--, x++) {
@@ -133,10 +134,13 @@ PANEL_MUL_OF(8, 1, 499)
 PANEL_MUL_OF(8, 0, 503)
 PANEL_MUL_OF(8, 1, 599)
 PANEL_MUL_OF(8, 0, 207)
+PANEL_MUL_OF(8, 0, 701)
 PANEL_MUL_OF(8, 0, 99)
 PANEL_MUL_OF(16, 1, 299)
 PANEL_MUL_OF(16, 0, 305)
+PANEL_MUL_OF(16, 0, 503)
 PANEL_MUL_OF(16, 0, 602)
+PANEL_MUL_OF(16, 0, 701)
 PANEL_MUL_OF(16, 0, 99)
 
 /* NULL: no panels for such codes. */
@@ -154,9 +158,10 @@ static panel_mul_fn *const *panel_muls(int parts, bool min, int form)
             panel_mul_##parts##min##form##4, panel_mul_##parts##min##form##4                       \
         }                                                                                          \
     }
-        PANEL_ROW(8, 0, 404),  PANEL_ROW(8, 1, 499), PANEL_ROW(8, 0, 503),  PANEL_ROW(8, 1, 599),
-        PANEL_ROW(8, 0, 207),  PANEL_ROW(8, 0, 99),  PANEL_ROW(16, 1, 299), PANEL_ROW(16, 0, 305),
-        PANEL_ROW(16, 0, 602), PANEL_ROW(16, 0, 99),
+        PANEL_ROW(8, 0, 404),  PANEL_ROW(8, 1, 499),  PANEL_ROW(8, 0, 503),  PANEL_ROW(8, 1, 599),
+        PANEL_ROW(8, 0, 207),  PANEL_ROW(8, 0, 701),  PANEL_ROW(8, 0, 99),   PANEL_ROW(16, 1, 299),
+        PANEL_ROW(16, 0, 305), PANEL_ROW(16, 0, 503), PANEL_ROW(16, 0, 602), PANEL_ROW(16, 0, 701),
+        PANEL_ROW(16, 0, 99),
     };
 
     for (size_t i = 0; i < ARRAY_LEN(mul); i++)
