@@ -72,6 +72,8 @@ struct cpu_step {
     struct cpu_input x;
     const struct cpu_tiles *tiles; // of prompt rows, which then have their input in xt
     struct cpu_input xt;           // or experts' rows in sorted order
+    struct cpu_input to;           // where prompt rows of a result go, as its only reader's xt;
+                                   // slot < 0: they go to out[0]
     int slot[2];                   // other scratch: routing order, tables, partials
     uint64_t slot_bytes;           // of slot[0], where a step must know
     const float *vec[6];

@@ -197,6 +197,7 @@ struct cpu_kernels {
     /* act.inc: element by element */
     void (*act)(float *y, const float *x, int64_t n, int act);
     void (*mul_act)(float *y, const float *x, const float *b, int64_t n, int act); // x * act(b)
+    /* out may be g */
     void (*glu)(float *out, const float *g, const float *u, int64_t n, int act, float limit);
     void (*add)(float *y, const float *x, const float *b, int64_t n);
     void (*scale)(float *y, const float *x, int64_t n, float s);

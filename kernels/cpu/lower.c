@@ -145,6 +145,7 @@ static void low_glu(struct prep *p, const struct op *op)
         prep_want(p, s->m[0].dot->pack == s->m[1].dot->pack, op,
                   "gate and up want their input in different forms");
     prep_use(p, s, &in);
+    prep_result(p, s);
     prep_own(p, 2 * CPU_TILE * sizeof(float));
     prep_end(p, s);
 }

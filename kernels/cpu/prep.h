@@ -105,6 +105,9 @@ struct prep_inputs {
 };
 struct prep_inputs prep_inputs_for(struct prep *p, const struct op *op, int n_w);
 void prep_use(struct prep *p, struct cpu_step *s, const struct prep_inputs *in);
+/* For a step that has its inputs: its prompt rows' results go to `to`, packed, where that is all
+ * that is read of them. */
+void prep_result(struct prep *p, struct cpu_step *s);
 /* A place for an input packed in some other way; stays the caller's until PACKS - 1 others came. */
 int prep_pack_slot(struct prep *p);
 

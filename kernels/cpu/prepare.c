@@ -207,7 +207,7 @@ struct cpu_step *prep_begin(struct prep *p, cpu_fn *fn, const struct op *op)
     memset(s, 0, sizeof *s);
     s->fn = fn;
     s->op = op;
-    s->x.slot = -1;
+    s->x.slot = s->to.slot = -1;
     for (int i = 0; i < 4; i++)
         s->in[i] = prep_value(p, op->in[i]);
     for (int i = 0; i < 2; i++)
@@ -287,6 +287,12 @@ static struct packed *pack_place(struct prep *p, struct ref r, cpu_fn *by,
     return k;
 }
 
+/* Bytes of n packed rows that lie in such strides: tiles are read 32 rows at a time. */
+static uint64_t packed_bytes(const struct prep *p, const struct packed *k, int rows)
+{
+    return k->x.stride * ((uint64_t)(prep_max_rows(p, rows) + 31) / 32 * 32);
+}
+
 /* in[0] packed for a matrix by run_pack, run_pack_rest or run_pack_tiles. */
 static struct cpu_input packed_input(struct prep *p, const struct op *op, const struct cpu_mat *m,
                                      cpu_fn *by, uint32_t *key)
@@ -301,10 +307,9 @@ static struct cpu_input packed_input(struct prep *p, const struct op *op, const 
     if (!found) {
         struct cpu_step *s = prep_begin(p, by, op);
         const uint8_t rows = prep_by_rows(s->in[0].rows);
-        /* tiles are read 32 rows at a time */
-        const uint64_t n = (uint64_t)(prep_max_rows(p, s->in[0].rows) + 31) / 32 * 32;
         const struct cpu_groups *g = &m->dot->groups;
-        uint64_t end = k->x.stride * n;
+        uint64_t end = packed_bytes(p, k, s->in[0].rows);
+        const uint64_t n = end / k->x.stride;
 
         if (!tiles && g->most) {
             k->x.groups_at = end;
@@ -366,6 +371,50 @@ static bool tiled(const struct prep *p, const struct op *op, int n_w)
             return false;
     }
     return true;
+}
+
+static bool same_ref(struct ref a, struct ref b)
+{
+    return a.v == b.v && a.at == b.at && a.cols == b.cols;
+}
+
+/* Whether all that ever reads what op writes to out[0] is the next record, a linear whose prompt
+ * rows go the second path. */
+static bool next_takes_tiles(const struct prep *p, const struct op *op)
+{
+    const int32_t at = (int32_t)(op - p->p->op) + 1, v = op->out[0].v;
+    const struct op *next = &p->p->op[at];
+
+    if (v == p->p->logits || v == p->p->hidden || at >= p->s->to || next->kind != OP_linear ||
+        !same_ref(next->in[0], op->out[0]) || next->in[1].v == v || !tiled(p, next, 1))
+        return false;
+    for (int32_t i = at; i < p->p->n_op; i++) {
+        const struct op *o = &p->p->op[i];
+
+        for (int k = 0; k < 4 && i > at; k++)
+            if (o->in[k].v == v)
+                return false;
+        if (o->out[0].v == v || o->out[1].v == v)
+            break;
+    }
+    return true;
+}
+
+void prep_result(struct prep *p, struct cpu_step *s)
+{
+    const struct ref r = s->op->out[0];
+    struct packed *k;
+    bool found;
+
+    if (!s->tiles || !next_takes_tiles(p, s->op))
+        return;
+    while (p->pack[p->turn % PACKS].slot == s->x.slot || /* they are being read */
+           p->pack[p->turn % PACKS].slot == s->xt.slot)
+        p->turn++;
+    k = pack_place(p, r, run_pack_tiles, NULL, p->tiles->packed(r.cols), &found);
+    prep_grow_slot(p, k->slot, packed_bytes(p, k, s->out[0].rows));
+    prep_touch_slot(p, k->slot, k->key, 0, true);
+    s->to = k->x;
 }
 
 bool prep_rounds(const struct prep *p)

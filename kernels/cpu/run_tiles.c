@@ -95,6 +95,15 @@ void tiles_linear(const struct cpu_ctx *c, const struct cpu_step *s)
         }
 }
 
+/* Columns [r, r + n) of row i of a result, as its reader wants them; r is a multiple of 32. */
+static void pack_part(const struct cpu_ctx *c, const struct cpu_step *s, const float *y, int64_t i,
+                      int64_t r, int64_t n)
+{
+    uint8_t *group = slot_ptr(c, s->to.slot) + (size_t)(i / 32 * 32) * s->to.stride;
+
+    s->tiles->pack(y, n, (int)(i % 32), group + r * 64);
+}
+
 static void glu_part(const struct cpu_ctx *c, const struct cpu_step *s, int64_t a, int64_t b)
 {
     const struct cpu_mat *g = &s->m[0], *u = &s->m[1];
@@ -115,8 +124,10 @@ static void glu_part(const struct cpu_ctx *c, const struct cpu_step *s, int64_t 
                     c->k->add(tg, tg, g->bias + r, n);
                 if (u->bias)
                     c->k->add(tu, tu, u->bias + r, n);
-                c->k->glu(val_row(c, &s->out[0], i + j) + r, tg, tu, n, s->op->act,
-                          s->op->a.lin.limit);
+                c->k->glu(s->to.slot < 0 ? val_row(c, &s->out[0], i + j) + r : tg, tg, tu, n,
+                          s->op->act, s->op->a.lin.limit);
+                if (s->to.slot >= 0)
+                    pack_part(c, s, tg, i + j, r, n);
             }
         }
 }
