@@ -12,7 +12,7 @@
 #include "plan/backend.h"
 #include "quant/quant.h"
 
-#define CPU_TILE    32768 // floats of one tile of results (128 KB: half of a small L2 with both)
+#define CPU_TILE    36864 // floats of one tile of results: 128 rows of a matrix and 288 of x
 #define CPU_QUERIES 128   // rows times heads that read a page together
 #define CPU_HEADS   16    // heads of one group that do
 #define PIECES_EACH 16    // of attention for a member: with fewer, chunks are dealt out

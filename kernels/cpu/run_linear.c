@@ -8,7 +8,8 @@
 
 #include "kernels/cpu/cpu.h"
 
-#define UNIT 16 // columns of a result are dealt out in cache lines
+#define UNIT   16  // columns of a result are dealt out in cache lines
+#define TILE_X 272 // rows of x: 256 are a step's, and some others may come with them
 
 struct span {
     int64_t r0, r1; // columns of the result
@@ -40,15 +41,19 @@ static bool deal(const struct cpu_ctx *c, const struct cpu_step *st, int64_t n_o
     return s->i0 < s->i1;
 }
 
-/* Rows of x, whole groups of per, and of the matrix that a tile takes at once. */
+/* Rows of x that a tile takes at once, whole groups of per: as evenly as may be, for the matrix is
+ * unpacked for a few as for many. */
 static int64_t tile_x(int64_t n_x, int per)
 {
-    return n_x < 256 ? n_x : per ? 256 / per * per : 256;
+    const int64_t tiles = (n_x + TILE_X - 1) / TILE_X, even = (n_x + tiles - 1) / tiles;
+
+    return per ? (even + per - 1) / per * per : even;
 }
 
-static int64_t tile_r(int64_t n_x)
+/* Rows of the matrix that a tile of so many rows of x takes. */
+static int64_t tile_r(int64_t nx)
 {
-    int64_t r = CPU_TILE / tile_x(n_x, 0) / UNIT * UNIT;
+    int64_t r = CPU_TILE / nx / UNIT * UNIT;
 
     return r < 1024 ? r : 1024;
 }
@@ -114,7 +119,7 @@ static void linear_part(const struct cpu_ctx *c, const struct cpu_step *s, const
     const bool plain = s->op->kind == OP_linear; // else a.lin is not ours, and nothing follows
     const float scale = plain && s->op->a.lin.scale != 0.0f ? s->op->a.lin.scale : 1.0f;
     const struct groups g = groups_of(c, s, m);
-    const int64_t nx = tile_x(p.i1 - p.i0, g.per), nr = tile_r(p.i1 - p.i0);
+    const int64_t nx = tile_x(p.i1 - p.i0, g.per), nr = tile_r(nx);
     float *tile = (float *)c->own;
 
     for (int64_t r = p.r0; r < p.r1; r += nr)
@@ -157,8 +162,9 @@ void run_linear(const struct cpu_ctx *c, const struct cpu_step *s)
 void run_linear_heads(const struct cpu_ctx *c, const struct cpu_step *s)
 {
     const struct cpu_mat *m = &s->m[0];
-    const int64_t n_x = rows_of(c, s->in[0].rows), nr = n_x ? tile_r(n_x) : 0, nx = tile_x(n_x, 0);
+    const int64_t n_x = rows_of(c, s->in[0].rows), nx = n_x ? tile_x(n_x, 0) : 0;
     const int64_t head_in = s->op->a.heads.head_in, head_out = s->op->a.heads.head_out;
+    const int64_t nr = n_x ? tile_r(nx) : 0;
     float *tile = (float *)c->own;
     int64_t a, b;
 
@@ -187,7 +193,7 @@ static void glu_part(const struct cpu_ctx *c, const struct cpu_step *s, struct s
 {
     const struct cpu_mat *g = &s->m[0], *u = &s->m[1];
     const struct groups in = groups_of(c, s, g), in_u = groups_of(c, s, u);
-    const int64_t nx = tile_x(p.i1 - p.i0, in.per), nr = tile_r(p.i1 - p.i0);
+    const int64_t nx = tile_x(p.i1 - p.i0, in.per), nr = tile_r(nx);
     float *tile = (float *)c->own, *tile_u = tile + CPU_TILE;
 
     for (int64_t r = p.r0; r < p.r1; r += nr)
