@@ -15,7 +15,7 @@ enum {
     PANEL_ROWS = 2 * V_N,            // two registers: an input's number is loaded once for both
     PANEL_LINE = 8 * V_N,            // bytes
     PANEL_COLS = 8192,               // of a slice
-    PANEL_BYTES = 3072 * PANEL_LINE, // one slice of any format, and less than half of a
+    PANEL_BYTES = 384 << 10,         // one slice of any format, and less than half of a
                                      // second-level cache of 1 MB
     PANEL_STEPS = 128 / V_N,         // of a slice where inputs are few
     PANEL_GROUPS = 10,               // whose chains are kept from one slice to the next
