@@ -116,6 +116,15 @@ static inline __m512i tile_round2(__m512 even, __m512 odd)
     return _mm512_or_si512(tile_round1(even), _mm512_slli_epi32(tile_round1(odd), 16));
 }
 
+/* 16 numbers, then 16 more, side by side. */
+static inline __m512i tile_round32(__m512 a, __m512 b)
+{
+    const __m256i low = _mm512_cvtepi32_epi16(tile_round1(a));
+
+    return _mm512_inserti64x4(_mm512_castsi256_si512(low), _mm512_cvtepi32_epi16(tile_round1(b)),
+                              1);
+}
+
 #else
 
 #ifdef TILE_PAIRS
@@ -177,6 +186,11 @@ static inline __m512i tile_round2(__m512 even, __m512 odd)
                          21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
 
     return _mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(odd, even));
+}
+
+static inline __m512i tile_round32(__m512 a, __m512 b)
+{
+    return (__m512i)_mm512_cvtne2ps_pbh(b, a);
 }
 
 #endif
