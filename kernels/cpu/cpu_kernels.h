@@ -17,6 +17,7 @@
 
 #define CPU_FMT_MAX    48  // ids of quant/quant.h are below this
 #define CPU_CHUNK      512 // positions of an attention partial, counted from position 0
+#define KV_DIRECT      512 // columns of a head whose codes attention reads as they are
 #define PART_AT        16  // floats in front of its columns, which begin a cache line
 #define RWKV_MAX       256 // columns of a head in rwkv
 #define MOE_GROUPS_MAX 64  // groups of experts
@@ -210,7 +211,9 @@ struct cpu_kernels {
                     bool first); // y = (first ? 0 : y) + s x
 
     /* attn.inc: K of a page is [n_kv][dk][KV_PAGE], V is [n_kv][KV_PAGE][dv]; type F32 or F16,
-     * and what kv_packed.inc stores and opens. */
+     * and what kv_packed.inc stores and opens. Q8_0 and Q4_0 of at most KV_DIRECT columns may be
+     * given to qk and pv as they are: that is faster for so many queries. */
+    int direct_q8_0, direct_q4_0;
     void (*put_k)(void *page, int type, const float *x, int n_kv, int dk, int at);
     void (*put_v)(void *page, int type, const float *x, int n_kv, int dv, int at);
     /* s[i][0..KV_PAGE) = q[i] . k for m queries; k has dk rows */

@@ -18,10 +18,21 @@
 #define TOGETHER 2  // pages of V that are opened at a time: sums are fetched and put back once
 #define STREAMS  4  // pages that are asked for together (struct cpu_ask)
 
-/* Types that are opened to f32 before so many queries use them. */
-static bool opened(int type, int queries)
+/* Whether keys or values of n columns are opened to f32 before so many queries use them. */
+static bool opened(const struct cpu_ctx *c, const struct attn_args *m, int type, int n, int queries)
 {
-    return type != FMT_F32 && (type != FMT_F16 || queries >= OPENED);
+    switch (type) {
+    case FMT_F32:
+        return false;
+    case FMT_F16:
+        return queries >= OPENED;
+    case FMT_Q8_0:
+        return queries > c->k->direct_q8_0 || n > KV_DIRECT || m->v_in_k;
+    case FMT_Q4_0:
+        return queries > c->k->direct_q4_0 || n > KV_DIRECT || m->v_in_k;
+    default:
+        return true;
+    }
 }
 
 void run_kv_store(const struct cpu_ctx *c, const struct cpu_step *s)
@@ -163,7 +174,7 @@ static const void *keys_of(const struct cpu_ctx *c, const struct piece *p, const
     const uint8_t *k = page + (size_t)p->kv_head * head_bytes(c->seg->plan->kv_type_k, p->m->dk);
 
     *type = c->seg->plan->kv_type_k;
-    if (!opened(*type, queries))
+    if (!opened(c, p->m, *type, p->m->dk, queries))
         return k;
     c->k->open(p->k, k, *type, p->m->dk, true);
     *type = FMT_F32;
@@ -279,7 +290,7 @@ static const void *values_of(const struct cpu_ctx *c, const struct piece *p, con
         return v;
     }
     page += p->v_at + (size_t)p->kv_head * head_bytes(type_v, p->m->dv);
-    if (opened(type_v, queries)) {
+    if (opened(c, p->m, type_v, p->m->dv, queries)) {
         c->k->open(v, page, type_v, p->m->dv, false);
         return v;
     }
@@ -292,7 +303,8 @@ static void values(const struct cpu_ctx *c, const struct piece *p, int32_t base,
                    int j0, int j1)
 {
     const int queries = (i1 - i0) * p->n_head;
-    const int step = p->m->v_in_k || opened(c->seg->plan->kv_type_v, queries) ? TOGETHER : STREAMS;
+    const bool open = p->m->v_in_k || opened(c, p->m, c->seg->plan->kv_type_v, p->m->dv, queries);
+    const int step = open ? TOGETHER : STREAMS;
     const void *v[CPU_CHUNK / KV_PAGE] = {0};
     int type = FMT_F32;
 

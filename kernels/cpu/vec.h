@@ -82,9 +82,9 @@ static inline vf v_load_b(const uint8_t *p)
 static inline vf v_load_q(const uint8_t *p, bool high)
 {
     const __m512i b = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
-    const __m512i q = high ? _mm512_srli_epi32(b, 4) : _mm512_and_si512(b, _mm512_set1_epi32(15));
+    const vf number = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
 
-    return _mm512_cvtepi32_ps(_mm512_sub_epi32(q, _mm512_set1_epi32(8)));
+    return _mm512_permutexvar_ps(high ? _mm512_srli_epi32(b, 4) : b, number);
 }
 static inline void v_store_h(uint16_t *p, vf a)
 {
