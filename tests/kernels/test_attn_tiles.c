@@ -112,6 +112,35 @@ START_TEST(long_histories)
 }
 END_TEST
 
+/* Scores of tens of thousands and more, where weights are computed as whole numbers: what is far
+ * below a reference weighs nothing, on whichever side of the numbers' ends it lies. */
+START_TEST(scores_far_apart)
+{
+    static const float scales[] = {1e3f, 1e4f, 3e4f, 1e5f, 1e7f};
+
+    for (size_t i = 0; i < ARRAY_LEN(scales); i++) {
+        struct rig *r = rig_three(i + 90, 300, 1, 61);
+        struct attn_args a = {.n_head = 4, .n_kv = 2, .dk = 8, .dv = 8, .scale = scales[i]};
+        struct schedule *whole = schedule_new(r, RIG_LEN, true), *parts = schedule_ragged(r, 5);
+
+        add_attention(r, &a, false);
+        for (int l = 0; tile_level(l); l++) {
+            struct played p = play(r, tile_level(l), 1, whole);
+            struct played q = play(r, tile_level(0), 3, parts);
+
+            for (int k = 0; k < 300 * p.cols; k++)
+                ck_assert_msg(isfinite(p.row[0][k]), "scale %g: number %d", scales[i], k);
+            ck_assert_msg(same_bits(r, &p, &q), "scale %g: other bits", scales[i]);
+            played_free(&p);
+            played_free(&q);
+        }
+        mem_free(whole);
+        mem_free(parts);
+        rig_free(r);
+    }
+}
+END_TEST
+
 START_TEST(rows_may_see_what_follows)
 {
     struct rig *r = rig_three(75, 530, 3, 100);
@@ -221,6 +250,7 @@ START_TEST(later_rows_leave_no_trace)
 }
 END_TEST
 
-TEST_MAIN("kernels/attn_tiles", against_the_definition, long_histories, rows_may_see_what_follows,
-          prompt_rows_go_through_tiles, generated_rows_beside_prompt_rows,
-          loops_give_the_bits_of_the_unit, later_rows_leave_no_trace)
+TEST_MAIN("kernels/attn_tiles", against_the_definition, long_histories, scores_far_apart,
+          rows_may_see_what_follows, prompt_rows_go_through_tiles,
+          generated_rows_beside_prompt_rows, loops_give_the_bits_of_the_unit,
+          later_rows_leave_no_trace)
