@@ -456,33 +456,61 @@ static bool grouped_same(const struct problem *p, const struct cpu_dot *d,
     return good;
 }
 
+/* A problem done in one call, and room for parts of it. */
+struct whole {
+    struct problem p;
+    struct fence x;
+    float *all, *part; // [inputs x rows]
+    bool good;         // whether that call was
+};
+
+static struct whole whole_new(const struct fmt_info *f, const struct cpu_dot *d, int64_t n,
+                              int inputs, enum kind kind)
+{
+    struct whole w = {.p = problem_new(f, n, ROWS, inputs, kind)};
+    struct err e = {0};
+
+    w.x = pack_inputs(&w.p, d);
+    w.all = mem_array((uint64_t)(w.p.rows * inputs), sizeof *w.all, &e);
+    w.part = mem_array((uint64_t)(w.p.rows * inputs), sizeof *w.part, &e);
+    w.good = w.all && w.part && call(&w.p, d, w.x.p, w.all, 0, w.p.rows, inputs);
+    return w;
+}
+
+static void whole_free(struct whole *w)
+{
+    mem_free(w->all);
+    mem_free(w->part);
+    fence_free(&w->x);
+    problem_free(&w->p);
+}
+
+/* Rows [r0, r1) times the first inputs alone: the same bits. */
+static bool part_same(const struct whole *w, const struct cpu_dot *d, int r0, int r1, int inputs)
+{
+    return call(&w->p, d, w->x.p, w->part, r0, r1, inputs) &&
+           same(&w->p, w->all, w->part, r0, r1, inputs);
+}
+
 /* Any count of inputs, any cut of the rows: the same bits. */
 static bool check_same(const struct fmt_info *f, const struct cpu_dot *d, int64_t n, int inputs)
 {
-    struct problem p = problem_new(f, n, ROWS, inputs, RANDOM);
-    struct fence x = pack_inputs(&p, d);
-    struct err e = {0};
-    float *all = mem_array((uint64_t)(p.rows * p.inputs), sizeof *all, &e);
-    float *part = mem_array((uint64_t)(p.rows * p.inputs), sizeof *part, &e);
-    bool good = all && part && call(&p, d, x.p, all, 0, p.rows, p.inputs);
+    struct whole w = whole_new(f, d, n, inputs, RANDOM);
+    bool good = w.good;
 
-    for (int i = 1; i <= p.inputs && good; i++) {
-        good = call(&p, d, x.p, part, 0, p.rows, i) && same(&p, all, part, 0, p.rows, i);
+    for (int i = 1; i <= w.p.inputs && good; i++) {
+        good = part_same(&w, d, 0, w.p.rows, i);
         if (!good)
-            failed("%d inputs of %d: other bits", i, p.inputs);
-        good = good && grouped_same(&p, d, &d->groups, x.p, all, part, i);
+            failed("%d inputs of %d: other bits", i, w.p.inputs);
+        good = good && grouped_same(&w.p, d, &d->groups, w.x.p, w.all, w.part, i);
     }
-    for (int cut = 0; cut <= p.rows && good; cut++)
+    for (int cut = 0; cut <= w.p.rows && good; cut++)
         for (int i = 1; i <= 9 && good; i += 4) {
-            good = call(&p, d, x.p, part, 0, cut, i) && same(&p, all, part, 0, cut, i) &&
-                   call(&p, d, x.p, part, cut, p.rows, i) && same(&p, all, part, cut, p.rows, i);
+            good = part_same(&w, d, 0, cut, i) && part_same(&w, d, cut, w.p.rows, i);
             if (!good)
                 failed("rows cut at %d, %d inputs: other bits", cut, i);
         }
-    mem_free(all);
-    mem_free(part);
-    fence_free(&x);
-    problem_free(&p);
+    whole_free(&w);
     return good;
 }
 
@@ -726,19 +754,12 @@ static bool check_groups_of(const struct cpu_tiles *tiles, const struct cpu_dot 
                             const struct fmt_info *f, int64_t n, int inputs, int step,
                             enum kind kind)
 {
-    struct problem p = problem_new(f, n, ROWS, inputs, kind);
-    struct fence x = pack_inputs(&p, d);
-    struct err e = {0};
-    float *all = mem_array((uint64_t)(p.rows * p.inputs), sizeof *all, &e);
-    float *part = mem_array((uint64_t)(p.rows * p.inputs), sizeof *part, &e);
-    bool good = all && part && call(&p, d, x.p, all, 0, p.rows, p.inputs);
+    struct whole w = whole_new(f, d, n, inputs, kind);
+    bool good = w.good;
 
-    for (int i = p.inputs; i > 0 && good; i -= step)
-        good = grouped_same(&p, d, &tiles->groups, x.p, all, part, i);
-    mem_free(all);
-    mem_free(part);
-    fence_free(&x);
-    problem_free(&p);
+    for (int i = w.p.inputs; i > 0 && good; i -= step)
+        good = grouped_same(&w.p, d, &tiles->groups, w.x.p, w.all, w.part, i);
+    whole_free(&w);
     return good;
 }
 

@@ -265,6 +265,11 @@ bool prep_reads_plain(const struct prep *p, const struct cpu_mat *m)
            m->dot->packed(m->cols) == (size_t)m->cols * 4;
 }
 
+static bool same_ref(struct ref a, struct ref b)
+{
+    return a.v == b.v && a.at == b.at && a.cols == b.cols;
+}
+
 /* A place for a value packed by a function in such a step; *found when it is there already. What
  * all rows have will do for some. */
 static struct packed *pack_place(struct prep *p, struct ref r, cpu_fn *by,
@@ -276,7 +281,7 @@ static struct packed *pack_place(struct prep *p, struct ref r, cpu_fn *by,
     for (int i = 0; i < PACKS; i++) {
         k = &p->pack[i];
         *found = k->valid && k->pack == pack && (k->by == by || k->by == run_pack) &&
-                 k->ref.v == r.v && k->ref.at == r.at && k->ref.cols == r.cols;
+                 same_ref(k->ref, r);
         if (*found)
             return k;
     }
@@ -371,11 +376,6 @@ static bool tiled(const struct prep *p, const struct op *op, int n_w)
             return false;
     }
     return true;
-}
-
-static bool same_ref(struct ref a, struct ref b)
-{
-    return a.v == b.v && a.at == b.at && a.cols == b.cols;
 }
 
 /* Whether all that ever reads what op writes to out[0] is the next record, a linear whose prompt
