@@ -17,7 +17,6 @@
 
 #define CPU_FMT_MAX    48  // ids of quant/quant.h are below this
 #define CPU_CHUNK      512 // positions of an attention partial, counted from position 0
-#define KV_DIRECT      512 // columns of a head whose codes attention reads as they are
 #define PART_AT        16  // floats in front of its columns, which begin a cache line
 #define RWKV_MAX       256 // columns of a head in rwkv
 #define MOE_GROUPS_MAX 64  // groups of experts
@@ -172,13 +171,19 @@ struct cpu_rwkv {
     int64_t n_t;
 };
 
-/* Keys or values that are wanted soon, of four pages: while a kernel works on the i-th row of its
- * own it asks for what lies skip + i / 4 * row bytes behind at[i % 4], row bytes. Processors look
- * ahead within 4 KB, and pages lie further apart; asked for as rows are worked on memory and
- * products go side by side, all at once they do not. In four places 12 % more comes than in one. */
+/* Keys and values that are wanted soon, in the order in which they will be. For each line of its
+ * own that it works on a kernel asks for step bytes of them, 64 at most. Processors look ahead
+ * within 4 KB, and pages lie further apart; asked for as rows are worked on memory and products go
+ * side by side, all at once they do not. In four places more comes than in one. */
+struct cpu_part {
+    uintptr_t at[4];
+    int64_t bytes; // of all four; 0: the last part
+};
 struct cpu_ask {
-    const uint8_t *at[4];
-    size_t skip, row;
+    uintptr_t a, b, c, d;        // where; a comes next
+    int64_t left;                // bytes of this part
+    const struct cpu_part *part; // the next ones
+    int64_t step;
 };
 
 struct cpu_kernels {
@@ -212,21 +217,20 @@ struct cpu_kernels {
                     bool first); // y = (first ? 0 : y) + s x
 
     /* attn.inc: K of a page is [n_kv][dk][KV_PAGE], V is [n_kv][KV_PAGE][dv]; type F32 or F16,
-     * and what kv_packed.inc stores and opens. Q8_0 and Q4_0 of at most KV_DIRECT columns may be
-     * given to qk and pv as they are: that is faster for so many queries. */
-    int direct_q8_0, direct_q4_0;
+     * and what kv_packed.inc stores and opens. */
     void (*put_k)(void *page, int type, const float *x, int n_kv, int dk, int at);
     void (*put_v)(void *page, int type, const float *x, int n_kv, int dv, int at);
     /* s[i][0..KV_PAGE) = q[i] . k for m queries; k has dk rows */
     void (*qk)(float *s, int64_t lds, const float *q, int64_t ldq, const void *k, int type, int dk,
-               int m, const struct cpu_ask *ask);
+               int m, struct cpu_ask *ask);
     /* s[a..b) becomes e^(score - *max); slope > 0: score + slope * (position - row), row being
      * the index in s of the row's own position. Returns the sum. */
-    float (*soft)(float *s, int a, int b, float cap, float slope, int row, float *max);
+    float (*soft)(float *s, int a, int b, float cap, float slope, int row, float *max,
+                  struct cpu_ask *ask);
     /* acc[i] += sum of p[i][j] * v_j for j in [a, b) of a chunk; v[j / KV_PAGE] are its pages,
      * with a row for each j */
     void (*pv)(float *acc, int64_t lda, const float *p, int64_t ldp, const void *const *v, int type,
-               int dv, int a, int b, int m, const struct cpu_ask *ask);
+               int dv, int a, int b, int m, struct cpu_ask *ask);
     void (*unfold)(float *v, const void *k, int type, int dv); // [dv][KV_PAGE] to [KV_PAGE][dv]
     /* n_head rows of n columns, of K or of queries, turned so that their products stay. */
     void (*turn)(float *x, int n, int n_head, bool query);
@@ -235,6 +239,13 @@ struct cpu_kernels {
     /* A partial is max, sum, then acc[dv]; the second is merged into the first. */
     void (*merge)(float *to, const float *part, int dv);
     void (*settle)(float *out, const float *part, int dv, const float *sink);
+    /* kv_whole.inc: the same for Q8_0 and Q4_0 as they are, by sums of whole numbers; NULL: there
+     * is none. Queries are made whole numbers first, n of them at q, in place. */
+    void (*whole_q)(float *q, int type, int64_t n);
+    void (*whole_qk)(float *s, int64_t lds, const float *q, int64_t ldq, const void *k, int type,
+                     int dk, int m, struct cpu_ask *ask);
+    void (*whole_pv)(float *acc, int64_t lda, const float *p, int64_t ldp, const void *const *v,
+                     int type, int dv, int a, int b, int m, struct cpu_ask *ask);
 
     /* moe.inc: tmp has 2 * n_expert places. */
     void (*route)(int32_t *id, float *w, const float *logits, const float *bias, float *tmp,

@@ -16,23 +16,21 @@
 
 #define OPENED   16 // queries that take a page in turn, made f32 once for all of them
 #define TOGETHER 2  // pages of V that are opened at a time: sums are fetched and put back once
-#define STREAMS  4  // pages that are asked for together (struct cpu_ask)
+#define AT_ONCE  4  // likewise of V that is read as it is
+#define AHEAD    4  // pages: keys and values are asked for so long before they are used
 
-/* Whether keys or values of n columns are opened to f32 before so many queries use them. */
-static bool opened(const struct cpu_ctx *c, const struct attn_args *m, int type, int n, int queries)
+#define CHUNK_PAGES (CPU_CHUNK / KV_PAGE)
+
+/* Whether keys or values of a type are multiplied as they are, by whole numbers. */
+static bool whole(const struct cpu_ctx *c, const struct attn_args *m, int type)
 {
-    switch (type) {
-    case FMT_F32:
-        return false;
-    case FMT_F16:
-        return queries >= OPENED;
-    case FMT_Q8_0:
-        return queries > c->k->direct_q8_0 || n > KV_DIRECT || m->v_in_k;
-    case FMT_Q4_0:
-        return queries > c->k->direct_q4_0 || n > KV_DIRECT || m->v_in_k;
-    default:
-        return true;
-    }
+    return (type == FMT_Q8_0 || type == FMT_Q4_0) && c->k->whole_q && !m->v_in_k;
+}
+
+/* Whether they are opened to f32 before so many queries use them. */
+static bool opened(const struct cpu_ctx *c, const struct attn_args *m, int type, int queries)
+{
+    return type == FMT_F16 ? queries >= OPENED : type != FMT_F32 && !whole(c, m, type);
 }
 
 void run_kv_store(const struct cpu_ctx *c, const struct cpu_step *s)
@@ -75,7 +73,10 @@ struct piece {
     int32_t from[CPU_QUERIES], to[CPU_QUERIES]; // positions each row sees
     float *q, *score, *part, *run;              // private memory
     float *k, *v;                               // a page of one head, TOGETHER pages
-    size_t v_at;
+    size_t k_bytes, v_at, v_bytes;              // of a head's part of a page; V's place
+    struct cpu_ask ask;
+    int64_t step, soft_step;                       // of rows, of softmax
+    struct cpu_part soon[3 * CHUNK_PAGES / 4 + 4]; // what is asked for during a chunk
 };
 
 static int heads_at_once(const struct attn_args *m)
@@ -97,15 +98,19 @@ uint64_t attn_own(const struct attn_args *m)
 
 static void piece_begin(const struct cpu_ctx *c, struct piece *p)
 {
-    const int dk = p->m->dk;
+    const int dk = p->m->dk, type = c->seg->plan->kv_type_k;
+    const int64_t n = (int64_t)p->n_head * dk;
 
     for (int i = 0; i < p->n_row; i++) {
         const float *row = val_row(c, &p->s->in[0], p->t0 + i) + (int64_t)p->head * dk;
+        float *q = p->q + i * n;
 
         sees(c, p->m, p->t0 + i, &p->from[i], &p->to[i]);
-        c->k->scale(p->q + (int64_t)i * p->n_head * dk, row, (int64_t)p->n_head * dk, p->m->scale);
+        c->k->scale(q, row, n, p->m->scale);
         if (turned(c->seg->plan, p->m))
-            c->k->turn(p->q + (int64_t)i * p->n_head * dk, dk, p->n_head, true);
+            c->k->turn(q, dk, p->n_head, true);
+        if (whole(c, p->m, type))
+            c->k->whole_q(q, type, n);
     }
 }
 
@@ -134,13 +139,13 @@ static void rows_seeing(const struct piece *p, int32_t base, int a, int b, int *
 }
 
 /* What is done with pages [j0, j1) of a chunk, which rows [i0, i1) have in common. */
-typedef void span_fn(const struct cpu_ctx *c, const struct piece *p, int32_t base, int i0, int i1,
-                     int j0, int j1);
+typedef void span_fn(const struct cpu_ctx *c, struct piece *p, int32_t base, int i0, int i1, int j0,
+                     int j1);
 
 /* Calls fn for spans that cover pages [j, j1) of all rows in [i0, i1), each row's in order. Rows
  * that part do not come together again: what they share is the beginning. */
-static void spans(const struct cpu_ctx *c, const struct piece *p, int32_t base, int i0, int i1,
-                  int j, int j1, span_fn *fn)
+static void spans(const struct cpu_ctx *c, struct piece *p, int32_t base, int i0, int i1, int j,
+                  int j1, span_fn *fn)
 {
     const int32_t first = base / KV_PAGE;
 
@@ -171,66 +176,69 @@ static const uint8_t *span_page(const struct cpu_ctx *c, const struct piece *p, 
 static const void *keys_of(const struct cpu_ctx *c, const struct piece *p, const uint8_t *page,
                            int queries, int *type)
 {
-    const uint8_t *k = page + (size_t)p->kv_head * head_bytes(c->seg->plan->kv_type_k, p->m->dk);
+    const uint8_t *k = page + (size_t)p->kv_head * p->k_bytes;
 
     *type = c->seg->plan->kv_type_k;
-    if (!opened(c, p->m, *type, p->m->dk, queries))
+    if (!opened(c, p->m, *type, queries))
         return k;
     c->k->open(p->k, k, *type, p->m->dk, true);
     *type = FMT_F32;
     return p->k;
 }
 
-/* What is asked for from page j of [j0, j1) of a chunk on, while its keys or its values are worked
- * on: of the next STREAMS pages the same; behind the last keys the first values, behind the last
- * values the next chunk's first keys. Instead of pages that are not there page j is, again. */
-static struct cpu_ask soon(const struct cpu_ctx *c, const struct piece *p, int32_t base, int i,
-                           int j, int j0, int j1, bool keys)
+/* Adds bytes at a place of pages [j, end) of the first row to what is asked for. */
+static struct cpu_part *parts(const struct cpu_ctx *c, const struct piece *p, int32_t base, int j,
+                              int end, size_t at, size_t bytes, struct cpu_part *to)
 {
-    const struct plan *pl = c->seg->plan;
-    const int next = (j / STREAMS + 1) * STREAMS, own = keys ? p->m->dk : KV_PAGE;
-    const bool last = next >= j1, k = p->m->v_in_k || keys != last;
-    const size_t bytes = head_bytes(k ? pl->kv_type_k : pl->kv_type_v, k ? p->m->dk : p->m->dv);
-    int from = next, to = j1;
-    struct cpu_ask ask = {.row = bytes / (size_t)own};
-
-    if (last && keys) {
-        from = j0;
-    } else if (last) {
-        from = CPU_CHUNK / KV_PAGE;
-        to = (p->to[i] - base + KV_PAGE - 1) / KV_PAGE;
+    for (; j < end; j += 4, to++) {
+        to->bytes = 4 * (int64_t)bytes;
+        for (int n = 0; n < 4; n++)
+            to->at[n] = (uintptr_t)span_page(c, p, base, 0, least(j + n, end - 1)) + at;
     }
-    for (int n = 0; n < STREAMS; n++)
-        ask.at[n] = span_page(c, p, base, i, from + n < to ? from + n : j) + (k ? 0 : p->v_at) +
-                    (size_t)p->kv_head * bytes;
-    ask.skip = (size_t)(j % STREAMS * own / STREAMS) * ask.row;
-    return ask;
+    return to;
 }
 
-static void scores(const struct cpu_ctx *c, const struct piece *p, int32_t base, int i0, int i1,
-                   int j0, int j1)
+/* Lists what is used behind the first pages of a chunk, [j0, j1): the others' keys, all values,
+ * then keys of the next chunk's first pages; of rows that are worked on together the first one's.
+ * Softmax asks for a share of it, for it takes a share of the time: a sixteenth, or a tenth where
+ * products are of whole numbers. */
+static void soon(const struct cpu_ctx *c, struct piece *p, int32_t base, int j0, int j1)
+{
+    const size_t k = p->k_bytes, v = p->v_bytes;
+    const size_t k_at = (size_t)p->kv_head * k, v_at = p->v_at + (size_t)p->kv_head * v;
+    const int seen = (p->to[0] - base + KV_PAGE - 1) / KV_PAGE;
+    const bool fast = whole(c, p->m, c->seg->plan->kv_type_k);
+    const int ahead = j0 + AHEAD;
+    struct cpu_part *to = parts(c, p, base, ahead, j1, k_at, k, p->soon);
+
+    to = parts(c, p, base, j0, v ? j1 : j0, v_at, v, to);
+    to = parts(c, p, base, most(ahead, j1), least(seen, ahead - j0 + j1), k_at, k, to);
+    *to = (struct cpu_part){.bytes = 0};
+    p->ask = (struct cpu_ask){.a = (uintptr_t)p->q, .part = p->soon};
+    p->step = fast ? 64 : 60;
+    p->soft_step = least((int64_t)(k + v) / (fast ? 40 : 64) / (p->n_row * p->n_head), 64);
+}
+
+static void scores(const struct cpu_ctx *c, struct piece *p, int32_t base, int i0, int i1, int j0,
+                   int j1)
 {
     const int dk = p->m->dk, h = p->n_head;
-    struct cpu_ask ask;
 
     for (int j = j0; j < j1; j++) {
         int x = i0, y = i1, type;
         const void *k;
 
-        if (j == j0 || j % STREAMS == 0)
-            ask = soon(c, p, base, i0, j, j0, j1, true);
-        else
-            ask.skip += (size_t)(dk / STREAMS) * ask.row;
         rows_seeing(p, base, j * KV_PAGE, (j + 1) * KV_PAGE, &x, &y);
         if (x >= y)
             continue;
         k = keys_of(c, p, span_page(c, p, base, i0, j), (y - x) * h, &type);
-        c->k->qk(p->score + (int64_t)x * h * CPU_CHUNK + j * KV_PAGE, CPU_CHUNK,
-                 p->q + (int64_t)x * h * dk, dk, k, type, dk, (y - x) * h, &ask);
+        (whole(c, p->m, type) ? c->k->whole_qk : c->k->qk)(
+            p->score + (int64_t)x * h * CPU_CHUNK + j * KV_PAGE, CPU_CHUNK,
+            p->q + (int64_t)x * h * dk, dk, k, type, dk, (y - x) * h, &p->ask);
     }
 }
 
-static void weights(const struct cpu_ctx *c, const struct piece *p, int32_t base)
+static void weights(const struct cpu_ctx *c, struct piece *p, int32_t base)
 {
     const int64_t each = part_floats(p->m);
 
@@ -244,7 +252,7 @@ static void weights(const struct cpu_ctx *c, const struct piece *p, int32_t base
 
             part[1] = c->k->soft(p->score + m * CPU_CHUNK, a, b, p->m->softcap,
                                  p->s->vec[1] ? p->s->vec[1][p->head + h] : 0.0f,
-                                 c->b->pos[p->t0 + i] - base, part);
+                                 c->b->pos[p->t0 + i] - base, part, &p->ask);
             memset(part + PART_AT, 0, (size_t)p->m->dv * sizeof *part);
         }
     }
@@ -252,8 +260,8 @@ static void weights(const struct cpu_ctx *c, const struct piece *p, int32_t base
 
 /* Adds V of places [a, b) to the sums of rows [i0, i1): neighbours that see the same of them go
  * together. */
-static void values_in(const struct cpu_ctx *c, const struct piece *p, int32_t base, int i0, int i1,
-                      int a, int b, const void *const *v, int type, const struct cpu_ask *ask)
+static void values_in(const struct cpu_ctx *c, struct piece *p, int32_t base, int i0, int i1, int a,
+                      int b, const void *const *v, int type)
 {
     const int64_t each = part_floats(p->m);
 
@@ -270,8 +278,9 @@ static void values_in(const struct cpu_ctx *c, const struct piece *p, int32_t ba
                 break;
         }
         if (x < y)
-            c->k->pv(p->part + m * each + PART_AT, each, p->score + m * CPU_CHUNK, CPU_CHUNK, v,
-                     type, p->m->dv, x, y, (end - i) * p->n_head, ask);
+            (whole(c, p->m, type) ? c->k->whole_pv : c->k->pv)(
+                p->part + m * each + PART_AT, each, p->score + m * CPU_CHUNK, CPU_CHUNK, v, type,
+                p->m->dv, x, y, (end - i) * p->n_head, &p->ask);
     }
 }
 
@@ -289,8 +298,8 @@ static const void *values_of(const struct cpu_ctx *c, const struct piece *p, con
         *type = FMT_F32;
         return v;
     }
-    page += p->v_at + (size_t)p->kv_head * head_bytes(type_v, p->m->dv);
-    if (opened(c, p->m, type_v, p->m->dv, queries)) {
+    page += p->v_at + (size_t)p->kv_head * p->v_bytes;
+    if (opened(c, p->m, type_v, queries)) {
         c->k->open(v, page, type_v, p->m->dv, false);
         return v;
     }
@@ -299,27 +308,25 @@ static const void *values_of(const struct cpu_ctx *c, const struct piece *p, con
 }
 
 /* A few pages at a time: sums are fetched and put back once for them. */
-static void values(const struct cpu_ctx *c, const struct piece *p, int32_t base, int i0, int i1,
-                   int j0, int j1)
+static void values(const struct cpu_ctx *c, struct piece *p, int32_t base, int i0, int i1, int j0,
+                   int j1)
 {
     const int queries = (i1 - i0) * p->n_head;
-    const bool open = p->m->v_in_k || opened(c, p->m, c->seg->plan->kv_type_v, p->m->dv, queries);
-    const int step = open ? TOGETHER : STREAMS;
+    const bool open = p->m->v_in_k || opened(c, p->m, c->seg->plan->kv_type_v, queries);
+    const int step = open ? TOGETHER : AT_ONCE;
     const void *v[CPU_CHUNK / KV_PAGE] = {0};
     int type = FMT_F32;
 
     for (int j = j0, end; j < j1; j = end) {
-        const struct cpu_ask ask = soon(c, p, base, i0, j, j0, j1, false);
-
         end = least((j / step + 1) * step, j1);
         for (int k = j; k < end; k++)
             v[k] = values_of(c, p, span_page(c, p, base, i0, k), queries, k % TOGETHER, &type);
-        values_in(c, p, base, i0, i1, j * KV_PAGE, end * KV_PAGE, v, type, &ask);
+        values_in(c, p, base, i0, i1, j * KV_PAGE, end * KV_PAGE, v, type);
     }
 }
 
 /* The partials of one chunk for all queries of the piece, in p->part. */
-static void chunk(const struct cpu_ctx *c, const struct piece *p, int32_t number)
+static void chunk(const struct cpu_ctx *c, struct piece *p, int32_t number)
 {
     const int32_t base = number * CPU_CHUNK;
     int a = CPU_CHUNK, b = 0;
@@ -336,8 +343,12 @@ static void chunk(const struct cpu_ctx *c, const struct piece *p, int32_t number
         return;
     a /= KV_PAGE;
     b = (b + KV_PAGE - 1) / KV_PAGE;
+    soon(c, p, base, a, b);
+    p->ask.step = p->step;
     spans(c, p, base, 0, p->n_row, a, b, scores);
+    p->ask.step = p->soft_step;
     weights(c, p, base);
+    p->ask.step = p->step;
     spans(c, p, base, 0, p->n_row, a, b, values);
 }
 
@@ -356,7 +367,7 @@ static void empty(float *part, int dv)
 }
 
 /* All chunks of a piece, merged and written out. */
-static void piece_whole(const struct cpu_ctx *c, const struct piece *p, int32_t first, int32_t last)
+static void piece_whole(const struct cpu_ctx *c, struct piece *p, int32_t first, int32_t last)
 {
     const int64_t each = part_floats(p->m);
     const int dv = p->m->dv, n = p->n_row * p->n_head;
@@ -458,7 +469,7 @@ static float *stored_part(const struct cpu_ctx *c, const struct cpu_step *s, int
            ((t * m->n_head + head) * n_chunk + k) * part_floats(m);
 }
 
-static void piece_chunk(const struct cpu_ctx *c, const struct piece *p, int32_t k, int32_t n_chunk)
+static void piece_chunk(const struct cpu_ctx *c, struct piece *p, int32_t k, int32_t n_chunk)
 {
     const int64_t each = part_floats(p->m);
 
@@ -524,8 +535,13 @@ static void block(const struct cpu_ctx *c, struct piece *p, int32_t n_chunk, str
 /* Head by head: what blocks of rows have in common is still near when the next one wants it. */
 void run_attn(const struct cpu_ctx *c, const struct cpu_step *s)
 {
-    struct piece p = {
-        .m = &s->op->a.attn, .s = s, .v_at = v_offset(c->seg->plan, s->op->a.attn.kv)};
+    const struct plan *pl = c->seg->plan;
+    const struct attn_args *m = &s->op->a.attn;
+    struct piece p = {.m = m,
+                      .s = s,
+                      .k_bytes = head_bytes(pl->kv_type_k, m->dk),
+                      .v_at = v_offset(pl, m->kv),
+                      .v_bytes = m->v_in_k ? 0 : head_bytes(pl->kv_type_v, m->dv)};
     struct turn turn = {0};
     int32_t n_chunk;
 

@@ -74,17 +74,19 @@ static inline vf v_load_h_n(const uint16_t *p, int n)
 {
     return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(v_mask(n), p));
 }
-/* Bytes as numbers: signed; their low or high four bits less 8. */
-static inline vf v_load_b(const uint8_t *p)
+/* Of four bytes a lane the i-th, as a number: signed; its low or high four bits less 8. */
+static inline vf v_byte(const uint8_t *p, int i)
 {
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+    const __m512i x = _mm512_sllv_epi32(_mm512_loadu_si512(p), _mm512_set1_epi32(24 - 8 * i));
+
+    return _mm512_cvtepi32_ps(_mm512_srai_epi32(x, 24));
 }
-static inline vf v_load_q(const uint8_t *p, bool high)
+static inline vf v_nibble(const uint8_t *p, int i, bool high)
 {
-    const __m512i b = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
+    const __m512i by = _mm512_set1_epi32(8 * i + (high ? 4 : 0));
     const vf number = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
 
-    return _mm512_permutexvar_ps(high ? _mm512_srli_epi32(b, 4) : b, number);
+    return _mm512_permutexvar_ps(_mm512_srlv_epi32(_mm512_loadu_si512(p), by), number);
 }
 static inline void v_store_h(uint16_t *p, vf a)
 {
@@ -146,14 +148,17 @@ static inline vf v_load_h(const uint16_t *p)
 {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
 }
-static inline vf v_load_b(const uint8_t *p)
+static inline vf v_byte(const uint8_t *p, int i)
 {
-    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+    const __m256i x = _mm256_loadu_si256((const __m256i *)p), by = _mm256_set1_epi32(24 - 8 * i);
+
+    return _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_sllv_epi32(x, by), 24));
 }
-static inline vf v_load_q(const uint8_t *p, bool high)
+static inline vf v_nibble(const uint8_t *p, int i, bool high)
 {
-    const __m256i b = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
-    const __m256i q = high ? _mm256_srli_epi32(b, 4) : _mm256_and_si256(b, _mm256_set1_epi32(15));
+    const __m256i x = _mm256_loadu_si256((const __m256i *)p);
+    const __m256i by = _mm256_set1_epi32(8 * i + (high ? 4 : 0));
+    const __m256i q = _mm256_and_si256(_mm256_srlv_epi32(x, by), _mm256_set1_epi32(15));
 
     return _mm256_cvtepi32_ps(_mm256_sub_epi32(q, _mm256_set1_epi32(8)));
 }
@@ -219,17 +224,17 @@ static inline vf v_load_h(const uint16_t *p)
 {
     return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
 }
-static inline vf v_load_b(const uint8_t *p)
+static inline vf v_byte(const uint8_t *p, int i)
 {
-    const float t[4] = {(int8_t)p[0], (int8_t)p[1], (int8_t)p[2], (int8_t)p[3]};
+    const float t[4] = {(int8_t)p[i], (int8_t)p[4 + i], (int8_t)p[8 + i], (int8_t)p[12 + i]};
     return vld1q_f32(t);
 }
-static inline vf v_load_q(const uint8_t *p, bool high)
+static inline vf v_nibble(const uint8_t *p, int i, bool high)
 {
     float t[4];
 
     for (int k = 0; k < 4; k++)
-        t[k] = (float)((high ? p[k] >> 4 : p[k] & 15) - 8);
+        t[k] = (float)((high ? p[4 * k + i] >> 4 : p[4 * k + i] & 15) - 8);
     return vld1q_f32(t);
 }
 static inline vf v_load_h_n(const uint16_t *p, int n)
@@ -279,8 +284,11 @@ V_FN vf v_exp2i(vf a, vf n)
 }
 V_FN float v_sum(vf a) { return a; }
 V_FN float v_hmax(vf a) { return a; }
-V_FN vf v_load_b(const uint8_t *p) { return (float)(int8_t)*p; }
-V_FN vf v_load_q(const uint8_t *p, int high) { return (float)((high ? *p >> 4 : *p & 15) - 8); }
+V_FN vf v_byte(const uint8_t *p, int i) { return (float)(int8_t)p[i]; }
+V_FN vf v_nibble(const uint8_t *p, int i, int high)
+{
+    return (float)((high ? p[i] >> 4 : p[i] & 15) - 8);
+}
 V_FN vf v_load_h(const uint16_t *p) { return f16_to_f32(*p); }
 V_FN vf v_load_h_n(const uint16_t *p, int n) { return n > 0 ? f16_to_f32(*p) : 0.0f; }
 V_FN void v_store_h(uint16_t *p, vf a) { *p = f32_to_f16(a); }

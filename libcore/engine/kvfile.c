@@ -14,7 +14,7 @@
 #include "engine/seats.h"
 #include "engine/step.h"
 
-#define VERSION    3
+#define VERSION    4
 #define SAMPLE     256 // bytes of a tensor's beginning and end that tell models apart
 #define LEVEL      3   // of compression
 #define NAME_BYTES 96  // of a device

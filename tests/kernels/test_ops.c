@@ -561,17 +561,17 @@ END_TEST
 static const struct {
     struct attn_args a;
     int type_k, type_v;
-    double tol; // a code that was on the edge may be another one
+    double tol; // a code that was on the edge may be another one; queries of 8 bits for Q4_0
 } packed[] = {
     {{.n_head = 6, .n_kv = 2, .dk = 20, .dv = 7, .scale = 0.4f}, FMT_BF16, FMT_BF16, 2e-3},
     {{.n_head = 4, .n_kv = 2, .dk = 64, .dv = 32, .scale = 0.2f}, FMT_Q8_0, FMT_Q4_0, 1e-2},
     {{.n_head = 6, .n_kv = 3, .dk = 96, .dv = 32, .scale = 0.2f, .window = 50},
      FMT_Q4_0,
      FMT_Q8_0,
-     1e-2},
-    {{.n_head = 4, .n_kv = 4, .dk = 32, .dv = 32, .scale = 0.3f}, FMT_Q4_0, FMT_F16, 1e-2},
+     3e-2},
+    {{.n_head = 4, .n_kv = 4, .dk = 32, .dv = 32, .scale = 0.3f}, FMT_Q4_0, FMT_F16, 3e-2},
     {{.n_head = 4, .n_kv = 2, .dk = 64, .dv = 96, .scale = 0.2f}, FMT_Q8_0, FMT_Q8_0, 1e-2},
-    {{.n_head = 5, .n_kv = 1, .dk = 96, .dv = 160, .scale = 0.2f}, FMT_Q4_0, FMT_Q4_0, 1e-2},
+    {{.n_head = 5, .n_kv = 1, .dk = 96, .dv = 160, .scale = 0.2f}, FMT_Q4_0, FMT_Q4_0, 3e-2},
     {{.n_head = 1, .n_kv = 1, .dk = 32, .dv = 544, .scale = 0.2f}, FMT_Q8_0, FMT_Q4_0, 1e-2},
     {{.n_head = 6, .n_kv = 2, .dk = 20, .dv = 7, .scale = 0.3f}, FMT_KV_F8, FMT_KV_F8, 1e-2},
     {{.n_head = 4, .n_kv = 1, .dk = 64, .dv = 32, .scale = 0.2f}, FMT_KV_F8, FMT_Q8_0, 1e-2},
@@ -597,9 +597,28 @@ START_TEST(attention_over_packed_pages)
 }
 END_TEST
 
+/* Over several chunks, and a window that begins within a page. */
+START_TEST(long_histories_of_packed_pages)
+{
+    static const int types[] = {FMT_Q8_0, FMT_Q4_0};
+
+    for (int i = 0; i < 2 && !RIG_LATER(i); i++) {
+        struct rig *r = rig_three((uint64_t)i + 90, 1060, 3, 515);
+        struct attn_args a = {.n_head = 6, .n_kv = 1, .dk = 32, .dv = 64, .scale = 0.2f};
+
+        a.window = i ? 700 : 0;
+        r->n_seq = 1;
+        r->p.kv_type_k = types[i];
+        r->p.kv_type_v = types[i];
+        ref_attention(r, &a, false);
+        check_rig(r, 3e-2);
+    }
+}
+END_TEST
+
 TEST_MAIN(RIG_NAME, embed_scales_and_adds_positions, embed_adds_types, norms, linears,
           linear_of_columns_and_many, linear_per_head, adapters, gated_networks, rotary_positions,
           attention, attention_of_long_histories, rows_may_see_what_follows, experts,
           convolution_and_shift, state_space_scan, rwkv_time_mixing, column_by_column, mixes,
           quantized_weights_make_the_same_bits, norms_feed_rounded_inputs,
-          attention_over_packed_pages)
+          attention_over_packed_pages, long_histories_of_packed_pages)
