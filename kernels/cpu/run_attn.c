@@ -14,10 +14,11 @@
 /* Pages that rows of different sequences must have in common to be worked on together. */
 #define ALIKE 4
 
-#define OPENED   16 // queries that take a page in turn, made f32 once for all of them
-#define TOGETHER 2  // pages of V that are opened at a time: sums are fetched and put back once
-#define AT_ONCE  4  // likewise of V that is read as it is
-#define AHEAD    4  // pages: keys and values are asked for so long before they are used
+#define OPENED   16   // queries that take a page in turn, made f32 once for all of them
+#define TOGETHER 2    // pages of V that are opened at a time: sums are fetched and put back once
+#define AT_ONCE  4    // likewise of V that is read as it is
+#define AHEAD    4    // pages: keys and values are asked for so long before they are used
+#define AT_FIRST 4096 // bytes of each of these pages, where nobody has asked before
 
 #define CHUNK_PAGES (CPU_CHUNK / KV_PAGE)
 
@@ -76,6 +77,7 @@ struct piece {
     size_t k_bytes, v_at, v_bytes;              // of a head's part of a page; V's place
     struct cpu_ask ask;
     int64_t step, soft_step;                       // of rows, of softmax
+    uintptr_t asked;                               // where the next chunk is asked for already
     struct cpu_part soon[3 * CHUNK_PAGES / 4 + 4]; // what is asked for during a chunk
 };
 
@@ -200,8 +202,9 @@ static struct cpu_part *parts(const struct cpu_ctx *c, const struct piece *p, in
 
 /* Lists what is used behind the first pages of a chunk, [j0, j1): the others' keys, all values,
  * then keys of the next chunk's first pages; of rows that are worked on together the first one's.
- * Softmax asks for a share of it, for it takes a share of the time: a sixteenth, or a tenth where
- * products are of whole numbers. */
+ * The first pages are asked for at once, unless the chunk before this one has done so. Softmax asks
+ * for a share of it, for it takes a share of the time: a sixteenth, or a tenth where products are
+ * of whole numbers. */
 static void soon(const struct cpu_ctx *c, struct piece *p, int32_t base, int j0, int j1)
 {
     const size_t k = p->k_bytes, v = p->v_bytes;
@@ -209,11 +212,17 @@ static void soon(const struct cpu_ctx *c, struct piece *p, int32_t base, int j0,
     const int seen = (p->to[0] - base + KV_PAGE - 1) / KV_PAGE;
     const bool fast = whole(c, p->m, c->seg->plan->kv_type_k);
     const int ahead = j0 + AHEAD;
-    struct cpu_part *to = parts(c, p, base, ahead, j1, k_at, k, p->soon);
+    struct cpu_part *to = parts(c, p, base, j0, least(ahead, j1), k_at, k, p->soon);
 
+    if (p->soon[0].at[0] != p->asked)
+        for (size_t i = 0; i < k && i < AT_FIRST; i += 64)
+            for (int n = 0; n < 4; n++)
+                __builtin_prefetch((const void *)(p->soon[0].at[n] + i), 0, 3);
+    to = parts(c, p, base, ahead, j1, k_at, k, p->soon);
     to = parts(c, p, base, j0, v ? j1 : j0, v_at, v, to);
-    to = parts(c, p, base, most(ahead, j1), least(seen, ahead - j0 + j1), k_at, k, to);
     *to = (struct cpu_part){.bytes = 0};
+    parts(c, p, base, most(ahead, j1), least(seen, ahead - j0 + j1), k_at, k, to)->bytes = 0;
+    p->asked = to->at[0];
     p->ask = (struct cpu_ask){.a = (uintptr_t)p->q, .part = p->soon};
     p->step = fast ? 64 : 60;
     p->soft_step = least((int64_t)(k + v) / (fast ? 40 : 64) / (p->n_row * p->n_head), 64);
