@@ -27,7 +27,7 @@
 #include "quant/synth.h"
 #include "tools/lib/stream.h"
 
-enum { ROWS = 35, INPUTS = 64, MARK = 0x7fc0dead };
+enum { ROWS = 35, INPUTS = 64, MANY = 532, MARK = 0x7fc0dead };
 
 static char now_doing[96]; // for the signal handler
 static int n_passed, n_failed;
@@ -542,7 +542,7 @@ static void check_format(const struct cpu_kernels *k, const struct fmt_info *f)
 struct tiled {
     struct problem p;
     const struct cpu_tiles *t;
-    const struct cpu_panel *panel;
+    const struct fmt_info *f;
     struct fence x, own;
 };
 
@@ -556,17 +556,15 @@ static void tiled_inputs(struct tiled *t)
     t->own = fence_new(t->t->own);
     memset(t->x.p, 0xff, bytes * (size_t)all);
     for (int i = 0; i < t->p.inputs; i++)
-        t->t->pack(t->p.x + i * t->p.n, t->p.n, i % 32, t->x.p + (size_t)(i / 32 * 32) * bytes);
+        t->t->pack(t->p.x + i * t->p.n, t->p.n, t->p.n, i % 32, 1,
+                   t->x.p + (size_t)(i / 32 * 32) * bytes);
 }
 
-static struct tiled tiled_new(const struct cpu_tiles *tiles, const struct cpu_kernels *k,
-                              const struct fmt_info *f, int64_t n, int inputs, enum kind kind)
+static struct tiled tiled_new(const struct cpu_tiles *tiles, const struct fmt_info *f, int64_t n,
+                              int inputs, enum kind kind)
 {
-    struct tiled t = {problem_new(f, n, ROWS, inputs, kind),
-                      tiles,
-                      &k->dot[f->id].panel,
-                      {NULL, 0, NULL},
-                      {NULL, 0, NULL}};
+    struct tiled t = {
+        problem_new(f, n, ROWS, inputs, kind), tiles, f, {NULL, 0, NULL}, {NULL, 0, NULL}};
 
     tiled_inputs(&t);
     return t;
@@ -582,13 +580,13 @@ static void tiled_free(struct tiled *t)
 /* y [inputs x rows] of rows [r0, r1); false when marks around the results were overwritten. */
 static bool tiled_call(const struct tiled *t, float *y, int r0, int r1, int inputs)
 {
-    enum { LD = (ROWS + 31) / 32 * 32 + 16, AROUND = 64 };
+    enum { LD = (MANY + 31) / 32 * 32 + 16, AROUND = 64 };
     static const uint32_t mark = MARK;
-    const int rows = (inputs + 31) / 32 * 32, wide = (r1 - r0 + 31) / 32 * 32;
+    const int wide = (inputs + 31) / 32 * 32, rows = (r1 - r0 + 31) / 32 * 32;
     const size_t n = (size_t)rows * LD + 2 * AROUND;
     struct err e = {0};
     float *box = mem_aligned(n * sizeof *box, 64, &e);
-    const struct cpu_tile_job j = {.panel = t->panel,
+    const struct cpu_tile_job j = {.fmt = t->f->id,
                                    .w = t->p.w.p + (size_t)r0 * t->p.row_bytes,
                                    .row_bytes = t->p.row_bytes,
                                    .x = t->x.p,
@@ -605,11 +603,11 @@ static bool tiled_call(const struct tiled *t, float *y, int r0, int r1, int inpu
     if (r1 > r0)
         t->t->rows(box + AROUND, LD, &j, t->own.p);
     for (size_t k = 0; k < n; k++) {
-        const int64_t at = (int64_t)k - AROUND, i = at < 0 ? -1 : at / LD, r = at < 0 ? 0 : at % LD;
+        const int64_t at = (int64_t)k - AROUND, r = at < 0 ? -1 : at / LD, i = at < 0 ? 0 : at % LD;
 
-        if (i >= 0 && i < inputs && r < r1 - r0)
+        if (r >= 0 && r < r1 - r0 && i < inputs)
             y[i * ROWS + r0 + r] = box[k];
-        else if (i < 0 || i >= rows || r >= wide)
+        else if (r < 0 || r >= rows || i >= wide)
             good = good && memcmp(&box[k], &mark, sizeof mark) == 0;
     }
     mem_free(box);
@@ -649,7 +647,7 @@ static bool tiled_values(const struct tiled *t, const float *y)
             double sum = 0.0, terms = 0.0, high = 0.0, bound;
 
             for (int64_t k = 0; k < p->n; k++) {
-                const double w = t->panel->fill ? bf16_halves_up(row.w[k]) : bf16_rounded(row.w[k]);
+                const double w = t->f->sub ? bf16_halves_up(row.w[k]) : bf16_rounded(row.w[k]);
                 const double v = w * bf16_rounded(p->x[i * p->n + k]);
                 sum += v;
                 terms += fabs(v);
@@ -717,8 +715,26 @@ static bool tiled_emulated(struct tiled *t, const float *y, float *room)
     return good;
 }
 
-static void check_tiles(const struct cpu_tiles *tiles, const struct cpu_kernels *k,
-                        const struct fmt_info *f)
+/* Many inputs, beside whose products panels are made: the bits of a few, before which they are. */
+static bool tiled_many(const struct cpu_tiles *tiles, const struct fmt_info *f, int64_t n)
+{
+    enum { FEW_INPUTS = 16 };
+    struct tiled t = tiled_new(tiles, f, n, MANY, RANDOM);
+    struct err e = {0};
+    float *y = mem_array(2 * ROWS * MANY, sizeof *y, &e), *few = y ? y + ROWS * MANY : NULL;
+    bool good = y && tiled_call(&t, few, 0, ROWS, FEW_INPUTS);
+
+    for (int inputs = MANY; inputs > 32 && good; inputs = inputs * 2 / 3) {
+        good = tiled_call(&t, y, 0, ROWS, inputs) && same(&t.p, y, few, 0, ROWS, FEW_INPUTS);
+        if (!good)
+            failed("n %" PRId64 ", %d inputs: other bits", n, inputs);
+    }
+    mem_free(y);
+    tiled_free(&t);
+    return good;
+}
+
+static void check_tiles(const struct cpu_tiles *tiles, const struct fmt_info *f)
 {
     static const int64_t sizes[] = {5, 33, 96, 256, 288, 2048 + 512};
     bool good = true;
@@ -732,7 +748,7 @@ static void check_tiles(const struct cpu_tiles *tiles, const struct cpu_kernels 
 
             if (sizes[s] % f->block)
                 continue;
-            t = tiled_new(tiles, k, f, sizes[s], inputs, (enum kind)kind);
+            t = tiled_new(tiles, f, sizes[s], inputs, (enum kind)kind);
             y = mem_array((uint64_t)(2 * ROWS * inputs), sizeof *y, &e);
             if (!y || !tiled_call(&t, y, 0, ROWS, inputs)) {
                 failed("n %" PRId64 ": wrote outside", sizes[s]);
@@ -744,6 +760,7 @@ static void check_tiles(const struct cpu_tiles *tiles, const struct cpu_kernels 
             mem_free(y);
             tiled_free(&t);
         }
+    good = good && tiled_many(tiles, f, 1280) && (f->block > 32 || tiled_many(tiles, f, 96));
     n_passed += good;
     n_failed += !good;
 }
@@ -959,9 +976,8 @@ int main(int argc, char **argv)
         for (size_t i = 0; fmt_at(i); i++) {
             snprintf(now_doing, sizeof now_doing, "tiles %s %s", fmt_at(i)->name, tiles->name);
             const struct cpu_panel *panel = &k->dot[fmt_at(i)->id].panel;
-            if (panel->name && !(tiles->plain && panel->fill) &&
-                wanted(argv + 1, argc - 1, now_doing))
-                check_tiles(tiles, k, fmt_at(i));
+            if (tiles->takes(fmt_at(i)->id) && wanted(argv + 1, argc - 1, now_doing))
+                check_tiles(tiles, fmt_at(i));
             snprintf(now_doing, sizeof now_doing, "groups %s %s", fmt_at(i)->name, tiles->name);
             if (panel->open && tiles->groups.most && wanted(argv + 1, argc - 1, now_doing))
                 check_groups(tiles, k, fmt_at(i));

@@ -36,7 +36,8 @@ struct cpu_val {
 
 /* A matrix, or a stack of n, with the functions for its format. */
 struct cpu_mat {
-    const struct cpu_dot *dot; // NULL: none
+    int fmt;
+    const struct cpu_dot *dot;     // NULL: none
     const struct cpu_groups *wide; // for more rows than the dot's are for; NULL: none
     const uint8_t *w;
     size_t row_bytes;
@@ -55,7 +56,7 @@ struct cpu_input {
     size_t group;       // bytes of one; 0: there are none
     uint64_t wide_at;   // likewise wider groups
     size_t wide;
-    bool rest;          // only the rows behind those that go the second path are there
+    bool rest; // only the rows behind those that go the second path are there
 };
 
 struct cpu_ctx;

@@ -28,24 +28,15 @@ static inline int64_t cpu_part_bytes(int64_t steps)
     return steps * 512 + 64;
 }
 
-/* How a format's rows become panels of a second path (struct cpu_tiles). Those of plain numbers
- * have no fill: they are bf16, or f16. */
+/* How a format's rows become panels of a second path's groups (struct cpu_tiles). */
 struct cpu_panel {
-    const char *name; // "Q4_0: bf16 tiles"; NULL: they do not
-    int parts;        // of 256 columns that have a scale
-    int min;          // lines of a part behind those of scales: mins; or -dmin and two mins
-    bool back;        // 128 has been added to the codes
-    bool f16;
-    /* Half of a panel step (dot_panel512.h): columns [c, c + 256) of rows of n, of n_r rows at w;
-     * rows behind them are the last again. */
-    void (*fill)(char *restrict out, const char *w, size_t row_bytes, int n_r, int64_t c,
-                 int64_t n);
     /* Columns [c, c1) of rows of n as they lie, for tiles of int8: signed codes, to which off has
      * been added, [8 parts][steps of 256 columns][16 rows][32], cpu_part_bytes from part to part;
-     * then, [8][steps][16 rows] each, scales and lines of mins. Rows behind the n_r at w are the
-     * last again. NULL: parts have 16 columns. */
+     * then, [8][steps][16 rows] each, scales and lines of mins: none; mins; or -dmin and two mins.
+     * Rows behind the n_r at w are the last again. NULL: parts have 16 columns. */
     void (*open)(char *restrict out, const char *w, size_t row_bytes, int n_r, int64_t c,
                  int64_t c1, int64_t n);
+    int min; // such lines
     int off;
 };
 
@@ -91,8 +82,8 @@ struct cpu_dot {
 
 /* Rows of a matrix times rows of inputs in a cpu_tiles' form. */
 struct cpu_tile_job {
-    const struct cpu_panel *panel;
-    const void *w;
+    int fmt;
+    const void *w, *w2; // of the same format and size, NULL: there is one
     size_t row_bytes;
     const void *x;  // groups of 32 rows: those behind n_x may hold anything
     size_t x_bytes; // of a row
@@ -133,15 +124,22 @@ struct cpu_tile_attn {
  */
 struct cpu_tiles {
     const char *name;
-    /* Bytes of a row of n inputs. Rows lie in groups of 32, aligned to 64 bytes; pack: x becomes
-     * row at of a group. */
+    /* Bytes of a row of n inputs. Rows lie in groups of 32, aligned to 64 bytes; pack: x, rows of n
+     * that are ld apart, become rows [at, at + rows) of a group. */
     size_t (*packed)(int64_t n);
-    void (*pack)(const float *restrict x, int64_t n, int at, void *restrict group);
-    size_t own; // bytes that rows needs, 64-byte aligned
-    bool plain; // only for matrices of plain numbers
-    /* y[i*ldy + r] = w[r,:] . x[i,:]. y has room for n_r and n_x rounded up to 32, and is filled
-     * so. A result depends in no bit on n_r or n_x. */
+    void (*pack)(const float *restrict x, int64_t ld, int64_t n, int at, int rows,
+                 void *restrict group);
+    size_t own;                    // bytes that rows needs, 64-byte aligned
+    const char *(*takes)(int fmt); // "Q4_0: bf16 tiles"; NULL: rows of this format do not pass
+    /* y[r*ldy + i] = w[r,:] . x[i,:]; those of w2 behind it, from n_r rounded up to 32 on. y has
+     * room for n_r and n_x rounded up to 32, and is filled so. A result depends in no bit on n_r or
+     * n_x. */
     void (*rows)(float *restrict y, int64_t ldy, const struct cpu_tile_job *j, void *own);
+    /* What rows made of 16 inputs, as rows: out[i*ldo + r] = y[r*ldy + i], r in [0, n_r). */
+    void (*back)(float *restrict out, int64_t ldo, const float *restrict y, int64_t ldy,
+                 int64_t n_r);
+    /* And of 32 inputs, as the first columns of a group: zeros behind n_r up to whole 32. */
+    void (*repack)(const float *restrict y, int64_t ldy, int64_t n_r, void *restrict group);
     const struct cpu_tile_attn *attn; // NULL: attention has one path
     struct cpu_groups groups;         // beside a dot's, where panel.open is there; most 0: none
     bool (*works)(void);              // multiplies as it should on this machine

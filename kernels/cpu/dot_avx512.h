@@ -178,6 +178,32 @@ static DOT_INLINE void z_low_high(__m512i *q, __m512i v)
     q[1] = _mm512_and_si512(_mm512_srli_epi16(v, 4), z_set1(15));
 }
 
+/* What codes of z_signed have more than they should; none where that would not leave them in signed
+ * bytes. */
+#define z_offset(by)                                                                               \
+    ((by) == NO_BACK || (by) == 0 ? 0                                                              \
+     : (by) == BACK_NINE          ? 9                                                              \
+     : (by) == BACK_TWELVE        ? 12                                                             \
+                                  : 128 >> ((by)&31))
+
+/* 64 codes as signed bytes. */
+static DOT_INLINE __m512i z_signed(const struct z_codes *o, int c, int by, bool is_signed)
+{
+    if (is_signed)
+        return _mm512_mask_sub_epi8(o->q[c], o->neg[c], _mm512_setzero_si512(), o->q[c]);
+    return by == 0 ? _mm512_xor_si512(o->q[c], z_set1(-128)) : o->q[c];
+}
+
+static inline __m512i z_wide_8(__m256 a)
+{
+    return _mm512_castps_si512(_mm512_castps256_ps512(a));
+}
+
+static inline __m512i z_wide_16(__m512 a)
+{
+    return _mm512_castps_si512(a);
+}
+
 /* -- blocks of 32 with a binary16 scale -- */
 
 #define SIMD_q4_0 1
@@ -410,6 +436,43 @@ static inline __m512 nvfp4_s(const struct nvfp4 *b)
 }
 
 /* -- blocks of 256 -- */
+
+#define SIMD_q2_k 1
+#define OPEN_q2_k 1 // elsewhere: tile_lines.h, dot_whole512.h
+static DOT_INLINE __m512 q2_k_s(const struct q2_k *b)
+{
+    const __m128i s = _mm_and_si128(z_load16(b->scales), _mm_set1_epi8(15));
+
+    return _mm512_mul_ps(z_bytes(s), _mm512_set1_ps(bits_half(b->d)));
+}
+
+static DOT_INLINE __m512 q2_k_m(const struct q2_k *b)
+{
+    const __m128i m = _mm_and_si128(_mm_srli_epi16(z_load16(b->scales), 4), _mm_set1_epi8(15));
+
+    return _mm512_mul_ps(z_bytes(m), _mm512_set1_ps(-bits_half(b->dmin)));
+}
+
+#define SIMD_q3_k 1
+#define OPEN_q3_k 1
+/* The scales as bytes, 32 too large. */
+static DOT_INLINE __m128i q3_k_six(const struct q3_k *b)
+{
+    const __m128i l = _mm_loadl_epi64((const __m128i *)b->scales);
+    const __m128i low =
+        _mm_and_si128(_mm_unpacklo_epi64(l, _mm_srli_epi16(l, 4)), _mm_set1_epi8(15));
+    const __m128i top =
+        _mm_srlv_epi32(_mm_set1_epi32((int)bits_u32(b->scales + 8)), _mm_setr_epi32(0, 2, 4, 6));
+
+    return _mm_or_si128(low, _mm_slli_epi16(_mm_and_si128(top, _mm_set1_epi8(3)), 4));
+}
+
+static DOT_INLINE __m512 q3_k_s(const struct q3_k *b)
+{
+    const __m512i s = _mm512_cvtepi8_epi32(_mm_sub_epi8(q3_k_six(b), _mm_set1_epi8(32)));
+
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(s), _mm512_set1_ps(bits_half(b->d)));
+}
 
 #define SIMD_q4_k 1
 #define MOST_q4_k 15

@@ -50,22 +50,6 @@ static inline __m512i z_sign(__m512i a, __mmask64 signs)
                             z_set1(-128));
 }
 
-/* What codes of z_signed have more than they should; none where that would not leave them in signed
- * bytes. */
-#define z_offset(by)                                                                               \
-    ((by) == NO_BACK || (by) == 0 ? 0                                                              \
-     : (by) == BACK_NINE          ? 9                                                              \
-     : (by) == BACK_TWELVE        ? 12                                                             \
-                                  : 128 >> ((by)&31))
-
-/* 64 codes as signed bytes. */
-static DOT_INLINE __m512i z_signed(const struct z_codes *o, int c, int by, bool is_signed)
-{
-    if (is_signed)
-        return _mm512_mask_sub_epi8(o->q[c], o->neg[c], _mm512_setzero_si512(), o->q[c]);
-    return by == 0 ? _mm512_xor_si512(o->q[c], z_set1(-128)) : o->q[c];
-}
-
 /* 64 codes to two parts, which are so many bytes apart. */
 static DOT_INLINE void z_put_codes(char *restrict out, int64_t apart, __m512i codes)
 {
@@ -165,16 +149,6 @@ static inline __m512 z_twice(__m256 a)
     const __m512i order = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
 
     return _mm512_permutexvar_ps(order, _mm512_castps256_ps512(a));
-}
-
-static inline __m512i z_wide_8(__m256 a)
-{
-    return _mm512_castps_si512(_mm512_castps256_ps512(a));
-}
-
-static inline __m512i z_wide_16(__m512 a)
-{
-    return _mm512_castps_si512(a);
 }
 
 /* dot_tree over 16 lanes, or over half number k of them. */

@@ -244,13 +244,7 @@ static DOT_INLINE void q3_k_whole(char *restrict out, int64_t apart, char *restr
                                   int64_t next, const struct q3_k *b)
 {
     const float d = -bits_half(b->d);
-    const __m128i l = _mm_loadl_epi64((const __m128i *)b->scales);
-    const __m128i low =
-        _mm_and_si128(_mm_unpacklo_epi64(l, _mm_srli_epi16(l, 4)), _mm_set1_epi8(15));
-    const __m128i top =
-        _mm_srlv_epi32(_mm_set1_epi32((int)bits_u32(b->scales + 8)), _mm_setr_epi32(0, 2, 4, 6));
-    const __m128i six = _mm_or_si128(low, _mm_slli_epi16(_mm_and_si128(top, _mm_set1_epi8(3)), 4));
-    const __m256i by = _mm256_sub_epi16(_mm256_set1_epi16(32), _mm256_cvtepu8_epi16(six));
+    const __m256i by = _mm256_sub_epi16(_mm256_set1_epi16(32), _mm256_cvtepu8_epi16(q3_k_six(b)));
     const __m512i high = z_twice32(b->hmask);
 
 #pragma GCC unroll 4

@@ -107,6 +107,7 @@ void prep_matrix(struct prep *p, struct cpu_step *s, int w, int bias)
             p->rc = err_set(p->e, E_UNSUPPORTED, "cpu: %s: no kernel for its format", from->name);
         return;
     }
+    m->fmt = from->fmt;
     m->dot = &p->k->dot[from->fmt];
     m->wide = p->tiles && p->tiles->groups.most && m->dot->panel.open ? &p->tiles->groups : NULL;
     m->w = from->part[0].p;
@@ -371,8 +372,7 @@ static bool tiled(const struct prep *p, const struct op *op, int n_w)
 
         if (op->w[i] < 0)
             continue;
-        if (fmt < 0 || fmt >= CPU_FMT_MAX || !p->k->dot[fmt].panel.name ||
-            (p->tiles->plain && p->k->dot[fmt].panel.fill))
+        if (fmt < 0 || fmt >= CPU_FMT_MAX || !p->tiles->takes(fmt))
             return false;
     }
     return true;
@@ -492,7 +492,7 @@ static const char *kernel_name(const struct prep *p, int first)
     const struct cpu_step *last = &p->g->step[p->g->n_step - 1];
 
     if (p->g->n_step > first && last->tiles) /* attention has no matrix */
-        return last->n_m > 0 ? last->m[0].dot->panel.name : "bf16 tiles";
+        return last->n_m > 0 ? last->tiles->takes(last->m[0].fmt) : "bf16 tiles";
     if (p->g->n_step > first && last->n_m > 0 && last->fn != run_embed && last->m[0].dot)
         return last->m[0].dot->name;
     return p->k->name;

@@ -215,9 +215,12 @@ void run_pack_tiles(const struct cpu_ctx *c, const struct cpu_step *s)
     int64_t a, b;
 
     share_rows(c, s->in[0].rows, &a, &b);
-    for (int64_t i = a; i < b && i < c->b->n_p; i++)
-        s->tiles->pack(val_row(c, &s->in[0], i), s->m[0].cols, (int)(i % 32),
-                       to + (size_t)(i / 32 * 32) * s->xt.stride);
+    b = b < c->b->n_p ? b : c->b->n_p;
+    for (int64_t i = a, i1; i < b; i = i1) {
+        i1 = i / 32 * 32 + 32 < b ? i / 32 * 32 + 32 : b;
+        s->tiles->pack(val_row(c, &s->in[0], i), s->in[0].ld, s->m[0].cols, (int)(i % 32),
+                       (int)(i1 - i), to + (size_t)(i / 32 * 32) * s->xt.stride);
+    }
 }
 
 /* Likewise head by head; a head's rows lie together. */

@@ -4,14 +4,17 @@
  * second-level cache while TILES_R rows of the matrix pass, and so do their sums, which are kept as
  * f32 in private memory until all slices are added.
  */
+#include <string.h>
+
 #include "kernels/cpu/cpu.h"
 
 enum {
     TILES_X = 512, // rows of inputs at once
     TILES_R = 512, // columns of the result; of a gated pair half of it each
     TILES_UNIT = 32,
-    TILES_TAKE = 128, // columns that a member takes: fewer would fetch the inputs too often
-    TILES_APART = 16, // floats between rows of sums, lest all begin in one set of the cache
+    TILES_TAKE = 128,        // columns that a member takes: fewer would fetch the inputs too often
+    TILES_LD = TILES_X + 16, // of sums: no power of two, lest all begin in one set of the cache
+    TILES_LDR = TILES_R + 16,
 };
 
 static inline int64_t least(int64_t a, int64_t b)
@@ -24,21 +27,24 @@ static inline int64_t whole(int64_t n)
     return (n + TILES_UNIT - 1) / TILES_UNIT * TILES_UNIT;
 }
 
-/* Sums of one call, or of a gated pair of calls, and then what the level itself needs. */
-static const uint64_t sum_bytes = sizeof(float) * TILES_X * (TILES_R + 2 * TILES_APART);
+/* Sums of one call, or of a gated pair of calls, a row for each column of the result; 16 rows of
+ * results; and then what the level itself needs. */
+static const uint64_t sum_bytes = sizeof(float) * (TILES_R * TILES_LD + 16 * TILES_LDR);
 
 uint64_t tiles_own(const struct cpu_tiles *t)
 {
     return sum_bytes + t->own;
 }
 
-/* Columns [r, r + n_r) of m for rows [i, i + n_x): n_x rows of sums, ld apart. */
+/* Columns [r, r + n_r) of m for rows [i, i + n_x): n_r rows of sums, TILES_LD apart; then those of
+ * m2, if it is one, from whole(n_r) on. */
 static void sums(const struct cpu_ctx *c, const struct cpu_step *s, const struct cpu_mat *m,
-                 float *y, int64_t ld, int64_t r, int64_t n_r, int64_t i, int64_t n_x)
+                 const struct cpu_mat *m2, float *y, int64_t r, int64_t n_r, int64_t i, int64_t n_x)
 {
     const struct cpu_tile_job j = {
-        .panel = &m->dot->panel,
+        .fmt = m->fmt,
         .w = m->w + (size_t)r * m->row_bytes,
+        .w2 = m2 ? m2->w + (size_t)r * m->row_bytes : NULL,
         .row_bytes = m->row_bytes,
         .x = slot_ptr(c, s->xt.slot) + (size_t)i * s->xt.stride,
         .x_bytes = s->xt.stride,
@@ -47,7 +53,17 @@ static void sums(const struct cpu_ctx *c, const struct cpu_step *s, const struct
         .n_x = n_x,
     };
 
-    s->tiles->rows(y, ld, &j, c->own + sum_bytes);
+    s->tiles->rows(y, TILES_LD, &j, c->own + sum_bytes);
+}
+
+/* Results of 16 rows from the k-th on, TILES_LDR apart. */
+static float *turned(const struct cpu_ctx *c, const struct cpu_step *s, const float *y, int64_t n,
+                     int64_t k)
+{
+    float *to = (float *)c->own + TILES_R * TILES_LD;
+
+    s->tiles->back(to, TILES_LDR, y + k, TILES_LD, n);
+    return to;
 }
 
 /* Columns [r0, r1) of m, which are columns at + those of the result. */
@@ -62,14 +78,17 @@ static void linear_part(const struct cpu_ctx *c, const struct cpu_step *s, const
     for (int64_t i = 0; i < n_p; i += TILES_X)
         for (int64_t r = r0; r < r1; r += TILES_R) {
             const int64_t n = least(TILES_R, r1 - r), k = least(TILES_X, n_p - i);
-            const int64_t ld = whole(n) + TILES_APART;
+            float *t = NULL;
 
-            sums(c, s, m, y, ld, r, n, i, k);
-            for (int64_t j = 0; j < k; j++)
-                c->k->finish(val_row(c, &s->out[0], i + j) + at + r, y + j * ld,
+            sums(c, s, m, NULL, y, r, n, i, k);
+            for (int64_t j = 0; j < k; j++, t += TILES_LDR) {
+                if (j % 16 == 0)
+                    t = turned(c, s, y, n, j);
+                c->k->finish(val_row(c, &s->out[0], i + j) + at + r, t,
                              m->bias ? m->bias + r : NULL,
                              s->in[1].used ? val_row(c, &s->in[1], i + j) + at + r : NULL, n,
                              plain ? s->op->act : ACT_NONE, scale);
+            }
         }
 }
 
@@ -95,40 +114,56 @@ void tiles_linear(const struct cpu_ctx *c, const struct cpu_step *s)
         }
 }
 
-/* Columns [r, r + n) of row i of a result, as its reader wants them; r is a multiple of 32. */
-static void pack_part(const struct cpu_ctx *c, const struct cpu_step *s, const float *y, int64_t i,
-                      int64_t r, int64_t n)
+/* Rows of sums, one column of the result each. */
+static void add_bias(float *y, const float *bias, int64_t n_r, int64_t n)
 {
-    uint8_t *group = slot_ptr(c, s->to.slot) + (size_t)(i / 32 * 32) * s->to.stride;
+    for (int64_t r = 0; r < n_r; r++)
+        for (int64_t j = 0; j < n; j++)
+            y[r * TILES_LD + j] += bias[r];
+}
 
-    s->tiles->pack(y, n, (int)(i % 32), group + r * 64);
+/* Columns [r, r + n_r) of the results of rows [i, i + n), as their reader wants them. */
+static void hand_on(const struct cpu_ctx *c, const struct cpu_step *s, const float *y, int64_t r,
+                    int64_t n_r, int64_t i, int64_t n)
+{
+    const float *t = NULL;
+
+    if (s->to.slot >= 0) {
+        for (int64_t j = 0; j < n; j += 32)
+            s->tiles->repack(y + j, TILES_LD, n_r,
+                             slot_ptr(c, s->to.slot) + (size_t)(i + j) * s->to.stride + r * 64);
+        return;
+    }
+    for (int64_t j = 0; j < n; j++, t += TILES_LDR) {
+        if (j % 16 == 0)
+            t = turned(c, s, y, n_r, j);
+        memcpy(val_row(c, &s->out[0], i + j) + r, t, (size_t)n_r * sizeof *t);
+    }
 }
 
 static void glu_part(const struct cpu_ctx *c, const struct cpu_step *s, int64_t a, int64_t b)
 {
     const struct cpu_mat *g = &s->m[0], *u = &s->m[1];
     const int64_t n_p = tiled_rows(c, s), step = TILES_R / 2;
-    float *yg = (float *)c->own, *yu = yg + TILES_X * (step + TILES_APART);
+    const bool alike = g->fmt == u->fmt; /* both pass their inputs by turns */
+    float *yg = (float *)c->own, *yu;
 
     for (int64_t i = 0; i < n_p; i += TILES_X)
         for (int64_t r = a; r < b; r += step) {
             const int64_t n = least(step, b - r), k = least(TILES_X, n_p - i);
-            const int64_t ld = whole(n) + TILES_APART;
 
-            sums(c, s, g, yg, ld, r, n, i, k);
-            sums(c, s, u, yu, ld, r, n, i, k);
-            for (int64_t j = 0; j < k; j++) {
-                float *tg = yg + j * ld, *tu = yu + j * ld;
-
-                if (g->bias)
-                    c->k->add(tg, tg, g->bias + r, n);
-                if (u->bias)
-                    c->k->add(tu, tu, u->bias + r, n);
-                c->k->glu(s->to.slot < 0 ? val_row(c, &s->out[0], i + j) + r : tg, tg, tu, n,
+            yu = yg + whole(n) * TILES_LD;
+            sums(c, s, g, alike ? u : NULL, yg, r, n, i, k);
+            if (!alike)
+                sums(c, s, u, NULL, yu, r, n, i, k);
+            if (g->bias)
+                add_bias(yg, g->bias + r, n, k);
+            if (u->bias)
+                add_bias(yu, u->bias + r, n, k);
+            for (int64_t j = 0; j < n; j++) /* sums of nobody's rows too: no bits of a rest */
+                c->k->glu(yg + j * TILES_LD, yg + j * TILES_LD, yu + j * TILES_LD, whole(k),
                           s->op->act, s->op->a.lin.limit);
-                if (s->to.slot >= 0)
-                    pack_part(c, s, tg, i + j, r, n);
-            }
+            hand_on(c, s, yg, r, n, i, k);
         }
 }
 

@@ -1,9 +1,9 @@
 /* tile.h - the few operations on tiles that kernels use, by the tile unit or by plain loops.
  *
- * Eight tiles of 16 rows of 64 bytes. A tile of inputs has 32 columns of bf16 in each of 16 rows; a
- * tile of weights has, in row k, columns 2 k and 2 k + 1 of 16 outputs side by side; a tile of sums
- * is f32. tile_dot(c, a, b): two chains of fused multiply-adds from zero, over even and over odd
- * columns, are added, then added to the sum; numbers below the normal ones count as zero. That is
+ * Eight tiles of 16 rows of 64 bytes. In tile_dot(c, a, b), a has 32 columns of bf16 in each of 16
+ * rows; b has, in row k, columns 2 k and 2 k + 1 of 16 others side by side; the sums, c, are f32,
+ * a's rows times b's. Two chains of fused multiply-adds from zero, over even and over odd columns,
+ * are added, then added to the sum; numbers below the normal ones count as zero. That is
  * what TDPBF16PS does (measured: no other bit in millions), and what the loops here do, under
  * thread_ftz. TILE_EMULATED picks the loops.
  *
