@@ -12,7 +12,7 @@ enum {
     TILES_X = 512, // rows of inputs at once
     TILES_R = 512, // columns of the result; of a gated pair half of it each
     TILES_UNIT = 32,
-    TILES_TAKE = 128,        // columns that a member takes: fewer would fetch the inputs too often
+    TILES_TAKE = 256,        // columns that a member takes: fewer would fetch the inputs too often
     TILES_LD = TILES_X + 16, // of sums: no power of two, lest all begin in one set of the cache
     TILES_LDR = TILES_R + 16,
 };
