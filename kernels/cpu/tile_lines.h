@@ -11,8 +11,9 @@
  * - BY_BYTES, x_bytes(b, p) are the codes as signed bytes;
  * - BY_HALVES, they are bf16 or f16.
  *
- * Blocks of 32 have x_scale(b). Scales of others come from x_s and x_m, 256 columns at a time; and
- * formats that are not here are opened so (dot_avx512.h).
+ * Blocks of 32 have their scale, binary16, in d, or x_scale(b) where SCALE_x; codes of tables are
+ * the nibbles of qs there, without x_index. Scales of other blocks come from x_s and x_m, 256
+ * columns at a time; and formats that are not here are opened so (dot_avx512.h).
  */
 #ifndef RILL_KERNELS_CPU_TILE_LINES_H
 #define RILL_KERNELS_CPU_TILE_LINES_H
@@ -103,29 +104,9 @@ static DOT_INLINE __m256i z_bytes_both(const uint8_t *qs)
 
 #define LINE_q4_0   BY_TABLE
 #define q4_0_values Z_COUNT(-8.0f)
-static DOT_INLINE __m512 q4_0_scale(const struct q4_0 *b)
-{
-    return z_half(b->d);
-}
-
-static DOT_INLINE __m512i q4_0_index(const struct q4_0 *b, int p)
-{
-    (void)p;
-    return z_index_both(b->qs);
-}
 
 #define LINE_q4_1   BY_TABLE
 #define q4_1_values Z_COUNT(0.0f)
-static DOT_INLINE __m512 q4_1_scale(const struct q4_1 *b)
-{
-    return z_half(b->d);
-}
-
-static DOT_INLINE __m512i q4_1_index(const struct q4_1 *b, int p)
-{
-    (void)p;
-    return z_index_both(b->qs);
-}
 
 #define LINE_q4_k   BY_TABLE
 #define q4_k_values Z_COUNT(0.0f)
@@ -141,16 +122,6 @@ static DOT_INLINE __m512 iq4_numbers(void)
 
 #define LINE_iq4_nl   BY_TABLE
 #define iq4_nl_values iq4_numbers()
-static DOT_INLINE __m512 iq4_nl_scale(const struct iq4_nl *b)
-{
-    return z_half(b->d);
-}
-
-static DOT_INLINE __m512i iq4_nl_index(const struct iq4_nl *b, int p)
-{
-    (void)p;
-    return z_index_both(b->qs);
-}
 
 #define LINE_iq4_xs   BY_TABLE
 #define iq4_xs_values iq4_numbers()
@@ -161,17 +132,10 @@ static DOT_INLINE __m512i iq4_xs_index(const struct iq4_xs *b, int p)
 
 #define LINE_mxfp4   BY_TABLE
 #define mxfp4_values _mm512_setr_ps(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)
+#define SCALE_mxfp4  1
 static DOT_INLINE __m512 mxfp4_scale(const struct mxfp4 *b)
 {
-    const uint32_t e = b->e;
-
-    return _mm512_castsi512_ps(_mm512_set1_epi32((int)(e < 2 ? 0x00200000u << e : (e - 1) << 23)));
-}
-
-static DOT_INLINE __m512i mxfp4_index(const struct mxfp4 *b, int p)
-{
-    (void)p;
-    return z_index_both(b->qs);
+    return _mm512_set1_ps(e8m0_half_to_f32(b->e));
 }
 
 #define LINE_nvfp4 BY_BYTES
@@ -192,11 +156,6 @@ static DOT_INLINE __m256i z_bytes_five(__m256i q, const uint8_t *qh)
 }
 
 #define LINE_q5_0 BY_BYTES
-static DOT_INLINE __m512 q5_0_scale(const struct q5_0 *b)
-{
-    return z_half(b->d);
-}
-
 static DOT_INLINE __m256i q5_0_bytes(const struct q5_0 *b, int p)
 {
     (void)p;
@@ -204,11 +163,6 @@ static DOT_INLINE __m256i q5_0_bytes(const struct q5_0 *b, int p)
 }
 
 #define LINE_q5_1 BY_BYTES
-static DOT_INLINE __m512 q5_1_scale(const struct q5_1 *b)
-{
-    return z_half(b->d);
-}
-
 static DOT_INLINE __m256i q5_1_bytes(const struct q5_1 *b, int p)
 {
     (void)p;
@@ -216,11 +170,6 @@ static DOT_INLINE __m256i q5_1_bytes(const struct q5_1 *b, int p)
 }
 
 #define LINE_q8_0 BY_BYTES
-static DOT_INLINE __m512 q8_0_scale(const struct q8_0 *b)
-{
-    return z_half(b->d);
-}
-
 static DOT_INLINE __m256i q8_0_bytes(const struct q8_0 *b, int p)
 {
     (void)p;
