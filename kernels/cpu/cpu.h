@@ -211,6 +211,10 @@ cpu_fn run_embed, run_take_rows, run_copy, run_rmsnorm, run_layernorm, run_rope_
     run_pack_tiles, run_pack_heads;
 /* run_linear.c: each member works on its own columns of the result. */
 cpu_fn run_linear, run_linear_heads, run_glu;
+/* n sums x of row i, columns [r, r + n) of m, which are columns at + those of the result: they get
+ * bias, activation, scale and residual. x is used up. */
+void linear_finish(const struct cpu_ctx *c, const struct cpu_step *s, const struct cpu_mat *m,
+                   int64_t at, float *x, int64_t r, int64_t n, int64_t i);
 /* run_tiles.c: the prompt rows of linear and glu on their second path. */
 cpu_fn tiles_linear, tiles_glu;
 uint64_t tiles_own(const struct cpu_tiles *t);

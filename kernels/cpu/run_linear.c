@@ -112,12 +112,21 @@ static void multiply(const struct cpu_ctx *c, const struct cpu_step *s, const st
         m->dot->rows(tile, n, w, m->row_bytes, input(c, s, i), s->x.stride, m->cols, 0, n, k);
 }
 
+void linear_finish(const struct cpu_ctx *c, const struct cpu_step *s, const struct cpu_mat *m,
+                   int64_t at, float *x, int64_t r, int64_t n, int64_t i)
+{
+    const bool plain = s->op->kind == OP_linear; // else a.lin is not ours, and nothing follows
+    const float scale = plain && s->op->a.lin.scale != 0.0f ? s->op->a.lin.scale : 1.0f;
+
+    c->k->finish(val_row(c, &s->out[0], i) + at + r, x, m->bias ? m->bias + r : NULL,
+                 s->in[1].used ? val_row(c, &s->in[1], i) + at + r : NULL, n,
+                 plain ? s->op->act : ACT_NONE, scale);
+}
+
 /* Columns [p.r0, p.r1) of m, which are columns at + those of the result. */
 static void linear_part(const struct cpu_ctx *c, const struct cpu_step *s, const struct cpu_mat *m,
                         struct span p, int64_t at)
 {
-    const bool plain = s->op->kind == OP_linear; // else a.lin is not ours, and nothing follows
-    const float scale = plain && s->op->a.lin.scale != 0.0f ? s->op->a.lin.scale : 1.0f;
     const struct groups g = groups_of(c, s, m);
     const int64_t nx = tile_x(p.i1 - p.i0, g.per), nr = tile_r(nx);
     float *tile = (float *)c->own;
@@ -128,10 +137,7 @@ static void linear_part(const struct cpu_ctx *c, const struct cpu_step *s, const
 
             multiply(c, s, m, &g, tile, r, n, i, k);
             for (int64_t j = 0; j < k; j++)
-                c->k->finish(val_row(c, &s->out[0], i + j) + at + r, tile + j * n,
-                             m->bias ? m->bias + r : NULL,
-                             s->in[1].used ? val_row(c, &s->in[1], i + j) + at + r : NULL, n,
-                             plain ? s->op->act : ACT_NONE, scale);
+                linear_finish(c, s, m, at, tile + j * n, r, n, i + j);
         }
 }
 

@@ -56,39 +56,31 @@ static void sums(const struct cpu_ctx *c, const struct cpu_step *s, const struct
     s->tiles->rows(y, TILES_LD, &j, c->own + sum_bytes);
 }
 
-/* Results of 16 rows from the k-th on, TILES_LDR apart. */
-static float *turned(const struct cpu_ctx *c, const struct cpu_step *s, const float *y, int64_t n,
-                     int64_t k)
+/* n results of row j, in order: with the first of 16 rows all of them are turned. */
+static float *result_row(const struct cpu_ctx *c, const struct cpu_step *s, const float *y,
+                         int64_t n, int64_t j)
 {
     float *to = (float *)c->own + TILES_R * TILES_LD;
 
-    s->tiles->back(to, TILES_LDR, y + k, TILES_LD, n);
-    return to;
+    if (j % 16 == 0)
+        s->tiles->back(to, TILES_LDR, y + j, TILES_LD, n);
+    return to + j % 16 * TILES_LDR;
 }
 
 /* Columns [r0, r1) of m, which are columns at + those of the result. */
 static void linear_part(const struct cpu_ctx *c, const struct cpu_step *s, const struct cpu_mat *m,
                         int64_t r0, int64_t r1, int64_t at)
 {
-    const bool plain = s->op->kind == OP_linear;
-    const float scale = plain && s->op->a.lin.scale != 0.0f ? s->op->a.lin.scale : 1.0f;
     const int64_t n_p = tiled_rows(c, s);
     float *y = (float *)c->own;
 
     for (int64_t i = 0; i < n_p; i += TILES_X)
         for (int64_t r = r0; r < r1; r += TILES_R) {
             const int64_t n = least(TILES_R, r1 - r), k = least(TILES_X, n_p - i);
-            float *t = NULL;
 
             sums(c, s, m, NULL, y, r, n, i, k);
-            for (int64_t j = 0; j < k; j++, t += TILES_LDR) {
-                if (j % 16 == 0)
-                    t = turned(c, s, y, n, j);
-                c->k->finish(val_row(c, &s->out[0], i + j) + at + r, t,
-                             m->bias ? m->bias + r : NULL,
-                             s->in[1].used ? val_row(c, &s->in[1], i + j) + at + r : NULL, n,
-                             plain ? s->op->act : ACT_NONE, scale);
-            }
+            for (int64_t j = 0; j < k; j++)
+                linear_finish(c, s, m, at, result_row(c, s, y, n, j), r, n, i + j);
         }
 }
 
@@ -126,19 +118,15 @@ static void add_bias(float *y, const float *bias, int64_t n_r, int64_t n)
 static void hand_on(const struct cpu_ctx *c, const struct cpu_step *s, const float *y, int64_t r,
                     int64_t n_r, int64_t i, int64_t n)
 {
-    const float *t = NULL;
-
     if (s->to.slot >= 0) {
         for (int64_t j = 0; j < n; j += 32)
             s->tiles->repack(y + j, TILES_LD, n_r,
                              slot_ptr(c, s->to.slot) + (size_t)(i + j) * s->to.stride + r * 64);
         return;
     }
-    for (int64_t j = 0; j < n; j++, t += TILES_LDR) {
-        if (j % 16 == 0)
-            t = turned(c, s, y, n_r, j);
-        memcpy(val_row(c, &s->out[0], i + j) + r, t, (size_t)n_r * sizeof *t);
-    }
+    for (int64_t j = 0; j < n; j++)
+        memcpy(val_row(c, &s->out[0], i + j) + r, result_row(c, s, y, n_r, j),
+               (size_t)n_r * sizeof *y);
 }
 
 static void glu_part(const struct cpu_ctx *c, const struct cpu_step *s, int64_t a, int64_t b)
