@@ -99,8 +99,12 @@ static double off(const float *want, const float *got)
     double most = 0, big = 0;
 
     for (int i = 0; i < SIZE; i++) {
-        most = fmax(most, fabs((double)want[i] - (double)got[i]));
-        big = fmax(big, fabs((double)want[i]));
+        const double d = fabs((double)want[i] - (double)got[i]), w = fabs((double)want[i]);
+
+        if (!(d <= most)) // what is not a number is as far off as can be
+            most = isnan(d) ? INFINITY : d;
+        if (w > big)
+            big = w;
     }
     return most / big;
 }
