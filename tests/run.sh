@@ -18,14 +18,18 @@ if [ "${1-}" = --one ]; then
     prog=$2
     log=obj/check/$(printf %s "${prog#"$SRCDIR"/}" | tr '/ ' '__').log
     start=$(date +%s)
-    case $prog in *.gold) gold=$SRCDIR/tests/cli/run.sh ;; *) gold= ;; esac
+    case $prog in
+    *.gold) under=$SRCDIR/tests/cli/run.sh ;;
+    *.sh) under= ;;
+    *) under=${RUNNER-} ;; # an emulator (scripts/check-neon)
+    esac
     limit=300
-    if [ -n "$LONG" ] || [ -n "${VALGRIND-}" ] || grep -q '^SANITIZE = .' config.mk; then
+    if [ -n "$LONG${RUNNER-}" ] || [ -n "${VALGRIND-}" ] || grep -q '^SANITIZE = .' config.mk; then
         limit=3000 # and libcheck's own limit for a test
         CK_TIMEOUT_MULTIPLIER=${CK_TIMEOUT_MULTIPLIER:-10}
         export CK_TIMEOUT_MULTIPLIER
     fi
-    timeout $limit $gold "$prog" >"$log" 2>&1 </dev/null
+    timeout $limit $under "$prog" >"$log" 2>&1 </dev/null
     rc=$?
     last=$(grep -aE '^[^:]+: [0-9]+ passed, [0-9]+ failed' "$log" | tail -n 1)
     name=${last%%:*}
