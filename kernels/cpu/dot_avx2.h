@@ -197,8 +197,7 @@ static inline __m256 iq4_nl_s(const struct iq4_nl *b)
 
 static inline __m256i y_e2m1(__m256i nibbles) // doubled, plus 16
 {
-    return y_table(_mm_setr_epi8(16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4),
-                   nibbles);
+    return y_table(_mm_add_epi8(bits_e2m1(), _mm_set1_epi8(16)), nibbles);
 }
 
 #define KIND_mxfp4 UNSIGNED

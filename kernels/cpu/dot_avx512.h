@@ -345,9 +345,9 @@ static DOT_INLINE void iq4_nl_numbers4(__m512 *restrict s, __m512 *restrict m,
 
 static inline __m512i z_e2m1(__m512i nibbles, int offset) // doubled, plus offset
 {
-    const __m128i v = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
+    const __m512i v = _mm512_broadcast_i32x4(bits_e2m1());
 
-    return _mm512_shuffle_epi8(_mm512_add_epi8(_mm512_broadcast_i32x4(v), z_set1(offset)), nibbles);
+    return _mm512_shuffle_epi8(_mm512_add_epi8(v, z_set1(offset)), nibbles);
 }
 
 #define SIMD_mxfp4 1

@@ -1,5 +1,5 @@
 /* dot_bits.h - small things the unpackers of every x86 level need: words out of blocks, scales and
- * signs as bytes.
+ * signs as bytes, values of codes.
  */
 #ifndef RILL_KERNELS_CPU_DOT_BITS_H
 #define RILL_KERNELS_CPU_DOT_BITS_H
@@ -42,6 +42,12 @@ static inline uint64_t bits_k_mins(const uint8_t *p)
     const uint32_t high = (c >> 4 & 0x0f0f0f0fu) | (a >> 2 & 0x30303030u);
 
     return (a & 0x3f3f3f3fu) | (uint64_t)high << 32;
+}
+
+/* The 16 values that e2m1_doubled has. */
+static inline __m128i bits_e2m1(void)
+{
+    return _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
 }
 
 /* Sign numbers of 7 bits, four in each 32-bit word, to eight bytes of signs (iq_signs). */

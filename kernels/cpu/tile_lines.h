@@ -115,23 +115,23 @@ static DOT_INLINE __m512i q4_k_index(const struct q4_k *b, int p)
     return z_index_one(b->qs + p / 2 * 32, p % 2);
 }
 
-static DOT_INLINE __m512 iq4_numbers(void)
+static DOT_INLINE __m512 z_numbers(__m128i values)
 {
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(z_load16(iq4_values)));
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(values));
 }
 
 #define LINE_iq4_nl   BY_TABLE
-#define iq4_nl_values iq4_numbers()
+#define iq4_nl_values z_numbers(z_load16(iq4_values))
 
 #define LINE_iq4_xs   BY_TABLE
-#define iq4_xs_values iq4_numbers()
+#define iq4_xs_values z_numbers(z_load16(iq4_values))
 static DOT_INLINE __m512i iq4_xs_index(const struct iq4_xs *b, int p)
 {
     return z_index_both(b->qs + 16 * p);
 }
 
 #define LINE_mxfp4   BY_TABLE
-#define mxfp4_values _mm512_setr_ps(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)
+#define mxfp4_values z_numbers(bits_e2m1())
 #define SCALE_mxfp4  1
 static DOT_INLINE __m512 mxfp4_scale(const struct mxfp4 *b)
 {
@@ -144,10 +144,9 @@ static DOT_INLINE __m256i nvfp4_bytes(const struct nvfp4 *b, int p)
     const __m128i v = z_load16(b->qs + p % 2 * 16);
     const __m256i by = _mm256_permute4x64_epi64(
         _mm256_inserti128_si256(_mm256_castsi128_si256(v), _mm_srli_epi16(v, 4), 1), 0xd8);
-    const __m256i values = _mm256_broadcastsi128_si256(
-        _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12));
 
-    return _mm256_shuffle_epi8(values, _mm256_and_si256(by, _mm256_set1_epi8(15)));
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(bits_e2m1()),
+                               _mm256_and_si256(by, _mm256_set1_epi8(15)));
 }
 
 static DOT_INLINE __m256i z_bytes_five(__m256i q, const uint8_t *qh)
