@@ -218,9 +218,12 @@ static struct fence group_inputs(const struct problem *p, const struct cpu_dot *
     struct fence groups = fence_new(bytes * (size_t)((inputs + per - 1) / per));
 
     memset(groups.p, 0x55, bytes * (size_t)((inputs + per - 1) / per));
-    for (int i = 0; i < inputs; i++)
-        g->put(x + (size_t)i * d->packed(p->n), p->n, i % per,
+    for (int i = 0, some; i < inputs; i += some) { /* three at a time, or what is left of a group */
+        some = per - i % per < 3 ? per - i % per : 3;
+        some = inputs - i < some ? inputs - i : some;
+        g->put(x + (size_t)i * d->packed(p->n), d->packed(p->n), some, p->n, i % per,
                groups.p + (size_t)(i / per) * bytes);
+    }
     return groups;
 }
 
@@ -360,6 +363,18 @@ static bool check_values(const struct problem *p, const char *x, const float *y)
 
 /* -- the checks -- */
 
+/* Whether all 256 inputs have one scale. */
+static bool one_scale(const struct cpu_dot *d)
+{
+    struct x256 b;
+    float x[256];
+
+    for (int i = 0; i < 256; i++)
+        x[i] = (float)i;
+    d->pack(x, 256, &b);
+    return b.d[0] == b.d[7];
+}
+
 /* Inputs that no product wants: groups of 32 have one of them, or none. */
 static bool odd_inputs_same(const struct cpu_dot *d, const struct cpu_dot *plain)
 {
@@ -391,18 +406,23 @@ static bool odd_inputs_same(const struct cpu_dot *d, const struct cpu_dot *plain
     return good;
 }
 
-/* The form of the inputs: the same bits as the plainest level's. */
+/* The form of the inputs: the same bits as the plainest level's, or as the plain function of the
+ * other form. */
 static bool check_pack(const struct cpu_dot *d, const struct cpu_dot *plain,
                        const struct problem *p)
 {
-    struct fence a = pack_inputs(p, d), b = pack_inputs(p, plain);
+    struct cpu_dot form = *plain;
+
+    if (p->f->sub && one_scale(d))
+        form.pack = q8_pack_one;
+    struct fence a = pack_inputs(p, d), b = pack_inputs(p, &form);
     bool good = memcmp(a.p, b.p, d->packed(p->n) * (size_t)p->inputs) == 0;
 
     if (!good)
         failed("n %" PRId64 ": inputs are packed otherwise than on the plainest level", p->n);
     fence_free(&a);
     fence_free(&b);
-    return good && odd_inputs_same(d, plain);
+    return good && odd_inputs_same(d, &form);
 }
 
 static bool check_size(const struct fmt_info *f, const struct cpu_dot *d,
@@ -775,7 +795,7 @@ static bool check_groups_of(const struct cpu_tiles *tiles, const struct cpu_dot 
     bool good = w.good;
 
     for (int i = w.p.inputs; i > 0 && good; i -= step)
-        good = grouped_same(&w.p, d, &tiles->groups, w.x.p, w.all, w.part, i);
+        good = grouped_same(&w.p, d, cpu_wide(tiles, d), w.x.p, w.all, w.part, i);
     whole_free(&w);
     return good;
 }
@@ -853,7 +873,7 @@ static void bench_groups(struct timed *t)
     const int per = g->most ? cpu_group(g->most, t->inputs) : 0;
 
     for (int64_t i = 0; per && i < t->inputs; i++)
-        g->put(t->x + (size_t)i * t->d->packed(t->n), t->n, (int)(i % per),
+        g->put(t->x + (size_t)i * t->d->packed(t->n), t->d->packed(t->n), 1, t->n, (int)(i % per),
                t->groups + (size_t)(i / per) * g->bytes(t->n));
 }
 
@@ -936,10 +956,10 @@ static int bench(char **words, int n_words)
             const struct cpu_dot *d = &k->dot[fmt_at(i)->id];
 
             snprintf(now_doing, sizeof now_doing, "dot %s %s", fmt_at(i)->name, tiles->name);
-            if (tiles->groups.most && d->panel.open && synth_can(fmt_at(i)) &&
+            if (cpu_wide(tiles, d) && (d->panel.open || d->panel.one) && synth_can(fmt_at(i)) &&
                 wanted(words, n_words, now_doing))
-                bench_format(team, tiles->name, d, &tiles->groups, fmt_at(i), w, BYTES, x, groups,
-                             y);
+                bench_format(team, tiles->name, d, cpu_wide(tiles, d), fmt_at(i), w, BYTES, x,
+                             groups, y);
         }
     }
     team_free(team);
@@ -975,11 +995,12 @@ int main(int argc, char **argv)
         }
         for (size_t i = 0; fmt_at(i); i++) {
             snprintf(now_doing, sizeof now_doing, "tiles %s %s", fmt_at(i)->name, tiles->name);
-            const struct cpu_panel *panel = &k->dot[fmt_at(i)->id].panel;
+            const struct cpu_dot *d = &k->dot[fmt_at(i)->id];
             if (tiles->takes(fmt_at(i)->id) && wanted(argv + 1, argc - 1, now_doing))
                 check_tiles(tiles, fmt_at(i));
             snprintf(now_doing, sizeof now_doing, "groups %s %s", fmt_at(i)->name, tiles->name);
-            if (panel->open && tiles->groups.most && wanted(argv + 1, argc - 1, now_doing))
+            if ((d->panel.open || d->panel.one) && cpu_wide(tiles, d) &&
+                wanted(argv + 1, argc - 1, now_doing))
                 check_groups(tiles, k, fmt_at(i));
         }
     }

@@ -188,7 +188,7 @@ static inline int in_groups(const struct cpu_ctx *c, const struct cpu_step *s,
 {
     const int64_t n = rows_of(c, s->in[0].rows) - first;
 
-    return bytes && n >= g->least ? cpu_group(g->most, n) : 0;
+    return bytes && n >= cpu_put_from(g) ? cpu_group(g->most, n) : 0;
 }
 
 /* Rows of a step that go its second path: they come first. */

@@ -38,6 +38,7 @@ struct cpu_panel {
                  int64_t c1, int64_t n);
     int min; // such lines
     int off;
+    int one; // its id, where 256 inputs have one scale (dot_one512.h); else 0
 };
 
 struct cpu_dot;
@@ -47,14 +48,22 @@ struct cpu_groups {
     int most;                   // rows of a group; 0: none
     int least;                  // rows from which on they serve
     size_t (*bytes)(int64_t n); // of a group of rows of n inputs
-    /* A packed row becomes number at of a group. */
-    void (*put)(const void *restrict row, int64_t n, int at, void *restrict group);
+    /* Packed rows, stride bytes apart, become numbers [at, at + count) of a group. */
+    void (*put)(const void *restrict rows, size_t stride, int count, int64_t n, int at,
+                void *restrict group);
     /* y[i*ldy + r] for r in [0, n_r), i in [0, n_x), of rows that lie in groups of per, the first
      * of which begins with the first of them. The same bits as d->rows makes. */
     void (*many)(const struct cpu_dot *d, float *restrict y, int64_t ldy, const void *restrict w,
                  size_t row_bytes, const void *restrict groups, int per, int64_t n, int64_t n_r,
                  int64_t n_x);
+    int put_from; // rows from which on they are made: formats that read the same differ; 0: least
 };
+
+/* Rows from which on groups are made. */
+static inline int cpu_put_from(const struct cpu_groups *g)
+{
+    return g->put_from ? g->put_from : g->least;
+}
 
 /* Rows that go together when n are to: as evenly as may be. */
 static inline int cpu_group(int most, int64_t n)
@@ -142,9 +151,18 @@ struct cpu_tiles {
     void (*repack)(const float *restrict y, int64_t ldy, int64_t n_r, void *restrict group);
     const struct cpu_tile_attn *attn; // NULL: attention has one path
     struct cpu_groups groups;         // beside a dot's, where panel.open is there; most 0: none
+    struct cpu_groups digits;         // those for panel.one
     bool (*works)(void);              // multiplies as it should on this machine
     uint64_t (*peak)(uint64_t n);     // as cpu_kernels' peak
 };
+
+/* The groups that a format's inputs make for a second path, whether or not its rows do. */
+static inline const struct cpu_groups *cpu_wide(const struct cpu_tiles *t, const struct cpu_dot *d)
+{
+    const struct cpu_groups *g = t && d->panel.one ? &t->digits : t ? &t->groups : NULL;
+
+    return g && g->most ? g : NULL;
+}
 
 /* One head of a sequence's rows in ssm_scan; x, dt and y point at the head's first column. */
 struct cpu_scan {

@@ -492,9 +492,9 @@ static inline __m256 q4_k_m(const struct q4_k *b)
     return _mm256_mul_ps(z_bytes8(bits_k_mins(b->scales)), _mm256_set1_ps(-bits_half(b->dmin)));
 }
 
-/* Scales, mins and their factors of four rows of q4_k or q5_k, whose blocks begin with d, dmin and
- * twelve bytes (k_scales.h): a row per 128 bits, then two rows per register, mins negated. */
-static DOT_INLINE void z_k_numbers4(__m512 *restrict s, __m512 *restrict m, const void *const *b)
+/* Scales and mins of four rows of q4_k or q5_k, whose blocks begin with d, dmin and twelve bytes
+ * (k_scales.h): eight scales of each row, then eight mins of each; returns d and -dmin by turns. */
+static DOT_INLINE __m256 z_k_bytes4(__m512i *restrict bytes, const void *const *b)
 {
     __m512i h = _mm512_castsi128_si512(z_load16(b[0]));
 
@@ -507,33 +507,12 @@ static DOT_INLINE void z_k_numbers4(__m512 *restrict s, __m512 *restrict m, cons
     const __m512i low = _mm512_and_si512(four, z_words4(0, 0x0f0f0f0f, 0, 0x0f0f0f0f));
     const __m512i all = _mm512_or_si512(
         low, _mm512_and_si512(six, z_words4(0x3f3f3f3f, 0x30303030, 0x3f3f3f3f, 0x30303030)));
-    const __m512i bytes = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), all);
-    /* d and -dmin of the rows by turns */
     const __m512i firsts = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
     const __m256 halves =
         _mm256_cvtph_ps(_mm512_castsi512_si128(_mm512_permutexvar_epi32(firsts, h)));
-    const __m512 f = _mm512_castps256_ps512(
-        _mm256_xor_ps(halves, _mm256_setr_ps(0, -0.0f, 0, -0.0f, 0, -0.0f, 0, -0.0f)));
 
-#pragma GCC unroll 2
-    for (int k = 0; k < 2; k++) {
-        const __m512i two = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2);
-        const __m512 d = _mm512_permutexvar_ps(_mm512_add_epi32(two, _mm512_set1_epi32(4 * k)), f);
-        const __m512 less =
-            _mm512_permutexvar_ps(_mm512_add_epi32(two, _mm512_set1_epi32(4 * k + 1)), f);
-
-        s[k] = _mm512_mul_ps(z_bytes(z_quarter(bytes, k)), d);
-        m[k] = _mm512_mul_ps(z_bytes(z_quarter(bytes, 2 + k)), less);
-    }
-}
-
-#define FOUR_q4_k 1
-static DOT_INLINE void q4_k_numbers4(__m512 *restrict s, __m512 *restrict m,
-                                     const struct q4_k *const *b)
-{
-    const void *const p[4] = {b[0], b[1], b[2], b[3]};
-
-    z_k_numbers4(s, m, p);
+    *bytes = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), all);
+    return _mm256_xor_ps(halves, _mm256_setr_ps(0, -0.0f, 0, -0.0f, 0, -0.0f, 0, -0.0f));
 }
 
 #define SIMD_q5_k 1
@@ -554,15 +533,6 @@ static inline __m256 q5_k_s(const struct q5_k *b)
 static inline __m256 q5_k_m(const struct q5_k *b)
 {
     return _mm256_mul_ps(z_bytes8(bits_k_mins(b->scales)), _mm256_set1_ps(-bits_half(b->dmin)));
-}
-
-#define FOUR_q5_k 1
-static DOT_INLINE void q5_k_numbers4(__m512 *restrict s, __m512 *restrict m,
-                                     const struct q5_k *const *b)
-{
-    const void *const p[4] = {b[0], b[1], b[2], b[3]};
-
-    z_k_numbers4(s, m, p);
 }
 
 #define SIMD_q6_k 1

@@ -1,8 +1,9 @@
 /* dot_fill512.h - 16 rows of a format as half of a panel step, without passing through single rows.
  *
  * x_fill(out, w, row_bytes): 256 columns of 16 whole rows, to the lines and numbers that panel_fill
- * of dot_avx512.inc makes of them row by row, in the same bits. 16 bytes of each row are brought
- * together so that a row has a lane; codes are taken apart there, four columns to a lane.
+ * of dot_avx512.inc makes of them row by row, in the same bits, or, where ONE_x, to those of
+ * dot_one_panel512.h. 16 bytes of each row are brought together so that a row has a lane; codes are
+ * taken apart there, four columns to a lane.
  */
 #ifndef RILL_KERNELS_CPU_DOT_FILL512_H
 #define RILL_KERNELS_CPU_DOT_FILL512_H
@@ -103,18 +104,6 @@ static inline __m512i z_low4(__m512i a)
 static inline __m512i z_high4(__m512i a)
 {
     return _mm512_and_si512(_mm512_srli_epi32(a, 4), z_set1(15));
-}
-
-/* Byte k of each lane as a number. */
-static inline __m512 z_byte(__m512i a, int k)
-{
-    return _mm512_cvtepi32_ps(
-        _mm512_and_si512(_mm512_srli_epi32(a, (unsigned)(8 * k)), _mm512_set1_epi32(255)));
-}
-
-static inline __m512 z_byte_signed(__m512i a, int k)
-{
-    return _mm512_cvtepi32_ps(_mm512_srai_epi32(_mm512_slli_epi32(a, (unsigned)(24 - 8 * k)), 24));
 }
 
 static inline void z_line(char *out, int64_t line, __m512i a)
@@ -262,6 +251,22 @@ static void q8_0_fill(char *restrict out, const char *w, size_t row_bytes)
 
 /* -- blocks of 256 -- */
 
+/* Bytes k and l of each lane as words. */
+static DOT_INLINE __m512i z_two_words(__m512i a, int k, int l)
+{
+    const __m512i lanes = z_words4(0, 0x00040004, 0x00080008, 0x000c000c);
+    const int at = (int)0x80008000 + k + (l << 16);
+
+    return _mm512_shuffle_epi8(a, _mm512_add_epi32(lanes, _mm512_set1_epi32(at)));
+}
+
+/* Two words of each lane to a line each. */
+static DOT_INLINE void z_apart(char *restrict out, int64_t line, __m512i two)
+{
+    z_line(out, line, _mm512_and_si512(two, _mm512_set1_epi32(0xffff)));
+    z_line(out, line + 1, _mm512_srli_epi32(two, 16));
+}
+
 /* Scales and mins of q4_k and q5_k: h is the first 16 bytes. */
 static DOT_INLINE void z_k_numbers(char *restrict out, const __m512i *h)
 {
@@ -272,14 +277,19 @@ static DOT_INLINE void z_k_numbers(char *restrict out, const __m512i *h)
     const __m512i m[2] = {
         _mm512_and_si512(h[2], six),
         _mm512_or_si512(z_high4(h[3]), _mm512_and_si512(_mm512_srli_epi32(h[2], 2), top))};
-    const __m512 d = z_low_halves(h[0]);
-    const __m512 less = _mm512_xor_ps(z_high_halves(h[0]), _mm512_set1_ps(-0.0f));
 
-#pragma GCC unroll 8
-    for (int p = 0; p < 8; p++) {
-        z_scale(out, p, _mm512_mul_ps(z_byte(s[p / 4], p % 4), d));
-        z_scale(out, 8 + p, _mm512_mul_ps(z_byte(m[p / 4], p % 4), less));
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++) {
+        const __m512i two = z_two_words(s[k / 2], k % 2 * 2, k % 2 * 2 + 1);
+
+        z_apart(out, 64 + 2 * k, two);
+        z_line(out, 72 + k, two);
+        z_line(out, 76 + k, z_two_words(m[k / 2], k % 2 * 2, k % 2 * 2 + 1));
     }
+    z_scale(out, 16, z_low_halves(h[0]));
+    z_scale(out, 17,
+            _mm512_mul_ps(_mm512_xor_ps(z_high_halves(h[0]), _mm512_set1_ps(-0.0f)),
+                          _mm512_set1_ps(0.125f)));
 }
 
 #define FILL_q4_k 1
@@ -333,7 +343,7 @@ static void q5_k_fill(char *restrict out, const char *w, size_t row_bytes)
 /* Four codes of q6_k in parts of 32 columns: a and b have the low bits, high two more of each. */
 static DOT_INLINE void z_six_bits(char *restrict out, __m512i a, __m512i b, __m512i high)
 {
-    const __m512i top = z_set1(0x30), more = z_set1(128 - 32);
+    const __m512i top = z_set1(0x30);
     const __m512i v[4] = {
         _mm512_or_si512(z_low4(a), _mm512_and_si512(_mm512_slli_epi32(high, 4), top)),
         _mm512_or_si512(z_low4(b), _mm512_and_si512(_mm512_slli_epi32(high, 2), top)),
@@ -343,7 +353,7 @@ static DOT_INLINE void z_six_bits(char *restrict out, __m512i a, __m512i b, __m5
 
 #pragma GCC unroll 4
     for (int k = 0; k < 4; k++)
-        z_line(out, 8 * k, _mm512_add_epi8(v[k], more));
+        z_line(out, 8 * k, v[k]);
 }
 
 #define FILL_q6_k 1
@@ -353,9 +363,13 @@ static void q6_k_fill(char *restrict out, const char *w, size_t row_bytes)
     __m512i a[8], b[8], high[8];
 
     z_quads(a, w + offsetof(struct q6_k, scales), row_bytes);
-#pragma GCC unroll 16
-    for (int p = 0; p < 16; p++)
-        z_scale(out, p, _mm512_mul_ps(z_byte_signed(a[p / 4], p % 4), d));
+#pragma GCC unroll 8
+    for (int k = 0; k < 8; k++) { /* to the upper halves of words, then down with their signs */
+        const __m512i up = z_two_words(a[k / 2], k % 2 * 2, k % 2 * 2 + 1);
+
+        z_apart(out, 64 + 2 * k, _mm512_srai_epi16(_mm512_slli_epi16(up, 8), 8));
+    }
+    z_scale(out, 16, d);
     for (int h = 0; h < 2; h++) {
         z_eight(a, w + 64 * h, row_bytes);
         z_eight(b, w + 64 * h + 32, row_bytes);
@@ -402,15 +416,6 @@ static void iq4_xs_fill(char *restrict out, const char *w, size_t row_bytes)
 static inline __m512i z_two_bits(__m512i a, int k)
 {
     return _mm512_and_si512(_mm512_srli_epi32(a, (unsigned)(2 * k)), z_set1(3));
-}
-
-/* Bytes k and l of each lane as words. */
-static DOT_INLINE __m512i z_two_words(__m512i a, int k, int l)
-{
-    const __m512i lanes = z_words4(0, 0x00040004, 0x00080008, 0x000c000c);
-    const int at = (int)0x80008000 + k + (l << 16);
-
-    return _mm512_shuffle_epi8(a, _mm512_add_epi32(lanes, _mm512_set1_epi32(at)));
 }
 
 /* Codes come multiplied by their scales, at most 45: panel_whole has the rest. */

@@ -1,9 +1,9 @@
 /* dot_q8.h - the form of inputs that quantized weights are multiplied with: int8 and scales.
  *
- * A row of inputs is cut into groups of 256; of every 32 the largest magnitude becomes 127. Exact
- * integer sums of the codes come along: they apply a weight's min, and take back the offset of
- * weights that a kernel keeps as unsigned numbers. Every operation is exact or rounded once, so all
- * levels make the same bits.
+ * A row of inputs is cut into groups of 256; of every 32 the largest magnitude becomes 127, or in a
+ * second form that of all 256. Exact integer sums of the codes come along: they apply a weight's
+ * min, and take back the offset of weights that a kernel keeps as unsigned numbers. Every operation
+ * is exact or rounded once, so all levels make the same bits.
  */
 #ifndef RILL_KERNELS_CPU_DOT_Q8_H
 #define RILL_KERNELS_CPU_DOT_Q8_H
@@ -32,41 +32,40 @@ static inline size_t q8_packed(int64_t n)
     return (size_t)((n + 255) / 256 | 1) * sizeof(struct x256);
 }
 
-/* One group of 32. Inputs below 2^-100 count as zero: their reciprocal would overflow. Infinity
+/* One group of n. Inputs below 2^-100 count as zero: their reciprocal would overflow. Infinity
  * and not a number make the group not a number, as they would any sum they are in. */
-static inline float q8_group(const float *restrict x, int8_t *restrict q)
+static inline float q8_group(const float *restrict x, int8_t *restrict q, int n)
 {
     uint32_t top = 0;
 
-    for (int i = 0; i < 32; i++) {
+    for (int i = 0; i < n; i++) {
         uint32_t mag = f32_bits(x[i]) & 0x7fffffffu;
         top = mag > top ? mag : top;
     }
     if (top >= 0x7f800000u) {
-        memset(q, 0, 32);
+        memset(q, 0, (size_t)n);
         return f32_of_bits(0x7fc00000u);
     }
     float high = f32_of_bits(top);
     if (high < 0x1p-100f) {
-        memset(q, 0, 32);
+        memset(q, 0, (size_t)n);
         return 0.0f;
     }
     float inv = 127.0f / high;
-    for (int i = 0; i < 32; i++) /* adding 1.5 * 2^23 rounds to nearest, ties to even */
+    for (int i = 0; i < n; i++) /* adding 1.5 * 2^23 rounds to nearest, ties to even */
         q[i] = (int8_t)(int32_t)(x[i] * inv + 12582912.0f - 12582912.0f);
     return high / 127.0f;
 }
 
-static inline void q8_block(const float *restrict x, struct x256 *restrict out)
+static inline void q8_sums(struct x256 *restrict out)
 {
     for (int g = 0; g < 8; g++) {
-        float d = q8_group(x + 32 * g, out->q + 32 * g);
+        const float d = out->d[g];
         int sum[2] = {0, 0};
 
         for (int h = 0; h < 2; h++)
             for (int i = 0; i < 16; i++)
                 sum[h] += out->q[32 * g + 16 * h + i];
-        out->d[g] = d;
         out->sum_16[2 * g] = d * (float)sum[0];
         out->sum_16[2 * g + 1] = d * (float)sum[1];
         out->sum_32[g] = d * (float)(sum[0] + sum[1]);
@@ -76,6 +75,21 @@ static inline void q8_block(const float *restrict x, struct x256 *restrict out)
         out->sum[2 * g] = (int16_t)sum[0];
         out->sum[2 * g + 1] = (int16_t)sum[1];
     }
+}
+
+static inline void q8_block(const float *restrict x, struct x256 *restrict out)
+{
+    for (int g = 0; g < 8; g++)
+        out->d[g] = q8_group(x + 32 * g, out->q + 32 * g, 32);
+    q8_sums(out);
+}
+
+static inline void q8_block_one(const float *restrict x, struct x256 *restrict out)
+{
+    out->d[0] = q8_group(x, out->q, 256);
+    for (int g = 1; g < 8; g++)
+        out->d[g] = out->d[0];
+    q8_sums(out);
 }
 
 /* A row, by a level's own way of making 256 of it. */
@@ -97,6 +111,13 @@ static inline void q8_pack_by(const float *restrict x, int64_t n, void *restrict
 static inline void q8_pack(const float *restrict x, int64_t n, void *restrict out)
 {
     q8_pack_by(x, n, out, q8_block);
+}
+
+/* The other form: one scale for 256 inputs, which some levels want for formats whose blocks of 256
+ * have whole numbers as scales. */
+static inline void q8_pack_one(const float *restrict x, int64_t n, void *restrict out)
+{
+    q8_pack_by(x, n, out, q8_block_one);
 }
 
 /* Inputs side by side, for kernels of many: 32 columns of up to six of them (or two parts of 16),
@@ -135,10 +156,12 @@ static inline void q8_group_steps(const struct x256 *restrict row, int64_t steps
         }
 }
 
-static inline void q8_group_put(const void *restrict row, int64_t n, int at, void *restrict group)
+static inline void q8_group_put(const void *restrict rows, size_t stride, int count, int64_t n,
+                                int at, void *restrict group)
 {
-    q8_group_steps((const struct x256 *)row, (n + 255) / 256, at, (struct x32x6 *)group,
-                   (n + 255) / 256);
+    for (int i = 0; i < count; i++)
+        q8_group_steps((const struct x256 *)((const char *)rows + (size_t)i * stride),
+                       (n + 255) / 256, at + i, (struct x32x6 *)group, (n + 255) / 256);
 }
 
 #endif

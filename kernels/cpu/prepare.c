@@ -109,7 +109,7 @@ void prep_matrix(struct prep *p, struct cpu_step *s, int w, int bias)
     }
     m->fmt = from->fmt;
     m->dot = &p->k->dot[from->fmt];
-    m->wide = p->tiles && p->tiles->groups.most && m->dot->panel.open ? &p->tiles->groups : NULL;
+    m->wide = m->dot->panel.open || m->dot->panel.one ? cpu_wide(p->tiles, m->dot) : NULL;
     m->w = from->part[0].p;
     m->row_bytes = (size_t)bytes;
     m->each = bytes * (uint64_t)from->rows;
@@ -321,8 +321,8 @@ static struct cpu_input packed_input(struct prep *p, const struct op *op, const 
             k->x.groups_at = end;
             k->x.group = g->bytes(m->cols);
             end += (n + (uint64_t)g->most - 1) / (uint64_t)g->most * k->x.group;
-            if (p->tiles && p->tiles->groups.most) { /* matrices of any format may read them */
-                g = &p->tiles->groups;
+            g = cpu_wide(p->tiles, m->dot);
+            if (g) { /* matrices of any format may read them */
                 k->x.wide_at = end;
                 k->x.wide = g->bytes(m->cols);
                 end += (n + (uint64_t)g->most - 1) / (uint64_t)g->most * k->x.wide;
@@ -330,7 +330,7 @@ static struct cpu_input packed_input(struct prep *p, const struct op *op, const 
         }
         s->m[0] = *m;
         s->n_m = 1;
-        s->m[0].wide = k->x.wide ? &p->tiles->groups : NULL;
+        s->m[0].wide = k->x.wide ? cpu_wide(p->tiles, m->dot) : NULL;
         s->tiles = tiles ? p->tiles : NULL;
         s->x = s->xt = k->x;
         prep_grow_slot(p, k->slot, end);

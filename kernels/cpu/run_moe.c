@@ -85,7 +85,7 @@ static struct rows rows_for(const struct cpu_ctx *c, const struct cpu_step *s,
     if (x->slot < 0)
         return r;
     r.at = slot_ptr(c, x->slot) + (size_t)r.from * x->stride;
-    if (x->group && r.to - r.from >= g->least) {
+    if (x->group && r.to - r.from >= cpu_put_from(g)) {
         /* rows in front fill no more groups than these: one is begun for each expert */
         r.groups = slot_ptr(c, x->slot) + x->groups_at + (size_t)(r.from / g->most + e) * x->group;
         r.group = x->group;
@@ -121,8 +121,8 @@ static void sort_rows(const struct cpu_ctx *c, const struct cpu_step *s, const s
 
             put(c, s, o.pair[i], r.at + (size_t)k * r.stride);
             if (r.per)
-                s->m[0].dot->groups.put(r.at + (size_t)k * r.stride, s->m[0].cols, (int)(k % r.per),
-                                        r.groups + (size_t)(k / r.per) * r.group);
+                s->m[0].dot->groups.put(r.at + (size_t)k * r.stride, 0, 1, s->m[0].cols,
+                                        (int)(k % r.per), r.groups + (size_t)(k / r.per) * r.group);
         }
     }
 }

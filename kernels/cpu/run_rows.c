@@ -174,28 +174,41 @@ void run_lerp(const struct cpu_ctx *c, const struct cpu_step *s)
                        s->in[2].used ? val_row(c, &s->in[2], i) + j * n : s->vec[0] + j * n, n);
 }
 
+/* Packed rows [a, b) to groups of per (0: none), the first of which begins with row first. */
+static void group_rows(const struct cpu_ctx *c, const struct cpu_step *s,
+                       const struct cpu_groups *g, int per, uint64_t at, size_t bytes,
+                       int64_t first, int64_t a, int64_t b)
+{
+    uint8_t *to = slot_ptr(c, s->x.slot);
+
+    for (int64_t i = a, i1; per && i < b; i = i1) {
+        const int64_t k = (i - first) / per;
+
+        i1 = first + (k + 1) * per < b ? first + (k + 1) * per : b;
+        g->put(to + (size_t)i * s->x.stride, s->x.stride, (int)(i1 - i), s->m[0].cols,
+               (int)((i - first) % per), to + at + (size_t)k * bytes);
+    }
+}
+
 /* in[0]'s rows behind the first ones, in the form that m[0]'s format reads. */
 static void pack_behind(const struct cpu_ctx *c, const struct cpu_step *s, int64_t first)
 {
     const struct cpu_dot *d = s->m[0].dot;
     const struct cpu_groups *g = &d->groups, *wide = s->m[0].wide;
-    uint8_t *to = slot_ptr(c, s->x.slot);
-    const int per = in_groups(c, s, g, s->x.group, first);
-    const int per_wide = in_groups(c, s, wide, s->x.wide, first);
     int64_t a, b;
 
     share_rows(c, s->in[0].rows, &a, &b);
-    for (int64_t i = a > first ? a : first; i < b; i++) {
-        uint8_t *row = to + (size_t)i * s->x.stride;
+    if (a < first)
+        a = first;
+    for (int64_t i = a; i < b; i++)
+        d->pack(val_row(c, &s->in[0], i), s->m[0].cols,
+                slot_ptr(c, s->x.slot) + (size_t)i * s->x.stride);
+    const int per = in_groups(c, s, wide, s->x.wide, first);
 
-        d->pack(val_row(c, &s->in[0], i), s->m[0].cols, row);
-        if (per)
-            g->put(row, s->m[0].cols, (int)((i - first) % per),
-                   to + s->x.groups_at + (size_t)((i - first) / per) * s->x.group);
-        if (per_wide)
-            wide->put(row, s->m[0].cols, (int)((i - first) % per_wide),
-                      to + s->x.wide_at + (size_t)((i - first) / per_wide) * s->x.wide);
-    }
+    group_rows(c, s, wide, per, s->x.wide_at, s->x.wide, first, a, b);
+    if (!per || !d->panel.one) /* else all matrices that read them want wide ones */
+        group_rows(c, s, g, in_groups(c, s, g, s->x.group, first), s->x.groups_at, s->x.group,
+                   first, a, b);
 }
 
 void run_pack(const struct cpu_ctx *c, const struct cpu_step *s)
