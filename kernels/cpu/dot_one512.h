@@ -119,7 +119,7 @@ static DOT_INLINE __m512i q5_k_one(__m512i *restrict q, __m512i *restrict s, con
     return _mm512_setzero_si512();
 }
 
-#define ONE_q6_k 64
+#define ONE_q6_k 256
 static DOT_INLINE void q6_k_one4(struct one4 *restrict o, const struct q6_k *const *b)
 {
     o->d = _mm_cvtph_ps(
