@@ -62,4 +62,27 @@ static inline uint64_t bits_signs(uint32_t a, uint32_t b)
     return n | (odd & 0x0101010101010101ull) << 7;
 }
 
+/* -- what comes next from memory -- */
+
+/* Rows that will be unpacked next. They are asked for line by line while products are under way, or
+ * memory would rest meanwhile. */
+struct ahead {
+    uintptr_t at;       // it may lie behind the matrix, where asking does nothing
+    int64_t left, some; // bytes; to ask for at a time
+};
+
+/* Bytes behind at, to be asked for in so many calls. */
+static inline struct ahead ahead_of(const void *w, size_t at, int64_t bytes, int64_t calls)
+{
+    return (struct ahead){(uintptr_t)w + at, bytes, (bytes + calls - 1) / calls};
+}
+
+static inline void ahead_ask(struct ahead *a)
+{
+    const int64_t some = a->some < a->left ? a->some : a->left;
+
+    for (int64_t k = 0; k < some; k += 64, a->at += 64, a->left -= 64)
+        _mm_prefetch((const char *)a->at, _MM_HINT_T1);
+}
+
 #endif

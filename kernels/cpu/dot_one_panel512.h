@@ -153,13 +153,13 @@ static DOT_INLINE void one_run(__m512i (*restrict dot)[2], const char *q, const 
 /* T of a step without what the sums of inputs bring. half: of the codes' range; with runs of so
  * many lines. */
 static DOT_INLINE void one_products(__m512i (*restrict t)[2], const char *q, const char *scales,
-                                    const struct x256x6 *x, struct panel_ahead *ahead, int half,
-                                    int run, int inputs)
+                                    const struct x256x6 *x, struct ahead *ahead, int half, int run,
+                                    int inputs)
 {
     const int sub = half == 32 ? 16 : 32;
 
     for (int p = 0; p < 8; p++, q += 8 * 128, scales += 32 / sub * 128) {
-        panel_ask(ahead);
+        ahead_ask(ahead);
 #pragma GCC unroll 4
         for (int k = 0; k < 8 / run; k++) {
             const int32_t *first = half == 8                ? x->part[p].first_8
@@ -184,7 +184,7 @@ static DOT_INLINE void one_products(__m512i (*restrict t)[2], const char *q, con
 
 /* A step of a panel times inputs: their chains [inputs][2] go on. */
 static DOT_INLINE void one_step(__m512 *restrict chain, const char *panel, const struct x256x6 *x,
-                                struct panel_ahead *ahead, int half, int run, int inputs)
+                                struct ahead *ahead, int half, int run, int inputs)
 {
     const bool min = half != 32;
     const char *scales = panel + 64 * 128, *pairs = scales + (min ? 8 : 16) * 128;
@@ -219,12 +219,11 @@ static DOT_INLINE void one_step(__m512 *restrict chain, const char *panel, const
 }
 
 typedef void one_fn(__m512 *restrict chain, const char *panel, const struct x256x6 *x,
-                    struct panel_ahead *ahead);
+                    struct ahead *ahead);
 
 #define ONE_STEP(half, run, inputs)                                                                \
     static void one_step_##half##_##run##_##inputs(__m512 *restrict chain, const char *panel,      \
-                                                   const struct x256x6 *x,                         \
-                                                   struct panel_ahead *ahead)                      \
+                                                   const struct x256x6 *x, struct ahead *ahead)    \
     {                                                                                              \
         one_step(chain, panel, x, ahead, half, run, inputs);                                       \
     }
@@ -279,13 +278,13 @@ static bool one_all_small(const struct x256x6 *x, int n)
 
 /* A step of rows [r, r + rows): rows behind them are the last one again. */
 static void one_unpack(const struct panel_job *j, char *panel, int64_t r, int64_t rows, int64_t t,
-                       struct panel_ahead *ahead)
+                       struct ahead *ahead)
 {
     for (int h = 0; h < 2; h++) {
         const int64_t at = V_N * h < rows ? V_N * h : rows - 1;
 
         for (int k = 0; k < ONE_ASK; k++)
-            panel_ask(ahead);
+            ahead_ask(ahead);
         j->fill(panel + PANEL_LINE / 2 * h, j->w + (size_t)(r + at) * j->row_bytes, j->row_bytes,
                 panel_least(rows - at, V_N), 256 * t, j->n);
     }
@@ -297,8 +296,7 @@ static void one_panel(const struct panel_job *j, int half, int64_t r, int64_t ro
 {
     const int64_t steps = panel_steps(j->n), bytes = PANEL_ROWS * (int64_t)j->row_bytes;
     const int64_t calls = ((i1 - i0 + j->per - 1) / j->per * 8 + 2 * ONE_ASK) * steps;
-    struct panel_ahead ahead = {(uintptr_t)j->w + (uintptr_t)(r + PANEL_ROWS) * j->row_bytes, bytes,
-                                (bytes + calls - 1) / calls};
+    struct ahead ahead = ahead_of(j->w, (size_t)(r + PANEL_ROWS) * j->row_bytes, bytes, calls);
     _Alignas(64) char panel[ONE_BYTES];
     __m512 chain[ONE_GROUPS][2 * PANEL_GROUP];
     struct x256x6 room;

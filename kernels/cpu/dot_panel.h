@@ -12,41 +12,27 @@
 #define RILL_KERNELS_CPU_DOT_PANEL_H
 
 enum {
-    PANEL_ROWS = 2 * V_N,            // two registers: an input's number is loaded once for both
-    PANEL_LINE = 8 * V_N,            // bytes
-    PANEL_COLS = 8192,               // of a slice
-    PANEL_BYTES = 384 << 10,         // one slice of any format, and less than half of a
-                                     // second-level cache of 1 MB
-    PANEL_STEPS = 128 / V_N,         // of a slice where inputs are few
-    PANEL_GROUPS = 10,               // whose chains are kept from one slice to the next
+    PANEL_ROWS = 2 * V_N,    // two registers: an input's number is loaded once for both
+    PANEL_LINE = 8 * V_N,    // bytes
+    PANEL_COLS = 8192,       // of a slice
+    PANEL_BYTES = 384 << 10, // one slice of any format, and less than half of a
+                             // second-level cache of 1 MB
+    PANEL_STEPS = 128 / V_N, // of a slice where inputs are few
+    PANEL_GROUPS = 10,       // whose chains are kept from one slice to the next
 };
-
-/* Rows that will be unpacked next. They are asked for line by line while products are under way, or
- * memory would rest meanwhile. */
-struct panel_ahead {
-    uintptr_t at;       // it may lie behind the matrix, where asking does nothing
-    int64_t left, some; // bytes; to ask for at a time
-};
-
-static inline void panel_ask(struct panel_ahead *a)
-{
-    for (int64_t k = 0; k < a->some && a->left > 0; k += 64, a->at += 64, a->left -= 64)
-        _mm_prefetch((const char *)a->at, _MM_HINT_T1);
-}
 
 /* Some steps of a panel times those of a group: the chains [parts][inputs][2] go on. x is of their
  * first step, in a group that has n_step of them. Chain by chain, which stays in registers. */
 static DOT_INLINE void panel_mul(vf *restrict chain, const char *restrict panel,
                                  const struct x32x6 *x, int64_t n_step, int64_t steps,
-                                 struct panel_ahead *ahead, int parts, int min, int form,
-                                 int inputs)
+                                 struct ahead *ahead, int parts, int min, int form, int inputs)
 {
     for (int p = 0; p < 8; p++, x += n_step) {
 #pragma GCC unroll 2
         for (int h = 0; h < parts / 8; h++) {
             const int part = p * parts / 8 + h;
 
-            panel_ask(ahead);
+            ahead_ask(ahead);
             panel_part(chain + part * 2 * inputs, panel + part * (64 / parts) * PANEL_LINE,
                        panel + (64 + part) * PANEL_LINE, x, steps, parts, h, min, form, inputs);
         }
@@ -54,12 +40,12 @@ static DOT_INLINE void panel_mul(vf *restrict chain, const char *restrict panel,
 }
 
 typedef void panel_mul_fn(vf *restrict chain, const char *restrict panel, const struct x32x6 *x,
-                          int64_t n_step, int64_t steps, struct panel_ahead *ahead);
+                          int64_t n_step, int64_t steps, struct ahead *ahead);
 
 #define PANEL_MUL(parts, min, form, inputs)                                                        \
     static void panel_mul_##parts##min##form##inputs(                                              \
         vf *restrict chain, const char *restrict panel, const struct x32x6 *x, int64_t n_step,     \
-        int64_t steps, struct panel_ahead *ahead)                                                  \
+        int64_t steps, struct ahead *ahead)                                                        \
     {                                                                                              \
         panel_mul(chain, panel, x, n_step, steps, ahead, parts, min, form, inputs);                \
     }
@@ -133,14 +119,12 @@ static void panel_unpack(const struct panel_job *j, char *panel, int64_t r, int6
 
 /* Rows behind r, which are likely to be next even where this call ends, to be asked for while all
  * inputs pass so many panels of whole rows in so many slices. */
-static struct panel_ahead panel_next(const struct panel_job *j, int64_t r, int64_t panels,
-                                     int64_t slices)
+static struct ahead panel_next(const struct panel_job *j, int64_t r, int64_t panels, int64_t slices)
 {
     const int64_t calls = (j->n_x + j->per - 1) / j->per * panels * j->parts * slices;
     const int64_t bytes = panels * PANEL_ROWS * (int64_t)j->row_bytes;
 
-    return (struct panel_ahead){(uintptr_t)j->w + (uintptr_t)r * j->row_bytes, bytes,
-                                (bytes + calls - 1) / calls};
+    return ahead_of(j->w, (size_t)r * j->row_bytes, bytes, calls);
 }
 
 /* Steps [t0, t1) of the group that begins with input i; room is for those that must be made. */
@@ -157,7 +141,7 @@ static const struct x32x6 *panel_inputs(const struct panel_job *j, int64_t i, in
 
 /* Inputs [i0, i1) pass the panels of rows [r, r + rows), columns [c0, c1). */
 static void panel_pass(const struct panel_job *j, const char *panel,
-                       vf (*restrict chain)[32 * PANEL_GROUP], struct panel_ahead *ahead, int64_t r,
+                       vf (*restrict chain)[32 * PANEL_GROUP], struct ahead *ahead, int64_t r,
                        int64_t rows, int64_t i0, int64_t i1, int64_t c0, int64_t c1)
 {
     const int64_t t0 = c0 / 256, t1 = panel_steps(c1), bytes = (t1 - t0) * panel_step_bytes(j);
@@ -189,7 +173,7 @@ static void panel_some(const struct panel_job *j)
 
     for (int64_t r = 0; r < j->n_r; r += PANEL_ROWS) {
         const int64_t rows = panel_least(j->n_r - r, PANEL_ROWS);
-        struct panel_ahead ahead = panel_next(j, r + PANEL_ROWS, 1, slices);
+        struct ahead ahead = panel_next(j, r + PANEL_ROWS, 1, slices);
 
         for (int64_t c = 0, c1; c < j->n; c = c1) {
             c1 = c + panel_least(j->n - c, PANEL_STEPS * 256);
@@ -212,8 +196,8 @@ static void panel_many(const struct panel_job *j)
 
     for (int64_t r = 0; r < j->n_r; r += r_step) {
         const int64_t rows = j->n_r - r < r_step ? j->n_r - r : r_step;
-        struct panel_ahead ahead = panel_next(j, r + rows, (rows + PANEL_ROWS - 1) / PANEL_ROWS,
-                                              (j->n + PANEL_COLS - 1) / PANEL_COLS);
+        struct ahead ahead = panel_next(j, r + rows, (rows + PANEL_ROWS - 1) / PANEL_ROWS,
+                                        (j->n + PANEL_COLS - 1) / PANEL_COLS);
 
         for (int64_t i = 0; i < j->n_x; i += i_step)
             for (int64_t c = 0; c < j->n; c += PANEL_COLS) {
