@@ -3,8 +3,9 @@
  * For each: blocks that are random, zero and extreme, inputs of several kinds, sizes with and
  * without a rest. Results are compared with sums in double precision made from get() and the
  * rounded inputs, and from the inputs as they were; then every count of inputs from 1 to 64 and
- * every cut of the rows must give the same bits. Inputs end where unreadable memory begins; outputs
- * lie between marks. With --bench the same calls are timed: checkkern --bench [WORD...].
+ * every cut of the rows must give the same bits, and AVX-VNNI those of AVX2. Inputs end where
+ * unreadable memory begins; outputs lie between marks. With --bench the same calls are timed:
+ * checkkern --bench [WORD...].
  */
 #include <inttypes.h>
 #include <math.h>
@@ -534,12 +535,38 @@ static bool check_same(const struct fmt_info *f, const struct cpu_dot *d, int64_
     return good;
 }
 
+/* The level of other instructions that must make the same bits; NULL: none. */
+static const struct cpu_kernels *twin_of(const struct cpu_kernels *k)
+{
+    const struct cpu_kernels *twin;
+
+    for (int l = 0; strcmp(k->name, "avxvnni") == 0 && (twin = cpu_level(l)) != NULL; l++)
+        if (strcmp(twin->name, "avx2") == 0)
+            return twin;
+    return NULL;
+}
+
+static bool twin_same(const struct fmt_info *f, const struct cpu_dot *d, const struct cpu_dot *twin,
+                      int64_t n, int inputs, enum kind kind)
+{
+    struct whole a = whole_new(f, d, n, inputs, kind), b = whole_new(f, twin, n, inputs, kind);
+    const bool good = a.good && b.good &&
+                      memcmp(a.all, b.all, (size_t)(a.p.rows * a.p.inputs) * sizeof *a.all) == 0;
+
+    if (!good)
+        failed("n %" PRId64 ", %d inputs: other bits than of the level before", n, inputs);
+    whole_free(&a);
+    whole_free(&b);
+    return good;
+}
+
 /* Sizes: less than a step, steps, steps and a rest, more than one slice of a panel. */
 static void check_format(const struct cpu_kernels *k, const struct fmt_info *f)
 {
     static const int64_t of_plain[] = {1, 5, 16, 33, 255, 300, 1000};
     static const int64_t of_blocks[] = {32, 64, 96, 224, 256, 288, 512, 960, 1280};
     const struct cpu_dot *d = &k->dot[f->id], *plain = &cpu_level(0)->dot[f->id];
+    const struct cpu_kernels *twin = twin_of(k);
     const int64_t *sizes = f->sub ? of_blocks : of_plain;
     const size_t n_sizes = f->sub ? ARRAY_LEN(of_blocks) : ARRAY_LEN(of_plain);
     bool good = true;
@@ -550,6 +577,9 @@ static void check_format(const struct cpu_kernels *k, const struct fmt_info *f)
             if (sizes[s] % f->block == 0)
                 good = check_size(f, d, plain, sizes[s], (enum kind)kind);
     good = good && check_size(f, d, plain, 8192 + 512, RANDOM);
+    for (int kind = 0; kind < KINDS && twin && good; kind++)
+        for (int inputs = 1; inputs <= 64 && good; inputs *= 4)
+            good = twin_same(f, d, &twin->dot[f->id], 1280, inputs, (enum kind)kind);
     good = good && check_same(f, d, f->block > 32 ? 512 : 288, INPUTS);
     /* chains of 64 inputs are kept between slices: one more begins anew; plain rows are many */
     good = good && (k == cpu_level(0) || check_same(f, d, 8192 + 256, f->sub ? 12 : 17));

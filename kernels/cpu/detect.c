@@ -10,8 +10,8 @@
 #include "base/mem.h"
 #include "kernels/cpu/cpu_kernels.h"
 
-extern const struct cpu_kernels cpu_kernels_scalar, cpu_kernels_avx2, cpu_kernels_avx512,
-    cpu_kernels_neon;
+extern const struct cpu_kernels cpu_kernels_scalar, cpu_kernels_avx2, cpu_kernels_avxvnni,
+    cpu_kernels_avx512, cpu_kernels_neon;
 extern const struct cpu_tiles cpu_tiles_amx, cpu_tiles_amx_emulated, cpu_tiles_bf16,
     cpu_tiles_bf16_emulated;
 
@@ -72,6 +72,13 @@ static bool has_avx2(void)
     return saves(0x6) && has(ask(1, 0).c, one_c, 3) && has(ask(7, 0).b, seven_b, 2);
 }
 
+static bool has_avxvnni(void)
+{
+    static const int one_a[] = {4}; // AVX-VNNI
+
+    return has_avx2() && has(ask(7, 1).a, one_a, 1);
+}
+
 static bool has_avx512(void)
 {
     static const int seven_b[] = {16, 17, 30, 31}; // F, DQ, BW, VL
@@ -115,9 +122,10 @@ static bool has_avx2(void)
 {
     return false;
 }
-#define has_avx512 has_avx2
-#define has_amx    has_avx2
-#define has_bf16   has_avx2
+#define has_avxvnni has_avx2
+#define has_avx512  has_avx2
+#define has_amx     has_avx2
+#define has_bf16    has_avx2
 #endif
 
 static const struct level levels[] = {
@@ -131,6 +139,11 @@ static const struct level levels[] = {
     {"avx2", &cpu_kernels_avx2, has_avx2},
 #else
     {"avx2", NULL, has_avx2},
+#endif
+#ifdef RILL_ISA_AVXVNNI
+    {"avxvnni", &cpu_kernels_avxvnni, has_avxvnni},
+#else
+    {"avxvnni", NULL, has_avxvnni},
 #endif
 #ifdef RILL_ISA_AVX512
     {"avx512", &cpu_kernels_avx512, has_avx512},
@@ -205,9 +218,11 @@ static const struct level *named_level(const char *name, struct err *e)
             return &levels[l];
         return NULL;
     }
-    err_set(e, E_USAGE,
-            "RILL_CPU=%s: expected scalar, avx2, avx512, avx512-bf16, amx, amx-emulated or neon",
-            name);
+    err_set(
+        e, E_USAGE,
+        "RILL_CPU=%s: expected scalar, avx2, avxvnni, avx512, avx512-bf16, amx, amx-emulated or "
+        "neon",
+        name);
     return NULL;
 }
 

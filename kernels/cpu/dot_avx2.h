@@ -1,10 +1,11 @@
 /* dot_avx2.h - weights of each format as 32 bytes at a time, and their scales.
  *
  * x_y32(b, c): codes 32 c .. 32 c + 31 of 256 weights at b. KIND_x says in which form: UNSIGNED, at
- * most 127, each plus an offset of 128 >> BACK_x (NO_BACK: none); or SIGNED, any; BITS_x of
- * unsigned ones. What can be unsigned should be: products of signed codes cost signs, and wide ones
- * are added up sooner. x_s(b), x_m(b): scales and mins of 256 weights. A format not here goes
- * through its codes() and scales().
+ * most 127, each plus an offset of 128 >> BACK_x (NO_BACK: none); or SIGNED, any, through y_signed;
+ * BITS_x of unsigned ones. What can be unsigned should be: products of signed codes cost signs, and
+ * wide ones are added up sooner; with VNNI neither, so signed ones get an offset of 128 too.
+ * x_s(b), x_m(b): scales and mins of 256 weights. A format not here goes through its codes() and
+ * scales().
  */
 #ifndef RILL_KERNELS_CPU_DOT_AVX2_H
 #define RILL_KERNELS_CPU_DOT_AVX2_H
@@ -14,6 +15,12 @@
 #define NO_BACK  99
 #define UNSIGNED 1
 #define SIGNED   2
+
+#ifdef __AVXVNNI__
+#define BACK_SIGNED 0
+#else
+#define BACK_SIGNED NO_BACK
+#endif
 
 /* 16 floats: the scales of parts of 16. */
 struct y16 {
@@ -25,6 +32,12 @@ struct y16 {
 static inline __m256i y_set1(int v)
 {
     return _mm256_set1_epi8((char)v);
+}
+
+/* Signed codes as products want them. */
+static inline __m256i y_signed(__m256i codes)
+{
+    return BACK_SIGNED == NO_BACK ? codes : _mm256_xor_si256(codes, y_set1(128));
 }
 
 static inline __m128i y_load16(const void *p)
@@ -171,10 +184,10 @@ static inline __m256 q5_1_m(const struct q5_1 *b)
 
 #define KIND_q8_0 SIGNED
 #define BITS_q8_0 0
-#define BACK_q8_0 NO_BACK
+#define BACK_q8_0 BACK_SIGNED
 static inline __m256i q8_0_y32(const struct q8_0 *b, int c)
 {
-    return y_load32(b[c].qs);
+    return y_signed(y_load32(b[c].qs));
 }
 
 static inline __m256 q8_0_s(const struct q8_0 *b)
@@ -182,12 +195,18 @@ static inline __m256 q8_0_s(const struct q8_0 *b)
     return y_halves(&b->d, sizeof *b);
 }
 
+static inline __m256i y_iq4(__m256i nibbles)
+{
+    return _mm256_shuffle_epi8(y_signed(_mm256_broadcastsi128_si256(y_load16(iq4_values))),
+                               nibbles);
+}
+
 #define KIND_iq4_nl SIGNED
 #define BITS_iq4_nl 0
-#define BACK_iq4_nl NO_BACK
+#define BACK_iq4_nl BACK_SIGNED
 static inline __m256i iq4_nl_y32(const struct iq4_nl *b, int c)
 {
-    return y_table(y_load16(iq4_values), y_nibbles(b[c].qs));
+    return y_iq4(y_nibbles(b[c].qs));
 }
 
 static inline __m256 iq4_nl_s(const struct iq4_nl *b)
@@ -365,10 +384,10 @@ static inline struct y16 q6_k_s(const struct q6_k *b)
 
 #define KIND_iq4_xs SIGNED
 #define BITS_iq4_xs 0
-#define BACK_iq4_xs NO_BACK
+#define BACK_iq4_xs BACK_SIGNED
 static inline __m256i iq4_xs_y32(const struct iq4_xs *b, int c)
 {
-    return y_table(y_load16(iq4_values), y_nibbles(b->qs + 16 * c));
+    return y_iq4(y_nibbles(b->qs + 16 * c));
 }
 
 static inline __m256 iq4_xs_s(const struct iq4_xs *b)
@@ -467,11 +486,16 @@ static inline __m256i y_parts_16(const __m256i *t)
  * 2^15. */
 static inline __m256i y_dot(__m256i w, __m256i x, bool is_signed)
 {
+#ifdef __AVXVNNI__
+    (void)is_signed;
+    return _mm256_dpbusd_avx_epi32(_mm256_setzero_si256(), w, x);
+#else
     const __m256i pairs = is_signed
                               ? _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w))
                               : _mm256_maddubs_epi16(w, x);
 
     return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+#endif
 }
 
 #endif
