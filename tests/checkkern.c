@@ -364,18 +364,6 @@ static bool check_values(const struct problem *p, const char *x, const float *y)
 
 /* -- the checks -- */
 
-/* Whether all 256 inputs have one scale. */
-static bool one_scale(const struct cpu_dot *d)
-{
-    struct x256 b;
-    float x[256];
-
-    for (int i = 0; i < 256; i++)
-        x[i] = (float)i;
-    d->pack(x, 256, &b);
-    return b.d[0] == b.d[7];
-}
-
 /* Inputs that no product wants: groups of 32 have one of them, or none. */
 static bool odd_inputs_same(const struct cpu_dot *d, const struct cpu_dot *plain)
 {
@@ -414,7 +402,7 @@ static bool check_pack(const struct cpu_dot *d, const struct cpu_dot *plain,
 {
     struct cpu_dot form = *plain;
 
-    if (p->f->sub && one_scale(d))
+    if (d->panel.one)
         form.pack = q8_pack_one;
     struct fence a = pack_inputs(p, d), b = pack_inputs(p, &form);
     bool good = memcmp(a.p, b.p, d->packed(p->n) * (size_t)p->inputs) == 0;
@@ -986,7 +974,7 @@ static int bench(char **words, int n_words)
             const struct cpu_dot *d = &k->dot[fmt_at(i)->id];
 
             snprintf(now_doing, sizeof now_doing, "dot %s %s", fmt_at(i)->name, tiles->name);
-            if (cpu_wide(tiles, d) && (d->panel.open || d->panel.one) && synth_can(fmt_at(i)) &&
+            if (cpu_wide_rows(tiles, d) && synth_can(fmt_at(i)) &&
                 wanted(words, n_words, now_doing))
                 bench_format(team, tiles->name, d, cpu_wide(tiles, d), fmt_at(i), w, BYTES, x,
                              groups, y);
@@ -1029,8 +1017,7 @@ int main(int argc, char **argv)
             if (tiles->takes(fmt_at(i)->id) && wanted(argv + 1, argc - 1, now_doing))
                 check_tiles(tiles, fmt_at(i));
             snprintf(now_doing, sizeof now_doing, "groups %s %s", fmt_at(i)->name, tiles->name);
-            if ((d->panel.open || d->panel.one) && cpu_wide(tiles, d) &&
-                wanted(argv + 1, argc - 1, now_doing))
+            if (cpu_wide_rows(tiles, d) && wanted(argv + 1, argc - 1, now_doing))
                 check_groups(tiles, k, fmt_at(i));
         }
     }

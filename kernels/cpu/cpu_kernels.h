@@ -33,7 +33,8 @@ struct cpu_panel {
     /* Columns [c, c1) of rows of n as they lie, for tiles of int8: signed codes, to which off has
      * been added, [8 parts][steps of 256 columns][16 rows][32], cpu_part_bytes from part to part;
      * then, [8][steps][16 rows] each, scales and lines of mins: none; mins; or -dmin and two mins.
-     * Rows behind the n_r at w are the last again. NULL: parts have 16 columns. */
+     * Rows behind the n_r at w are the last again. NULL: parts have 16 columns, or
+     * inputs one scale. */
     void (*open)(char *restrict out, const char *w, size_t row_bytes, int n_r, int64_t c,
                  int64_t c1, int64_t n);
     int min; // such lines
@@ -71,6 +72,20 @@ static inline int cpu_group(int most, int64_t n)
     const int64_t groups = (n + most - 1) / most;
 
     return groups ? (int)((n + groups - 1) / groups) : most;
+}
+
+/* Of packed rows those from a to b to groups of per, the first of which begins with row 0. */
+static inline void cpu_put_groups(const struct cpu_groups *g, const void *rows, size_t stride,
+                                  int64_t n, int per, void *groups, size_t bytes, int64_t a,
+                                  int64_t b)
+{
+    for (int64_t i = a, i1; i < b; i = i1) {
+        const int64_t k = i / per;
+
+        i1 = (k + 1) * per < b ? (k + 1) * per : b;
+        g->put((const char *)rows + (size_t)i * stride, stride, (int)(i1 - i), n, (int)(i % per),
+               (char *)groups + (size_t)k * bytes);
+    }
 }
 
 /* Matrix times vectors for one weight format (linear.inc). */
@@ -162,6 +177,13 @@ static inline const struct cpu_groups *cpu_wide(const struct cpu_tiles *t, const
     const struct cpu_groups *g = t && d->panel.one ? &t->digits : t ? &t->groups : NULL;
 
     return g && g->most ? g : NULL;
+}
+
+/* And those that its rows are multiplied with; NULL where they do not pass. */
+static inline const struct cpu_groups *cpu_wide_rows(const struct cpu_tiles *t,
+                                                     const struct cpu_dot *d)
+{
+    return d->panel.open || d->panel.one ? cpu_wide(t, d) : NULL;
 }
 
 /* One head of a sequence's rows in ssm_scan; x, dt and y point at the head's first column. */

@@ -515,6 +515,33 @@ static DOT_INLINE __m256 z_k_bytes4(__m512i *restrict bytes, const void *const *
     return _mm256_xor_ps(halves, _mm256_setr_ps(0, -0.0f, 0, -0.0f, 0, -0.0f, 0, -0.0f));
 }
 
+/* z_k_bytes4 as floats: two rows per register, mins negated. */
+static DOT_INLINE void z_k_numbers4(__m512 *restrict s, __m512 *restrict m, const void *const *b)
+{
+    __m512i bytes;
+    const __m512 f = _mm512_castps256_ps512(z_k_bytes4(&bytes, b));
+
+#pragma GCC unroll 2
+    for (int k = 0; k < 2; k++) {
+        const __m512i two = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2);
+        const __m512 d = _mm512_permutexvar_ps(_mm512_add_epi32(two, _mm512_set1_epi32(4 * k)), f);
+        const __m512 less =
+            _mm512_permutexvar_ps(_mm512_add_epi32(two, _mm512_set1_epi32(4 * k + 1)), f);
+
+        s[k] = _mm512_mul_ps(z_bytes(z_quarter(bytes, k)), d);
+        m[k] = _mm512_mul_ps(z_bytes(z_quarter(bytes, 2 + k)), less);
+    }
+}
+
+#define FOUR_q4_k 1
+static DOT_INLINE void q4_k_numbers4(__m512 *restrict s, __m512 *restrict m,
+                                     const struct q4_k *const *b)
+{
+    const void *const p[4] = {b[0], b[1], b[2], b[3]};
+
+    z_k_numbers4(s, m, p);
+}
+
 #define SIMD_q5_k 1
 #define MOST_q5_k 31
 #define BACK_q5_k NO_BACK
@@ -533,6 +560,15 @@ static inline __m256 q5_k_s(const struct q5_k *b)
 static inline __m256 q5_k_m(const struct q5_k *b)
 {
     return _mm256_mul_ps(z_bytes8(bits_k_mins(b->scales)), _mm256_set1_ps(-bits_half(b->dmin)));
+}
+
+#define FOUR_q5_k 1
+static DOT_INLINE void q5_k_numbers4(__m512 *restrict s, __m512 *restrict m,
+                                     const struct q5_k *const *b)
+{
+    const void *const p[4] = {b[0], b[1], b[2], b[3]};
+
+    z_k_numbers4(s, m, p);
 }
 
 #define SIMD_q6_k 1

@@ -1,7 +1,7 @@
 /* dot_one512.h - blocks of 256 whose parts have whole numbers as scales, times inputs of one scale.
  *
- * Where ONE_x is the base of cpu_digits' digits, 256 inputs share their scale D (z_pack_one), so
- * that
+ * Where ONE_x (the base of digits in tiles_digits.inc) 256 inputs share their scale D (z_pack_one),
+ * so that
  *
  *     T = sum over columns of s * code * x code      M = sum over parts of m * sum of x codes
  *
@@ -9,9 +9,9 @@
  * after step in one chain. Every path computes T and M as it likes, and then does what z_one_add
  * does. llama.cpp multiplies these formats so, too.
  *
- * x_one4(o, b): what is common to the blocks of four rows; x_one(q, s, b, o, k): the codes of row k
- * as 64 unsigned bytes at a time, with their scales as words; the start of T, which takes back what
- * codes have more than they should.
+ * x_one4(o, b): what is common to the blocks of four rows; x_one(s, b, o, k): scales of row k as
+ * words, for 64 columns each; the start of T, which takes back what codes have more than they
+ * should.
  */
 #ifndef RILL_KERNELS_CPU_DOT_ONE512_H
 #define RILL_KERNELS_CPU_DOT_ONE512_H
@@ -81,62 +81,42 @@ static DOT_INLINE void z_one_k(struct one4 *restrict o, const void *const *b)
     o->less = _mm256_extractf128_ps(turn, 1);
 }
 
-#define ONE_q4_k 8
-static DOT_INLINE void q4_k_one4(struct one4 *restrict o, const struct q4_k *const *b)
+static DOT_INLINE __m512i z_one_k_scales(__m512i *restrict s, const void *b, const struct one4 *o,
+                                         int k)
 {
-    const void *const p[4] = {b[0], b[1], b[2], b[3]};
-
-    z_one_k(o, p);
-}
-
-static DOT_INLINE __m512i q4_k_one(__m512i *restrict q, __m512i *restrict s, const struct q4_k *b,
-                                   const struct one4 *o, int k)
-{
+    (void)b;
 #pragma GCC unroll 4
-    for (int c = 0; c < 4; c++) {
-        q[c] = q4_k_u64(b, c);
+    for (int c = 0; c < 4; c++)
         s[c] = z_one_parts(o->s, k, 2 * c, 2 * c + 1);
-    }
     return _mm512_setzero_si512();
 }
 
-#define ONE_q5_k 8
-static DOT_INLINE void q5_k_one4(struct one4 *restrict o, const struct q5_k *const *b)
-{
-    const void *const p[4] = {b[0], b[1], b[2], b[3]};
+#define ONE_q4_k  8
+#define q4_k_one4 z_one_k
+#define q4_k_one  z_one_k_scales
 
-    z_one_k(o, p);
-}
-
-static DOT_INLINE __m512i q5_k_one(__m512i *restrict q, __m512i *restrict s, const struct q5_k *b,
-                                   const struct one4 *o, int k)
-{
-#pragma GCC unroll 4
-    for (int c = 0; c < 4; c++) {
-        q[c] = q5_k_u64(b, c);
-        s[c] = z_one_parts(o->s, k, 2 * c, 2 * c + 1);
-    }
-    return _mm512_setzero_si512();
-}
+#define ONE_q5_k  8
+#define q5_k_one4 z_one_k
+#define q5_k_one  z_one_k_scales
 
 #define ONE_q6_k 256
-static DOT_INLINE void q6_k_one4(struct one4 *restrict o, const struct q6_k *const *b)
+static DOT_INLINE void q6_k_one4(struct one4 *restrict o, const void *const *b)
 {
-    o->d = _mm_cvtph_ps(
-        _mm_setr_epi16((short)b[0]->d, (short)b[1]->d, (short)b[2]->d, (short)b[3]->d, 0, 0, 0, 0));
+    uint16_t d[8] = {0};
+
+    for (int k = 0; k < 4; k++)
+        d[k] = ((const struct q6_k *)b[k])->d;
+    o->d = _mm_cvtph_ps(z_load16(d));
 }
 
-static DOT_INLINE __m512i q6_k_one(__m512i *restrict q, __m512i *restrict s, const struct q6_k *b,
-                                   const struct one4 *o, int k)
+static DOT_INLINE __m512i q6_k_one(__m512i *restrict s, const void *b, const struct one4 *o, int k)
 {
-    const __m256i words = _mm256_cvtepi8_epi16(z_load16(b->scales));
+    const __m256i words = _mm256_cvtepi8_epi16(z_load16(((const struct q6_k *)b)->scales));
 
     (void)o, (void)k;
 #pragma GCC unroll 4
-    for (int c = 0; c < 4; c++) {
-        q[c] = q6_k_u64(b, c);
+    for (int c = 0; c < 4; c++)
         s[c] = z_one_words(_mm512_castsi256_si512(words), 4 * c, 4 * c + 1, 4 * c + 2, 4 * c + 3);
-    }
     /* words for the sums of 16 inputs: -32 times scales */
     return _mm512_zextsi256_si512(
         _mm256_slli_epi16(_mm256_sub_epi16(_mm256_setzero_si256(), words), 5));

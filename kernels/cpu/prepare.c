@@ -109,7 +109,7 @@ void prep_matrix(struct prep *p, struct cpu_step *s, int w, int bias)
     }
     m->fmt = from->fmt;
     m->dot = &p->k->dot[from->fmt];
-    m->wide = m->dot->panel.open || m->dot->panel.one ? cpu_wide(p->tiles, m->dot) : NULL;
+    m->wide = cpu_wide_rows(p->tiles, m->dot);
     m->w = from->part[0].p;
     m->row_bytes = (size_t)bytes;
     m->each = bytes * (uint64_t)from->rows;

@@ -116,14 +116,13 @@ static void sort_rows(const struct cpu_ctx *c, const struct cpu_step *s, const s
     for (int32_t e = 0; e < s->op->a.moe.n_expert; e++) {
         const struct rows r = rows_for(c, s, &o, e, x);
 
-        for (int64_t i = r.from > a ? r.from : a; i < r.to && i < b; i++) {
-            const int64_t k = i - r.from;
+        const int64_t i0 = r.from > a ? r.from : a, i1 = r.to < b ? r.to : b;
 
-            put(c, s, o.pair[i], r.at + (size_t)k * r.stride);
-            if (r.per)
-                s->m[0].dot->groups.put(r.at + (size_t)k * r.stride, 0, 1, s->m[0].cols,
-                                        (int)(k % r.per), r.groups + (size_t)(k / r.per) * r.group);
-        }
+        for (int64_t i = i0; i < i1; i++)
+            put(c, s, o.pair[i], r.at + (size_t)(i - r.from) * r.stride);
+        if (r.per)
+            cpu_put_groups(&s->m[0].dot->groups, r.at, r.stride, s->m[0].cols, r.per, r.groups,
+                           r.group, i0 - r.from, i1 - r.from);
     }
 }
 

@@ -174,20 +174,16 @@ void run_lerp(const struct cpu_ctx *c, const struct cpu_step *s)
                        s->in[2].used ? val_row(c, &s->in[2], i) + j * n : s->vec[0] + j * n, n);
 }
 
-/* Packed rows [a, b) to groups of per (0: none), the first of which begins with row first. */
+/* Packed rows [a, b) to groups, the first of which begins with row first; per 0: to none. */
 static void group_rows(const struct cpu_ctx *c, const struct cpu_step *s,
                        const struct cpu_groups *g, int per, uint64_t at, size_t bytes,
                        int64_t first, int64_t a, int64_t b)
 {
     uint8_t *to = slot_ptr(c, s->x.slot);
 
-    for (int64_t i = a, i1; per && i < b; i = i1) {
-        const int64_t k = (i - first) / per;
-
-        i1 = first + (k + 1) * per < b ? first + (k + 1) * per : b;
-        g->put(to + (size_t)i * s->x.stride, s->x.stride, (int)(i1 - i), s->m[0].cols,
-               (int)((i - first) % per), to + at + (size_t)k * bytes);
-    }
+    if (per)
+        cpu_put_groups(g, to + (size_t)first * s->x.stride, s->x.stride, s->m[0].cols, per, to + at,
+                       bytes, a - first, b - first);
 }
 
 /* in[0]'s rows behind the first ones, in the form that m[0]'s format reads. */
