@@ -109,13 +109,14 @@ static bool has_bf16(void)
 
 static bool has_amx(void)
 {
+    static const int seven_c[] = {1};                   // VBMI
     static const int seven_d[] = {22, 24, 25};          // BF16, TILE, INT8
     static const int one_a[] = {5};                     // AVX512_BF16, for rounding
     const long ask_permission = 0x1023, tile_data = 18; // ARCH_REQ_XCOMP_PERM
 
-    return has_avx512() && saves(0x600e6) && has(ask(7, 0).d, seven_d, 3) &&
-           has(ask(7, 1).a, one_a, 1) && syscall(SYS_arch_prctl, ask_permission, tile_data) == 0 &&
-           AMX_WORKS();
+    return has_avx512() && saves(0x600e6) && has(ask(7, 0).c, seven_c, 1) &&
+           has(ask(7, 0).d, seven_d, 3) && has(ask(7, 1).a, one_a, 1) &&
+           syscall(SYS_arch_prctl, ask_permission, tile_data) == 0 && AMX_WORKS();
 }
 #else
 static bool has_avx2(void)

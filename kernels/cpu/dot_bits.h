@@ -69,19 +69,18 @@ static inline uint64_t bits_signs(uint32_t a, uint32_t b)
 struct ahead {
     uintptr_t at;       // it may lie behind the matrix, where asking does nothing
     int64_t left, some; // bytes; to ask for at a time
+    int64_t due;        // of those not asked for yet, as lines are asked for whole
 };
 
 /* Bytes behind at, to be asked for in so many calls. */
 static inline struct ahead ahead_of(const void *w, size_t at, int64_t bytes, int64_t calls)
 {
-    return (struct ahead){(uintptr_t)w + at, bytes, (bytes + calls - 1) / calls};
+    return (struct ahead){(uintptr_t)w + at, bytes, (bytes + calls - 1) / calls, 0};
 }
 
 static inline void ahead_ask(struct ahead *a)
 {
-    const int64_t some = a->some < a->left ? a->some : a->left;
-
-    for (int64_t k = 0; k < some; k += 64, a->at += 64, a->left -= 64)
+    for (a->due += a->some; a->due > 0 && a->left > 0; a->due -= 64, a->at += 64, a->left -= 64)
         _mm_prefetch((const char *)a->at, _MM_HINT_T1);
 }
 

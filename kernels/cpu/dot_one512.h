@@ -55,11 +55,20 @@ static inline __m128 z_one_add(__m128 sum, __m128 t, __m128 d, __m128 less, bool
 /* Words a to d of v, eight times each. */
 static DOT_INLINE __m512i z_one_words(__m512i v, int a, int b, int c, int d)
 {
+#ifdef __AVX512VBMI__ /* permuting words takes two operations, bytes one */
+    const long long each = 0x0202020202020202, next = 0x0100010001000100;
+
+    return _mm512_permutexvar_epi8(
+        _mm512_set_epi64(d * each + next, d * each + next, c * each + next, c * each + next,
+                         b * each + next, b * each + next, a * each + next, a * each + next),
+        v);
+#else
     const long long each = 0x0001000100010001;
 
     return _mm512_permutexvar_epi16(_mm512_set_epi64(d * each, d * each, c * each, c * each,
                                                      b * each, b * each, a * each, a * each),
                                     v);
+#endif
 }
 
 /* Of eight for row k those of parts p and p2, 16 times each. */
