@@ -25,7 +25,30 @@
 #define BY_BYTES      3
 #define BY_HALVES     4
 
-/* Bit 31 of a and b, and those below that bf16 keeps, as words. */
+/* Bit 31 of a and b, and those below that bf16 keeps, as words; and of v, twice. */
+#ifdef __AVX512VBMI__ /* permuting words takes two operations, of two registers three, bytes one   \
+                       */
+#define Z_HALVES                                                                                   \
+    _mm512_set_epi64(0x3f3e3b3a37363332, 0x2f2e2b2a27262322, 0x1f1e1b1a17161312,                   \
+                     0x0f0e0b0a07060302, 0x3f3e3b3a37363332, 0x2f2e2b2a27262322,                   \
+                     0x1f1e1b1a17161312, 0x0f0e0b0a07060302)
+
+static DOT_INLINE __m512i z_plus_half(__m512 v)
+{
+    return _mm512_add_epi32(_mm512_castps_si512(v), _mm512_set1_epi32(0x8000));
+}
+
+static DOT_INLINE __m512i z_halves_twice(__m512 v)
+{
+    return _mm512_permutexvar_epi8(Z_HALVES, z_plus_half(v));
+}
+
+static DOT_INLINE __m512i z_halves_up(__m512 a, __m512 b)
+{
+    return _mm512_mask_permutexvar_epi8(z_halves_twice(a), 0xffffffff00000000, Z_HALVES,
+                                        z_plus_half(b));
+}
+#else
 static DOT_INLINE __m512i z_halves_up(__m512 a, __m512 b)
 {
     const __m512i half = _mm512_set1_epi32(0x8000);
@@ -37,6 +60,12 @@ static DOT_INLINE __m512i z_halves_up(__m512 a, __m512 b)
                                      _mm512_add_epi32(_mm512_castps_si512(b), half));
 }
 
+static DOT_INLINE __m512i z_halves_twice(__m512 v)
+{
+    return z_halves_up(v, v);
+}
+#endif
+
 /* What is no number has no low bits, so that rounding does not carry into its sign. */
 static DOT_INLINE __m512 z_plain_nan(__m512 v)
 {
@@ -47,7 +76,7 @@ static DOT_INLINE __m512 z_plain_nan(__m512 v)
 /* 16 numbers of which 32 are looked up. */
 static DOT_INLINE __m512i z_look_up(__m512 numbers, __m512i index)
 {
-    return _mm512_permutexvar_epi16(index, z_halves_up(numbers, numbers));
+    return _mm512_permutexvar_epi16(index, z_halves_twice(numbers));
 }
 
 /* 32 signed bytes, the first 16 times s plus m, the others times s2 plus m2; or only times. */
