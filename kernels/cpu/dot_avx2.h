@@ -197,8 +197,9 @@ static inline __m256 q8_0_s(const struct q8_0 *b)
 
 static inline __m256i y_iq4(__m256i nibbles)
 {
-    return _mm256_shuffle_epi8(y_signed(_mm256_broadcastsi128_si256(y_load16(iq4_values))),
-                               nibbles);
+    const __m256i values = _mm256_castsi128_si256(y_load16(iq4_values)); // in its lower half
+
+    return y_table(_mm256_castsi256_si128(y_signed(values)), nibbles);
 }
 
 #define KIND_iq4_nl SIGNED

@@ -25,18 +25,18 @@
 #define BY_BYTES      3
 #define BY_HALVES     4
 
-/* Bit 31 of a and b, and those below that bf16 keeps, as words; and of v, twice. */
-#ifdef __AVX512VBMI__ /* permuting words takes two operations, of two registers three, bytes one   \
-                       */
-#define Z_HALVES                                                                                   \
-    _mm512_set_epi64(0x3f3e3b3a37363332, 0x2f2e2b2a27262322, 0x1f1e1b1a17161312,                   \
-                     0x0f0e0b0a07060302, 0x3f3e3b3a37363332, 0x2f2e2b2a27262322,                   \
-                     0x1f1e1b1a17161312, 0x0f0e0b0a07060302)
-
 static DOT_INLINE __m512i z_plus_half(__m512 v)
 {
     return _mm512_add_epi32(_mm512_castps_si512(v), _mm512_set1_epi32(0x8000));
 }
+
+/* Bit 31 of a and b, and those below that bf16 keeps, as words; and of v, twice. Permuting words
+ * takes two operations, and of two registers three; bytes one. */
+#ifdef __AVX512VBMI__
+#define Z_HALVES                                                                                   \
+    _mm512_set_epi64(0x3f3e3b3a37363332, 0x2f2e2b2a27262322, 0x1f1e1b1a17161312,                   \
+                     0x0f0e0b0a07060302, 0x3f3e3b3a37363332, 0x2f2e2b2a27262322,                   \
+                     0x1f1e1b1a17161312, 0x0f0e0b0a07060302)
 
 static DOT_INLINE __m512i z_halves_twice(__m512 v)
 {
@@ -51,13 +51,11 @@ static DOT_INLINE __m512i z_halves_up(__m512 a, __m512 b)
 #else
 static DOT_INLINE __m512i z_halves_up(__m512 a, __m512 b)
 {
-    const __m512i half = _mm512_set1_epi32(0x8000);
     const __m512i order =
         _mm512_set_epi16(63, 61, 59, 57, 55, 53, 51, 49, 47, 45, 43, 41, 39, 37, 35, 33, 31, 29, 27,
                          25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
 
-    return _mm512_permutex2var_epi16(_mm512_add_epi32(_mm512_castps_si512(a), half), order,
-                                     _mm512_add_epi32(_mm512_castps_si512(b), half));
+    return _mm512_permutex2var_epi16(z_plus_half(a), order, z_plus_half(b));
 }
 
 static DOT_INLINE __m512i z_halves_twice(__m512 v)
